@@ -1,0 +1,137 @@
+//! Base trees: each release bootstrapped once from the real archive, made quiet, and then only ever read.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::mirror::{self, Mirror};
+use crate::{cache, machine};
+
+/// Counted up whenever a base tree comes out differently for the same packages.
+const RECIPE: &str = "1";
+
+/// What every host has: systemd with its bus and polkit, and what tests and our package's dependencies need.
+const PACKAGES: &[&str] = &[
+    "adduser",
+    "ca-certificates",
+    "dbus",
+    "init-system-helpers",
+    "polkitd",
+    "procps",
+    "python3-minimal",
+    "strace",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+];
+
+/// Units that would work behind a test's back, or have nothing to do in a container.
+const MASKED: &[&str] = &[
+    "apt-daily-upgrade.service",
+    "apt-daily-upgrade.timer",
+    "apt-daily.service",
+    "apt-daily.timer",
+    "console-getty.service",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "fstrim.timer",
+    "getty.target",
+    "logrotate.timer",
+    "man-db.timer",
+    "systemd-networkd-wait-online.service",
+    "systemd-timesyncd.service",
+    "systemd-tmpfiles-clean.timer",
+];
+
+/// A Debian release hosts can be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 12: systemd 252, apt 2.6.
+    Bookworm,
+    /// Debian 13: systemd 257, apt 3.0. Bootstrapped without its security updates, so that some are pending.
+    Trixie,
+}
+
+impl Release {
+    /// The name the archive knows it by.
+    pub fn codename(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+}
+
+/// The tree of `release` with `extra` packages besides the usual ones, bootstrapped when there is none yet.
+pub(crate) fn tree(release: Release, extra: &[String]) -> Result<PathBuf> {
+    let mut packages: Vec<&str> = PACKAGES
+        .iter()
+        .copied()
+        .chain(extra.iter().map(String::as_str))
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let list = packages.join(",");
+    let key = cache::key([RECIPE, machine::architecture(), &list, &MASKED.join(",")]);
+    cache::build_once("base", &format!("{}-{key}", release.codename()), |tree| {
+        bootstrap(release, &list, tree)?;
+        make_quiet(tree)
+    })
+}
+
+fn bootstrap(release: Release, packages: &str, tree: &Path) -> Result<()> {
+    let mut arguments = vec![
+        "--quiet".to_owned(),
+        "--variant=apt".to_owned(),
+        format!("--include={packages}"),
+    ];
+    arguments.extend(mirror::proxy().map(|line| format!("--aptopt={line}")));
+    arguments.push(release.codename().to_owned());
+    let tree = tree.to_str().context("the cache's path is not UTF-8")?;
+    arguments.extend([tree.to_owned(), Mirror::of_this_machine()?.main]);
+    machine::run("mmdebstrap", &arguments).map(drop)
+}
+
+/// No sources, no names of this machine, no background work, and nothing left to do at the first boot.
+fn make_quiet(tree: &Path) -> Result<()> {
+    for leftover in [
+        "etc/apt/sources.list",
+        "etc/apt/sources.list.d",
+        "etc/hostname",
+        "etc/machine-id",
+        "etc/resolv.conf",
+        "var/lib/apt/lists",
+        "var/lib/dbus/machine-id",
+    ] {
+        cache::remove(&tree.join(leftover))?;
+    }
+    for directory in [
+        "etc/apt/keyrings",
+        "etc/apt/sources.list.d",
+        "etc/systemd/system",
+        "var/lib/apt/lists/partial",
+        "var/log/journal", // its presence makes the journal persistent
+    ] {
+        fs::create_dir_all(tree.join(directory))
+            .with_context(|| format!("failed to create '{directory}'"))?;
+    }
+    for unit in MASKED {
+        let path = tree.join("etc/systemd/system").join(unit);
+        symlink("/dev/null", &path).with_context(|| format!("failed to mask '{unit}'"))?;
+    }
+    machine::run("chroot", &[tree.as_os_str(), "ldconfig".as_ref()])?;
+    machine::run(
+        "chroot",
+        &[
+            tree.as_os_str(),
+            "journalctl".as_ref(),
+            "--update-catalog".as_ref(),
+        ],
+    )?;
+    for stamp in ["etc/.updated", "var/.updated"] {
+        fs::write(tree.join(stamp), "").with_context(|| format!("failed to write '{stamp}'"))?;
+    }
+    Ok(())
+}

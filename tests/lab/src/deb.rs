@@ -1,0 +1,252 @@
+//! Packages made up by a test: a few lines say what is in them, and equal ones are built only once.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{cache, machine};
+
+/// What a Debian package is to contain.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Deb {
+    name: String,
+    version: String,
+    architecture: String,
+    fields: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>, u32)>,
+    conffiles: Vec<String>,
+    scripts: Vec<(&'static str, String)>,
+}
+
+impl Deb {
+    /// An empty package for every architecture.
+    pub fn new(name: &str, version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: "all".to_owned(),
+            fields: Vec::new(),
+            files: Vec::new(),
+            conffiles: Vec::new(),
+            scripts: Vec::new(),
+        }
+    }
+
+    /// The package's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The package's version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Another architecture than `all`; `native` is the machine's own.
+    pub fn arch(mut self, architecture: &str) -> Self {
+        architecture.clone_into(&mut self.architecture);
+        if architecture == "native" {
+            machine::architecture().clone_into(&mut self.architecture);
+        }
+        self
+    }
+
+    /// `Depends:`
+    pub fn depends(self, on: &str) -> Self {
+        self.field("Depends", on)
+    }
+
+    /// `Conflicts:`
+    pub fn conflicts(self, with: &str) -> Self {
+        self.field("Conflicts", with)
+    }
+
+    /// `Breaks:`
+    pub fn breaks(self, what: &str) -> Self {
+        self.field("Breaks", what)
+    }
+
+    /// Any other field of the control file.
+    pub fn field(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A file at an absolute path.
+    pub fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.file_with_mode(path, content, 0o644)
+    }
+
+    /// A program at an absolute path.
+    pub fn program(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.file_with_mode(path, content, 0o755)
+    }
+
+    /// A configuration file: dpkg keeps what the administrator changed in it.
+    pub fn conffile(mut self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.conffiles.push(path.to_owned());
+        self.file(path, content)
+    }
+
+    /// A unit named after the package.
+    pub fn service(self, unit: &str) -> Self {
+        let path = format!("/usr/lib/systemd/system/{}.service", self.name);
+        self.file(&path, unit)
+    }
+
+    /// Shell lines that run before the files are unpacked.
+    pub fn preinst(self, script: &str) -> Self {
+        self.script("preinst", script)
+    }
+
+    /// Shell lines that run when the files are in place.
+    pub fn postinst(self, script: &str) -> Self {
+        self.script("postinst", script)
+    }
+
+    /// Shell lines that run before the files are removed or replaced.
+    pub fn prerm(self, script: &str) -> Self {
+        self.script("prerm", script)
+    }
+
+    /// Shell lines that run when the files have been removed or replaced.
+    pub fn postrm(self, script: &str) -> Self {
+        self.script("postrm", script)
+    }
+
+    /// The finished package file.
+    #[track_caller]
+    pub fn build(&self) -> PathBuf {
+        self.try_build()
+            .unwrap_or_else(|error| panic!("failed to build {self:?}: {error:#}"))
+    }
+
+    fn try_build(&self) -> Result<PathBuf> {
+        let file = format!(
+            "{}_{}_{}.deb",
+            self.name,
+            without_epoch(&self.version),
+            self.architecture
+        );
+        let key = cache::key([format!("{self:?}")]);
+        let directory = cache::build_once("debs", &key, |partial| {
+            let tree = partial.join("tree");
+            self.lay_out(&tree)?;
+            pack(&tree, &partial.join(&file))
+        })?;
+        Ok(directory.join(file))
+    }
+
+    fn lay_out(&self, tree: &Path) -> Result<()> {
+        put(tree, "DEBIAN/control", self.control().as_bytes(), 0o644)?;
+        if !self.conffiles.is_empty() {
+            put(
+                tree,
+                "DEBIAN/conffiles",
+                (self.conffiles.join("\n") + "\n").as_bytes(),
+                0o644,
+            )?;
+        }
+        for (name, lines) in &self.scripts {
+            put(
+                tree,
+                &format!("DEBIAN/{name}"),
+                format!("#!/bin/sh\nset -e\n{lines}\n").as_bytes(),
+                0o755,
+            )?;
+        }
+        for (path, content, mode) in &self.files {
+            put(tree, path.trim_start_matches('/'), content, *mode)?;
+        }
+        Ok(())
+    }
+
+    fn control(&self) -> String {
+        let Self {
+            name,
+            version,
+            architecture,
+            ..
+        } = self;
+        let fields: String = self
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\n"))
+            .collect();
+        format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: Lab <lab@example.org>\n\
+             {fields}Description: {name} {version} of the lab\n"
+        )
+    }
+
+    fn file_with_mode(mut self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Self {
+        self.files
+            .push((path.to_owned(), content.as_ref().to_vec(), mode));
+        self
+    }
+
+    fn script(mut self, name: &'static str, lines: &str) -> Self {
+        self.scripts.push((name, lines.to_owned()));
+        self
+    }
+}
+
+/// The same package under another version: how our own package is upgraded in a test.
+#[track_caller]
+pub fn with_version(deb: &Path, version: &str) -> PathBuf {
+    try_with_version(deb, version)
+        .unwrap_or_else(|error| panic!("failed to repack '{}': {error:#}", deb.display()))
+}
+
+fn try_with_version(deb: &Path, version: &str) -> Result<PathBuf> {
+    let bytes = fs::read(deb).with_context(|| format!("failed to read '{}'", deb.display()))?;
+    let key = cache::key([&bytes[..], version.as_bytes()]);
+    let directory = cache::build_once("debs", &key, |partial| {
+        let tree = partial.join("tree");
+        fs::create_dir_all(&tree)?;
+        machine::run(
+            "dpkg-deb",
+            &["--raw-extract".as_ref(), deb.as_os_str(), tree.as_os_str()],
+        )?;
+        let control = tree.join("DEBIAN/control");
+        let text = fs::read_to_string(&control)?;
+        let lines = text.lines().map(|line| {
+            if line.starts_with("Version: ") {
+                format!("Version: {version}\n")
+            } else {
+                format!("{line}\n")
+            }
+        });
+        fs::write(&control, lines.collect::<String>())?;
+        pack(&tree, &partial.join("package.deb"))
+    })?;
+    Ok(directory.join("package.deb"))
+}
+
+fn put(tree: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
+    let path = tree.join(path);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("failed to create '{}'", parent.display()))?;
+    }
+    fs::write(&path, content).with_context(|| format!("failed to write '{}'", path.display()))?;
+    Ok(fs::set_permissions(&path, Permissions::from_mode(mode))?)
+}
+
+/// Fast rather than small: these packages never travel.
+fn pack(tree: &Path, file: &Path) -> Result<()> {
+    let options = ["--build", "--root-owner-group", "-Znone"].map(AsRef::as_ref);
+    machine::run(
+        "dpkg-deb",
+        &[&options[..], &[tree.as_os_str(), file.as_os_str()]].concat(),
+    )?;
+    cache::remove(tree)
+}
+
+/// File names in a pool have no epoch: a colon is not for them.
+fn without_epoch(version: &str) -> &str {
+    version.split_once(':').map_or(version, |(_, rest)| rest)
+}

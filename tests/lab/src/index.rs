@@ -1,0 +1,124 @@
+//! The text of a repository's index: what a Packages file and a Release file say. No files are touched here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use crate::{cache, machine};
+
+/// What a Release file says about its repository.
+#[derive(Clone, Debug)]
+pub struct ReleaseOptions {
+    /// `Origin:`
+    pub origin: String,
+    /// `Label:`
+    pub label: String,
+    /// `Suite:`
+    pub suite: String,
+    /// `Codename:`
+    pub codename: String,
+    /// `Date:`; the moment of indexing unless it is said.
+    pub date: Option<SystemTime>,
+    /// `Valid-Until:`
+    pub valid_until: Option<SystemTime>,
+    /// `Phased-Update-Percentage:` by package name.
+    pub phased: BTreeMap<String, u8>,
+}
+
+impl Default for ReleaseOptions {
+    fn default() -> Self {
+        Self {
+            origin: "Lab".to_owned(),
+            label: "Lab".to_owned(),
+            suite: "stable".to_owned(),
+            codename: "lab".to_owned(),
+            date: None,
+            valid_until: None,
+            phased: BTreeMap::new(),
+        }
+    }
+}
+
+impl ReleaseOptions {
+    /// What Debian's security archive says of itself.
+    pub fn security() -> Self {
+        Self {
+            origin: "Debian".to_owned(),
+            label: "Debian-Security".to_owned(),
+            suite: "stable-security".to_owned(),
+            codename: "lab-security".to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// One file of the pool.
+pub(crate) struct Entry {
+    /// The control file of the package.
+    pub(crate) control: String,
+    /// Its path below the repository's address.
+    pub(crate) filename: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The text of a Packages file.
+pub(crate) fn packages(entries: &[Entry], options: &ReleaseOptions) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        let control = entry.control.trim_end();
+        let _ = writeln!(
+            text,
+            "{control}\nFilename: {}\nSize: {}",
+            entry.filename,
+            entry.bytes.len()
+        );
+        let _ = writeln!(text, "SHA256: {}", cache::sha256(&entry.bytes));
+        let name = control
+            .lines()
+            .find_map(|line| line.strip_prefix("Package: "));
+        if let Some(percentage) = name.and_then(|name| options.phased.get(name)) {
+            let _ = writeln!(text, "Phased-Update-Percentage: {percentage}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The text of a Release file for indexes given by path and content.
+pub(crate) fn release(options: &ReleaseOptions, indexes: &[(&str, &str)]) -> String {
+    let ReleaseOptions {
+        origin,
+        label,
+        suite,
+        codename,
+        ..
+    } = options;
+    let mut text =
+        format!("Origin: {origin}\nLabel: {label}\nSuite: {suite}\nCodename: {codename}\n");
+    let _ = writeln!(
+        text,
+        "Date: {}",
+        date(options.date.unwrap_or_else(SystemTime::now))
+    );
+    if let Some(until) = options.valid_until {
+        let _ = writeln!(text, "Valid-Until: {}", date(until));
+    }
+    let _ = writeln!(
+        text,
+        "Architectures: {} all\nComponents: main\nSHA256:",
+        machine::architecture()
+    );
+    for (path, content) in indexes {
+        let _ = writeln!(
+            text,
+            " {} {} {path}",
+            cache::sha256(content.as_bytes()),
+            content.len()
+        );
+    }
+    text
+}
+
+fn date(time: SystemTime) -> String {
+    httpdate::fmt_http_date(time).replace("GMT", "UTC")
+}

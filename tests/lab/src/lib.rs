@@ -1,0 +1,38 @@
+//! The lab: disposable Debian hosts, each booted under its own systemd, for tests that can only be true there.
+//!
+//! ```text
+//! Host::boot ─► base (a release, bootstrapped once) ─► product (our package installed, once per package)
+//!            ─► scratch (one writable overlay, cgroup and network namespace per host) ─► boot (systemd-nspawn)
+//! host.sh …  ─► command (a program inside)      host.write … ─► files      host.wait_for … ─► wait
+//! Deb, fixtures ─► Repo ─► index, signing ─► server (HTTP inside the host's network, with faults)
+//! ```
+//!
+//! What a test calls panics with everything that is known, so that the log of a failed run is enough.
+//! Caches live in `/var/cache/linux-patch-lab` (`LAB_CACHE` moves it); `LAB_KEEP=1` keeps the trees of the hosts.
+
+mod base;
+mod boot;
+mod cache;
+mod cgroup;
+mod command;
+mod deb;
+mod files;
+pub mod fixtures;
+mod host;
+mod index;
+mod machine;
+mod mirror;
+pub mod product;
+mod repo;
+mod scratch;
+mod server;
+mod signing;
+mod wait;
+
+pub use base::Release;
+pub use command::{Output, Spawned};
+pub use deb::Deb;
+pub use host::{Host, HostBuilder};
+pub use index::ReleaseOptions;
+pub use repo::{Repo, RepoBuilder, Snapshot, Tamper};
+pub use server::Fault;

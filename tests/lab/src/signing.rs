@@ -1,0 +1,91 @@
+//! Keys of the lab: one that hosts trust, one that they do not; each made once.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cache, machine};
+
+/// Who signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// The key a repository's hosts are given.
+    Trusted,
+    /// A valid key nobody knows.
+    Stranger,
+}
+
+impl Key {
+    /// `text` with its signature around it, the form of an `InRelease` file.
+    pub(crate) fn sign(self, text: &str) -> Result<String> {
+        let mut gpg = self.gpg()?;
+        let mut child = gpg
+            .args(["--digest-algo", "SHA512", "--clearsign"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("failed to start gpg")?;
+        child
+            .stdin
+            .take()
+            .context("gpg takes no input")?
+            .write_all(text.as_bytes())?;
+        let output = child.wait_with_output().context("failed to wait for gpg")?;
+        if !output.status.success() {
+            bail!(
+                "gpg does not sign: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// The public half, as a keyring file with the suffix `.asc`.
+    pub(crate) fn public(self) -> Result<String> {
+        machine::run_command(self.gpg()?.args(["--armor", "--export"]))
+    }
+
+    fn gpg(self) -> Result<Command> {
+        let name = match self {
+            Self::Trusted => "trusted",
+            Self::Stranger => "stranger",
+        };
+        let home = cache::build_once("keys", name, |home| generate(&home.to_path_buf(), name))?;
+        Ok(gpg(&home))
+    }
+}
+
+fn generate(home: &PathBuf, name: &str) -> Result<()> {
+    fs::create_dir_all(home)?;
+    let address = format!("{name}@example.org");
+    let made = machine::run_command(gpg(home).args([
+        "--passphrase",
+        "",
+        "--quick-generate-key",
+        &address,
+        "ed25519",
+        "sign",
+        "never",
+    ]));
+    // the agent belongs to a directory that is about to be renamed
+    let _ = machine::run_command(
+        Command::new("gpgconf")
+            .arg("--homedir")
+            .arg(home)
+            .args(["--kill", "gpg-agent"]),
+    );
+    made.map(drop)
+}
+
+fn gpg(home: &PathBuf) -> Command {
+    let mut command = Command::new("gpg");
+    command
+        .arg("--homedir")
+        .arg(home)
+        .args(["--batch", "--quiet", "--no-permission-warning"]);
+    command
+}
