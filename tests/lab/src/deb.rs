@@ -171,15 +171,14 @@ impl Deb {
             architecture,
             ..
         } = self;
-        let fields: String = self
-            .fields
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}\n"))
-            .collect();
-        format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: Lab <lab@example.org>\n\
-             {fields}Description: {name} {version} of the lab\n"
-        )
+        let mut control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n\
+             Maintainer: Lab <lab@example.org>\nDescription: {name} {version} of the lab\n"
+        );
+        for (name, value) in &self.fields {
+            control.extend([name, ": ", value, "\n"]);
+        }
+        control
     }
 
     fn file_with_mode(mut self, path: &str, content: impl AsRef<[u8]>, mode: u32) -> Self {

@@ -26,7 +26,15 @@ pub struct HostBuilder {
     name: String,
     real_network: bool,
     extra_packages: Vec<String>,
-    product: bool,
+    product: Product,
+}
+
+/// Which build of our package a host has.
+#[derive(Clone, Debug)]
+enum Product {
+    None,
+    OfThisCheckout,
+    File(PathBuf),
 }
 
 impl HostBuilder {
@@ -51,7 +59,13 @@ impl HostBuilder {
 
     /// Without our own package.
     pub fn bare(mut self) -> Self {
-        self.product = false;
+        self.product = Product::None;
+        self
+    }
+
+    /// With this file of our package in place of the one built from this checkout.
+    pub fn with_deb(mut self, deb: &Path) -> Self {
+        self.product = Product::File(deb.to_owned());
         self
     }
 
@@ -69,13 +83,7 @@ impl HostBuilder {
             "hosts are booted by root only"
         );
         allow_many_hosts()?;
-        let mut lower = vec![base::tree(self.release, &self.extra_packages)?];
-        if self.product {
-            lower.insert(
-                0,
-                product::layer(self.release, &lower[0], &self.clone().bare())?,
-            );
-        }
+        let lower = self.layers()?;
         let scratch = Scratch::create(&lower, !self.real_network)?;
         let host = Host {
             scratch,
@@ -85,6 +93,18 @@ impl HostBuilder {
         host.give_identity()?;
         host.try_start()?;
         Ok(host)
+    }
+
+    /// The read-only trees the host is made of, the uppermost first.
+    fn layers(&self) -> Result<Vec<PathBuf>> {
+        let base = base::tree(self.release, &self.extra_packages)?;
+        let deb = match &self.product {
+            Product::None => return Ok(vec![base]),
+            Product::OfThisCheckout => product::try_deb()?,
+            Product::File(file) => file.clone(),
+        };
+        let layer = product::layer(&base, &deb, &self.clone().bare())?;
+        Ok(vec![layer, base])
     }
 }
 
@@ -116,7 +136,7 @@ impl Host {
             name: "host".to_owned(),
             real_network: false,
             extra_packages: Vec::new(),
-            product: true,
+            product: Product::OfThisCheckout,
         }
     }
 
@@ -272,7 +292,7 @@ impl Host {
     /// An orderly reboot; returns when the host is up again.
     #[track_caller]
     pub fn reboot(&self) {
-        self.sh("systemctl reboot --no-wall");
+        self.ask_to_go_down("reboot");
         self.wait_for_reboot();
     }
 
@@ -292,7 +312,7 @@ impl Host {
     /// An orderly shutdown.
     #[track_caller]
     pub fn poweroff(&self) {
-        self.sh("systemctl poweroff --no-wall");
+        self.ask_to_go_down("poweroff");
         let status = self.wait_until_off();
         assert_eq!(
             status,
@@ -382,6 +402,18 @@ impl Host {
         }
         *running = Some(Running::boot(&self.scratch, &self.builder.name)?);
         Ok(())
+    }
+
+    /// The one who asks may be among the first to be ended.
+    #[track_caller]
+    fn ask_to_go_down(&self, how: &str) {
+        let output = self.try_sh(&format!("systemctl {how} --no-wall"));
+        let ended_by_signal = output.status > 128;
+        assert!(
+            output.success() || ended_by_signal,
+            "{how}: {output}\n{}",
+            self.log_tail()
+        );
     }
 
     #[track_caller]

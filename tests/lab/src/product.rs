@@ -7,15 +7,21 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::base::Release;
 use crate::host::HostBuilder;
 use crate::{cache, machine, scratch};
 
 /// What the package is made of, below the top of the repository; the rest may change without a new build.
-const SOURCES: &[&str] = &["Cargo.lock", "Cargo.toml", "debian", "src", "units"];
+const SOURCES: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "README.md",
+    "debian",
+    "src",
+    "units",
+];
 
-/// How many installed layers are kept for each release.
-const LAYERS_KEPT: usize = 2;
+/// Layers of so many builds of our package are kept.
+const BUILDS_KEPT: usize = 3;
 
 /// The package file: `LAB_DEB`, or one that is built from this checkout when its sources have changed.
 #[track_caller]
@@ -23,7 +29,7 @@ pub fn deb() -> PathBuf {
     try_deb().unwrap_or_else(|error| panic!("failed to build our package: {error:#}"))
 }
 
-fn try_deb() -> Result<PathBuf> {
+pub(crate) fn try_deb() -> Result<PathBuf> {
     if let Some(file) = std::env::var_os("LAB_DEB") {
         return fs::canonicalize(&file)
             .with_context(|| format!("LAB_DEB: failed to find '{}'", file.display()));
@@ -31,31 +37,26 @@ fn try_deb() -> Result<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()?;
-    let mut parts = Vec::new();
+    let mut contents = Vec::new();
     for source in SOURCES {
-        collect(&repository.join(source), &mut parts)?;
+        collect(&repository.join(source), &mut contents)?;
     }
-    let key = cache::key(parts);
+    let key = cache::key(contents);
     let directory = cache::build_once("product", &key, |partial| build(&repository, partial))?;
     find_deb(&directory)
 }
 
-/// The layer that holds our package installed on `base`, made by installing it on a booted host.
-pub(crate) fn layer(release: Release, base: &Path, bare: &HostBuilder) -> Result<PathBuf> {
-    let deb = try_deb()?;
-    let bytes = fs::read(&deb).with_context(|| format!("failed to read '{}'", deb.display()))?;
+/// The layer that holds the package `deb` installed on `base`, made by installing it on a booted host.
+pub(crate) fn layer(base: &Path, deb: &Path, bare_host: &HostBuilder) -> Result<PathBuf> {
+    let bytes = fs::read(deb).with_context(|| format!("failed to read '{}'", deb.display()))?;
     let base = base.file_name().unwrap_or_default().to_string_lossy();
-    let key = cache::key([base.as_bytes(), &bytes]);
-    let layer = cache::build_once(
-        "layers",
-        &format!("{}-{key}", release.codename()),
-        |partial| {
-            let host = bare.clone().try_boot()?;
-            host.install(&deb);
-            host.into_layer(partial)
-        },
-    )?;
-    prune(release, &layer)?;
+    let key = format!("{}-{base}", cache::key([&bytes]));
+    let layer = cache::build_once("layers", &key, |partial| {
+        let host = bare_host.clone().try_boot()?;
+        host.install(deb);
+        host.into_layer(partial)
+    })?;
+    prune(&layer)?;
     Ok(layer)
 }
 
@@ -64,6 +65,9 @@ fn build(repository: &Path, partial: &Path) -> Result<()> {
     let _lock = cache::lock("product-build")?;
     let copy = cache::root().join("product-build/source");
     copy_sources(repository, &copy)?;
+    if let Ok(former) = find_deb(&cache::root().join("product-build")) {
+        cache::remove(&former)?;
+    }
     let mut command = Command::new("dpkg-buildpackage");
     command
         .args(["-us", "-uc", "-b", "-Ppkg.linux-patch-api.rustup"])
@@ -115,38 +119,49 @@ fn find_deb(directory: &Path) -> Result<PathBuf> {
 }
 
 /// Names and contents of everything below `path`, in a fixed order.
-fn collect(path: &Path, parts: &mut Vec<Vec<u8>>) -> Result<()> {
+fn collect(path: &Path, contents: &mut Vec<Vec<u8>>) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
     if path.is_dir() {
         let mut entries: Vec<PathBuf> = fs::read_dir(path)?
             .flatten()
             .map(|entry| entry.path())
             .collect();
         entries.sort();
-        return entries.iter().try_for_each(|entry| collect(entry, parts));
+        return entries
+            .iter()
+            .try_for_each(|entry| collect(entry, contents));
     }
-    parts.push(path.display().to_string().into_bytes());
-    parts.push(fs::read(path).with_context(|| format!("failed to read '{}'", path.display()))?);
+    contents.push(path.display().to_string().into_bytes());
+    contents.push(fs::read(path).with_context(|| format!("failed to read '{}'", path.display()))?);
     Ok(())
 }
 
-/// Removes layers of former builds that no host is using.
-fn prune(release: Release, current: &Path) -> Result<()> {
+/// Removes the layers of former builds, unless a host is using them.
+fn prune(current: &Path) -> Result<()> {
     let mut layers: Vec<(SystemTime, PathBuf)> = fs::read_dir(cache::root().join("layers"))?
         .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(release.codename())
-        })
         .filter_map(|entry| Some((entry.metadata().ok()?.created().ok()?, entry.path())))
         .collect();
-    layers.sort();
-    let old = layers.len().saturating_sub(LAYERS_KEPT);
-    for (_, layer) in layers.into_iter().take(old) {
-        if layer != current && !scratch::is_in_use(&layer) {
-            cache::remove(&layer)?;
+    layers.sort_unstable_by(|one, other| other.cmp(one));
+    let mut kept = vec![build_of(current)];
+    for (_, layer) in &layers {
+        let build = build_of(layer);
+        if kept.contains(&build) {
+            continue;
+        }
+        if kept.len() < BUILDS_KEPT {
+            kept.push(build);
+        } else if !scratch::is_in_use(layer) {
+            cache::remove(layer)?;
         }
     }
     Ok(())
+}
+
+/// A layer's name begins with the build of our package it holds.
+fn build_of(layer: &Path) -> String {
+    let name = layer.file_name().unwrap_or_default().to_string_lossy();
+    name.split('-').next().unwrap_or_default().to_owned()
 }

@@ -27,6 +27,8 @@ impl Scratch {
         };
         scratch.mount(lower)?;
         if private_network {
+            // the first one ever also prepares /run/netns, which two at once cannot do
+            let _lock = cache::lock("netns")?;
             machine::run("ip", &["netns", "add", &scratch.id])?;
             machine::run("ip", &["-n", &scratch.id, "link", "set", "lo", "up"])?;
         }

@@ -1,8 +1,8 @@
-//! Keys of the lab: one that hosts trust, one that they do not; each made once.
+//! Keys of the lab: one that hosts trust, one that they do not; each made once. gpg leaves its agent running with them.
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -54,12 +54,12 @@ impl Key {
             Self::Trusted => "trusted",
             Self::Stranger => "stranger",
         };
-        let home = cache::build_once("keys", name, |home| generate(&home.to_path_buf(), name))?;
+        let home = cache::build_once("keys", name, |home| generate(home, name))?;
         Ok(gpg(&home))
     }
 }
 
-fn generate(home: &PathBuf, name: &str) -> Result<()> {
+fn generate(home: &Path, name: &str) -> Result<()> {
     fs::create_dir_all(home)?;
     let address = format!("{name}@example.org");
     let made = machine::run_command(gpg(home).args([
@@ -81,7 +81,7 @@ fn generate(home: &PathBuf, name: &str) -> Result<()> {
     made.map(drop)
 }
 
-fn gpg(home: &PathBuf) -> Command {
+fn gpg(home: &Path) -> Command {
     let mut command = Command::new("gpg");
     command
         .arg("--homedir")

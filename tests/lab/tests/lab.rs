@@ -137,11 +137,14 @@ fn what_is_forged_is_refused() {
     for release in [Release::Trixie, Release::Bookworm] {
         let host = Host::bare(release);
         let repo = Repo::new(&host);
+        let day = Duration::from_secs(24 * 60 * 60);
+        repo.set(|options| options.date = Some(SystemTime::now() - day));
         repo.add(&fixtures::plain("demo", "1.0"));
         repo.enable(&host);
         host.sh(UPDATE);
         let old = repo.snapshot();
 
+        repo.set(|options| options.date = None);
         repo.add(&fixtures::plain("demo", "2.0"));
         let good = repo.snapshot();
         for forged in [Tamper::InRelease, Tamper::Packages] {
@@ -157,7 +160,6 @@ fn what_is_forged_is_refused() {
         repo.restore(&good);
         host.sh(UPDATE);
 
-        let day = Duration::from_secs(24 * 60 * 60);
         repo.restore(&old);
         host.sh(UPDATE);
         assert!(
@@ -171,12 +173,35 @@ fn what_is_forged_is_refused() {
                 .stderr
                 .contains("Hash Sum mismatch")
         );
-        // the repository itself was signed by nobody the last time it was indexed
         let dated = Repo::builder("dated").build(&host);
         dated.enable(&host);
         dated.set(|options| options.date = Some(SystemTime::now() + day));
         assert!(host.try_sh(UPDATE).stderr.contains("is not valid yet"));
     }
+}
+
+#[test]
+fn our_package_is_a_layer_below_the_host() {
+    let stand_in = fixtures::with_service("linux-patch-api", "1.0").build();
+    let boot = || Host::builder(Release::Trixie).with_deb(&stand_in).boot();
+    let host = boot();
+    assert_eq!(
+        host.sh("systemctl is-active linux-patch-api").trim(),
+        "active"
+    );
+    assert_eq!(
+        host.sh("ls /var/log/journal"),
+        host.sh("cat /etc/machine-id")
+    );
+    host.install(&fixtures::with_version(&stand_in, "2.0"));
+    assert_eq!(
+        host.sh("dpkg-query -W -f '${Version}' linux-patch-api"),
+        "2.0"
+    );
+    assert_eq!(
+        boot().sh("dpkg-query -W -f '${Version}' linux-patch-api"),
+        "1.0"
+    );
 }
 
 #[test]
