@@ -1,0 +1,141 @@
+//! The grammar of the arguments; no work is done here.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::request::JobId;
+
+/// Keeps this host patched: what is pending, what was done, and asking for more.
+///
+/// Everything goes through the D-Bus service org.linux_patch.Agent1, which is started when needed.
+///
+/// Exit status: 0 done or nothing to do, 1 failed, 2 usage, 69 the bus or the host is not reachable,
+/// 75 busy, 77 not authorised.
+#[derive(Debug, Parser)]
+#[command(name = "patchctl", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What patchctl can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show the whole picture: health, index, pending updates, the latest update
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show whether the host is healthy; waits for a refresh when the index is stale
+    Health {
+        /// Print JSON with the keys status, uptime_seconds, version, last_cache_update, cache_status
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the pending updates
+    Updates {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Refresh the package index and wait for it
+    Refresh {
+        /// Do the work in this process, without systemd or a bus; needs root
+        #[arg(long)]
+        direct: bool,
+    },
+    /// Apply updates and wait until they are in and verified
+    Apply {
+        /// Installed packages by their exact names; or 'all'; or 'security'
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+        /// Do the work in this process, without systemd or a bus; needs root
+        #[arg(long, conflicts_with = "no_wait")]
+        direct: bool,
+        /// Print the job's id and do not wait for it
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List the latest jobs
+    Jobs {
+        /// How many at most
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a job's record and what the package manager printed
+    Log {
+        /// The job's id, from 'patchctl jobs'
+        #[arg(value_name = "JOB")]
+        job: JobId,
+        /// Print the record as JSON, without the output
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the units of this package start; not for people
+    #[command(subcommand, hide = true)]
+    Run(Run),
+}
+
+/// What the units start.
+#[derive(Debug, Subcommand)]
+pub enum Run {
+    /// patch-refresh.service
+    Refresh,
+    /// patch-apply@.service
+    Apply {
+        /// The unit's instance name, as `%i` gives it
+        #[arg(long, allow_hyphen_values = true, required = true)]
+        instance: OsString,
+    },
+    /// patch-apply.service
+    Drain,
+    /// patch-agent.service
+    Agent {
+        /// Seconds without a call after which it leaves
+        #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+        idle: Duration,
+    },
+    /// The package manager's hook
+    Gate {
+        /// The job whose transaction asks
+        #[arg(long)]
+        job: JobId,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn any_instance_reaches_us() {
+        for instance in ["", "--help", "-x", "..", "a b"] {
+            let argument = format!("--instance={instance}");
+            let cli = Cli::try_parse_from(["patchctl", "run", "apply", &argument]).unwrap();
+            let Verb::Run(Run::Apply { instance: parsed }) = cli.verb else {
+                panic!("{cli:?}")
+            };
+            assert_eq!(parsed, instance);
+        }
+    }
+}

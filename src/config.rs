@@ -1,0 +1,184 @@
+//! The configuration: fragments in four places, merged and validated.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde::Deserialize;
+
+use crate::paths::{Paths, quoted};
+
+/// The settings in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The package manager to use; detected when not set.
+    pub backend: Option<String>,
+    /// Hosts whose package sources may fail without failing the refresh.
+    pub tolerate: Vec<String>,
+}
+
+/// One file. A key that is not set leaves what files before it said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fragment {
+    backend: Option<String>,
+    #[serde(default)]
+    refresh: RefreshFragment,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshFragment {
+    tolerate: Option<Vec<String>>,
+}
+
+impl Config {
+    /// Reads every fragment, later ones winning key by key: `/usr/lib/linux_patch_api/config.d`,
+    /// `/etc/linux_patch_api/config.toml`, `/etc/linux_patch_api/config.d`,
+    /// `/run/linux_patch_api/config.d`; in each directory `*.toml` in the order of their names, and
+    /// a file hides those of the same name in directories before it, as systemd's drop-ins do.
+    pub fn load(paths: &Paths) -> Result<Self> {
+        let mut config = Self::default();
+        for path in fragments(paths)? {
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("failed to read {}", quoted(&path)))?;
+            config.merge(parse(&path, &text)?);
+        }
+        Ok(config)
+    }
+
+    fn merge(&mut self, fragment: Fragment) {
+        if fragment.backend.is_some() {
+            self.backend = fragment.backend;
+        }
+        if let Some(tolerate) = fragment.refresh.tolerate {
+            self.tolerate = tolerate;
+        }
+    }
+}
+
+fn fragments(paths: &Paths) -> Result<Vec<PathBuf>> {
+    let main = paths.host("/etc/linux_patch_api/config.toml");
+    let mut files = directory(&paths.host("/usr/lib/linux_patch_api/config.d"))?;
+    if main.exists() {
+        files.push(main);
+    }
+    for later in [
+        "/etc/linux_patch_api/config.d",
+        "/run/linux_patch_api/config.d",
+    ] {
+        let later = directory(&paths.host(later))?;
+        let in_a_directory = |path: &Path| path.parent().is_some_and(|p| p.ends_with("config.d"));
+        files.retain(|earlier| {
+            !in_a_directory(earlier) || later.iter().all(|l| l.file_name() != earlier.file_name())
+        });
+        files.extend(later);
+    }
+    Ok(files)
+}
+
+fn directory(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("failed to read {}", quoted(path)));
+        }
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry
+            .with_context(|| format!("failed to read {}", quoted(path)))?
+            .path();
+        if file
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Parses one file; the error names the file, the line and what is wrong, on one line.
+fn parse(path: &Path, text: &str) -> Result<Fragment> {
+    toml::from_str(text).map_err(|error| {
+        let line = error
+            .span()
+            .map(|span| text[..span.start].matches('\n').count() + 1);
+        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
+        anyhow!(
+            "{}{line}: {}",
+            quoted(path),
+            error.message().replace('\n', " ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Paths) {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let paths = Paths::below(root.path());
+        (root, paths)
+    }
+
+    #[test]
+    fn nothing_configured_is_the_default() {
+        let (_root, paths) = host(&[]);
+        assert_eq!(Config::load(&paths).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn later_fragments_win_key_by_key() {
+        let (_root, paths) = host(&[
+            (
+                "usr/lib/linux_patch_api/config.d/10-a.toml",
+                "backend = \"dnf\"\n",
+            ),
+            (
+                "usr/lib/linux_patch_api/config.d/20-b.toml",
+                "backend = \"zypper\"\n",
+            ),
+            (
+                "etc/linux_patch_api/config.toml",
+                "[refresh]\ntolerate = [\"a.example\"]\n",
+            ),
+            ("etc/linux_patch_api/config.d/20-b.toml", ""),
+            (
+                "run/linux_patch_api/config.d/x.toml",
+                "[refresh]\ntolerate = []\n",
+            ),
+            ("etc/linux_patch_api/config.d/ignored.txt", "?"),
+        ]);
+        let config = Config::load(&paths).unwrap();
+        assert_eq!(
+            config.backend.as_deref(),
+            Some("dnf"),
+            "20-b.toml is hidden by an empty one"
+        );
+        assert!(config.tolerate.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_key_names_file_and_line() {
+        for text in [
+            "\n\n[refresh]\ntolerat = []\n",
+            "\n\n\nfoo = 1\n",
+            "\n\n\nbackend = \n",
+        ] {
+            let (_root, paths) = host(&[("etc/linux_patch_api/config.toml", text)]);
+            let error = format!("{:#}", Config::load(&paths).unwrap_err());
+            assert!(error.contains("config.toml', line 4: "), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

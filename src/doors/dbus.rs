@@ -1,0 +1,546 @@
+//! The D-Bus door: unprivileged, woken by a call, gone when idle.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sd_notify::NotifyState;
+use serde_json::Value;
+use zbus::fdo::{self, Properties};
+use zbus::message::Header;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedVariant, Variant, interface};
+use zruntime::SharedRuntime;
+
+use super::idle::{Activity, Call};
+use super::picture::{Picture, Pictures};
+use super::polkit::{self, Verb};
+use super::value::{self, Dictionary};
+use super::watch::Records;
+use super::{BUS_NAME, OBJECT_PATH};
+use crate::config::Config;
+use crate::health::shown_time;
+use crate::host::clock::{self, Moment};
+use crate::paths::Paths;
+use crate::request::{JobId, Request, Requester, Target};
+use crate::state::job::{self, Job};
+use crate::state::pending::PendingList;
+use crate::{VERSION, package, queue};
+
+/// How long `CheckHealth` waits for a refresh: as long as a refresh may take.
+const REFRESH_WAIT: Duration = Duration::from_secs(125);
+
+/// After a failed refresh, the least time before a read asks for another.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long calls that were sent to our name are still served after it is given up (measured: any
+/// other way loses calls).
+const AFTER_RELEASE: Duration = Duration::from_millis(50);
+
+/// How long changes are gathered before listeners are told.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How many jobs `ListJobs` gives unless told otherwise.
+const JOBS_SHOWN: usize = 50;
+
+/// Serves the bus until nobody has called for `idle`.
+pub fn serve(paths: Paths, idle: Duration) -> Result<()> {
+    zbus::block_on(run(paths, idle))
+}
+
+async fn run(paths: Paths, idle: Duration) -> Result<()> {
+    let runtime = SharedRuntime::current()?;
+    let door = Arc::new(Door::new(paths.clone()));
+    let records = Records::new(&runtime, &paths)?;
+    // the object is there before the name is, and the name cannot be taken from us
+    let bus = zbus::connection::Builder::system()
+        .serve_at(
+            OBJECT_PATH,
+            Agent {
+                door: Arc::clone(&door),
+            },
+        )
+        .name(BUS_NAME)
+        .allow_name_replacements(false)
+        .replace_existing_names(false)
+        .build()
+        .await
+        .with_context(|| format!("failed to own the name {BUS_NAME} on the system bus"))?;
+    sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving the bus")])?;
+    let teller = runtime.spawn("tell", tell(Arc::clone(&door), bus.clone(), records));
+    while door.idle() < idle && !bus.is_closed() {
+        let left = idle
+            .saturating_sub(door.idle())
+            .max(Duration::from_millis(10));
+        runtime.sleep(left).await;
+    }
+    leave(&runtime, &door, &bus).await?;
+    drop(teller);
+    Ok(())
+}
+
+/// Gives the name up without losing a call: from `STOPPING=1` on, the service manager starts a new
+/// instance for new calls, and those that are in our queue already are still served.
+async fn leave(runtime: &SharedRuntime, door: &Door, bus: &Connection) -> Result<()> {
+    sd_notify::notify(&[NotifyState::Stopping])?;
+    bus.release_name(BUS_NAME).await?;
+    runtime.sleep(AFTER_RELEASE).await;
+    while door.activity.idle().is_zero() {
+        runtime.sleep(AFTER_RELEASE).await;
+    }
+    Ok(())
+}
+
+/// What all calls share.
+struct Door {
+    paths: Paths,
+    pictures: Pictures,
+    activity: Activity,
+    /// The list worked out here, because the worker's was no longer valid.
+    list: zruntime::lock::Mutex<Option<PendingList>>,
+    /// The refresh that was last asked for.
+    asked: Mutex<Option<JobId>>,
+}
+
+impl Door {
+    fn new(paths: Paths) -> Self {
+        Self {
+            pictures: Pictures::new(paths.clone()),
+            paths,
+            activity: Activity::new(),
+            list: zruntime::lock::Mutex::new(None),
+            asked: Mutex::new(None),
+        }
+    }
+
+    fn idle(&self) -> Duration {
+        let running = !self.pictures.current().current_job.is_empty();
+        if running {
+            Duration::ZERO
+        } else {
+            self.activity.idle()
+        }
+    }
+
+    /// The picture for one read property.
+    fn read(&self) -> (Call<'_>, Arc<Picture>) {
+        (self.activity.begin(), self.pictures.current())
+    }
+
+    /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
+    /// is not of just now; whoever reads twice asks once.
+    fn ask_when_stale(&self, picture: &Picture) {
+        let failed_just_now = !picture.cache.last_update_success
+            && picture.cache.attempted.as_ref().is_some_and(|attempted| {
+                Moment::now()
+                    .since(attempted)
+                    .is_some_and(|since| since < ASK_AGAIN)
+            });
+        if !picture.is_stale() || failed_just_now {
+            return;
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.as_ref().is_some_and(|id| self.is_under_way(id)) {
+            return;
+        }
+        let request = Request::refresh(Requester::at("dbus", None));
+        match request.and_then(|r| queue::submit(&self.paths, &r).map(|()| r.id)) {
+            Ok(id) => *asked = Some(id),
+            Err(error) => tracing::warn!("no refresh could be asked for: {error:#}"),
+        }
+    }
+
+    fn is_under_way(&self, id: &JobId) -> bool {
+        match Job::load(&self.paths, id) {
+            Ok(Some(job)) => !job.status.is_final(),
+            Ok(None) => self.paths.queue().join(format!("{id}.json")).exists(),
+            Err(_) => false,
+        }
+    }
+
+    /// The list of pending updates; worked out here, unprivileged, when the worker's is not valid.
+    async fn pending(&self) -> Result<PendingList> {
+        // whoever comes while it is worked out waits here and finds it
+        let mut own = self.list.lock().await;
+        let stored = PendingList::load(&self.paths);
+        let paths = self.paths.clone();
+        let known = [stored, own.clone()];
+        let list = zruntime::unblock(move || current_list(&paths, known)).await?;
+        *own = Some(list.clone());
+        Ok(list)
+    }
+}
+
+fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<PendingList> {
+    let config = Config::load(paths).context("the configuration is invalid")?;
+    let scratch = std::env::temp_dir();
+    let packages = package::detect(&config, Path::new(&scratch))?;
+    let fingerprint = packages.fingerprint();
+    let now = clock::now();
+    if let Some(list) = known
+        .into_iter()
+        .flatten()
+        .find(|l| l.is_valid(&fingerprint, now))
+    {
+        return Ok(list);
+    }
+    let cache = crate::state::cache::Cache::load(paths);
+    let pending = packages.pending(&cache.failed_sources())?;
+    Ok(PendingList {
+        computed_at: Some(now),
+        fingerprint: Some(fingerprint),
+        pending,
+    })
+}
+
+/// The object on the bus.
+struct Agent {
+    door: Arc<Door>,
+}
+
+/// An error of ours as one of the bus.
+fn failed(error: &anyhow::Error) -> fdo::Error {
+    fdo::Error::Failed(format!("{error:#}"))
+}
+
+/// A record as a dictionary of the bus.
+fn answer(record: Value) -> fdo::Result<Dictionary> {
+    value::dictionary(record).map_err(|error| failed(&error))
+}
+
+fn answers<T: serde::Serialize>(records: &[T]) -> fdo::Result<Vec<Dictionary>> {
+    records
+        .iter()
+        .map(|record| {
+            serde_json::to_value(record)
+                .map_err(|e| failed(&e.into()))
+                .and_then(answer)
+        })
+        .collect()
+}
+
+/// Refuses options that are not known: what a caller meant by one must not be guessed.
+fn no_options(options: &HashMap<String, OwnedVariant>, known: &[&str]) -> fdo::Result<()> {
+    match options.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(fdo::Error::InvalidArgs(format!(
+            "the option {} is not known",
+            crate::request::shown(key),
+        ))),
+    }
+}
+
+fn job_id(text: &str) -> fdo::Result<JobId> {
+    text.parse()
+        .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))
+}
+
+/// Keeps this host patched. Everybody may read; each changing method asks polkit.
+#[interface(name = "org.linux_patch.Agent1", introspection_docs = false)]
+impl Agent {
+    /// Waits for a refresh when the index is stale, and returns the whole picture.
+    #[zbus(out_args("picture"))]
+    async fn check_health(&self) -> fdo::Result<Dictionary> {
+        let _call = self.door.activity.begin();
+        let before = self.door.pictures.current();
+        self.door.ask_when_stale(&before);
+        let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
+        let until = std::time::Instant::now() + REFRESH_WAIT;
+        loop {
+            let picture = self.door.pictures.current();
+            let attempted = picture.cache.attempted != before.cache.attempted;
+            if !picture.is_stale() || attempted || std::time::Instant::now() > until {
+                return answer(picture.json());
+            }
+            runtime.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks for a refresh of the package index; the id of the job.
+    #[zbus(out_args("job"))]
+    async fn refresh(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<String> {
+        let _call = self.door.activity.begin();
+        let mut request =
+            Request::refresh(Requester::at("dbus", None)).map_err(|error| failed(&error))?;
+        request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Refresh).await?);
+        queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        Ok(request.id.to_string())
+    }
+
+    /// Asks for updates of the named packages, or of `all`, or of `security`; the id of the job.
+    #[zbus(out_args("job"))]
+    async fn apply(
+        &self,
+        packages: Vec<String>,
+        options: HashMap<String, OwnedVariant>,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<String> {
+        let _call = self.door.activity.begin();
+        no_options(&options, &[])?;
+        let target = Target::from_names(&packages)
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        // from here on the request stays as it is: what is authorised is what is queued
+        let mut request =
+            Request::apply(target, Requester::at("dbus", None)).map_err(|error| failed(&error))?;
+        request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Apply).await?);
+        queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        Ok(request.id.to_string())
+    }
+
+    /// The pending updates.
+    #[zbus(out_args("updates"))]
+    async fn list_updates(&self) -> fdo::Result<Vec<Dictionary>> {
+        let _call = self.door.activity.begin();
+        self.door.ask_when_stale(&self.door.pictures.current());
+        let list = self.door.pending().await.map_err(|error| failed(&error))?;
+        answers(&list.pending.updates)
+    }
+
+    /// The latest jobs, newest first; option `limit` (u): how many at most.
+    #[zbus(out_args("jobs"))]
+    fn list_jobs(&self, options: HashMap<String, OwnedVariant>) -> fdo::Result<Vec<Dictionary>> {
+        let _call = self.door.activity.begin();
+        no_options(&options, &["limit"])?;
+        let limit = match options.get("limit") {
+            None => JOBS_SHOWN,
+            Some(limit) => u32::try_from(&**limit)
+                .ok()
+                .and_then(|limit| usize::try_from(limit).ok())
+                .ok_or_else(|| fdo::Error::InvalidArgs("limit must be of type u".to_owned()))?,
+        };
+        answers(&job::list(&self.door.paths, limit))
+    }
+
+    /// One job's record.
+    #[zbus(out_args("record"))]
+    fn get_job(&self, job: &str) -> fdo::Result<Dictionary> {
+        let _call = self.door.activity.begin();
+        let id = job_id(job)?;
+        if self.door.paths.queue().join(format!("{id}.json")).exists() {
+            return answer(serde_json::json!({"request": {"id": id}, "status": "queued"}));
+        }
+        let mut job = Job::load(&self.door.paths, &id)
+            .map_err(|error| failed(&error))?
+            .ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?;
+        if job.status == job::JobStatus::Running {
+            job.phase = self.door.pictures.current().update.phase;
+        }
+        answer(serde_json::to_value(&job).map_err(|error| failed(&error.into()))?)
+    }
+
+    /// What the package manager printed in a job.
+    #[zbus(out_args("log"))]
+    fn get_job_log(&self, job: &str) -> fdo::Result<String> {
+        let _call = self.door.activity.begin();
+        let id = job_id(job)?;
+        let record = Job::load(&self.door.paths, &id)
+            .map_err(|error| failed(&error))?
+            .ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?;
+        let log = std::fs::read(job::log(&self.door.paths, &record.transaction));
+        Ok(String::from_utf8_lossy(&log.unwrap_or_default()).replace('\0', " "))
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> String {
+        VERSION.to_owned()
+    }
+
+    #[zbus(property)]
+    fn backend(&self) -> String {
+        self.door.read().1.backend.clone()
+    }
+
+    #[zbus(property)]
+    fn health(&self) -> String {
+        let (_call, picture) = self.door.read();
+        self.door.ask_when_stale(&picture);
+        picture.health().0.as_str().to_owned()
+    }
+
+    #[zbus(property)]
+    fn health_reasons(&self) -> Vec<String> {
+        self.door.read().1.health().1
+    }
+
+    #[zbus(property)]
+    fn cache_status(&self) -> String {
+        let (_call, picture) = self.door.read();
+        self.door.ask_when_stale(&picture);
+        picture.cache_status().as_str().to_owned()
+    }
+
+    #[zbus(property)]
+    fn last_cache_update(&self) -> String {
+        shown_time(self.door.read().1.cache.last_cache_update)
+    }
+
+    #[zbus(property, name = "LastCacheUpdateUSec")]
+    fn last_cache_update_usec(&self) -> u64 {
+        let time = self.door.read().1.cache.last_cache_update;
+        time.and_then(|time| u64::try_from(time.timestamp_micros()).ok())
+            .unwrap_or(0)
+    }
+
+    #[zbus(property)]
+    fn last_cache_error(&self) -> String {
+        self.door
+            .read()
+            .1
+            .cache
+            .last_error
+            .clone()
+            .unwrap_or_default()
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn uptime_seconds(&self) -> u64 {
+        let _call = self.door.activity.begin();
+        clock::uptime().as_secs()
+    }
+
+    #[zbus(property)]
+    fn phase(&self) -> String {
+        self.door.read().1.update.phase.as_str().to_owned()
+    }
+
+    #[zbus(property)]
+    fn attempt_count(&self) -> u32 {
+        self.door.read().1.update.attempt_count
+    }
+
+    #[zbus(property)]
+    fn from_version(&self) -> String {
+        self.door
+            .read()
+            .1
+            .update
+            .from_version
+            .clone()
+            .unwrap_or_default()
+    }
+
+    #[zbus(property)]
+    fn to_version(&self) -> String {
+        self.door
+            .read()
+            .1
+            .update
+            .to_version
+            .clone()
+            .unwrap_or_default()
+    }
+
+    #[zbus(property)]
+    fn last_error(&self) -> String {
+        self.door
+            .read()
+            .1
+            .update
+            .last_error
+            .clone()
+            .unwrap_or_default()
+    }
+
+    #[zbus(property)]
+    fn current_job(&self) -> String {
+        self.door.read().1.current_job.clone()
+    }
+
+    #[zbus(property)]
+    fn progress(&self) -> u32 {
+        self.door.read().1.progress
+    }
+
+    #[zbus(property)]
+    fn queue_length(&self) -> u32 {
+        self.door.read().1.queue_length
+    }
+
+    #[zbus(property)]
+    fn pending_updates(&self) -> u32 {
+        self.door.read().1.pending_updates()
+    }
+
+    #[zbus(property)]
+    fn pending_security_updates(&self) -> u32 {
+        self.door.read().1.pending_security()
+    }
+
+    #[zbus(property)]
+    fn reboot_required(&self) -> bool {
+        !self.door.read().1.reboot_reasons.is_empty()
+    }
+
+    #[zbus(property)]
+    fn reboot_reasons(&self) -> Vec<String> {
+        self.door.read().1.reboot_reasons.clone()
+    }
+}
+
+/// The properties whose changes are told, with their values.
+fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
+    let (health, reasons) = picture.health();
+    let text = |text: &Option<String>| Variant::from(text.clone().unwrap_or_default());
+    let updated = picture.cache.last_cache_update;
+    let usec = updated
+        .and_then(|time| u64::try_from(time.timestamp_micros()).ok())
+        .unwrap_or(0);
+    HashMap::from([
+        ("Backend", picture.backend.clone().into()),
+        ("Health", health.as_str().into()),
+        ("HealthReasons", reasons.into()),
+        ("CacheStatus", picture.cache_status().as_str().into()),
+        ("LastCacheUpdate", shown_time(updated).into()),
+        ("LastCacheUpdateUSec", usec.into()),
+        ("LastCacheError", text(&picture.cache.last_error)),
+        ("Phase", picture.update.phase.as_str().into()),
+        ("AttemptCount", picture.update.attempt_count.into()),
+        ("FromVersion", text(&picture.update.from_version)),
+        ("ToVersion", text(&picture.update.to_version)),
+        ("LastError", text(&picture.update.last_error)),
+        ("CurrentJob", picture.current_job.clone().into()),
+        ("Progress", picture.progress.into()),
+        ("QueueLength", picture.queue_length.into()),
+        ("PendingUpdates", picture.pending_updates().into()),
+        ("PendingSecurityUpdates", picture.pending_security().into()),
+        (
+            "RebootRequired",
+            (!picture.reboot_reasons.is_empty()).into(),
+        ),
+        ("RebootReasons", picture.reboot_reasons.clone().into()),
+    ])
+}
+
+/// Tells listeners what has changed. What they knew before this process was started is not known
+/// here, so they are told everything once: a worker wakes the door for that.
+async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<()> {
+    let emitter = SignalEmitter::new(&bus, OBJECT_PATH)?;
+    let name = InterfaceName::try_from(BUS_NAME)?;
+    let runtime = SharedRuntime::current()?;
+    let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
+    loop {
+        let now = told(&door.pictures.current());
+        let mut changed = HashMap::new();
+        for (property, value) in &now {
+            if known.get(property) != Some(value) {
+                changed.insert(*property, value.try_clone()?);
+            }
+        }
+        if !changed.is_empty() {
+            let none = Cow::Borrowed(&[][..]);
+            Properties::properties_changed(&emitter, name.clone(), changed, none).await?;
+        }
+        known = now;
+        records.changed().await?;
+        runtime.sleep(GATHER).await;
+    }
+}

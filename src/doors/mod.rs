@@ -1,0 +1,16 @@
+//! What the outside may call: authorise, convert, ask one function, answer. No door changes a
+//! package; what is to be changed becomes an entry of the queue.
+
+pub mod client;
+pub mod dbus;
+mod idle;
+pub mod picture;
+mod polkit;
+mod value;
+mod watch;
+
+/// The bus name, and the name of the interface.
+pub const BUS_NAME: &str = "org.linux_patch.Agent1";
+
+/// The one object.
+pub const OBJECT_PATH: &str = "/org/linux_patch/Agent1";

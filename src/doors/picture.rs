@@ -1,0 +1,220 @@
+//! The whole picture of the host, read from the records; read again only when they have changed.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::health::{self, Facts, Health};
+use crate::host::clock::{self, Moment};
+use crate::package::{self, Pending};
+use crate::paths::Paths;
+use crate::state::cache::{Cache, CacheStatus};
+use crate::state::pending::PendingList;
+use crate::state::update::UpdateState;
+use crate::{VERSION, queue, state};
+
+/// What the host knows of itself at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Picture {
+    /// The package manager; empty when there is none to use.
+    pub backend: String,
+    /// Why configuration or package manager cannot be used.
+    pub unusable: Option<String>,
+    /// The index.
+    pub cache: Cache,
+    /// The latest update.
+    pub update: UpdateState,
+    /// What is pending, as last worked out.
+    pub pending: Pending,
+    /// What is wrong with the package database.
+    pub problems: Vec<String>,
+    /// The job that runs; empty when none does.
+    pub current_job: String,
+    /// How far it is, 0 to 100.
+    pub progress: u32,
+    /// How many requests wait.
+    pub queue_length: u32,
+    /// Why the host should be rebooted.
+    pub reboot_reasons: Vec<String>,
+}
+
+/// The part of `progress.json` that is shown.
+#[derive(serde::Deserialize)]
+struct Progress {
+    percent: u32,
+}
+
+impl Picture {
+    /// Reads the records.
+    #[must_use]
+    pub fn take(paths: &Paths) -> Self {
+        let config = Config::load(paths);
+        let scratch = std::env::temp_dir();
+        let packages = match &config {
+            Ok(config) => package::detect(config, &scratch),
+            Err(_) => package::detect(&Config::default(), &scratch),
+        };
+        let unusable = match (&config, &packages) {
+            (Err(error), _) => Some(format!("the configuration is invalid: {error:#}")),
+            (_, Err(error)) => Some(format!("{error:#}")),
+            _ => None,
+        };
+        let problems = packages.as_ref().map_or_else(
+            |_| Vec::new(),
+            |packages| {
+                packages
+                    .problems()
+                    .unwrap_or_else(|error| vec![format!("{error:#}")])
+            },
+        );
+        let running: Vec<String> =
+            state::read(&paths.state().join("running.json")).unwrap_or_default();
+        let progress: Option<Progress> = state::try_read(&paths.progress()).unwrap_or(None);
+        Self {
+            backend: packages.as_ref().map_or("", |p| p.name()).to_owned(),
+            unusable,
+            cache: Cache::load(paths),
+            update: UpdateState::load(paths),
+            pending: PendingList::load(paths).unwrap_or_default().pending,
+            problems,
+            current_job: running.into_iter().next().unwrap_or_default(),
+            progress: progress.map_or(0, |progress| progress.percent),
+            queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
+            reboot_reasons: packages.map_or_else(|_| Vec::new(), |p| p.reboot_reasons()),
+        }
+    }
+
+    /// Health, and why.
+    #[must_use]
+    pub fn health(&self) -> (Health, Vec<String>) {
+        health::health(Facts {
+            cache: &self.cache,
+            update: &self.update,
+            problems: &self.problems,
+            unusable: self.unusable.as_deref(),
+        })
+    }
+
+    /// How far the index can be trusted now.
+    #[must_use]
+    pub fn cache_status(&self) -> CacheStatus {
+        self.cache.status(clock::now(), &Moment::now())
+    }
+
+    /// Whether the index should be refreshed.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.cache.is_stale(clock::now(), &Moment::now())
+    }
+
+    /// How many of the pending updates are security updates.
+    #[must_use]
+    pub fn pending_security(&self) -> u32 {
+        let count = self
+            .pending
+            .updates
+            .iter()
+            .filter(|update| update.security)
+            .count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// How many updates are pending.
+    #[must_use]
+    pub fn pending_updates(&self) -> u32 {
+        u32::try_from(self.pending.updates.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Everything, for `CheckHealth` and `patchctl status --json`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (health, reasons) = self.health();
+        json!({
+            "status": health.as_str(),
+            "reasons": reasons,
+            "version": VERSION,
+            "backend": self.backend,
+            "uptime_seconds": clock::uptime().as_secs(),
+            "cache_status": self.cache_status().as_str(),
+            "last_cache_update": self.cache.last_cache_update,
+            "last_cache_error": self.cache.last_error,
+            "sources": self.cache.sources,
+            "pending_updates": self.pending_updates(),
+            "pending_security_updates": self.pending_security(),
+            "kept_back": self.pending.kept_back,
+            "phase": self.update.phase.as_str(),
+            "target": self.update.target,
+            "from_version": self.update.from_version,
+            "to_version": self.update.to_version,
+            "attempt_count": self.update.attempt_count,
+            "last_error": self.update.last_error,
+            "current_job": self.current_job,
+            "progress": self.progress,
+            "queue_length": self.queue_length,
+            "reboot_required": !self.reboot_reasons.is_empty(),
+            "reboot_reasons": self.reboot_reasons,
+        })
+    }
+}
+
+/// The latest picture, taken again when one of the files behind it has changed.
+pub struct Pictures {
+    paths: Paths,
+    latest: Mutex<Option<(Vec<Stamp>, Arc<Picture>)>>,
+}
+
+/// What of a file tells that it has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp(u64, u64, i64, i64);
+
+impl Pictures {
+    /// No picture is taken yet.
+    #[must_use]
+    pub fn new(paths: Paths) -> Self {
+        Self {
+            paths,
+            latest: Mutex::new(None),
+        }
+    }
+
+    /// The picture as of now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Picture> {
+        let stamps: Vec<Stamp> = self.files().iter().map(|path| stamp(path)).collect();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*latest {
+            Some((known, picture)) if *known == stamps => Arc::clone(picture),
+            _ => {
+                let picture = Arc::new(Picture::take(&self.paths));
+                *latest = Some((stamps, Arc::clone(&picture)));
+                picture
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let paths = &self.paths;
+        let mut files = vec![paths.state(), paths.queue(), paths.progress()];
+        let others = [
+            "/var/lib/dpkg/status",
+            "/var/lib/dpkg/updates",
+            "/run/reboot-required",
+            "/run/reboot-required.pkgs",
+            "/usr/lib/linux_patch_api/config.d",
+            "/etc/linux_patch_api/config.toml",
+            "/etc/linux_patch_api/config.d",
+            "/run/linux_patch_api/config.d",
+        ];
+        files.extend(others.iter().map(|path| paths.host(path)));
+        files
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    std::fs::metadata(path).map_or(Stamp(0, 0, 0, 0), |m| {
+        Stamp(m.ino(), m.size(), m.mtime(), m.mtime_nsec())
+    })
+}

@@ -1,0 +1,122 @@
+//! May the caller do that? One action for each changing verb; any error on the way means no.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use zbus::fdo::{self, DBusProxy};
+use zbus::message::Header;
+use zbus::{Connection, Variant};
+
+/// The changing verbs, each with its polkit action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Refresh the index.
+    Refresh,
+    /// Apply updates.
+    Apply,
+}
+
+/// How long a person may take to give a password.
+const ANSWER_LIMIT: Duration = Duration::from_secs(300);
+
+/// `AllowUserInteraction`, polkit's only flag.
+const INTERACTIVE: u32 = 1;
+
+#[zbus::proxy(
+    interface = "org.freedesktop.PolicyKit1.Authority",
+    default_service = "org.freedesktop.PolicyKit1",
+    default_path = "/org/freedesktop/PolicyKit1/Authority"
+)]
+trait Authority {
+    fn check_authorization(
+        &self,
+        subject: &(&str, HashMap<&str, Variant<'_>>),
+        action: &str,
+        details: &HashMap<&str, &str>,
+        flags: u32,
+        cancellation: &str,
+    ) -> zbus::Result<(bool, bool, HashMap<String, String>)>;
+}
+
+impl Verb {
+    /// The action's id, as in the installed policy.
+    #[must_use]
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::Refresh => "org.linux-patch.agent1.refresh",
+            Self::Apply => "org.linux-patch.agent1.apply",
+        }
+    }
+}
+
+/// Whether the caller of this message may do it; its user id. The question is about the caller's
+/// name on the bus, which cannot be passed on to another process as a process id can.
+pub async fn authorise(bus: &Connection, header: &Header<'_>, verb: Verb) -> fdo::Result<u32> {
+    let sender = header
+        .sender()
+        .ok_or_else(|| fdo::Error::AccessDenied("the caller has no name on the bus".to_owned()))?;
+    let uid = DBusProxy::new(bus)
+        .await?
+        .get_connection_unix_user(sender.to_owned().into())
+        .await
+        .map_err(|error| fdo::Error::AccessDenied(format!("the caller is not known: {error}")))?;
+    if uid == 0 {
+        return Ok(uid);
+    }
+    let interactive = header
+        .primary()
+        .flags()
+        .contains(zbus::message::Flags::ALLOW_INTERACTIVE_AUTH);
+    let flags = if interactive { INTERACTIVE } else { 0 };
+    let asked = ask(bus, sender.as_str(), verb.action(), flags);
+    let answer = zruntime::SharedRuntime::current()
+        .map_err(|error| fdo::Error::Failed(error.to_string()))?
+        .timeout(ANSWER_LIMIT, asked)
+        .await;
+    match answer {
+        Ok(Ok(true)) => Ok(uid),
+        Ok(Ok(false)) => Err(fdo::Error::AccessDenied(format!(
+            "polkit does not authorise user {uid} for {}",
+            verb.action(),
+        ))),
+        Ok(Err(error)) => Err(fdo::Error::AccessDenied(format!(
+            "polkit cannot be asked: {error}"
+        ))),
+        Err(_) => Err(fdo::Error::AccessDenied(
+            "polkit did not answer in time".to_owned(),
+        )),
+    }
+}
+
+async fn ask(bus: &Connection, sender: &str, action: &str, flags: u32) -> zbus::Result<bool> {
+    let subject = (
+        "system-bus-name",
+        HashMap::from([("name", Variant::from(sender))]),
+    );
+    let authority = AuthorityProxy::new(bus).await?;
+    let (authorised, _, _) = authority
+        .check_authorization(&subject, action, &HashMap::new(), flags, "")
+        .await?;
+    Ok(authorised)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_in_the_installed_policy() {
+        let policy = include_str!("../../units/polkit-1/actions/org.linux_patch.agent1.policy");
+        for verb in [Verb::Refresh, Verb::Apply] {
+            assert!(
+                policy.contains(&format!("<action id=\"{}\">", verb.action())),
+                "{verb:?}"
+            );
+        }
+        let owner = r#"<annotate key="org.freedesktop.policykit.owner">unix-user:linux-patch<"#;
+        assert_eq!(
+            policy.matches("<action id=").count(),
+            policy.matches(owner).count()
+        );
+    }
+}

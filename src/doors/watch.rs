@@ -1,0 +1,43 @@
+//! Files that change: the records of the worker, watched with inotify.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context, Result};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use zruntime::{AsyncIo, Shared, SharedRuntime};
+
+use crate::paths::Paths;
+
+/// Tells when something in the state, the queue or the volatile state was renamed into place or away.
+pub struct Records {
+    descriptor: AsyncIo<OwnedFd, Shared>,
+}
+
+impl Records {
+    /// Starts to watch.
+    pub fn new(runtime: &SharedRuntime, paths: &Paths) -> Result<Self> {
+        let descriptor = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .context("failed to watch files")?;
+        let flags = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+        for directory in [paths.state(), paths.queue(), paths.run()] {
+            // a host that was never set up has nothing to watch yet
+            let _ = inotify::add_watch(&descriptor, &directory, flags);
+        }
+        Ok(Self {
+            descriptor: AsyncIo::new_nonblocking(runtime, descriptor)?,
+        })
+    }
+
+    /// Waits for the next change; which file it was does not matter.
+    pub async fn changed(&self) -> io::Result<()> {
+        self.descriptor
+            .read_with(|descriptor| {
+                let mut buffer = [MaybeUninit::uninit(); 4096];
+                let mut events = inotify::Reader::new(descriptor, &mut buffer);
+                events.next().map(|_| ()).map_err(io::Error::from)
+            })
+            .await
+    }
+}

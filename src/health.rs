@@ -1,0 +1,203 @@
+//! Pure: the records in, health and its reasons out.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::state::cache::{Cache, CacheStatus};
+use crate::state::update::{Phase, UpdateState};
+
+/// Whether the host needs somebody to look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Nothing is wrong.
+    Healthy,
+    /// Something is; the reasons say what.
+    Degraded,
+}
+
+impl Health {
+    /// The word that stands for it in every interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+        }
+    }
+}
+
+/// Everything health is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The index.
+    pub cache: &'a Cache,
+    /// The latest update.
+    pub update: &'a UpdateState,
+    /// What is wrong with the package database.
+    pub problems: &'a [String],
+    /// Why the configuration or the package manager cannot be used.
+    pub unusable: Option<&'a str>,
+}
+
+/// Why the host is degraded, one sentence each; none when it is healthy. An index that is only stale
+/// is no reason: a refresh is asked for whenever somebody looks.
+#[must_use]
+pub fn reasons(facts: Facts<'_>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some(why) = facts.unusable {
+        reasons.push(why.to_owned());
+    }
+    if facts.cache.last_error.is_some() && !facts.cache.last_update_success {
+        let why = facts
+            .cache
+            .last_error
+            .as_deref()
+            .unwrap_or("no reason is recorded");
+        reasons.push(format!("the last refresh failed: {why}"));
+    } else if !facts.cache.last_update_success && facts.cache.last_cache_update.is_some() {
+        reasons.push("the last refresh failed".to_owned());
+    }
+    if facts.cache.last_update_success {
+        let tolerated = facts.cache.sources.iter().filter_map(|source| {
+            Some(format!(
+                "the tolerated source {source} failed: {}",
+                source.error.as_ref()?
+            ))
+        });
+        reasons.extend(tolerated);
+    }
+    if matches!(facts.update.phase, Phase::Failed | Phase::RolledBack) {
+        let why = facts
+            .update
+            .last_error
+            .as_deref()
+            .unwrap_or("no reason is recorded");
+        let target = facts
+            .update
+            .target
+            .as_deref()
+            .unwrap_or("an unknown target");
+        reasons.push(format!("the last update ({target}) failed: {why}"));
+    }
+    reasons.extend(facts.problems.iter().cloned());
+    reasons
+}
+
+/// Health and its reasons.
+#[must_use]
+pub fn health(facts: Facts<'_>) -> (Health, Vec<String>) {
+    let reasons = reasons(facts);
+    (
+        if reasons.is_empty() {
+            Health::Healthy
+        } else {
+            Health::Degraded
+        },
+        reasons,
+    )
+}
+
+/// The time of the last successful refresh as the interfaces give it; empty for never.
+#[must_use]
+pub fn shown_time(time: Option<DateTime<Utc>>) -> String {
+    time.map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+        .unwrap_or_default()
+}
+
+/// What `patchctl health --json` prints: exactly these keys, for programs that watch many hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// `healthy` or `degraded`.
+    pub status: Health,
+    /// The host's uptime in seconds.
+    pub uptime_seconds: u64,
+    /// The version of this program.
+    pub version: String,
+    /// When a refresh last succeeded; RFC 3339.
+    pub last_cache_update: Option<String>,
+    /// `fresh`, `stale`, `unknown` or `failed`.
+    pub cache_status: CacheStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock;
+    use crate::package::Source;
+
+    fn good() -> Cache {
+        Cache {
+            last_cache_update: Some(clock::now()),
+            last_update_success: true,
+            ..Cache::default()
+        }
+    }
+
+    fn reasons_of(cache: &Cache, phase: Phase, problems: &[String]) -> Vec<String> {
+        let update = UpdateState {
+            phase,
+            target: Some("all".into()),
+            last_error: Some("demo is half-configured".into()),
+            ..UpdateState::default()
+        };
+        reasons(Facts {
+            cache,
+            update: &update,
+            problems,
+            unusable: None,
+        })
+    }
+
+    #[test]
+    fn a_fresh_host_without_failures_is_healthy() {
+        assert!(reasons_of(&good(), Phase::Idle, &[]).is_empty());
+        assert!(reasons_of(&good(), Phase::Activated, &[]).is_empty());
+        assert!(
+            reasons_of(&Cache::default(), Phase::Idle, &[]).is_empty(),
+            "never is no failure"
+        );
+    }
+
+    #[test]
+    fn each_reason_is_a_sentence_of_its_own() {
+        let failed = Cache {
+            last_update_success: false,
+            last_error: Some("404".into()),
+            ..good()
+        };
+        assert_eq!(
+            reasons_of(&failed, Phase::Idle, &[]),
+            ["the last refresh failed: 404"]
+        );
+        assert_eq!(
+            reasons_of(
+                &good(),
+                Phase::Failed,
+                &["the package x is half-configured".into()]
+            ),
+            [
+                "the last update (all) failed: demo is half-configured",
+                "the package x is half-configured"
+            ]
+        );
+        let source = Source {
+            uri: "http://x/".into(),
+            suite: "stable".into(),
+            last_success: None,
+            index_date: None,
+            error: Some("gone".into()),
+            went_back: false,
+            tolerated: true,
+            file: String::new(),
+        };
+        let tolerated = Cache {
+            sources: vec![source],
+            ..good()
+        };
+        assert_eq!(
+            reasons_of(&tolerated, Phase::Idle, &[]),
+            ["the tolerated source http://x/ stable failed: gone"]
+        );
+    }
+}

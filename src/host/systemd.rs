@@ -1,0 +1,105 @@
+//! The service manager and the bus: units that are healed, our own door that is woken, notifications.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sd_notify::NotifyState;
+use zbus::OwnedObjectPath;
+
+/// How long a call on the bus may take: zbus has no limit of its own.
+pub const CALL_LIMIT: Duration = Duration::from_secs(25);
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Manager {
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str])
+    -> zbus::Result<Vec<Unit>>;
+}
+
+/// Name, description, load state, active state, sub state, following, path, job id, type and path.
+type Unit = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+/// A connection to the system bus whose calls end.
+pub async fn system_bus() -> Result<zbus::Connection> {
+    zbus::connection::Builder::system()
+        .method_timeout(CALL_LIMIT)
+        .build()
+        .await
+        .context("the system bus is not reachable")
+}
+
+/// Starts those of our path, socket and timer units again that have failed; their names.
+///
+/// A path unit that ran into a limit is deaf for ever otherwise, and nobody sees it.
+pub fn heal_units() -> Result<Vec<String>> {
+    zbus::block_on(async {
+        let bus = system_bus().await?;
+        let manager = ManagerProxy::new(&bus).await?;
+        let patterns = ["patch-*.path", "patch-*.socket", "patch-*.timer"];
+        let failed = manager
+            .list_units_by_patterns(&["failed"], &patterns)
+            .await?;
+        let mut healed = Vec::new();
+        for (name, ..) in failed {
+            manager.reset_failed_unit(&name).await?;
+            manager.start_unit(&name, "replace").await?;
+            healed.push(name);
+        }
+        Ok(healed)
+    })
+}
+
+/// Wakes the D-Bus door, so that it tells its listeners what has changed. Nothing waits for it, and
+/// a host without a bus has nobody to tell.
+pub fn wake_door() {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let woken = zbus::block_on(async {
+            let bus = system_bus().await?;
+            let flags = zbus::proxy::MethodFlags::empty();
+            let proxy = zbus::proxy::Builder::<zbus::Proxy<'_>>::new(&bus)
+                .destination("org.linux_patch.Agent1")
+                .path("/org/linux_patch/Agent1")
+                .interface("org.freedesktop.DBus.Peer")
+                .cache_properties(zbus::proxy::CacheProperties::No)
+                .build()
+                .await?;
+            proxy
+                .call_with_flags::<_, _, ()>("Ping", flags, &())
+                .await?;
+            anyhow::Ok(())
+        });
+        let _ = done.send(woken);
+    });
+    if let Ok(Err(error)) = wait.recv_timeout(Duration::from_secs(5)) {
+        tracing::debug!("the D-Bus door was not woken: {error:#}");
+    }
+}
+
+/// Tells the service manager, if there is one, in one line what this process is doing.
+pub fn status(text: &str) {
+    // there is nobody to tell the failure to
+    let _ = sd_notify::notify(&[NotifyState::Status(text)]);
+}
+
+/// Whether this process was started as a unit.
+#[must_use]
+pub fn is_unit() -> bool {
+    std::env::var_os("INVOCATION_ID").is_some()
+}

@@ -1,0 +1,302 @@
+//! Every event of this program: a `MESSAGE_ID`, fields, and one function each.
+//!
+//! The catalog (`units/catalog/`) explains each id; a test holds the two together. Fields of ours
+//! begin with `PATCH_`. Text from package managers and maintainer scripts is hostile: control
+//! characters are taken out before it gets here (see [`plain`]).
+
+// field names in the journal are upper case
+#![allow(clippy::redundant_pub_crate)]
+
+use std::path::Path;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber, error, info, warn};
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::request::{JobId, Requester, Target};
+
+/// What `journalctl -t` finds.
+pub const IDENTIFIER: &str = "patchctl";
+
+/// The message ids, in the form of `journalctl MESSAGE_ID=…`.
+pub mod id {
+    /// The package index was refreshed.
+    pub const REFRESH_SUCCEEDED: &str = "47eaa0992cb6916d86dc283cf0480ff9";
+    /// The package index could not be refreshed.
+    pub const REFRESH_FAILED: &str = "1509bb0a9bf13331ca118783593942a4";
+    /// One package source failed.
+    pub const SOURCE_FAILED: &str = "f5ec52ed0108847512e1bc7656670b14";
+    /// A source served an older index than before.
+    pub const INDEX_WENT_BACK: &str = "59ba1b0d5c9061582909406c2e416788";
+    /// A worker took a job.
+    pub const JOB_STARTED: &str = "5d32fe61985fb4e72a095ee82bb29976";
+    /// A job is done.
+    pub const JOB_SUCCEEDED: &str = "9a1e40b458151a9959e2d15364c7a500";
+    /// A job failed.
+    pub const JOB_FAILED: &str = "68b4aef73eaabe171d8a4eace693ae2d";
+    /// A job was stopped before it changed anything.
+    pub const JOB_CANCELLED: &str = "142c83647806857713e783e7eb04b39b";
+    /// A worker died in the middle of a job.
+    pub const JOB_INTERRUPTED: &str = "3b041641178854f2260df25453fe2e85";
+    /// The package manager starts to change packages.
+    pub const ACTIVATION: &str = "00a154d85ed8abcc35c719c2add9ca88";
+    /// One package was changed.
+    pub const PACKAGE_CHANGED: &str = "c0290103855dbf5559ec8712e8e3574f";
+    /// One package has a newer version and stays.
+    pub const PACKAGE_KEPT_BACK: &str = "6e704245a4ff91e3e7949b80dcb0b82e";
+    /// A download failed; refresh, and once more.
+    pub const RETRY: &str = "de1b1471320a88ea37a788d106762832";
+    /// Another package manager is at work.
+    pub const WAITING: &str = "4350cc1721e52f212cd552a09ddbef12";
+    /// Something that is not a valid request was refused.
+    pub const REQUEST_REFUSED: &str = "9ed89eddd6846325b600e6129ec04ece";
+    /// A state file could not be used.
+    pub const STATE_UNUSABLE: &str = "627bf3225fac9cb6e34acb115ee347dd";
+    /// The package database is not in order.
+    pub const DATABASE_PROBLEM: &str = "a930d55d9545f0f3ee889fe46f2c7a8c";
+    /// Failed units of ours were started again.
+    pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
+    /// A job has something to tell.
+    pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
+}
+
+/// Sends events to the journal; also to standard error when `terminal` says so, and instead of the
+/// journal where there is none.
+pub fn init(terminal: bool) {
+    let journal = tracing_journald::layer().ok().map(|layer| {
+        layer
+            .with_field_prefix(None)
+            .with_syslog_identifier(IDENTIFIER.to_owned())
+            .with_priority_mappings(PriorityMappings {
+                info: Priority::Informational,
+                debug: Priority::Debug,
+                ..PriorityMappings::new()
+            })
+    });
+    let errors = (terminal || journal.is_none()).then_some(Terminal);
+    let level = tracing_subscriber::filter::LevelFilter::INFO;
+    // a second call can only come from a test in the same process
+    let _ = tracing_subscriber::registry()
+        .with(level)
+        .with(journal)
+        .with(errors)
+        .try_init();
+}
+
+/// Text of others for one line of the journal or the terminal: no control characters, no
+/// bidirectional marks, at most 2000 characters.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .take(2000)
+        .map(|c| if hidden(c) { ' ' } else { c })
+        .collect()
+}
+
+/// The index was refreshed.
+pub fn refresh_succeeded(sources: usize) {
+    info!(
+        MESSAGE_ID = id::REFRESH_SUCCEEDED,
+        PATCH_COUNT = sources,
+        "package index refreshed from {sources} sources"
+    );
+}
+
+/// The index could not be refreshed.
+pub fn refresh_failed(why: &str) {
+    let why = plain(why);
+    error!(MESSAGE_ID = id::REFRESH_FAILED, PATCH_ERROR = %why, "refresh failed: {why}");
+}
+
+/// One source failed.
+pub fn source_failed(source: &str, why: &str, tolerated: bool) {
+    let (source, why) = (plain(source), plain(why));
+    let how = if tolerated { " (tolerated)" } else { "" };
+    warn!(MESSAGE_ID = id::SOURCE_FAILED, PATCH_SOURCE = %source, PATCH_ERROR = %why,
+        "source {source} failed{how}: {why}");
+}
+
+/// A source served an older index than before.
+pub fn index_went_back(source: &str, why: &str) {
+    let (source, why) = (plain(source), plain(why));
+    warn!(MESSAGE_ID = id::INDEX_WENT_BACK, PATCH_SOURCE = %source, PATCH_ERROR = %why,
+        "source {source}: {why}");
+}
+
+/// A worker took a job.
+pub fn job_started(job: &JobId, kind: &str, target: Option<&Target>, requester: &Requester) {
+    let target = target.map(ToString::to_string).unwrap_or_default();
+    let uid = requester.uid.map(|uid| uid.to_string()).unwrap_or_default();
+    let door = &requester.door;
+    info!(MESSAGE_ID = id::JOB_STARTED, PATCH_JOB = %job, PATCH_KIND = kind,
+        PATCH_TARGET = %target, PATCH_DOOR = %door, PATCH_UID = %uid,
+        "job {job} started: {kind} {target}");
+}
+
+/// A job is done.
+pub fn job_succeeded(job: &JobId, summary: &str) {
+    info!(MESSAGE_ID = id::JOB_SUCCEEDED, PATCH_JOB = %job, "job {job} succeeded: {summary}");
+}
+
+/// A job failed.
+pub fn job_failed(job: &JobId, why: &str) {
+    let why = plain(why);
+    error!(MESSAGE_ID = id::JOB_FAILED, PATCH_JOB = %job, PATCH_ERROR = %why,
+        "job {job} failed: {why}");
+}
+
+/// A job was stopped before it changed anything.
+pub fn job_cancelled(job: &JobId) {
+    info!(MESSAGE_ID = id::JOB_CANCELLED, PATCH_JOB = %job,
+        "job {job} cancelled, nothing was changed");
+}
+
+/// A worker died in the middle of a job.
+pub fn job_interrupted(job: &JobId, phase: &str) {
+    warn!(MESSAGE_ID = id::JOB_INTERRUPTED, PATCH_JOB = %job, PATCH_PHASE = phase,
+        "job {job} was interrupted while {phase}");
+}
+
+/// The package manager starts to change packages.
+pub fn activation(job: &JobId, count: usize) {
+    info!(MESSAGE_ID = id::ACTIVATION, PATCH_JOB = %job, PATCH_COUNT = count,
+        "job {job} begins to change {count} packages; the list is on disk");
+}
+
+/// One package was changed.
+pub fn package_changed(
+    job: &JobId,
+    package: &str,
+    architecture: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+) {
+    let (from, to) = (from.unwrap_or(""), to.unwrap_or(""));
+    let what = match (from, to) {
+        ("", to) => format!("installed {to}"),
+        (from, "") => format!("removed {from}"),
+        (from, to) => format!("{from} -> {to}"),
+    };
+    info!(MESSAGE_ID = id::PACKAGE_CHANGED, PATCH_JOB = %job, PATCH_PACKAGE = package,
+        PATCH_ARCHITECTURE = architecture, PATCH_FROM = from, PATCH_TO = to,
+        "{package}:{architecture} {what}");
+}
+
+/// One package has a newer version and stays.
+pub fn package_kept_back(job: &JobId, package: &str, reason: &str) {
+    let reason = plain(reason);
+    info!(MESSAGE_ID = id::PACKAGE_KEPT_BACK, PATCH_JOB = %job, PATCH_PACKAGE = package,
+        PATCH_REASON = %reason, "{package} is kept back: {reason}");
+}
+
+/// A download failed; refresh, and once more.
+pub fn retry(job: &JobId, why: &str) {
+    let why = plain(why);
+    warn!(MESSAGE_ID = id::RETRY, PATCH_JOB = %job, PATCH_ERROR = %why,
+        "job {job} refreshes and tries once more: {why}");
+}
+
+/// Another package manager is at work.
+pub fn waiting(what: &str) {
+    let what = plain(what);
+    info!(MESSAGE_ID = id::WAITING, PATCH_REASON = %what, "waiting: {what}");
+}
+
+/// Something that is not a valid request was refused.
+pub fn request_refused(what: &str, why: &str) {
+    let (what, why) = (plain(what), plain(why));
+    error!(MESSAGE_ID = id::REQUEST_REFUSED, PATCH_ERROR = %why, "{what} refused: {why}");
+}
+
+/// A state file could not be used.
+pub fn state_unusable(path: &Path, why: &str) {
+    let why = plain(why);
+    let path = path.display();
+    warn!(MESSAGE_ID = id::STATE_UNUSABLE, PATCH_FILE = %path, PATCH_ERROR = %why,
+        "'{path}' cannot be used and counts as missing: {why}");
+}
+
+/// The package database is not in order.
+pub fn database_problem(job: &JobId, problem: &str) {
+    let problem = plain(problem);
+    warn!(MESSAGE_ID = id::DATABASE_PROBLEM, PATCH_JOB = %job, PATCH_ERROR = %problem, "{problem}");
+}
+
+/// Failed units of ours were started again.
+pub fn units_healed(units: &[String]) {
+    let units = units.join(" ");
+    warn!(MESSAGE_ID = id::UNITS_HEALED, PATCH_UNITS = %units, "started again after a failure: {units}");
+}
+
+/// A job has something to tell.
+pub fn job_note(job: &JobId, note: &str) {
+    let note = plain(note);
+    warn!(MESSAGE_ID = id::JOB_NOTE, PATCH_JOB = %job, "{note}");
+}
+
+/// Writes the messages, without their fields, to standard error.
+struct Terminal;
+
+impl<S: Subscriber> Layer<S> for Terminal {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let mark = match *event.metadata().level() {
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            _ => "",
+        };
+        eprintln!("{mark}{}", message.0);
+    }
+}
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_others_cannot_steer_a_terminal() {
+        assert_eq!(plain("a\x1b[31mb\nc\u{202e}d"), "a [31mb c d");
+        assert_eq!(plain(&"x".repeat(5000)).len(), 2000);
+    }
+
+    #[test]
+    fn every_id_is_explained_by_the_catalog() {
+        let catalog = include_str!("../units/catalog/linux-patch-api.catalog");
+        let explained: Vec<&str> = catalog
+            .lines()
+            .filter_map(|line| line.strip_prefix("-- "))
+            .collect();
+        let source = include_str!("journal.rs");
+        let ids: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("pub const ")?.split('"').nth(1))
+            .filter(|id| id.len() == 32)
+            .collect();
+        assert!(ids.len() > 10);
+        for id in &ids {
+            assert_eq!(explained.iter().filter(|e| e == &id).count(), 1, "{id}");
+        }
+        assert_eq!(
+            explained.len(),
+            ids.len(),
+            "the catalog explains ids that nothing sends"
+        );
+    }
+}

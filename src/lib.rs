@@ -1,0 +1,37 @@
+//! Keeps one Linux host patched and leaves to systemd everything systemd already does.
+//!
+//! The rooms, in the order in which a request walks through them, and whom each may call
+//! (`tests/architecture.rs` holds the code to this list):
+//!
+//! | room | what it is for | may call |
+//! |---|---|---|
+//! | [`cli`] | the grammar of the arguments | request |
+//! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths fs |
+//! | [`request`] | a request, parsed once and strictly | |
+//! | [`queue`] | submit, claim, finish | request state journal paths fs |
+//! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
+//! | [`package`] | one trait over the package managers, and the only place that starts programs | request config host |
+//! | [`host`] | what the machine says of itself: clocks, logind, systemd | |
+//! | [`state`] | the records: index, updates, jobs, the latest update | request package host journal paths fs |
+//! | [`health`] | pure: the records in, health and its reasons out | state |
+//! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
+//! | [`config`] | fragments, merged and validated | paths |
+//! | [`paths`] | where everything lies on the disk | |
+//! | [`fs`] | atomic writes, locks, opening without following links | |
+
+pub mod cli;
+pub mod config;
+pub mod doors;
+pub mod fs;
+pub mod health;
+pub mod host;
+pub mod journal;
+pub mod package;
+pub mod paths;
+pub mod queue;
+pub mod request;
+pub mod state;
+pub mod worker;
+
+/// The version of this program, as `patchctl --version` and the bus property `Version` give it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,153 @@
+//! patchctl: the map from a verb to its function, and from an error to its exit code.
+//!
+//! A request's way: `cli` or `doors` → `request` → `queue` → `worker` → `package` → `state` and
+//! `journal`. The rooms and who may call whom: see the library's front page (`lib.rs`).
+
+use std::io::{BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use linux_patch_api::cli::{Cli, Run, Verb};
+use linux_patch_api::config::Config;
+use linux_patch_api::doors::client::{self, NotReachable};
+use linux_patch_api::doors::dbus;
+use linux_patch_api::host::systemd;
+use linux_patch_api::paths::Paths;
+use linux_patch_api::request::{JobId, Requester, Target};
+use linux_patch_api::state::job::{Job, JobStatus};
+use linux_patch_api::worker::{Worker, gate};
+use linux_patch_api::{journal, package};
+use rustix::process::getuid;
+
+/// sysexits.h: `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`; those of the design.
+const UNREACHABLE: u8 = 69;
+const BUSY: u8 = 75;
+const NOT_AUTHORISED: u8 = 77;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match act(cli.verb) {
+        Ok(code) => code,
+        Err(error) => {
+            // a closed standard error must not turn an error into a crash
+            let _ = writeln!(
+                std::io::stderr(),
+                "patchctl: {}",
+                journal::plain(&format!("{error:#}"))
+            );
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn act(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Status { json } => client::status(json)?,
+        Verb::Health { json } => client::health(json)?,
+        Verb::Updates { json } => client::updates(json)?,
+        Verb::Jobs { limit, json } => client::jobs(limit, json)?,
+        Verb::Log { job, json } => client::log(&job, json)?,
+        Verb::Refresh { direct: false } => return client::refresh().map(outcome),
+        Verb::Apply {
+            packages,
+            direct: false,
+            no_wait,
+        } => {
+            return client::apply(&packages, !no_wait).map(outcome);
+        }
+        Verb::Refresh { direct: true } => direct()?.refresh()?,
+        Verb::Apply {
+            packages,
+            direct: true,
+            ..
+        } => {
+            let target = Target::from_names(&packages)?;
+            let requester = Requester::at("direct", Some(getuid().as_raw()));
+            return Ok(report(&direct()?.apply(target, requester)?));
+        }
+        Verb::Run(run) => return act_as_unit(run),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn act_as_unit(run: Run) -> Result<ExitCode> {
+    journal::init(false);
+    match run {
+        Run::Refresh => worker()?.refresh()?,
+        Run::Apply { instance } => {
+            let target = Target::from_instance(instance.as_bytes()).inspect_err(|error| {
+                journal::request_refused("the request", &format!("{error:#}"));
+            })?;
+            return Ok(report(
+                &worker()?.apply(target, Requester::at("systemd", Some(0)))?,
+            ));
+        }
+        Run::Drain => {
+            worker()?.drain()?;
+        }
+        Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
+        Run::Gate { job } => open_gate(&job)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The worker of a unit or of `--direct`: asked to stop by a signal, it ends when that is safe.
+fn worker() -> Result<Worker> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .context("failed to prepare for a signal")?;
+    }
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    Worker::new(Paths::default(), stop)
+}
+
+fn direct() -> Result<Worker> {
+    ensure!(
+        getuid().is_root(),
+        "--direct changes packages in this process and needs root"
+    );
+    journal::init(true);
+    worker()
+}
+
+fn open_gate(job: &JobId) -> Result<()> {
+    let paths = Paths::default();
+    let packages = package::detect(&Config::load(&paths)?, &paths.run())?;
+    gate::run(
+        &paths,
+        packages.as_ref(),
+        job,
+        &mut BufReader::new(std::io::stdin()),
+    )
+}
+
+/// Leaves the job's result where `systemctl status` shows it; the exit code.
+fn report(job: &Job) -> ExitCode {
+    systemd::status(&format!("job {}: {}", job.id(), job.summary()));
+    outcome(job.status == JobStatus::Succeeded)
+}
+
+fn outcome(succeeded: bool) -> ExitCode {
+    if succeeded {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<NotReachable>() {
+        return UNREACHABLE;
+    }
+    match error.downcast_ref::<client::Refused>() {
+        Some(client::Refused::NotAuthorised(_)) => NOT_AUTHORISED,
+        Some(client::Refused::Busy(_)) => BUSY,
+        Some(client::Refused::Usage(_)) => 2,
+        None => 1,
+    }
+}

@@ -1,0 +1,379 @@
+//! What a run of `apt-get update` brought, source by source: apt's talk with its download methods.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::package::Source;
+
+/// One index that apt asked a method for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Request {
+    uri: String,
+    repository: String,
+    suite: String,
+    file: String,
+    answer: Answer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Answer {
+    Pending,
+    /// The index has not changed since.
+    Unchanged,
+    /// It was sent; the SHA-256 of what was sent.
+    Sent(Option<String>),
+}
+
+/// Reads the run line by line.
+#[derive(Debug, Default)]
+pub struct Reader {
+    requests: Vec<Request>,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// What the run said of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Its address, without credentials.
+    pub uri: String,
+    /// Its suite.
+    pub suite: String,
+    /// The name of its index among apt's lists.
+    pub file: String,
+    /// What apt said was wrong.
+    pub errors: Vec<String>,
+    /// The SHA-256 of the index as it was sent; `None` when it was not sent anew.
+    pub sent: Option<String>,
+    /// Whether the index was confirmed at all.
+    pub answered: bool,
+}
+
+impl Reader {
+    /// Takes one line of either stream.
+    pub fn line(&mut self, line: &str) {
+        if let Some(message) = line.strip_prefix(" -> ") {
+            self.asked(&Message::parse(message));
+        } else if let Some(message) = line.strip_prefix(" <- ") {
+            self.answered(&Message::parse(message));
+        } else if let Some(error) = line.strip_prefix("E: ") {
+            self.errors.push(redacted(error));
+        } else if let Some(warning) = line.strip_prefix("W: ") {
+            self.warnings.push(redacted(warning));
+        }
+    }
+
+    /// Whether a line is part of apt's talk with its methods, which is no log for people and holds
+    /// its configuration.
+    #[must_use]
+    pub fn is_protocol(line: &str) -> bool {
+        line.starts_with(" -> ")
+            || line.starts_with(" <- ")
+            || line.starts_with("Version:")
+            || line.starts_with("Starting method ")
+            || line.starts_with("Configured access method ")
+    }
+
+    /// Who holds a lock that stopped the run, in apt's words.
+    #[must_use]
+    pub fn lock_holder(&self) -> Option<&str> {
+        self.errors
+            .iter()
+            .map(String::as_str)
+            .find(|error| error.starts_with("Could not get lock"))
+    }
+
+    /// The sources, and the errors that belong to none of them. `failed` says that apt did not exit
+    /// with 0; only then its warnings count: it warns of an unverifiable index, and keeps the old.
+    #[must_use]
+    pub fn finish(self, failed: bool) -> (Vec<Heard>, Vec<String>) {
+        let mut sources: Vec<Heard> = Vec::new();
+        for request in &self.requests {
+            let known = |s: &Heard| s.uri == request.repository && s.suite == request.suite;
+            if !sources.iter().any(known) {
+                sources.push(request.heard());
+            }
+        }
+        let mut others = Vec::new();
+        for error in self.errors {
+            attribute(&mut sources, &error, &mut others);
+        }
+        if failed {
+            let mut ignored = Vec::new();
+            for warning in self.warnings {
+                attribute(&mut sources, &warning, &mut ignored);
+            }
+        }
+        // the sum of the others says nothing of its own
+        if sources.iter().any(|source| !source.errors.is_empty()) {
+            others.retain(|error| !error.starts_with("Some index files failed to download"));
+        }
+        (sources, others)
+    }
+
+    /// `600 URI Acquire`: only the index of a source is of interest, not what it leads to.
+    fn asked(&mut self, message: &Message) {
+        let (Some(uri), Some(file)) = (message.field("URI"), message.field("Filename")) else {
+            return;
+        };
+        let (Some(base), true) = (
+            uri.strip_suffix("/InRelease"),
+            message.status == "600 URI Acquire",
+        ) else {
+            return;
+        };
+        let file = Path::new(file)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        // `store:` and the like work on files that are here already
+        if message.method_is_local() || self.requests.iter().any(|r| r.file == file) {
+            return;
+        }
+        self.requests.push(Request {
+            uri: redacted(uri),
+            repository: redacted(message.field("Target-Repo-URI").unwrap_or(base)),
+            suite: message.field("Target-Release").unwrap_or("").to_owned(),
+            file,
+            answer: Answer::Pending,
+        });
+    }
+
+    fn answered(&mut self, message: &Message) {
+        if message.status != "201 URI Done" {
+            return;
+        }
+        let Some(uri) = message.field("URI").map(redacted) else {
+            return;
+        };
+        if let Some(request) = self.requests.iter_mut().find(|request| request.uri == uri) {
+            let hit = message.field("IMS-Hit") == Some("true");
+            let sent = message.field("SHA256-Hash").map(str::to_owned);
+            request.answer = if hit {
+                Answer::Unchanged
+            } else {
+                Answer::Sent(sent)
+            };
+        }
+    }
+}
+
+impl Request {
+    fn heard(&self) -> Heard {
+        Heard {
+            uri: self.repository.clone(),
+            suite: self.suite.clone(),
+            file: self.file.clone(),
+            errors: Vec::new(),
+            answered: self.answer != Answer::Pending,
+            sent: match &self.answer {
+                Answer::Sent(hash) => hash.clone(),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// Adds the message to the source it names, else to `others`.
+fn attribute(sources: &mut [Heard], message: &str, others: &mut Vec<String>) {
+    let named = sources.iter_mut().find(|source| {
+        let base = source.uri.trim_end_matches('/');
+        let suite = &source.suite;
+        message.contains(&format!("{base}/dists/{suite}/"))
+            || message.contains(&format!("{base} {suite} "))
+            || message.contains(&format!("{base}/{suite}"))
+    });
+    match named {
+        Some(source) if source.errors.iter().any(|known| known == message) => {}
+        Some(source) => source.errors.push(message.to_owned()),
+        None => others.push(message.to_owned()),
+    }
+}
+
+/// One message of the method interface, percent-encoded on one line: `http:201%20URI%20Done%0a…`.
+struct Message {
+    method: String,
+    status: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Message {
+    fn parse(text: &str) -> Self {
+        let (method, message) = text.split_once(':').unwrap_or(("", text));
+        let message = percent_decoded(message);
+        let mut lines = message.lines();
+        let status = lines.next().unwrap_or("").to_owned();
+        let fields = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            method: method.to_owned(),
+            status,
+            fields,
+        }
+    }
+
+    fn field(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn method_is_local(&self) -> bool {
+        matches!(self.method.as_str(), "store" | "gpgv" | "sqv" | "rred")
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let digit = |c: &u8| {
+            char::from(*c)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
+        match (first, tail) {
+            (b'%', [high, low, after @ ..]) => match (digit(high), digit(low)) {
+                (Some(high), Some(low)) => {
+                    bytes.push(high * 16 + low);
+                    rest = after;
+                }
+                _ => {
+                    bytes.push(first);
+                    rest = tail;
+                }
+            },
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The text without the passwords of addresses: `http://user:pw@host` becomes `http://host`.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = after.find(|c: char| c == '/' || c.is_whitespace() || "'\"".contains(c));
+        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
+        shown.push_str(authority.rsplit('@').next().unwrap_or(authority));
+        rest = tail;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// The date an index gives of itself, for instance `Sat, 15 Nov 2025 10:29:04 UTC`.
+#[must_use]
+pub fn index_date(index: &str) -> Option<DateTime<Utc>> {
+    let text = index
+        .lines()
+        .find_map(|line| line.strip_prefix("Date: "))?
+        .trim();
+    let text = text
+        .strip_suffix(" UTC")
+        .map_or_else(|| text.to_owned(), |date| format!("{date} +0000"));
+    DateTime::parse_from_rfc2822(&text)
+        .ok()
+        .map(|date| date.to_utc())
+}
+
+/// The index of a source as it lies among apt's lists: signed in place, or with a signature beside.
+#[must_use]
+pub fn index_path(lists: &Path, file: &str) -> Option<PathBuf> {
+    let signed = lists.join(file);
+    let beside = lists.join(file.replace("InRelease", "Release"));
+    [signed, beside].into_iter().find(|path| path.exists())
+}
+
+impl Heard {
+    /// The source as it is recorded, before its index is looked at.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source {
+            uri: self.uri.clone(),
+            suite: self.suite.clone(),
+            last_success: None,
+            index_date: None,
+            error: (!self.errors.is_empty()).then(|| self.errors.join("; ")),
+            went_back: false,
+            tolerated: false,
+            file: self.file.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: &str = " -> http:600%20URI%20Acquire%0aURI:%20http://u:p@127.0.0.1:8080/dists/stable/InRelease%0aFilename:%20/var/lib/apt/lists/partial/127.0.0.1:8080_dists_stable_InRelease%0aTarget-Type:%20index%0aTarget-Release:%20stable%0aTarget-Repo-URI:%20http://u:p@127.0.0.1:8080/%0a%0a";
+    const SENT: &str = " <- http:201%20URI%20Done%0aSHA256-Hash:%20abc%0aFilename:%20/x%0aURI:%20http://u:p@127.0.0.1:8080/dists/stable/InRelease";
+
+    fn heard(lines: &[&str], failed: bool) -> (Vec<Heard>, Vec<String>) {
+        let mut reader = Reader::default();
+        lines.iter().for_each(|line| reader.line(line));
+        reader.finish(failed)
+    }
+
+    #[test]
+    fn a_source_is_heard_without_its_password() {
+        let (sources, others) = heard(&["Hit:1 x", ASKED, SENT], false);
+        assert_eq!(sources[0].uri, "http://127.0.0.1:8080/");
+        assert_eq!(sources[0].suite, "stable");
+        assert_eq!(sources[0].sent.as_deref(), Some("abc"));
+        assert!(sources[0].answered && sources[0].errors.is_empty() && others.is_empty());
+        assert_eq!(sources[0].source().host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn errors_find_their_source() {
+        for error in [
+            "E: Failed to fetch http://127.0.0.1:8080/dists/stable/InRelease  Could not connect",
+            "E: Release file for http://127.0.0.1:8080/dists/stable/InRelease is expired (invalid since 1d)",
+            "E: The repository 'http://127.0.0.1:8080 stable InRelease' is not signed.",
+            "E: Repository 'http://127.0.0.1:8080 stable InRelease' changed its 'Origin' value from 'A' to 'B'",
+        ] {
+            let sum = "E: Some index files failed to download. They have been ignored, or old ones used instead.";
+            let (sources, others) = heard(&[ASKED, error, sum], true);
+            assert_eq!(sources[0].errors.len(), 1, "{error}");
+            assert!(others.is_empty(), "{others:?}");
+        }
+        let (sources, others) = heard(&[ASKED, "E: Type 'garbage' is not known on line 1"], true);
+        assert!(sources[0].errors.is_empty() && !sources[0].answered);
+        assert_eq!(others.len(), 1);
+    }
+
+    #[test]
+    fn warnings_count_when_apt_failed() {
+        let warning = "W: An error occurred during the signature verification. The repository is not updated and the previous index files will be used. GPG error: http://127.0.0.1:8080 stable InRelease: BADSIG";
+        assert_eq!(heard(&[ASKED, SENT, warning], true).0[0].errors.len(), 1);
+        assert_eq!(heard(&[ASKED, SENT, warning], false).0[0].errors.len(), 0);
+    }
+
+    #[test]
+    fn dates_of_indexes() {
+        let date = index_date("Origin: Debian\nDate: Sat, 15 Nov 2025 10:29:04 UTC\n").unwrap();
+        assert_eq!(date.to_rfc3339(), "2025-11-15T10:29:04+00:00");
+        assert_eq!(index_date("Date: yesterday"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_survived(line in "( -> | <- |E: )?[ -~%0a]{0,200}") {
+            let (_, _) = heard(&[ASKED, &line], true);
+            let _ = redacted(&line);
+        }
+    }
+}

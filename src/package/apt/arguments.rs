@@ -1,0 +1,183 @@
+//! The command lines given to apt and dpkg: pure builders.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::package::command::Program;
+use crate::package::{Selection, Update};
+
+/// apt's own front end for programs.
+pub const APT_GET: &str = "/usr/bin/apt-get";
+const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
+
+/// Without this, `apt-get update` exits 0 with every mirror unreachable (measured; the option is
+/// there since apt 2.1.16).
+const STRICT: &str = "APT::Update::Error-Mode=any";
+
+/// Makes apt show its talk with its download methods, which names every index it asks for, its
+/// checksum as served, and every failure: the method interface of apt, not text for people.
+const PROTOCOL: &str = "Debug::pkgAcquire::Worker=1";
+
+/// Fetches every index.
+pub fn update() -> Program {
+    Program::new(APT_GET)
+        .arg("-q")
+        .args(options(&[
+            STRICT,
+            PROTOCOL,
+            "Acquire::Retries=2",
+            "Acquire::http::Timeout=20",
+            "Acquire::https::Timeout=20",
+        ]))
+        .arg("update")
+}
+
+/// Lists the downloaded package indexes, one a line.
+pub fn index_targets() -> Program {
+    Program::new(APT_GET).args([
+        "indextargets",
+        "--format",
+        "$(CREATED_BY)\t$(REPO_URI)\t$(RELEASE)\t$(FILENAME)",
+    ])
+}
+
+/// Shows what an upgrade of everything would do. The simulation is the one oracle that knows holds,
+/// pins and phasing; `install --only-upgrade` upgrades a phased package all the same (measured).
+pub fn simulate_upgrade(lists: &[OsString]) -> Program {
+    simulation()
+        .args(lists)
+        .args(["upgrade", "--with-new-pkgs"])
+}
+
+/// Shows what an upgrade that may also remove packages would do: the reason why one is kept back.
+pub fn simulate_full_upgrade(lists: &[OsString]) -> Program {
+    simulation().args(lists).arg("dist-upgrade")
+}
+
+/// Shows what installing exactly these versions needs.
+pub fn simulate_install(updates: &[Update], lists: &[OsString]) -> Program {
+    simulation()
+        .args(lists)
+        .args(["install", "--only-upgrade", "--no-remove"])
+        .args(exact(updates))
+}
+
+/// Applies the selection. Nothing here weakens authentication, and nothing is ever removed.
+pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]) -> Program {
+    let (program, arguments) = gate;
+    let program = program.display();
+    let hook = format!("DPkg::Pre-Install-Pkgs::={program} {}", arguments.join(" "));
+    let protocol = format!("DPkg::Tools::Options::{program}::Version=3");
+    let apt = Program::new(APT_GET)
+        .status_pipe("APT::Status-Fd")
+        .args(["-q", "-y", "--no-remove"])
+        .args(options(&[
+            "Acquire::Retries=2",
+            "Acquire::http::Timeout=20",
+            "Acquire::https::Timeout=20",
+            // the frontend lock only; the other locks are waited for by us
+            "DPkg::Lock::Timeout=600",
+            // a changed configuration file is kept, an unchanged one replaced
+            "Dpkg::Options::=--force-confdef",
+            "Dpkg::Options::=--force-confold",
+            &hook,
+            &protocol,
+        ]))
+        .args(lists);
+    match selection {
+        Selection::Everything => apt.args(["upgrade", "--with-new-pkgs"]),
+        Selection::Exactly(updates) => apt.args(["install", "--only-upgrade"]).args(exact(updates)),
+    }
+}
+
+/// Every package of the database, one a line.
+pub fn query_database() -> Program {
+    let format = "${Package}\t${Architecture}\t${Version}\t${Status}\n";
+    Program::new(DPKG_QUERY).args(["-W", "-f", format])
+}
+
+/// The record of exactly these versions, with the checksum of each package file.
+pub fn show(updates: &[(String, String)]) -> Program {
+    let names = updates
+        .iter()
+        .map(|(package, version)| format!("{package}={version}"));
+    Program::new("/usr/bin/apt-cache").arg("show").args(names)
+}
+
+/// Reads indexes from another directory, with caches of its own so that apt's stay right.
+pub fn other_lists(directory: &Path) -> Vec<OsString> {
+    options(&[
+        &format!("Dir::State::Lists={}", directory.display()),
+        "Dir::Cache::pkgcache=",
+        "Dir::Cache::srcpkgcache=",
+    ])
+}
+
+fn simulation() -> Program {
+    Program::new(APT_GET).args(["-s", "-q"])
+}
+
+fn options<T: AsRef<str>>(options: &[T]) -> Vec<OsString> {
+    options
+        .iter()
+        .flat_map(|option| ["-o".into(), option.as_ref().into()])
+        .collect()
+}
+
+/// `name:arch=version` disarms what apt reads into a name: a trailing `-`, a regular expression. New
+/// packages are not named: apt finds them as what the others need.
+fn exact(updates: &[Update]) -> impl Iterator<Item = String> {
+    updates
+        .iter()
+        .filter(|u| u.installed.is_some())
+        .map(|u| format!("{}:{}={}", u.package, u.architecture, u.candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn demo() -> Update {
+        Update {
+            package: "demo".into(),
+            architecture: "amd64".into(),
+            installed: Some("1.0".into()),
+            candidate: "2:1.1-1".into(),
+            origin: String::new(),
+            security: false,
+        }
+    }
+
+    #[test]
+    fn an_apply_names_exact_versions_and_keeps_conffiles() {
+        let arguments = ["worker".to_owned(), "gate".to_owned()];
+        let gate = (Path::new("/usr/bin/patchctl"), &arguments[..]);
+        let program = apply(&Selection::Exactly(vec![demo()]), gate, &[]);
+        expect!["/usr/bin/apt-get -q -y --no-remove -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+    }
+
+    #[test]
+    fn nothing_weakens_authentication() {
+        let gate = (Path::new("/usr/bin/patchctl"), &[][..]);
+        let programs = [
+            update(),
+            simulate_upgrade(&[]),
+            simulate_full_upgrade(&[]),
+            simulate_install(&[demo()], &[]),
+            apply(&Selection::Everything, gate, &other_lists(Path::new("/x"))),
+        ];
+        for program in programs {
+            let shown = program.shown().to_lowercase();
+            for word in [
+                "unauthenticated",
+                "force-yes",
+                "insecure",
+                "trusted",
+                "valid-until",
+            ] {
+                assert!(!shown.contains(word), "{shown}");
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! dpkg's database: what is installed, in which state, and whether it is in order.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::package::{Database, Installed, Key, PackageState};
+
+/// Parses the output of [`super::arguments::query_database`]. A package that is gone but for its
+/// configuration files is left out; every other state than `ok installed` is broken, `reinstreq`
+/// among them, which a look at the version alone would pass (dpkg(1), "Package states").
+pub fn parse(output: &str) -> Result<Database> {
+    output
+        .lines()
+        .filter_map(|line| entry(line).transpose())
+        .collect()
+}
+
+fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
+    let parts = || -> Option<_> {
+        let mut fields = line.split('\t');
+        let (package, architecture) = (fields.next()?, fields.next()?);
+        let (version, status) = (fields.next()?, fields.next()?);
+        let mut words = status.split(' ');
+        let (want, flag, state) = (words.next()?, words.next()?, words.next()?);
+        Some((package, architecture, version, want, flag, state))
+    };
+    let (package, architecture, version, want, flag, state) =
+        parts().with_context(|| format!("dpkg-query gave a line of another form: '{line}'"))?;
+    if matches!(state, "not-installed" | "config-files") {
+        return Ok(None);
+    }
+    let good = flag == "ok" && state == "installed";
+    let key = Key {
+        package: package.to_owned(),
+        architecture: architecture.to_owned(),
+    };
+    Ok(Some((
+        key,
+        Installed {
+            version: version.to_owned(),
+            state: if good {
+                PackageState::Good
+            } else {
+                let flag = if flag == "ok" {
+                    ""
+                } else {
+                    ", reinstallation required"
+                };
+                PackageState::Broken(format!("{state}{flag}"))
+            },
+            held: want == "hold",
+        },
+    )))
+}
+
+/// What is wrong with the database in `directory` (`/var/lib/dpkg`), read without starting dpkg:
+/// a journal of an interrupted run (apt then refuses to work until `dpkg --configure -a`), and
+/// packages between two states.
+pub fn problems(directory: &Path) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    if interrupted(&directory.join("updates")) {
+        problems.push("dpkg was interrupted; run 'dpkg --configure -a'".to_owned());
+    }
+    let path = directory.join("status");
+    let status =
+        std::fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?;
+    problems.extend(broken(&String::from_utf8_lossy(&status)));
+    Ok(problems)
+}
+
+/// dpkg keeps its journal in files named by a number, and removes them when it ends well.
+fn interrupted(updates: &Path) -> bool {
+    std::fs::read_dir(updates).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let name = entry.file_name();
+            !name.is_empty() && name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+        })
+    })
+}
+
+fn broken(status: &str) -> Vec<String> {
+    let mut package = "";
+    let mut broken = Vec::new();
+    for line in status.lines() {
+        if let Some(name) = line.strip_prefix("Package: ") {
+            package = name;
+        } else if let Some(status) = line.strip_prefix("Status: ") {
+            let mut words = status.split(' ').skip(1);
+            let (flag, state) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+            // waiting for a trigger is a state dpkg passes through and heals by itself
+            let resting = matches!(
+                state,
+                "installed"
+                    | "config-files"
+                    | "not-installed"
+                    | "triggers-pending"
+                    | "triggers-awaited"
+            );
+            if !resting || flag != "ok" {
+                broken.push(format!("the package {package} is {state}"));
+            }
+        }
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_told_apart() {
+        let output = "zlib1g\tamd64\t1:1.3\tinstall ok installed\n\
+            held\tall\t1.0\thold ok installed\n\
+            half\tall\t1.1\tinstall ok half-configured\n\
+            reinst\tall\t1.1\tinstall reinstreq installed\n\
+            gone\tall\t1.0\tdeinstall ok config-files\n";
+        let database = parse(output).unwrap();
+        let state = |name: &str| {
+            database
+                .iter()
+                .find(|(key, _)| key.package == name)
+                .map(|(_, i)| (i.state.clone(), i.held))
+        };
+        assert_eq!(state("zlib1g"), Some((PackageState::Good, false)));
+        assert_eq!(state("held"), Some((PackageState::Good, true)));
+        assert_eq!(
+            state("half"),
+            Some((PackageState::Broken("half-configured".into()), false))
+        );
+        assert!(matches!(
+            state("reinst"),
+            Some((PackageState::Broken(_), false))
+        ));
+        assert_eq!(state("gone"), None);
+        assert!(parse("no tabs").is_err());
+    }
+
+    #[test]
+    fn problems_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let status = "Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: install ok half-configured\n";
+        std::fs::write(directory.path().join("status"), status).unwrap();
+        std::fs::create_dir(directory.path().join("updates")).unwrap();
+        assert_eq!(
+            problems(directory.path()).unwrap(),
+            ["the package b is half-configured"]
+        );
+        std::fs::write(directory.path().join("updates/0001"), "").unwrap();
+        assert_eq!(problems(directory.path()).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,135 @@
+//! The change list apt hands to `DPkg::Pre-Install-Pkgs` in version 3 of its protocol (apt.conf(5)).
+
+use std::io::{BufRead, Read};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::package::Change;
+
+/// The most that is read: 100 000 packages would be a tenth of it.
+const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Parses the whole list: the line `VERSION 3`, apt's configuration, an empty line, and for each
+/// action `name old-version old-arch old-multiarch direction new-version new-arch new-multiarch
+/// action`, where an absent version and architecture is `-` and the action is a file, `**REMOVE**`
+/// or `**CONFIGURE**`. A package that is unpacked and configured later is one change.
+pub fn parse(input: &mut dyn BufRead) -> Result<Vec<Change>> {
+    let mut lines = input.take(LIMIT).lines();
+    let version = lines.next().context("the list is empty")??;
+    ensure!(
+        version == "VERSION 3",
+        "the list is not in version 3 of the protocol: '{version}'"
+    );
+    for line in lines.by_ref() {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let mut changes = Vec::new();
+    for line in lines {
+        let line = line?;
+        if let Some(change) = change(&line).with_context(|| format!("in the line '{line}'"))? {
+            changes.push(change);
+        }
+    }
+    changes.sort();
+    changes.dedup_by(|later, kept| {
+        let same = (&later.package, &later.architecture, &later.from, &later.to)
+            == (&kept.package, &kept.architecture, &kept.from, &kept.to);
+        if same && kept.file.is_none() {
+            kept.file = later.file.take();
+        }
+        same
+    });
+    Ok(changes)
+}
+
+fn change(line: &str) -> Result<Option<Change>> {
+    let fields: Vec<&str> = line.splitn(9, ' ').collect();
+    let [name, old, old_arch, _, direction, new, new_arch, _, action] = fields[..] else {
+        bail!("it does not have nine fields");
+    };
+    ensure!(
+        matches!(direction, "<" | ">" | "="),
+        "'{direction}' is not a direction"
+    );
+    let present = |text: &str| (text != "-").then(|| text.to_owned());
+    let (from, to) = (present(old), present(new));
+    // configuring what is unpacked already, in the same version, changes no file of the package
+    if action == "**CONFIGURE**" && from == to {
+        return Ok(None);
+    }
+    let removal = action == "**REMOVE**";
+    Ok(Some(Change {
+        package: name.to_owned(),
+        architecture: if new_arch == "-" || removal {
+            old_arch
+        } else {
+            new_arch
+        }
+        .to_owned(),
+        from,
+        to: if removal { None } else { to },
+        file: (!action.starts_with("**")).then(|| PathBuf::from(action)),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn shown(text: &str) -> String {
+        parse(&mut text.as_bytes()).map_or_else(
+            |error| format!("error: {error:#}"),
+            |changes| {
+                let line = |c: &Change| {
+                    format!(
+                        "{} {} {:?} -> {:?} {:?}\n",
+                        c.package, c.architecture, c.from, c.to, c.file
+                    )
+                };
+                changes.iter().map(line).collect()
+            },
+        )
+    }
+
+    #[test]
+    fn a_recorded_list() {
+        let text = "VERSION 3\nAPT=\nAPT::Architecture=amd64\n\n\
+            libnew - - none < 1.0 amd64 same /var/cache/apt/archives/libnew_1.0_amd64.deb\n\
+            zlib1g 1:1.3-1+b1 amd64 same < 1:1.3-1+deb13u1 amd64 same /var/cache/apt/archives/zlib1g_1%3a1.3-1+deb13u1_amd64.deb\n\
+            zlib1g 1:1.3-1+b1 amd64 same < 1:1.3-1+deb13u1 amd64 same **CONFIGURE**\n\
+            gone 1.0 all none > - - none **REMOVE**\n\
+            half 1.0 all none = 1.0 all none **CONFIGURE**\n";
+        expect![[r#"
+            gone all Some("1.0") -> None None
+            libnew amd64 None -> Some("1.0") Some("/var/cache/apt/archives/libnew_1.0_amd64.deb")
+            zlib1g amd64 Some("1:1.3-1+b1") -> Some("1:1.3-1+deb13u1") Some("/var/cache/apt/archives/zlib1g_1%3a1.3-1+deb13u1_amd64.deb")
+        "#]]
+        .assert_eq(&shown(text));
+    }
+
+    #[test]
+    fn what_is_not_such_a_list_is_an_error() {
+        for text in [
+            "",
+            "VERSION 2\n",
+            "/var/cache/x.deb\n",
+            "VERSION 3\n\na b c\n",
+            "VERSION 3\n\na 1 b c ? 2 d e f\n",
+        ] {
+            assert!(shown(text).starts_with("error: "), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_input_is_survived(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let _ = parse(&mut &bytes[..]);
+            let text = [b"VERSION 3\n\n", &bytes[..]].concat();
+            let _ = parse(&mut &text[..]);
+        }
+    }
+}

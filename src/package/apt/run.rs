@@ -1,0 +1,194 @@
+//! One transaction of apt: what it prints, how it ends.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use super::{LOCK_RETRY, acquire, arguments, listing, status};
+use crate::package::command::{Ending, Line, Watch};
+use crate::package::{Ended, Observer, Report, Transaction};
+
+/// How often a transaction is started anew because somebody else holds the lock on apt's archives.
+const LOCK_TRIES: u32 = 1200;
+
+/// The most error lines that a job's error quotes.
+const QUOTED: usize = 8;
+
+/// What a run said of itself.
+pub struct Outcome {
+    pub ended: Ended,
+    pub kept: Vec<listing::Kept>,
+    pub notes: Vec<String>,
+}
+
+/// Runs the transaction; started anew while somebody else holds a lock that apt does not wait for.
+pub fn transaction(
+    transaction: &Transaction<'_>,
+    lists: &[OsString],
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let program =
+        arguments::apply(transaction.selection, transaction.gate, lists).log(transaction.log);
+    for _ in 1..LOCK_TRIES {
+        let mut run = Run::new(observer);
+        let ending = program.run(&mut run)?.ending;
+        let Some(holder) = run.lock_holder() else {
+            return Ok(run.finish(ending));
+        };
+        if observer.stop() {
+            return Ok(Outcome {
+                ended: Ended::Stopped,
+                kept: Vec::new(),
+                notes: Vec::new(),
+            });
+        }
+        observer.report(Report::Waiting(holder));
+        std::thread::sleep(LOCK_RETRY);
+    }
+    let mut run = Run::new(observer);
+    let ending = program.run(&mut run)?.ending;
+    Ok(run.finish(ending))
+}
+
+struct Run<'a> {
+    observer: &'a mut dyn Observer,
+    listing: listing::Reader,
+    errors: Vec<String>,
+    notes: Vec<String>,
+    /// The line before was an error of dpkg's, which goes on in the next, indented one.
+    continues: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(observer: &'a mut dyn Observer) -> Self {
+        Self {
+            observer,
+            listing: listing::Reader::default(),
+            errors: Vec::new(),
+            notes: Vec::new(),
+            continues: false,
+        }
+    }
+
+    fn output(&mut self, text: &str) {
+        let text = acquire::redacted(text);
+        let continued = std::mem::replace(&mut self.continues, text.starts_with("dpkg: error"));
+        if text.starts_with("E: ") || self.continues {
+            self.errors
+                .push(text.strip_prefix("E: ").unwrap_or(&text).to_owned());
+        } else if continued && text.starts_with(' ') {
+            if let Some(last) = self.errors.last_mut() {
+                last.push_str(&text);
+            }
+        } else if let Some(rest) = text.strip_prefix("Configuration file '") {
+            let file = rest.split('\'').next().unwrap_or(rest);
+            self.notes.push(format!(
+                "{file} was changed here and is kept; the new version is {file}.dpkg-dist",
+            ));
+        } else if text.starts_with("Waiting for cache lock") {
+            self.observer.report(Report::Waiting(text.clone()));
+        }
+        // only the headings are of use here; a line of another form is no error in a real run
+        let _ = self.listing.line(&text);
+        self.observer.report(Report::Output(text));
+    }
+
+    fn lock_holder(&self) -> Option<String> {
+        let lock = |error: &&String| {
+            error.starts_with("Could not get lock") && error.contains("/archives/lock")
+        };
+        self.errors.iter().find(lock).cloned()
+    }
+
+    fn finish(self, ending: Ending) -> Outcome {
+        Outcome {
+            ended: ended(ending, &self.errors),
+            kept: self.listing.finish().kept,
+            notes: self.notes,
+        }
+    }
+}
+
+impl Watch for Run<'_> {
+    fn line(&mut self, line: Line<'_>) {
+        match line {
+            Line::Output(text) | Line::Error(text) => self.output(text),
+            Line::Status(text) => {
+                if let Some(report) = status::parse(text) {
+                    self.observer.report(report);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        self.observer.stop()
+    }
+}
+
+fn ended(ending: Ending, errors: &[String]) -> Ended {
+    let words = errors
+        .iter()
+        .take(QUOTED)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    let words = |how: &str| {
+        if words.is_empty() {
+            how.to_owned()
+        } else {
+            words.clone()
+        }
+    };
+    match ending {
+        Ending::Exited(0) => Ended::Done,
+        Ending::Stopped => Ended::Stopped,
+        Ending::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
+            let fetch = errors
+                .iter()
+                .find(|error| error.starts_with("Failed to fetch"));
+            Ended::FetchFailed(fetch.cloned().unwrap_or_else(|| words("a download failed")))
+        }
+        Ending::Exited(code) => Ended::Failed(words(&format!("apt-get exited with {code}"))),
+        Ending::Killed(signal) => Ended::Failed(format!(
+            "apt-get was killed by signal {signal}; {}",
+            words("")
+        )),
+        Ending::TimedOut => Ended::Failed(words("apt-get took too long")),
+    }
+}
+
+/// A download failed: texts of apt 2.6 and 3.0 for 404, a hash or size that does not match, a mirror
+/// that is not there, an archive that is missing.
+fn is_fetch_error(error: &str) -> bool {
+    [
+        "Failed to fetch",
+        "Unable to fetch",
+        "Hash Sum mismatch",
+        "File has unexpected size",
+    ]
+    .iter()
+    .any(|text| error.contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_told_apart() {
+        let fetch =
+            "Failed to fetch http://x/demo.deb  404  Not Found [IP: 127.0.0.1 80]".to_owned();
+        let more = "Unable to fetch some archives, maybe run apt-get update?".to_owned();
+        assert_eq!(
+            ended(Ending::Exited(100), &[fetch.clone(), more]),
+            Ended::FetchFailed(fetch.clone())
+        );
+        assert_eq!(ended(Ending::Exited(0), &[]), Ended::Done);
+        assert_eq!(
+            ended(Ending::Exited(100), &[]),
+            Ended::Failed("apt-get exited with 100".into())
+        );
+        assert_eq!(ended(Ending::Stopped, &[fetch]), Ended::Stopped);
+    }
+}

@@ -1,0 +1,340 @@
+//! One trait over the package managers; what they know, as plain values.
+
+pub mod apt;
+pub mod command;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// One package in one architecture: what a package database has at most one version of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture, such as `amd64`; `all` where it has none.
+    pub architecture: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.package, self.architecture)
+    }
+}
+
+/// A pending update: a package and its candidate version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The installed version; not there for a package that an update newly needs.
+    pub installed: Option<String>,
+    /// The version that an apply would install.
+    pub candidate: String,
+    /// Where the candidate comes from, in the package manager's words.
+    pub origin: String,
+    /// Whether the candidate comes from a security source.
+    pub security: bool,
+}
+
+impl Update {
+    /// The package and architecture.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            architecture: self.architecture.clone(),
+        }
+    }
+}
+
+/// A package that has a newer version which an apply will not install.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBack {
+    /// The package's name, with its architecture where it is a foreign one.
+    pub package: String,
+    /// Why, in one phrase.
+    pub reason: String,
+}
+
+/// What an update run would do now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// What would be installed.
+    pub updates: Vec<Update>,
+    /// What would not, and why.
+    pub kept_back: Vec<KeptBack>,
+}
+
+/// One change of one package: as planned, as announced by the package manager, or as done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The version before; not there for a new package.
+    pub from: Option<String>,
+    /// The version after; not there for a removal.
+    pub to: Option<String>,
+    /// The package file it comes from, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+impl From<&Update> for Change {
+    fn from(update: &Update) -> Self {
+        Self {
+            package: update.package.clone(),
+            architecture: update.architecture.clone(),
+            from: update.installed.clone(),
+            to: Some(update.candidate.clone()),
+            file: None,
+        }
+    }
+}
+
+/// What the package database says of one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The version that is installed or half installed.
+    pub version: String,
+    /// Whether it is installed and configured; otherwise the state in the database's words.
+    pub state: PackageState,
+    /// Whether the administrator holds it at this version.
+    pub held: bool,
+}
+
+/// Whether a package is in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PackageState {
+    /// Installed and configured.
+    Good,
+    /// Anything between installed and removed, in the database's words.
+    Broken(String),
+}
+
+/// Every package the database knows a version of.
+pub type Database = BTreeMap<Key, Installed>;
+
+/// One package source and what its last refresh brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its address, without credentials.
+    pub uri: String,
+    /// The release, suite or repository name at that address.
+    pub suite: String,
+    /// When its index was last confirmed.
+    pub last_success: Option<DateTime<Utc>>,
+    /// The date its index gives of itself; the newest one ever seen.
+    pub index_date: Option<DateTime<Utc>>,
+    /// What was wrong at the last attempt, in the package manager's words.
+    pub error: Option<String>,
+    /// Whether that is an index older than one seen before.
+    #[serde(default)]
+    pub went_back: bool,
+    /// Whether the configuration tolerates that it fails.
+    pub tolerated: bool,
+    /// The name its index has among the package manager's files.
+    pub file: String,
+}
+
+impl Source {
+    /// Its host name, which `refresh.tolerate` lists.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let rest = self
+            .uri
+            .split_once("://")
+            .map_or(self.uri.as_str(), |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let host = authority.rsplit('@').next().unwrap_or(authority);
+        host.split(':').next().unwrap_or(host)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.uri, self.suite)
+    }
+}
+
+/// What a refresh brought, source by source, and what was wrong with the run as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Every enabled source.
+    pub sources: Vec<Source>,
+    /// What failed and belongs to no single source.
+    pub errors: Vec<String>,
+}
+
+/// What a running transaction reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// A line of the package manager's or a maintainer script's output.
+    Output(String),
+    /// It fetches packages.
+    Downloading {
+        /// 0 to 100.
+        percent: u32,
+    },
+    /// It changes packages.
+    Installing {
+        /// 0 to 100.
+        percent: u32,
+        /// What it is doing, in its words.
+        action: String,
+    },
+    /// It waits for another package manager, here described.
+    Waiting(String),
+}
+
+/// Who listens to a running refresh or transaction, and may ask it to stop.
+pub trait Observer {
+    /// Something happened.
+    fn report(&mut self, report: Report);
+
+    /// Whether a stop is asked for that may still be followed.
+    fn stop(&mut self) -> bool;
+}
+
+/// How a transaction ended, as far as its package manager can be believed: what it did is read from
+/// the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It says it is done.
+    Done,
+    /// It could not fetch something: a refresh may help. Its own words.
+    FetchFailed(String),
+    /// It failed in another way. Its own words.
+    Failed(String),
+    /// It was stopped before it changed anything.
+    Stopped,
+}
+
+/// A transaction that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// How.
+    pub ended: Ended,
+    /// What it left as it is, when it was to install everything.
+    pub kept_back: Vec<KeptBack>,
+    /// What an administrator should know: configuration files that were not merged, …
+    pub notes: Vec<String>,
+}
+
+/// What a transaction is to install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Whatever is due when it starts; the gate is told what that is.
+    Everything,
+    /// Exactly these.
+    Exactly(Vec<Update>),
+}
+
+/// What a transaction is to do and where it leaves its traces.
+#[derive(Debug, Clone)]
+pub struct Transaction<'a> {
+    /// What to install.
+    pub selection: &'a Selection,
+    /// Sources whose last refresh failed: nothing is taken from their old indexes.
+    pub failed: &'a [&'a Source],
+    /// The file its output is appended to.
+    pub log: &'a Path,
+    /// The program, and its arguments, that is given the change list before the first file changes
+    /// and may still refuse: its exit code decides.
+    pub gate: (&'a Path, &'a [String]),
+}
+
+/// A package manager. Everything but `refresh` and `apply` only reads, and works unprivileged.
+pub trait PackageManager: Send + Sync {
+    /// Its name, as `backend =` gives it.
+    fn name(&self) -> &'static str;
+
+    /// Fetches the index of every enabled source. An error is a failure to run at all; what failed
+    /// about a source is in the answer.
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed>;
+
+    /// What an update of everything would do, without what comes from `failed` sources.
+    fn pending(&self, failed: &[&Source]) -> Result<Pending>;
+
+    /// The exact changes that installing `updates` needs, newly needed packages included. What would
+    /// need a removal is not among them, but among the kept back.
+    fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending>;
+
+    /// The package database.
+    fn installed(&self) -> Result<Database>;
+
+    /// What is wrong with the package database, one sentence each; empty when it is in order.
+    fn problems(&self) -> Result<Vec<String>>;
+
+    /// Runs one transaction.
+    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied>;
+
+    /// Parses the change list that the package manager hands to the gate.
+    fn change_list(&self, input: &mut dyn std::io::BufRead) -> Result<Vec<Change>>;
+
+    /// Those package files of the list that were there before `since` and are not what the index
+    /// says they are; they are removed, so that the next attempt fetches them.
+    fn remove_damaged(&self, changes: &[Change], since: SystemTime) -> Result<Vec<String>>;
+
+    /// Why the host should be rebooted, one reason each; empty when it need not.
+    fn reboot_reasons(&self) -> Vec<String>;
+
+    /// A text that changes whenever the index or the package database does.
+    fn fingerprint(&self) -> String;
+}
+
+/// The package manager of this host: the configured one, or the one that is there.
+pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>> {
+    match config.backend.as_deref() {
+        Some("apt") => {}
+        Some(other) => bail!("backend = \"{other}\" is not known; this version supports \"apt\""),
+        None if Path::new(apt::APT_GET).exists() => {}
+        None => bail!(
+            "no supported package manager was found on this host; this version supports apt. \
+             If it is installed elsewhere, set backend = \"apt\" in the configuration",
+        ),
+    }
+    Ok(Box::new(apt::Apt::new(scratch)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_source_is_found() {
+        let host = |uri: &str| {
+            let source = Source {
+                uri: uri.to_owned(),
+                suite: "stable".to_owned(),
+                last_success: None,
+                index_date: None,
+                error: None,
+                went_back: false,
+                tolerated: false,
+                file: String::new(),
+            };
+            source.host().to_owned()
+        };
+        assert_eq!(
+            host("http://packages.example.org/debian/"),
+            "packages.example.org"
+        );
+        assert_eq!(
+            host("https://user:pw@packages.example.org:8080/x"),
+            "packages.example.org"
+        );
+        assert_eq!(host("file:/srv/repo/"), "file");
+    }
+}

@@ -1,0 +1,102 @@
+//! Where everything lies on the disk: one place for every path the program reads or writes.
+
+use std::path::{Path, PathBuf};
+
+/// The host's directories, relative to a root that is `/` except in unit tests.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self::below("/")
+    }
+}
+
+impl Paths {
+    /// All paths below `root`.
+    pub fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Any absolute path of the host, below the root.
+    #[must_use]
+    pub fn host(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// Durable state; its subdirectories are on one file system, so that renames are atomic.
+    #[must_use]
+    pub fn lib(&self) -> PathBuf {
+        self.host("/var/lib/linux_patch_api")
+    }
+
+    /// Volatile state: locks and progress.
+    #[must_use]
+    pub fn run(&self) -> PathBuf {
+        self.host("/run/linux_patch_api")
+    }
+
+    /// Where doors prepare an entry before it is renamed into the queue.
+    #[must_use]
+    pub fn tmp(&self) -> PathBuf {
+        self.lib().join("tmp")
+    }
+
+    /// Requests that wait for the worker.
+    #[must_use]
+    pub fn queue(&self) -> PathBuf {
+        self.lib().join("queue")
+    }
+
+    /// What was put into the queue and is not a request.
+    #[must_use]
+    pub fn refused(&self) -> PathBuf {
+        self.lib().join("refused")
+    }
+
+    /// One record and one log for each job.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.lib().join("jobs")
+    }
+
+    /// What the host knows of its index, its pending updates and its latest update.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.lib().join("state")
+    }
+
+    /// The lock that every worker holds from before its refresh until its record is written.
+    #[must_use]
+    pub fn worker_lock(&self) -> PathBuf {
+        self.run().join("worker.lock")
+    }
+
+    /// How far the running job is; volatile.
+    #[must_use]
+    pub fn progress(&self) -> PathBuf {
+        self.run().join("progress.json")
+    }
+
+    /// The directories of a job's own files, created when missing by whoever is root.
+    #[must_use]
+    pub fn directories(&self) -> [PathBuf; 7] {
+        [
+            self.lib(),
+            self.run(),
+            self.tmp(),
+            self.queue(),
+            self.refused(),
+            self.jobs(),
+            self.state(),
+        ]
+    }
+}
+
+/// The name of `path` for a message, quoted.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display())
+}

@@ -1,0 +1,125 @@
+//! The life of an update: pure.
+//!
+//! ```text
+//! idle ─► checking ─► downloading ─► staged ─► activated ─► verifying ─► success
+//!           │  ▲          │             │                       ├─► rolled_back
+//!           │  └── fetch error, once ───┘                       └─► failed
+//!           ├─► success (nothing to do)
+//!           └─► failed ◄── any step before activation
+//! ```
+
+use crate::state::update::Phase;
+
+/// What happens to an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A worker takes it.
+    Begin,
+    /// There is something to install, and the package manager fetches it.
+    Download,
+    /// Everything is here.
+    Stage,
+    /// Something could not be fetched, for the first time: the index is refreshed again.
+    FetchError,
+    /// The change list is on disk, and the package manager starts.
+    Activate,
+    /// The package manager has ended.
+    Verify,
+    /// Nothing was to be done.
+    NothingToDo,
+    /// The host is as it was meant to be.
+    Succeed,
+    /// The host is as it was before.
+    RollBack,
+    /// It went wrong.
+    Fail,
+}
+
+impl Event {
+    /// Every event.
+    pub const ALL: [Self; 10] = [
+        Self::Begin,
+        Self::Download,
+        Self::Stage,
+        Self::FetchError,
+        Self::Activate,
+        Self::Verify,
+        Self::NothingToDo,
+        Self::Succeed,
+        Self::RollBack,
+        Self::Fail,
+    ];
+}
+
+/// An event that the phase does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IllegalStep {
+    /// The phase the update is in.
+    pub phase: Phase,
+    /// The event that came.
+    pub event: Event,
+}
+
+impl std::fmt::Display for IllegalStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "an update that is {} cannot take the step {:?}",
+            self.phase.as_str(),
+            self.event
+        )
+    }
+}
+
+impl std::error::Error for IllegalStep {}
+
+/// The phase that follows.
+pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalStep> {
+    use Event as E;
+    use Phase as P;
+    Ok(match (phase, event) {
+        (P::Idle | P::Success | P::RolledBack | P::Failed, E::Begin)
+        | (P::Downloading | P::Staged, E::FetchError) => P::Checking,
+        (P::Checking, E::Download) => P::Downloading,
+        (P::Downloading, E::Stage) => P::Staged,
+        (P::Staged, E::Activate) => P::Activated,
+        (P::Activated, E::Verify) => P::Verifying,
+        (P::Checking | P::Downloading, E::NothingToDo) | (P::Verifying, E::Succeed) => P::Success,
+        (P::Verifying, E::RollBack) => P::RolledBack,
+        (P::Checking | P::Downloading | P::Staged | P::Verifying, E::Fail) => P::Failed,
+        _ => return Err(IllegalStep { phase, event }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn the_full_matrix() {
+        use std::fmt::Write;
+        let mut matrix = String::new();
+        for phase in Phase::ALL {
+            let mut steps = String::new();
+            for event in Event::ALL {
+                if let Ok(to) = next(phase, event) {
+                    let _ = write!(steps, " {event:?}->{}", to.as_str());
+                }
+            }
+            let _ = writeln!(matrix, "{}:{steps}", phase.as_str());
+        }
+        expect![[r"
+            idle: Begin->checking
+            checking: Download->downloading NothingToDo->success Fail->failed
+            downloading: Stage->staged FetchError->checking NothingToDo->success Fail->failed
+            staged: FetchError->checking Activate->activated Fail->failed
+            activated: Verify->verifying
+            verifying: Succeed->success RollBack->rolled_back Fail->failed
+            success: Begin->checking
+            rolled_back: Begin->checking
+            failed: Begin->checking
+        "]]
+        .assert_eq(&matrix);
+    }
+}

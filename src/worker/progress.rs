@@ -1,0 +1,96 @@
+//! How far a running refresh or transaction is: to the service manager, to listeners, to a stop.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::Worker;
+use crate::host::systemd;
+use crate::journal;
+use crate::package::{Observer, Report};
+use crate::request::JobId;
+
+/// The least time between two writes of the same kind of progress.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// `progress.json`: volatile, written often, never synced; the records are the truth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The job whose transaction runs.
+    pub job: JobId,
+    /// 0 to 100: downloading is the first half, installing the second.
+    pub percent: u32,
+    /// What it is doing, in one phrase.
+    pub action: String,
+}
+
+/// Listens to a refresh: there is nothing to report but whom it waits for.
+pub struct Quiet<'a> {
+    worker: &'a Worker,
+}
+
+impl<'a> Quiet<'a> {
+    pub fn new(worker: &'a Worker) -> Self {
+        Self { worker }
+    }
+}
+
+impl Observer for Quiet<'_> {
+    fn report(&mut self, report: Report) {
+        if let Report::Waiting(what) = report {
+            systemd::status(&format!("waiting: {}", journal::plain(&what)));
+            journal::waiting(&what);
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        self.worker.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Publishes the progress of a transaction.
+pub struct Publisher<'a> {
+    worker: &'a Worker,
+    job: &'a JobId,
+    last: Option<Instant>,
+}
+
+impl<'a> Publisher<'a> {
+    pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
+        Self {
+            worker,
+            job,
+            last: None,
+        }
+    }
+
+    /// Says what is done now, unless something was said a moment ago.
+    pub fn publish(&mut self, percent: u32, action: &str) {
+        if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let action = journal::plain(action);
+        systemd::status(&format!("{percent} %: {action}"));
+        let progress = Progress {
+            job: self.job.clone(),
+            percent,
+            action,
+        };
+        let path = self.worker.paths.progress();
+        // renamed, not written in place, so that a reader never sees half of it
+        let temporary = path.with_extension("new");
+        if let Ok(bytes) = serde_json::to_vec(&progress)
+            && std::fs::write(&temporary, bytes).is_ok()
+        {
+            let _ = std::fs::rename(&temporary, &path);
+        }
+    }
+}
+
+impl Drop for Publisher<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.worker.paths.progress());
+    }
+}

@@ -1,0 +1,231 @@
+//! Refreshing the index, and what the host remembers of it.
+
+use anyhow::{Result, bail};
+use chrono::{DateTime, Utc};
+
+use super::Worker;
+use super::progress::Quiet;
+use crate::host::clock::{self, Moment};
+use crate::host::systemd;
+use crate::journal;
+use crate::package::{Refreshed, Source};
+use crate::state::cache::Cache;
+use crate::state::pending::PendingList;
+
+/// Refreshes the index of every source. Before every apply, always.
+pub fn run(worker: &Worker) -> Result<()> {
+    systemd::status("refreshing the package index");
+    let known = Cache::load(&worker.paths);
+    let answer = worker.packages.refresh(&mut Quiet::new(worker));
+    let refreshed = answer.unwrap_or_else(|error| Refreshed {
+        sources: Vec::new(),
+        errors: vec![format!("{error:#}")],
+    });
+    let cache = judge(
+        &known,
+        refreshed,
+        &worker.config.tolerate,
+        clock::now(),
+        Moment::now(),
+    );
+    report(&cache);
+    cache.save(&worker.paths)?;
+    match &cache.last_error {
+        None => Ok(()),
+        Some(why) => bail!("refresh failed: {why}"),
+    }
+}
+
+/// Works out what is pending, unless nothing has changed since that was last done.
+pub fn list_pending(worker: &Worker) -> Result<()> {
+    let fingerprint = worker.packages.fingerprint();
+    if PendingList::load(&worker.paths).is_some_and(|list| list.is_for(&fingerprint)) {
+        return Ok(());
+    }
+    systemd::status("listing pending updates");
+    let cache = Cache::load(&worker.paths);
+    let pending = worker.packages.pending(&cache.failed_sources())?;
+    let list = PendingList {
+        computed_at: Some(clock::now()),
+        fingerprint: Some(fingerprint),
+        pending,
+    };
+    list.save(&worker.paths)
+}
+
+/// What the refresh means, given what was known: pure.
+fn judge(
+    known: &Cache,
+    refreshed: Refreshed,
+    tolerate: &[String],
+    now: DateTime<Utc>,
+    moment: Moment,
+) -> Cache {
+    let sources: Vec<Source> = if refreshed.sources.is_empty() {
+        known.sources.clone()
+    } else {
+        let merge = |source| merged(known, source, tolerate, now);
+        refreshed.sources.into_iter().map(merge).collect()
+    };
+    let mut errors = refreshed.errors;
+    let fatal = |source: &&Source| source.error.is_some() && !source.tolerated;
+    if errors.is_empty() {
+        errors.extend(sources.iter().filter(fatal).filter_map(|source| {
+            source
+                .error
+                .as_ref()
+                .map(|error| format!("{source}: {error}"))
+        }));
+    }
+    if errors.is_empty() && !sources.is_empty() && sources.iter().all(|s| s.error.is_some()) {
+        errors.push("every source failed, although each of them may".to_owned());
+    }
+    let last_error = (!errors.is_empty()).then(|| errors.join("; "));
+    let succeeded = last_error.is_none();
+    Cache {
+        last_cache_update: if succeeded {
+            Some(now)
+        } else {
+            known.last_cache_update
+        },
+        refreshed: if succeeded {
+            Some(moment.clone())
+        } else {
+            known.refreshed.clone()
+        },
+        last_update_success: succeeded,
+        last_attempt: Some(now),
+        attempted: Some(moment),
+        last_error,
+        sources,
+    }
+}
+
+/// A source as it answered, with what was known of it before. Its newest date is kept: an index that
+/// is older than one seen before is a stale mirror, or somebody who hides updates.
+fn merged(known: &Cache, mut source: Source, tolerate: &[String], now: DateTime<Utc>) -> Source {
+    let before = known
+        .sources
+        .iter()
+        .find(|s| s.uri == source.uri && s.suite == source.suite);
+    let newest = before.and_then(|before| before.index_date);
+    if let (Some(newest), Some(date), None) = (newest, source.index_date, &source.error)
+        && date < newest
+    {
+        source.error = Some(format!("its index went back from {newest} to {date}"));
+        source.went_back = true;
+    }
+    source.index_date = source.index_date.max(newest);
+    source.tolerated = tolerate.iter().any(|host| host == source.host());
+    source.last_success = match source.error {
+        None => Some(now),
+        Some(_) => before.and_then(|before| before.last_success),
+    };
+    source
+}
+
+fn report(cache: &Cache) {
+    for source in &cache.sources {
+        let Some(error) = &source.error else { continue };
+        if source.went_back {
+            journal::index_went_back(&source.to_string(), error);
+        } else {
+            journal::source_failed(&source.to_string(), error, source.tolerated);
+        }
+    }
+    match &cache.last_error {
+        None => journal::refresh_succeeded(cache.sources.len()),
+        Some(why) => journal::refresh_failed(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(uri: &str, error: Option<&str>, day: u32) -> Source {
+        Source {
+            uri: uri.to_owned(),
+            suite: "stable".to_owned(),
+            last_success: None,
+            index_date: Some(date(day)),
+            error: error.map(str::to_owned),
+            went_back: false,
+            tolerated: false,
+            file: String::new(),
+        }
+    }
+
+    fn date(day: u32) -> DateTime<Utc> {
+        format!("2026-01-{day:02}T00:00:00Z").parse().unwrap()
+    }
+
+    fn after(known: &Cache, sources: Vec<Source>, tolerate: &[&str]) -> Cache {
+        let tolerate: Vec<String> = tolerate.iter().map(ToString::to_string).collect();
+        let refreshed = Refreshed {
+            sources,
+            errors: Vec::new(),
+        };
+        judge(known, refreshed, &tolerate, date(20), Moment::now())
+    }
+
+    #[test]
+    fn one_dead_source_fails_the_refresh_and_moves_no_date() {
+        let good = after(&Cache::default(), vec![source("http://a/", None, 1)], &[]);
+        assert!(good.last_update_success);
+        let both = vec![
+            source("http://a/", None, 1),
+            source("http://b/", Some("404"), 1),
+        ];
+        let bad = judge(
+            &good,
+            Refreshed {
+                sources: both.clone(),
+                errors: vec![],
+            },
+            &[],
+            date(21),
+            Moment::now(),
+        );
+        assert!(!bad.last_update_success);
+        assert_eq!(bad.last_cache_update, Some(date(20)));
+        assert_eq!(bad.last_error.as_deref(), Some("http://b/ stable: 404"));
+        let tolerated = after(&good, both, &["b"]);
+        assert!(tolerated.last_update_success);
+        assert_eq!(tolerated.failed_sources().len(), 1);
+    }
+
+    #[test]
+    fn tolerating_everything_is_no_success() {
+        let cache = after(
+            &Cache::default(),
+            vec![source("http://a/", Some("x"), 1)],
+            &["a"],
+        );
+        assert!(!cache.last_update_success);
+        assert_eq!(cache.last_cache_update, None);
+    }
+
+    #[test]
+    fn an_index_that_goes_back_is_an_error_and_its_newest_date_stays() {
+        let known = after(&Cache::default(), vec![source("http://a/", None, 10)], &[]);
+        let back = after(&known, vec![source("http://a/", None, 9)], &[]);
+        assert!(back.last_error.as_deref().unwrap().contains("went back"));
+        assert_eq!(back.sources[0].index_date, Some(date(10)));
+        assert_eq!(back.sources[0].last_success, Some(date(20)));
+        let again = after(&back, vec![source("http://a/", None, 10)], &[]);
+        assert!(again.last_update_success);
+    }
+
+    #[test]
+    fn a_run_that_failed_as_a_whole_keeps_what_is_known_of_the_sources() {
+        let known = after(&Cache::default(), vec![source("http://a/", None, 10)], &[]);
+        let refreshed = Refreshed {
+            sources: vec![],
+            errors: vec!["timeout".into()],
+        };
+        let cache = judge(&known, refreshed, &[], date(22), Moment::now());
+        assert_eq!(cache.sources, known.sources);
+        assert_eq!(cache.last_error.as_deref(), Some("timeout"));
+    }
+}

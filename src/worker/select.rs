@@ -1,0 +1,146 @@
+//! Which updates a batch of jobs means: pure.
+
+use crate::package::{Change, Database, KeptBack, Pending, Update};
+use crate::request::{PackageName, Target};
+use crate::state::job::Job;
+
+/// Whether `target` covers the package; a name without an architecture covers all of them.
+pub fn covers(target: &Target, package: &str, architecture: &str, security: bool) -> bool {
+    match target {
+        Target::All => true,
+        Target::Security => security,
+        Target::Packages(names) => names
+            .iter()
+            .any(|name| is_named(name, package, architecture)),
+    }
+}
+
+fn is_named(name: &PackageName, package: &str, architecture: &str) -> bool {
+    match name.as_str().split_once(':') {
+        Some((name, only)) => name == package && only == architecture,
+        None => name.as_str() == package,
+    }
+}
+
+/// The names of the target that no installed package has.
+pub fn not_installed(target: &Target, database: &Database) -> Vec<PackageName> {
+    let Target::Packages(names) = target else {
+        return Vec::new();
+    };
+    let missing = |name: &&PackageName| {
+        !database
+            .keys()
+            .any(|key| is_named(name, &key.package, &key.architecture))
+    };
+    names.iter().filter(missing).cloned().collect()
+}
+
+/// The pending updates that one of the jobs asks for.
+pub fn selected(jobs: &[Job], pending: &Pending) -> Vec<Update> {
+    let asked = |update: &&Update| {
+        update.installed.is_some()
+            && jobs
+                .iter()
+                .filter_map(|job| job.request.packages.as_ref())
+                .any(|target| {
+                    covers(
+                        target,
+                        &update.package,
+                        &update.architecture,
+                        update.security,
+                    )
+                })
+    };
+    pending.updates.iter().filter(asked).cloned().collect()
+}
+
+/// What of the kept back belongs to the job: everything for `all` and `security`, else what it named.
+pub fn kept_back(target: &Target, kept_back: &[KeptBack]) -> Vec<KeptBack> {
+    let belongs = |kept: &&KeptBack| {
+        let (package, architecture) = kept.package.split_once(':').unwrap_or((&kept.package, ""));
+        match target {
+            Target::All | Target::Security => true,
+            Target::Packages(names) => names.iter().any(|name| {
+                name.as_str() == kept.package
+                    || is_named(name, package, architecture)
+                    || name.as_str().split(':').next() == Some(package)
+            }),
+        }
+    };
+    kept_back.iter().filter(belongs).cloned().collect()
+}
+
+/// What of a transaction's changes belongs to the job: what it asked for, and what nobody asked for
+/// by name, since that came along as something needed.
+pub fn changes_of(target: &Target, all: &[Target], changes: &[Change]) -> Vec<Change> {
+    let named = |target: &Target, change: &Change| match target {
+        Target::Packages(_) => covers(target, &change.package, &change.architecture, false),
+        Target::All | Target::Security => true,
+    };
+    let belongs =
+        |change: &&Change| named(target, change) || !all.iter().any(|other| named(other, change));
+    changes.iter().filter(belongs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{Installed, Key, PackageState};
+
+    fn target(names: &[&str]) -> Target {
+        Target::from_names(names).unwrap()
+    }
+
+    fn change(package: &str) -> Change {
+        Change {
+            package: package.into(),
+            architecture: "amd64".into(),
+            from: Some("1".into()),
+            to: Some("2".into()),
+            file: None,
+        }
+    }
+
+    #[test]
+    fn names_cover_exactly() {
+        assert!(covers(&target(&["libx"]), "libx", "i386", false));
+        assert!(covers(&target(&["libx:i386"]), "libx", "i386", false));
+        assert!(!covers(&target(&["libx:i386"]), "libx", "amd64", false));
+        assert!(!covers(&target(&["lib"]), "libx", "amd64", true));
+        assert!(covers(&Target::Security, "libx", "amd64", true));
+        assert!(!covers(&Target::Security, "libx", "amd64", false));
+    }
+
+    #[test]
+    fn what_is_not_installed_is_named() {
+        let key = Key {
+            package: "libx".into(),
+            architecture: "amd64".into(),
+        };
+        let installed = Installed {
+            version: "1".into(),
+            state: PackageState::Good,
+            held: false,
+        };
+        let database = Database::from([(key, installed)]);
+        let missing = not_installed(&target(&["libx", "liby", "libx:i386"]), &database);
+        let missing: Vec<_> = missing.iter().map(PackageName::as_str).collect();
+        assert_eq!(missing, ["libx:i386", "liby"]);
+    }
+
+    #[test]
+    fn a_dependency_belongs_to_everybody_and_a_named_package_to_who_named_it() {
+        let (a, b) = (target(&["a"]), target(&["b"]));
+        let changes = [change("a"), change("b"), change("libdep")];
+        let names = |target: &Target| -> Vec<String> {
+            let all = [a.clone(), b.clone()];
+            changes_of(target, &all, &changes)
+                .into_iter()
+                .map(|c| c.package)
+                .collect()
+        };
+        assert_eq!(names(&a), ["a", "libdep"]);
+        assert_eq!(names(&b), ["b", "libdep"]);
+        assert_eq!(names(&Target::All).len(), 3);
+    }
+}
