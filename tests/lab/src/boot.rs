@@ -92,6 +92,7 @@ fn nspawn(scratch: &Scratch, cgroup: &Cgroup, hostname: &str) -> Result<Command>
         ])
         .arg(scratch.root())
         .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+        .env("SYSTEMD_NSPAWN_LOCK", "0") // a killed one would leave its lock file in /run for ever
         .stdin(Stdio::null())
         .stdout(console.try_clone()?)
         .stderr(console);

@@ -5,108 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use crate::base::{self, Release};
+use crate::base::Release;
 use crate::boot::{self, Running};
+use crate::builder::HostBuilder;
+use crate::cache;
 use crate::command::{Output, Spawned, TIME_LIMIT};
 use crate::files::{self, Tree};
 use crate::mirror::{self, Mirror};
 use crate::scratch::Scratch;
-use crate::{cache, product};
 
 /// How long a host may take to go down: services have 90 seconds of their own.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(180);
-
-/// What a host is to be like.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct HostBuilder {
-    release: Release,
-    name: String,
-    real_network: bool,
-    extra_packages: Vec<String>,
-    product: Product,
-}
-
-/// Which build of our package a host has.
-#[derive(Clone, Debug)]
-enum Product {
-    None,
-    OfThisCheckout,
-    File(PathBuf),
-}
-
-impl HostBuilder {
-    /// The host's name, `host` unless it is said.
-    pub fn name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-
-    /// Shares the machine's network, so that the real archive can be reached.
-    pub fn network_real(mut self) -> Self {
-        self.real_network = true;
-        self
-    }
-
-    /// Packages of the release that are installed besides the usual ones: another base tree, made once.
-    pub fn extra_packages(mut self, packages: &[&str]) -> Self {
-        self.extra_packages
-            .extend(packages.iter().map(ToString::to_string));
-        self
-    }
-
-    /// Without our own package.
-    pub fn bare(mut self) -> Self {
-        self.product = Product::None;
-        self
-    }
-
-    /// With this file of our package in place of the one built from this checkout.
-    pub fn with_deb(mut self, deb: &Path) -> Self {
-        self.product = Product::File(deb.to_owned());
-        self
-    }
-
-    /// Makes the host and boots it.
-    #[track_caller]
-    pub fn boot(self) -> Host {
-        self.try_boot()
-            .unwrap_or_else(|error| panic!("failed to boot a host: {error:#}"))
-    }
-
-    /// As [`boot`](Self::boot), for a caller that can go on without.
-    pub fn try_boot(self) -> Result<Host> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "hosts are booted by root only"
-        );
-        allow_many_hosts()?;
-        let lower = self.layers()?;
-        let scratch = Scratch::create(&lower, !self.real_network)?;
-        let host = Host {
-            scratch,
-            builder: self,
-            running: Mutex::new(None),
-        };
-        host.give_identity()?;
-        host.try_start()?;
-        Ok(host)
-    }
-
-    /// The read-only trees the host is made of, the uppermost first.
-    fn layers(&self) -> Result<Vec<PathBuf>> {
-        let base = base::tree(self.release, &self.extra_packages)?;
-        let deb = match &self.product {
-            Product::None => return Ok(vec![base]),
-            Product::OfThisCheckout => product::try_deb()?,
-            Product::File(file) => file.clone(),
-        };
-        let layer = product::layer(&base, &deb, &self.clone().bare())?;
-        Ok(vec![layer, base])
-    }
-}
 
 /// A booted host. Everything it has on the machine goes when it is dropped, also while a test panics.
 pub struct Host {
@@ -131,13 +42,7 @@ impl Host {
 
     /// A host with options.
     pub fn builder(release: Release) -> HostBuilder {
-        HostBuilder {
-            release,
-            name: "host".to_owned(),
-            real_network: false,
-            extra_packages: Vec::new(),
-            product: Product::OfThisCheckout,
-        }
+        HostBuilder::new(release)
     }
 
     /// The release it is made of.
@@ -377,6 +282,18 @@ impl Host {
         }
     }
 
+    /// The first boot of a host on its own tree.
+    pub(crate) fn first_boot(scratch: Scratch, builder: HostBuilder) -> Result<Self> {
+        let host = Self {
+            running: Mutex::new(None),
+            scratch,
+            builder,
+        };
+        host.give_identity()?;
+        host.try_start()?;
+        Ok(host)
+    }
+
     fn give_identity(&self) -> Result<()> {
         let name = &self.builder.name;
         let id = cache::sha256(self.scratch.id().as_bytes());
@@ -449,14 +366,4 @@ impl Drop for Host {
             let _ = running.wait(SHUTDOWN_LIMIT);
         }
     }
-}
-
-/// Every systemd takes several inotify instances; the kernel's default is used up by the fifth.
-fn allow_many_hosts() -> Result<()> {
-    let file = "/proc/sys/fs/inotify/max_user_instances";
-    let now = fs::read_to_string(file).with_context(|| format!("failed to read '{file}'"))?;
-    if now.trim().parse::<u32>().is_ok_and(|now| now < 4096) {
-        fs::write(file, "4096").with_context(|| format!("failed to write '{file}'"))?;
-    }
-    Ok(())
 }

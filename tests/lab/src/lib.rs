@@ -1,17 +1,19 @@
 //! The lab: disposable Debian hosts, each booted under its own systemd, for tests that can only be true there.
 //!
 //! ```text
-//! Host::boot ─► base (a release, bootstrapped once) ─► product (our package installed, once per package)
+//! HostBuilder ─► base (a release, bootstrapped once) ─► product (our package installed, once per package)
 //!            ─► scratch (one writable overlay, cgroup and network namespace per host) ─► boot (systemd-nspawn)
 //! host.sh …  ─► command (a program inside)      host.write … ─► files      host.wait_for … ─► wait
-//! Deb, fixtures ─► Repo ─► index, signing ─► server (HTTP inside the host's network, with faults)
+//! Deb, fixtures ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
 //! ```
 //!
 //! What a test calls panics with everything that is known, so that the log of a failed run is enough.
 //! Caches live in `/var/cache/linux-patch-lab` (`LAB_CACHE` moves it); `LAB_KEEP=1` keeps the trees of the hosts.
 
+mod archive;
 mod base;
 mod boot;
+mod builder;
 mod cache;
 mod cgroup;
 mod command;
@@ -29,10 +31,12 @@ mod server;
 mod signing;
 mod wait;
 
+pub use archive::{Snapshot, Tamper};
 pub use base::Release;
+pub use builder::HostBuilder;
 pub use command::{Output, Spawned};
 pub use deb::Deb;
-pub use host::{Host, HostBuilder};
+pub use host::Host;
 pub use index::ReleaseOptions;
-pub use repo::{Repo, RepoBuilder, Snapshot, Tamper};
+pub use repo::{Repo, RepoBuilder};
 pub use server::Fault;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
-use crate::host::HostBuilder;
+use crate::builder::HostBuilder;
 use crate::{cache, machine, scratch};
 
 /// What the package is made of, below the top of the repository; the rest may change without a new build.

@@ -181,6 +181,49 @@ fn what_is_forged_is_refused() {
 }
 
 #[test]
+fn two_repositories_of_one_host_go_their_own_ways() {
+    let host = Host::bare(Release::Trixie);
+    let security = Repo::builder("security").security().build(&host);
+    let third = Repo::builder("third")
+        .hostname("packages.example.org")
+        .unsigned()
+        .build(&host);
+    for repo in [&security, &third] {
+        repo.enable(&host);
+    }
+    security.add(&fixtures::with_conffile("demo", "1.0+deb13u1~lab"));
+    third.add(&fixtures::plain("other", "1:1.0"));
+    host.sh(UPDATE);
+    host.sh("apt-get install -q -y demo other");
+    assert!(host.sh("apt-cache policy").contains("l=Debian-Security"));
+
+    third.add(&fixtures::plain("other", "1:2.0"));
+    third.phase("other", 0);
+    security.add(&fixtures::failing_postinst("demo", "2.0"));
+    host.sh(UPDATE);
+    let plan = host.sh("apt-get -s upgrade");
+    assert!(
+        plan.contains("Inst demo") && !plan.contains("Inst other"),
+        "{plan}"
+    );
+    third.fault("other_", Fault::FlipBit);
+    assert!(
+        host.try_sh("apt-get install -q -y other")
+            .stderr
+            .contains("Hash Sum mismatch")
+    );
+    third.stop();
+    let half = host.try_sh(UPDATE);
+    assert_eq!(half.status, 100);
+    assert!(
+        half.stderr.contains("packages.example.org") && !half.stderr.contains("127.0.0.1:"),
+        "{half}"
+    );
+    assert_ne!(host.try_sh("apt-get install -q -y demo").status, 0);
+    assert!(host.sh("dpkg --audit").contains("demo"));
+}
+
+#[test]
 fn our_package_is_a_layer_below_the_host() {
     let stand_in = fixtures::with_service("linux-patch-api", "1.0").build();
     let boot = || Host::builder(Release::Trixie).with_deb(&stand_in).boot();
