@@ -6,18 +6,18 @@
 //! | room | what it is for | may call |
 //! |---|---|---|
 //! | [`cli`] | the grammar of the arguments | request |
-//! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths fs |
+//! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths |
 //! | [`request`] | a request, parsed once and strictly | |
 //! | [`queue`] | submit, claim, finish | request state journal paths fs |
 //! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
-//! | [`package`] | one trait over the package managers, and the only place that starts programs | request config host |
+//! | [`package`] | one trait over the package managers, and the only place that starts programs | config |
 //! | [`host`] | what the machine says of itself: clocks, logind, systemd | |
 //! | [`state`] | the records: index, updates, jobs, the latest update | request package host journal paths fs |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
 //! | [`config`] | fragments, merged and validated | paths |
 //! | [`paths`] | where everything lies on the disk | |
-//! | [`fs`] | atomic writes, locks, opening without following links | |
+//! | [`fs`] | atomic writes, locks, opening without following links | paths |
 
 pub mod cli;
 pub mod config;

@@ -1,1 +1,163 @@
-//! Placeholder
+//! Who may call whom: the code is held to the table on the library's front page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The table of `src/lib.rs`: each room and the rooms it may call.
+fn table() -> BTreeMap<String, BTreeSet<String>> {
+    let front = fs::read_to_string("src/lib.rs").unwrap();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.strip_prefix("//! | [`")?.split('|').collect();
+        let room = cells.first()?.split('`').next()?.to_owned();
+        let callees = cells
+            .get(2)?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        Some((room, callees))
+    };
+    front.lines().filter_map(row).collect()
+}
+
+fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The room a file is in: the first part of its path below `src`.
+fn room(path: &Path) -> String {
+    let first = path
+        .strip_prefix("src")
+        .unwrap()
+        .components()
+        .next()
+        .unwrap();
+    first
+        .as_os_str()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
+}
+
+/// Every room that the text names after `crate::`, alone or in braces; tests may name any.
+fn callees(text: &str) -> BTreeSet<String> {
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    let mut found = BTreeSet::new();
+    for after in text.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            Some(group) => found.extend(group_names(group)),
+            None => {
+                found.insert(identifier(after));
+            }
+        }
+    }
+    found
+}
+
+/// The names at the first level of `a, b::{c, d}, e}`.
+fn group_names(group: &str) -> BTreeSet<String> {
+    let (mut depth, mut names, mut start) = (0, BTreeSet::new(), true);
+    for (position, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => start = true,
+            c if start && c.is_alphanumeric() => {
+                names.insert(identifier(&group[position..]));
+                start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn identifier(text: &str) -> String {
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+#[test]
+fn every_room_calls_only_whom_it_may() {
+    let table = table();
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
+    for file in files
+        .iter()
+        .filter(|file| !file.ends_with("lib.rs") && !file.ends_with("main.rs"))
+    {
+        let room = room(file);
+        let allowed = table
+            .get(&room)
+            .unwrap_or_else(|| panic!("lib.rs does not list {room}"));
+        for callee in callees(&fs::read_to_string(file).unwrap()) {
+            used.insert((room.clone(), callee.clone()));
+            // what is not a room is an item of the front page itself
+            if table.contains_key(&callee) && callee != room && !allowed.contains(&callee) {
+                wrong.push(format!("{}: {room} calls {callee}", file.display()));
+            }
+        }
+    }
+    for (room, allowed) in &table {
+        let unused = allowed
+            .iter()
+            .filter(|callee| !used.contains(&(room.clone(), (*callee).clone())));
+        wrong.extend(
+            unused.map(|callee| format!("lib.rs: {room} may call {callee} and never does")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        table.len() > 10 && files.len() > 20,
+        "the table or the sources were not found"
+    );
+}
+
+#[test]
+fn calls_are_found() {
+    let text = "use crate::fs::{a, b};\nuse crate::{journal, queue::{x, y}, state};\ncrate::host::z()\n\
+        #[cfg(test)]\nuse crate::doors;";
+    let found: Vec<String> = callees(text).into_iter().collect();
+    assert_eq!(found, ["fs", "host", "journal", "queue", "state"]);
+}
+
+#[test]
+fn only_one_room_starts_programs() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    let starts = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        text.split("#[cfg(test)]")
+            .next()
+            .unwrap()
+            .contains("process::{Child, Command")
+            || text.contains("Command::new(")
+    };
+    let starting: Vec<_> = files.iter().filter(|file| starts(file)).collect();
+    assert_eq!(starting, [Path::new("src/package/command.rs")]);
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(
+            text.starts_with("//! "),
+            "{} has no first sentence",
+            file.display()
+        );
+    }
+}

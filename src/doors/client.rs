@@ -225,7 +225,7 @@ fn wait(job: &str) -> Result<bool> {
                 Ok((record, progress)) => {
                     last_seen = std::time::Instant::now();
                     bar.set_position(u64::from(progress));
-                    bar.set_prefix(text(&record, "phase").to_owned());
+                    bar.set_prefix(text(&record["update"], "phase").to_owned());
                     if matches!(
                         text(&record, "status"),
                         "succeeded" | "failed" | "cancelled"

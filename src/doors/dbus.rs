@@ -332,7 +332,7 @@ impl Agent {
             .map_err(|error| failed(&error))?
             .ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?;
         if job.status == job::JobStatus::Running {
-            job.phase = self.door.pictures.current().update.phase;
+            job.update = self.door.pictures.current().update.clone();
         }
         answer(serde_json::to_value(&job).map_err(|error| failed(&error.into()))?)
     }

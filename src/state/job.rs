@@ -10,7 +10,7 @@ use crate::fs::write_atomically;
 use crate::package::{Change, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Request};
-use crate::state::update::Phase;
+use crate::state::update::UpdateState;
 
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +55,9 @@ pub struct Job {
     pub request: Request,
     /// How it stands.
     pub status: JobStatus,
-    /// The phase its update is in.
-    pub phase: Phase,
+    /// Its update, as of the end of the job.
+    #[serde(default)]
+    pub update: UpdateState,
     /// When a worker took it.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -85,7 +86,7 @@ impl Job {
             transaction: request.id.clone(),
             request,
             status: JobStatus::Queued,
-            phase: Phase::Idle,
+            update: UpdateState::default(),
             started_at: None,
             finished_at: None,
             changes: Vec::new(),

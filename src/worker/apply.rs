@@ -20,7 +20,7 @@ use crate::request::{JobId, Target};
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::pending::PendingList;
-use crate::state::update::UpdateState;
+use crate::state::update::{Phase, UpdateState};
 use crate::{journal, package};
 
 /// The most bytes of a job's log that are kept.
@@ -50,6 +50,7 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
     if let Err(error) = &refreshed {
         update.fail(&format!("{error:#}"));
         jobs.iter_mut().for_each(|job| fail(job, error));
+        stamp(&mut jobs, &update);
         return (jobs, refreshed);
     }
     let (mut ended, waiting) = refuse_unknown(worker, jobs);
@@ -59,6 +60,7 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
             .and_then(|job| job.error.clone())
             .unwrap_or_default();
         update.fail(&unknown);
+        stamp(&mut ended, &update);
     } else {
         ended.extend(transact(worker, waiting, update));
     }
@@ -106,11 +108,13 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
     match outcome {
         Ok(outcome) => {
             finish(worker, &mut jobs, outcome, &mut update);
+            stamp(&mut jobs, &update);
             jobs
         }
         Err(error) if jobs.len() == 1 => {
             update.fail(&format!("{error:#}"));
             jobs.iter_mut().for_each(|job| fail(job, &error));
+            stamp(&mut jobs, &update);
             jobs
         }
         Err(error) => {
@@ -336,6 +340,13 @@ fn finish(worker: &Worker, jobs: &mut [Job], outcome: Outcome, update: &mut Upda
     carry_on_list(worker, jobs, &outcome);
 }
 
+/// Keeps the state of the update with each job it served.
+fn stamp(jobs: &mut [Job], update: &Update<'_>) {
+    for job in jobs {
+        job.update = update.state.clone();
+    }
+}
+
 /// Why the transaction is a failure for a job with this target.
 fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> {
     let mine = verdict.wrong.iter().filter(|(key, _)| {
@@ -435,7 +446,7 @@ impl<'a> Update<'a> {
 
     /// The package manager was let through: catches up with what the gate has done.
     fn activated(&mut self, leader: &JobId, changes: &[Change]) -> Result<()> {
-        if self.state.phase == crate::state::update::Phase::Activated {
+        if self.state.phase == Phase::Activated {
             return Ok(());
         }
         self.state.set_versions(changes);
@@ -485,6 +496,9 @@ impl Watch<'_, '_> {
     }
 
     fn catch_up(&mut self) {
+        if self.update.state.phase == Phase::Activated {
+            return;
+        }
         if let Ok(Some(Intent::Activated { changes })) =
             Intent::load(&self.worker.paths, self.leader)
             && let Err(error) = self.update.activated(self.leader, &changes)

@@ -1,1 +1,10 @@
-//! Stories
+//! Stories: what the project promises, told from outside on booted hosts with the real tools.
+
+mod apply;
+mod audit;
+mod bus;
+mod cli;
+mod instances;
+mod package;
+mod refresh;
+mod story;
