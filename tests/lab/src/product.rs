@@ -34,16 +34,36 @@ pub(crate) fn try_deb() -> Result<PathBuf> {
         return fs::canonicalize(&file)
             .with_context(|| format!("LAB_DEB: failed to find '{}'", file.display()));
     }
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()?;
+    let repository = repository()?;
+    let directory = cache::root().join("product").join(key_of(&repository)?);
+    if directory.exists() {
+        return find_deb(&directory);
+    }
+    // what is built is a copy, and named by it: somebody may be editing the checkout
+    let _lock = cache::lock("product-build")?;
+    let copy = cache::root().join("product-build/source");
+    copy_sources(&repository, &copy)?;
+    let directory = cache::build_once("product", &key_of(&copy)?, |partial| build(&copy, partial))?;
+    find_deb(&directory)
+}
+
+/// The checkout cargo is working on, which need not be the one this was compiled in.
+fn repository() -> Result<PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+    let start = manifest.map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let top = start
+        .ancestors()
+        .find(|path| path.join("debian/changelog").exists());
+    top.map(Path::to_owned)
+        .with_context(|| format!("no debian/changelog in or above '{}'", start.display()))
+}
+
+fn key_of(sources: &Path) -> Result<String> {
     let mut contents = Vec::new();
     for source in SOURCES {
-        collect(&repository.join(source), &mut contents)?;
+        collect(sources, Path::new(source), &mut contents)?;
     }
-    let key = cache::key(contents);
-    let directory = cache::build_once("product", &key, |partial| build(&repository, partial))?;
-    find_deb(&directory)
+    Ok(cache::key(contents))
 }
 
 /// The layer that holds the package `deb` installed on `base`, made by installing it on a booted host.
@@ -60,25 +80,22 @@ pub(crate) fn layer(base: &Path, deb: &Path, bare_host: &HostBuilder) -> Result<
     Ok(layer)
 }
 
-/// Builds in a copy, so that neither the checkout nor a build that goes on in it is disturbed.
-fn build(repository: &Path, partial: &Path) -> Result<()> {
-    let _lock = cache::lock("product-build")?;
-    let copy = cache::root().join("product-build/source");
-    copy_sources(repository, &copy)?;
-    if let Ok(former) = find_deb(&cache::root().join("product-build")) {
+/// Builds in the copy, so that neither the checkout nor a build that goes on in it is disturbed.
+fn build(copy: &Path, partial: &Path) -> Result<()> {
+    let results = copy.parent().context("the copy has no place for results")?;
+    if let Ok(former) = find_deb(results) {
         cache::remove(&former)?;
     }
     let mut command = Command::new("dpkg-buildpackage");
     command
         .args(["-us", "-uc", "-b", "-Ppkg.linux-patch-api.rustup"])
-        .current_dir(&copy);
-    machine::run_command(
-        command
-            .env("DEB_BUILD_OPTIONS", "nocheck noautodbgsym")
-            .env_remove("CARGO_TARGET_DIR"),
-    )?;
+        .current_dir(copy);
+    command
+        .env("DEB_BUILD_OPTIONS", "nocheck noautodbgsym")
+        .env_remove("CARGO_TARGET_DIR");
+    machine::run_command(&mut command)?;
+    let built = find_deb(results)?;
     fs::create_dir_all(partial)?;
-    let built = find_deb(&cache::root().join("product-build"))?;
     let name = built.file_name().context("the package has no name")?;
     fs::rename(&built, partial.join(name)).context("failed to keep the package")
 }
@@ -118,23 +135,24 @@ fn find_deb(directory: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no package in '{}'", directory.display()))
 }
 
-/// Names and contents of everything below `path`, in a fixed order.
-fn collect(path: &Path, contents: &mut Vec<Vec<u8>>) -> Result<()> {
-    if !path.exists() {
-        return Ok(());
-    }
+/// Names and contents of everything at and below `name`, in a fixed order.
+fn collect(top: &Path, name: &Path, contents: &mut Vec<Vec<u8>>) -> Result<()> {
+    let path = top.join(name);
     if path.is_dir() {
-        let mut entries: Vec<PathBuf> = fs::read_dir(path)?
+        let mut names: Vec<PathBuf> = fs::read_dir(&path)?
             .flatten()
-            .map(|entry| entry.path())
+            .map(|entry| name.join(entry.file_name()))
             .collect();
-        entries.sort();
-        return entries
+        names.sort();
+        return names
             .iter()
-            .try_for_each(|entry| collect(entry, contents));
+            .try_for_each(|name| collect(top, name, contents));
     }
-    contents.push(path.display().to_string().into_bytes());
-    contents.push(fs::read(path).with_context(|| format!("failed to read '{}'", path.display()))?);
+    if path.exists() {
+        contents.push(name.display().to_string().into_bytes());
+        contents
+            .push(fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?);
+    }
     Ok(())
 }
 
