@@ -1,48 +1,35 @@
 //! The D-Bus door: unprivileged, woken by a call, gone when idle.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use serde_json::Value;
-use zbus::fdo::{self, Properties};
 use zbus::message::Header;
-use zbus::names::InterfaceName;
-use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedVariant, Variant, interface};
+use zbus::{Connection, OwnedVariant, fdo, interface};
 use zruntime::SharedRuntime;
 
-use super::idle::{Activity, Call};
-use super::picture::{Picture, Pictures};
+use super::door::Door;
 use super::polkit::{self, Verb};
+use super::tell::tell;
 use super::value::{self, Dictionary};
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
-use crate::config::Config;
 use crate::health::shown_time;
-use crate::host::clock::{self, Moment};
+use crate::host::clock;
 use crate::paths::Paths;
 use crate::request::{JobId, Request, Requester, Target};
 use crate::state::job::{self, Job};
-use crate::state::pending::PendingList;
-use crate::{VERSION, package, queue};
+use crate::{VERSION, queue};
 
 /// How long `CheckHealth` waits for a refresh: as long as a refresh may take.
 const REFRESH_WAIT: Duration = Duration::from_secs(125);
 
-/// After a failed refresh, the least time before a read asks for another.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
-
 /// How long calls that were sent to our name are still served after it is given up (measured: any
 /// other way loses calls).
 const AFTER_RELEASE: Duration = Duration::from_millis(50);
-
-/// How long changes are gathered before listeners are told.
-const GATHER: Duration = Duration::from_millis(20);
 
 /// How many jobs `ListJobs` gives unless told otherwise.
 const JOBS_SHOWN: usize = 50;
@@ -95,108 +82,6 @@ async fn leave(runtime: &SharedRuntime, door: &Door, bus: &Connection) -> Result
     Ok(())
 }
 
-/// What all calls share.
-struct Door {
-    paths: Paths,
-    pictures: Pictures,
-    activity: Activity,
-    /// The list worked out here, because the worker's was no longer valid.
-    list: zruntime::lock::Mutex<Option<PendingList>>,
-    /// The refresh that was last asked for.
-    asked: Mutex<Option<JobId>>,
-}
-
-impl Door {
-    fn new(paths: Paths) -> Self {
-        Self {
-            pictures: Pictures::new(paths.clone()),
-            paths,
-            activity: Activity::new(),
-            list: zruntime::lock::Mutex::new(None),
-            asked: Mutex::new(None),
-        }
-    }
-
-    fn idle(&self) -> Duration {
-        let running = !self.pictures.current().current_job.is_empty();
-        if running {
-            Duration::ZERO
-        } else {
-            self.activity.idle()
-        }
-    }
-
-    /// The picture for one read property.
-    fn read(&self) -> (Call<'_>, Arc<Picture>) {
-        (self.activity.begin(), self.pictures.current())
-    }
-
-    /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
-    /// is not of just now; whoever reads twice asks once.
-    fn ask_when_stale(&self, picture: &Picture) {
-        let failed_just_now = !picture.cache.last_update_success
-            && picture.cache.attempted.as_ref().is_some_and(|attempted| {
-                Moment::now()
-                    .since(attempted)
-                    .is_some_and(|since| since < ASK_AGAIN)
-            });
-        if !picture.is_stale() || failed_just_now {
-            return;
-        }
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.as_ref().is_some_and(|id| self.is_under_way(id)) {
-            return;
-        }
-        let request = Request::refresh(Requester::at("dbus", None));
-        match request.and_then(|r| queue::submit(&self.paths, &r).map(|()| r.id)) {
-            Ok(id) => *asked = Some(id),
-            Err(error) => tracing::warn!("no refresh could be asked for: {error:#}"),
-        }
-    }
-
-    fn is_under_way(&self, id: &JobId) -> bool {
-        match Job::load(&self.paths, id) {
-            Ok(Some(job)) => !job.status.is_final(),
-            Ok(None) => self.paths.queue().join(format!("{id}.json")).exists(),
-            Err(_) => false,
-        }
-    }
-
-    /// The list of pending updates; worked out here, unprivileged, when the worker's is not valid.
-    async fn pending(&self) -> Result<PendingList> {
-        // whoever comes while it is worked out waits here and finds it
-        let mut own = self.list.lock().await;
-        let stored = PendingList::load(&self.paths);
-        let paths = self.paths.clone();
-        let known = [stored, own.clone()];
-        let list = zruntime::unblock(move || current_list(&paths, known)).await?;
-        *own = Some(list.clone());
-        Ok(list)
-    }
-}
-
-fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<PendingList> {
-    let config = Config::load(paths).context("the configuration is invalid")?;
-    let scratch = std::env::temp_dir();
-    let packages = package::detect(&config, Path::new(&scratch))?;
-    let fingerprint = packages.fingerprint();
-    let now = clock::now();
-    if let Some(list) = known
-        .into_iter()
-        .flatten()
-        .find(|l| l.is_valid(&fingerprint, now))
-    {
-        return Ok(list);
-    }
-    let cache = crate::state::cache::Cache::load(paths);
-    let pending = packages.pending(&cache.failed_sources())?;
-    Ok(PendingList {
-        computed_at: Some(now),
-        fingerprint: Some(fingerprint),
-        pending,
-    })
-}
-
 /// The object on the bus.
 struct Agent {
     door: Arc<Door>,
@@ -240,6 +125,12 @@ fn job_id(text: &str) -> fdo::Result<JobId> {
 }
 
 /// Keeps this host patched. Everybody may read; each changing method asks polkit.
+// the signatures are the bus's, not ours to choose
+#[allow(
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    clippy::wrong_self_convention
+)]
 #[interface(name = "org.linux_patch.Agent1", introspection_docs = false)]
 impl Agent {
     /// Waits for a refresh when the index is stale, and returns the whole picture.
@@ -483,64 +374,5 @@ impl Agent {
     #[zbus(property)]
     fn reboot_reasons(&self) -> Vec<String> {
         self.door.read().1.reboot_reasons.clone()
-    }
-}
-
-/// The properties whose changes are told, with their values.
-fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
-    let (health, reasons) = picture.health();
-    let text = |text: &Option<String>| Variant::from(text.clone().unwrap_or_default());
-    let updated = picture.cache.last_cache_update;
-    let usec = updated
-        .and_then(|time| u64::try_from(time.timestamp_micros()).ok())
-        .unwrap_or(0);
-    HashMap::from([
-        ("Backend", picture.backend.clone().into()),
-        ("Health", health.as_str().into()),
-        ("HealthReasons", reasons.into()),
-        ("CacheStatus", picture.cache_status().as_str().into()),
-        ("LastCacheUpdate", shown_time(updated).into()),
-        ("LastCacheUpdateUSec", usec.into()),
-        ("LastCacheError", text(&picture.cache.last_error)),
-        ("Phase", picture.update.phase.as_str().into()),
-        ("AttemptCount", picture.update.attempt_count.into()),
-        ("FromVersion", text(&picture.update.from_version)),
-        ("ToVersion", text(&picture.update.to_version)),
-        ("LastError", text(&picture.update.last_error)),
-        ("CurrentJob", picture.current_job.clone().into()),
-        ("Progress", picture.progress.into()),
-        ("QueueLength", picture.queue_length.into()),
-        ("PendingUpdates", picture.pending_updates().into()),
-        ("PendingSecurityUpdates", picture.pending_security().into()),
-        (
-            "RebootRequired",
-            (!picture.reboot_reasons.is_empty()).into(),
-        ),
-        ("RebootReasons", picture.reboot_reasons.clone().into()),
-    ])
-}
-
-/// Tells listeners what has changed. What they knew before this process was started is not known
-/// here, so they are told everything once: a worker wakes the door for that.
-async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<()> {
-    let emitter = SignalEmitter::new(&bus, OBJECT_PATH)?;
-    let name = InterfaceName::try_from(BUS_NAME)?;
-    let runtime = SharedRuntime::current()?;
-    let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
-    loop {
-        let now = told(&door.pictures.current());
-        let mut changed = HashMap::new();
-        for (property, value) in &now {
-            if known.get(property) != Some(value) {
-                changed.insert(*property, value.try_clone()?);
-            }
-        }
-        if !changed.is_empty() {
-            let none = Cow::Borrowed(&[][..]);
-            Properties::properties_changed(&emitter, name.clone(), changed, none).await?;
-        }
-        known = now;
-        records.changed().await?;
-        runtime.sleep(GATHER).await;
     }
 }

@@ -3,9 +3,11 @@
 
 pub mod client;
 pub mod dbus;
+mod door;
 mod idle;
 pub mod picture;
 mod polkit;
+mod tell;
 mod value;
 mod watch;
 

@@ -19,6 +19,7 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Reads a state file. One that is missing is `None`; one that is torn, empty, binary or of another
 /// type is `None`, too, and said in the journal: state can be made anew, a crash loop cannot be
 /// lived with.
+#[must_use]
 pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     match try_read(path) {
         Ok(value) => value,

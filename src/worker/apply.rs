@@ -1,40 +1,27 @@
 //! Applying updates: one transaction for the jobs of a batch, judged by the package database.
 
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
 use super::gate::{self, Expectation, Intent};
-use super::lifecycle::{self, Event};
-use super::progress::Publisher;
+use super::lifecycle::Event;
+use super::progress::Follower;
+use super::settle::{Outcome, fail, finish};
+use super::update::Update;
 use super::verify::{self, Verdict};
 use super::{Worker, refresh, select};
 use crate::fs::{remove_durably, write_atomically};
-use crate::host::{clock, logind};
-use crate::package::{
-    Applied, Change, Database, Ended, KeptBack, Observer, Pending, Report, Selection, Transaction,
-};
+use crate::host::logind;
+use crate::journal;
+use crate::package::{Applied, Change, Database, Ended, KeptBack, Selection, Source, Transaction};
 use crate::request::{JobId, Target};
 use crate::state::cache::Cache;
-use crate::state::job::{self, Job, JobStatus};
+use crate::state::job::{self, Job};
 use crate::state::pending::PendingList;
-use crate::state::update::{Phase, UpdateState};
-use crate::{journal, package};
 
 /// The most bytes of a job's log that are kept.
 const LOG_LIMIT: u64 = 1024 * 1024;
-
-/// How one transaction ended.
-enum Outcome {
-    /// There was nothing to install.
-    Nothing { kept_back: Vec<KeptBack> },
-    /// Packages were changed; the verdict says how well.
-    Changed { verdict: Verdict, applied: Applied },
-    /// It was stopped before anything changed.
-    Cancelled,
-}
 
 /// Serves the apply jobs of a batch; the ended jobs, and how the refresh before them went.
 pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
@@ -107,7 +94,7 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
     cap_log(worker, &leader);
     match outcome {
         Ok(outcome) => {
-            finish(worker, &mut jobs, outcome, &mut update);
+            finish(worker, &mut jobs, &outcome, &mut update);
             stamp(&mut jobs, &update);
             jobs
         }
@@ -217,7 +204,7 @@ fn attempt(
 fn selection(
     worker: &Worker,
     jobs: &[Job],
-    failed: &[&package::Source],
+    failed: &[&Source],
 ) -> Result<(Selection, Vec<KeptBack>)> {
     if jobs
         .iter()
@@ -257,7 +244,7 @@ fn run_transaction(
     worker: &Worker,
     leader: &JobId,
     selection: &Selection,
-    failed: &[&package::Source],
+    failed: &[&Source],
     update: &mut Update<'_>,
 ) -> Result<Applied> {
     let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
@@ -274,13 +261,9 @@ fn run_transaction(
         log: &log,
         gate: (&program, &arguments),
     };
-    let mut watch = Watch {
-        worker,
-        leader,
-        update,
-        publisher: Publisher::new(worker, leader),
-    };
-    worker.packages.apply(&transaction, &mut watch)
+    worker
+        .packages
+        .apply(&transaction, &mut Follower::new(worker, leader, update))
 }
 
 fn judge(
@@ -294,52 +277,6 @@ fn judge(
     Ok(verify::verdict(before, &after, changes))
 }
 
-/// Gives each job its own result.
-fn finish(worker: &Worker, jobs: &mut [Job], outcome: Outcome, update: &mut Update<'_>) {
-    let targets: Vec<Target> = jobs
-        .iter()
-        .filter_map(|job| job.request.packages.clone())
-        .collect();
-    for job in jobs.iter_mut() {
-        let target = job.request.packages.clone().unwrap_or(Target::All);
-        match &outcome {
-            Outcome::Cancelled => job.status = JobStatus::Cancelled,
-            Outcome::Nothing { kept_back } => {
-                job.status = JobStatus::Succeeded;
-                job.kept_back = select::kept_back(&target, kept_back);
-            }
-            Outcome::Changed { verdict, applied } => {
-                job.changes = select::changes_of(&target, &targets, &verdict.changes);
-                job.kept_back = select::kept_back(&target, &applied.kept_back);
-                job.notes = [applied.notes.clone(), verdict.strangers.clone()].concat();
-                match failure(&target, verdict, &applied.ended) {
-                    None => job.status = JobStatus::Succeeded,
-                    Some(why) => fail(job, &anyhow::anyhow!("{why}")),
-                }
-            }
-        }
-    }
-    if let Outcome::Changed { verdict, applied } = &outcome {
-        let id = jobs.first().map(|job| job.transaction.clone());
-        for change in &verdict.changes {
-            let (from, to) = (change.from.as_deref(), change.to.as_deref());
-            if let Some(id) = &id {
-                journal::package_changed(id, &change.package, &change.architecture, from, to);
-            }
-        }
-        for (stranger, id) in verdict.strangers.iter().zip(id.iter().cycle()) {
-            journal::database_problem(id, stranger);
-        }
-        match failure(&Target::All, verdict, &applied.ended) {
-            None => {
-                let _ = update.step(Event::Succeed);
-            }
-            Some(why) => update.fail(&why),
-        }
-    }
-    carry_on_list(worker, jobs, &outcome);
-}
-
 /// Keeps the state of the update with each job it served.
 fn stamp(jobs: &mut [Job], update: &Update<'_>) {
     for job in jobs {
@@ -347,163 +284,10 @@ fn stamp(jobs: &mut [Job], update: &Update<'_>) {
     }
 }
 
-/// Why the transaction is a failure for a job with this target.
-fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> {
-    let mine = verdict.wrong.iter().filter(|(key, _)| {
-        matches!(target, Target::All | Target::Security)
-            || select::covers(target, &key.package, &key.architecture, false)
-    });
-    let mut why: Vec<String> = mine.map(|(_, why)| why.clone()).collect();
-    why.extend(verdict.unplanned.iter().cloned());
-    if why.is_empty() {
-        return None;
-    }
-    if let Ended::Failed(words) | Ended::FetchFailed(words) = ended {
-        why.push(words.clone());
-    }
-    Some(why.join("; "))
-}
-
-/// Keeps the list of pending updates true without another run of the package manager: an update of
-/// everything leaves what it kept back, any other one takes its changes out.
-fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome) {
-    let everything = jobs
-        .iter()
-        .any(|job| job.request.packages == Some(Target::All))
-        && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
-    let list = match outcome {
-        Outcome::Cancelled => return,
-        Outcome::Nothing { kept_back }
-        | Outcome::Changed {
-            applied: Applied { kept_back, .. },
-            ..
-        } if everything => PendingList {
-            computed_at: Some(clock::now()),
-            fingerprint: Some(worker.packages.fingerprint()),
-            pending: Pending {
-                updates: Vec::new(),
-                kept_back: kept_back.clone(),
-            },
-        },
-        Outcome::Nothing { .. } => return,
-        Outcome::Changed { verdict, .. } => {
-            let Some(mut list) = PendingList::load(&worker.paths) else {
-                return;
-            };
-            list.fingerprint = None;
-            list.pending.updates.retain(|update| {
-                !verdict.changes.iter().any(|change| {
-                    change.package == update.package
-                        && change.to.as_ref() == Some(&update.candidate)
-                })
-            });
-            list
-        }
-    };
-    if let Err(error) = list.save(&worker.paths) {
-        tracing::warn!("{error:#}");
-    }
-}
-
-fn fail(job: &mut Job, error: &anyhow::Error) {
-    job.status = JobStatus::Failed;
-    job.error = Some(journal::plain(&format!("{error:#}")));
-}
-
 /// Cuts a log that grew beyond its limit; its beginning and its end say the most.
 fn cap_log(worker: &Worker, leader: &JobId) {
     let path = job::log(&worker.paths, leader);
     if let Err(error) = crate::fs::cap_file(&path, LOG_LIMIT) {
         tracing::warn!("{error:#}");
-    }
-}
-
-/// The latest update of the host, written down at every step.
-struct Update<'a> {
-    worker: &'a Worker,
-    state: UpdateState,
-}
-
-impl<'a> Update<'a> {
-    fn begin(worker: &'a Worker, target: &str) -> Self {
-        let state = UpdateState::load(&worker.paths).begin(target, clock::now());
-        Self { worker, state }
-    }
-
-    fn step(&mut self, event: Event) -> Result<()> {
-        self.state.phase = lifecycle::next(self.state.phase, event)?;
-        self.state.updated_at = Some(clock::now());
-        self.state.save(&self.worker.paths)
-    }
-
-    /// Ends the update as failed, whatever else goes wrong.
-    fn fail(&mut self, why: &str) {
-        self.state.last_error = Some(journal::plain(why));
-        if let Err(error) = self.step(Event::Fail) {
-            tracing::error!("{error:#}");
-        }
-    }
-
-    /// The package manager was let through: catches up with what the gate has done.
-    fn activated(&mut self, leader: &JobId, changes: &[Change]) -> Result<()> {
-        if self.state.phase == Phase::Activated {
-            return Ok(());
-        }
-        self.state.set_versions(changes);
-        self.step(Event::Stage)?;
-        self.step(Event::Activate)?;
-        journal::activation(leader, changes.len());
-        Ok(())
-    }
-}
-
-/// Follows a running transaction.
-struct Watch<'a, 'b> {
-    worker: &'a Worker,
-    leader: &'a JobId,
-    update: &'a mut Update<'b>,
-    publisher: Publisher<'a>,
-}
-
-impl Observer for Watch<'_, '_> {
-    fn report(&mut self, report: Report) {
-        match report {
-            Report::Output(_) => {}
-            Report::Waiting(what) => {
-                journal::waiting(&what);
-                self.publisher.publish(0, &format!("waiting: {what}"));
-            }
-            Report::Downloading { percent } => {
-                self.publisher.publish(percent / 2, "downloading");
-            }
-            Report::Installing { percent, action } => {
-                self.catch_up();
-                self.publisher.publish(50 + percent / 2, &action);
-            }
-        }
-    }
-
-    /// A stop is followed only when the worker gets to the intent file before the gate does.
-    fn stop(&mut self) -> bool {
-        self.worker.stop.load(Ordering::Relaxed)
-            && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
-    }
-}
-
-impl Watch<'_, '_> {
-    fn intent_file(&self) -> PathBuf {
-        job::intent(&self.worker.paths, self.leader)
-    }
-
-    fn catch_up(&mut self) {
-        if self.update.state.phase == Phase::Activated {
-            return;
-        }
-        if let Ok(Some(Intent::Activated { changes })) =
-            Intent::load(&self.worker.paths, self.leader)
-            && let Err(error) = self.update.activated(self.leader, &changes)
-        {
-            tracing::error!("{error:#}");
-        }
     }
 }

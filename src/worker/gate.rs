@@ -124,6 +124,7 @@ fn refusal(changes: &[Change], plan: Option<&[Change]>) -> Option<String> {
 }
 
 /// Where the expectation of a transaction lies.
+#[must_use]
 pub fn expectation(paths: &Paths, job: &JobId) -> std::path::PathBuf {
     paths.run().join(format!("{job}.expectation"))
 }

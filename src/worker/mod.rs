@@ -7,6 +7,8 @@ mod progress;
 mod recover;
 mod refresh;
 mod select;
+mod settle;
+mod update;
 mod verify;
 
 use std::sync::Arc;

@@ -1,15 +1,20 @@
 //! How far a running refresh or transaction is: to the service manager, to listeners, to a stop.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::Worker;
+use super::gate::Intent;
+use super::update::Update;
 use crate::host::systemd;
 use crate::journal;
 use crate::package::{Observer, Report};
 use crate::request::JobId;
+use crate::state::job;
+use crate::state::update::Phase;
 
 /// The least time between two writes of the same kind of progress.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -50,14 +55,14 @@ impl Observer for Quiet<'_> {
 }
 
 /// Publishes the progress of a transaction.
-pub struct Publisher<'a> {
+struct Publisher<'a> {
     worker: &'a Worker,
     job: &'a JobId,
     last: Option<Instant>,
 }
 
 impl<'a> Publisher<'a> {
-    pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
+    fn new(worker: &'a Worker, job: &'a JobId) -> Self {
         Self {
             worker,
             job,
@@ -66,7 +71,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Says what is done now, unless something was said a moment ago.
-    pub fn publish(&mut self, percent: u32, action: &str) {
+    fn publish(&mut self, percent: u32, action: &str) {
         if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
             return;
         }
@@ -92,5 +97,67 @@ impl<'a> Publisher<'a> {
 impl Drop for Publisher<'_> {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.worker.paths.progress());
+    }
+}
+
+/// Follows a running transaction.
+pub struct Follower<'a, 'b> {
+    worker: &'a Worker,
+    leader: &'a JobId,
+    update: &'a mut Update<'b>,
+    publisher: Publisher<'a>,
+}
+
+impl<'a, 'b> Follower<'a, 'b> {
+    pub fn new(worker: &'a Worker, leader: &'a JobId, update: &'a mut Update<'b>) -> Self {
+        Self {
+            worker,
+            leader,
+            update,
+            publisher: Publisher::new(worker, leader),
+        }
+    }
+}
+
+impl Observer for Follower<'_, '_> {
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Output(_) => {}
+            Report::Waiting(what) => {
+                journal::waiting(&what);
+                self.publisher.publish(0, &format!("waiting: {what}"));
+            }
+            Report::Downloading { percent } => {
+                self.publisher.publish(percent / 2, "downloading");
+            }
+            Report::Installing { percent, action } => {
+                self.catch_up();
+                self.publisher.publish(50 + percent / 2, &action);
+            }
+        }
+    }
+
+    /// A stop is followed only when the worker gets to the intent file before the gate does.
+    fn stop(&mut self) -> bool {
+        self.worker.stop.load(Ordering::Relaxed)
+            && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
+    }
+}
+
+impl Follower<'_, '_> {
+    fn intent_file(&self) -> PathBuf {
+        job::intent(&self.worker.paths, self.leader)
+    }
+
+    fn catch_up(&mut self) {
+        if self.update.state.phase == Phase::Activated {
+            return;
+        }
+        if let Ok(Some(Intent::Activated { changes })) =
+            Intent::load(&self.worker.paths, self.leader)
+            && let Err(error) = self.update.activated(self.leader, &changes)
+        {
+            tracing::error!("{error:#}");
+        }
     }
 }

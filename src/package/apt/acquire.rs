@@ -237,21 +237,14 @@ fn percent_decoded(text: &str) -> String {
                 .to_digit(16)
                 .and_then(|d| u8::try_from(d).ok())
         };
-        match (first, tail) {
-            (b'%', [high, low, after @ ..]) => match (digit(high), digit(low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high * 16 + low);
-                    rest = after;
-                }
-                _ => {
-                    bytes.push(first);
-                    rest = tail;
-                }
-            },
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
+        if let (b'%', [high, low, after @ ..]) = (first, tail)
+            && let (Some(high), Some(low)) = (digit(high), digit(low))
+        {
+            bytes.push(high * 16 + low);
+            rest = after;
+        } else {
+            bytes.push(first);
+            rest = tail;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -1,6 +1,6 @@
 //! What `apt-get -s` and `apt-get upgrade` print: installations, and what is kept back.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 
@@ -83,10 +83,10 @@ impl Reader {
     #[must_use]
     pub fn finish(mut self) -> Listing {
         // apt lists an update once for each step when it has to go in several
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         self.listing
             .updates
-            .retain(|update| seen.insert(update.key(), ()).is_none());
+            .retain(|update| seen.insert(update.key()));
         self.listing.kept.sort();
         self.listing.kept.dedup();
         self.listing

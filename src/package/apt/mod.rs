@@ -86,7 +86,7 @@ impl Apt {
     }
 
     /// One run of `apt-get update`; tried again while somebody else holds apt's lock on its lists.
-    fn update(&self, observer: &mut dyn Observer) -> Result<(acquire::Reader, bool)> {
+    fn update(observer: &mut dyn Observer) -> Result<(acquire::Reader, bool)> {
         let started = Instant::now();
         let mut last_holder = String::new();
         loop {
@@ -206,7 +206,7 @@ impl PackageManager for Apt {
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
-        let (reader, failed) = self.update(observer)?;
+        let (reader, failed) = Self::update(observer)?;
         let (heard, mut errors) = reader.finish(failed);
         if heard.is_empty() && errors.is_empty() {
             errors.push("no package source is configured; see sources.list(5)".to_owned());
@@ -436,7 +436,7 @@ fn sha256_of_file(path: &Path) -> Result<String> {
     let read = || -> io::Result<String> {
         let mut file = fs::File::open(path)?;
         let mut hasher = Sha256::new();
-        let mut buffer = [0; 32 * 1024];
+        let mut buffer = [0; 16 * 1024];
         loop {
             match file.read(&mut buffer)? {
                 0 => return Ok(hex(&hasher.finalize())),

@@ -1,0 +1,124 @@
+//! What the calls of a door share: the picture, who is calling, which refresh was asked for.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::idle::{Activity, Call};
+use super::picture::{Picture, Pictures};
+use crate::config::Config;
+use crate::host::clock::{self, Moment};
+use crate::paths::Paths;
+use crate::request::{JobId, Request, Requester};
+use crate::state::cache::Cache;
+use crate::state::job::Job;
+use crate::state::pending::PendingList;
+use crate::{package, queue};
+
+/// After a failed refresh, the least time before a read asks for another.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What all calls share.
+pub struct Door {
+    pub paths: Paths,
+    pub pictures: Pictures,
+    pub activity: Activity,
+    /// The list worked out here, because the worker's was no longer valid.
+    list: zruntime::lock::Mutex<Option<PendingList>>,
+    /// The refresh that was last asked for.
+    asked: Mutex<Option<JobId>>,
+}
+
+impl Door {
+    pub fn new(paths: Paths) -> Self {
+        Self {
+            pictures: Pictures::new(paths.clone()),
+            paths,
+            activity: Activity::new(),
+            list: zruntime::lock::Mutex::new(None),
+            asked: Mutex::new(None),
+        }
+    }
+
+    /// How long nobody has called, and no job has run.
+    pub fn idle(&self) -> Duration {
+        let running = !self.pictures.current().current_job.is_empty();
+        if running {
+            Duration::ZERO
+        } else {
+            self.activity.idle()
+        }
+    }
+
+    /// The picture for one read property.
+    pub fn read(&self) -> (Call<'_>, Arc<Picture>) {
+        (self.activity.begin(), self.pictures.current())
+    }
+
+    /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
+    /// is not of just now; whoever reads twice asks once.
+    pub fn ask_when_stale(&self, picture: &Picture) {
+        let failed_just_now = !picture.cache.last_update_success
+            && picture.cache.attempted.as_ref().is_some_and(|attempted| {
+                Moment::now()
+                    .since(attempted)
+                    .is_some_and(|since| since < ASK_AGAIN)
+            });
+        if !picture.is_stale() || failed_just_now {
+            return;
+        }
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.as_ref().is_some_and(|id| self.is_under_way(id)) {
+            return;
+        }
+        let request = Request::refresh(Requester::at("dbus", None));
+        match request.and_then(|r| queue::submit(&self.paths, &r).map(|()| r.id)) {
+            Ok(id) => *asked = Some(id),
+            Err(error) => tracing::warn!("no refresh could be asked for: {error:#}"),
+        }
+    }
+
+    fn is_under_way(&self, id: &JobId) -> bool {
+        match Job::load(&self.paths, id) {
+            Ok(Some(job)) => !job.status.is_final(),
+            Ok(None) => self.paths.queue().join(format!("{id}.json")).exists(),
+            Err(_) => false,
+        }
+    }
+
+    /// The list of pending updates; worked out here, unprivileged, when the worker's is not valid.
+    pub async fn pending(&self) -> Result<PendingList> {
+        // whoever comes while it is worked out waits here and finds it
+        let mut own = self.list.lock().await;
+        let stored = PendingList::load(&self.paths);
+        let paths = self.paths.clone();
+        let known = [stored, own.clone()];
+        let list = zruntime::unblock(move || current_list(&paths, known)).await?;
+        *own = Some(list.clone());
+        Ok(list)
+    }
+}
+
+fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<PendingList> {
+    let config = Config::load(paths).context("the configuration is invalid")?;
+    let scratch = std::env::temp_dir();
+    let packages = package::detect(&config, Path::new(&scratch))?;
+    let fingerprint = packages.fingerprint();
+    let now = clock::now();
+    if let Some(list) = known
+        .into_iter()
+        .flatten()
+        .find(|l| l.is_valid(&fingerprint, now))
+    {
+        return Ok(list);
+    }
+    let cache = Cache::load(paths);
+    let pending = packages.pending(&cache.failed_sources())?;
+    Ok(PendingList {
+        computed_at: Some(now),
+        fingerprint: Some(fingerprint),
+        pending,
+    })
+}

@@ -1,0 +1,81 @@
+//! Telling listeners what has changed: `PropertiesChanged`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use zbus::fdo::Properties;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, Variant};
+use zruntime::SharedRuntime;
+
+use super::door::Door;
+use super::picture::Picture;
+use super::watch::Records;
+use super::{BUS_NAME, OBJECT_PATH};
+use crate::health::shown_time;
+
+/// How long changes are gathered before listeners are told.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// The properties whose changes are told, with their values.
+fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
+    let (health, reasons) = picture.health();
+    let text = |text: &Option<String>| Variant::from(text.clone().unwrap_or_default());
+    let updated = picture.cache.last_cache_update;
+    let usec = updated
+        .and_then(|time| u64::try_from(time.timestamp_micros()).ok())
+        .unwrap_or(0);
+    HashMap::from([
+        ("Backend", picture.backend.clone().into()),
+        ("Health", health.as_str().into()),
+        ("HealthReasons", reasons.into()),
+        ("CacheStatus", picture.cache_status().as_str().into()),
+        ("LastCacheUpdate", shown_time(updated).into()),
+        ("LastCacheUpdateUSec", usec.into()),
+        ("LastCacheError", text(&picture.cache.last_error)),
+        ("Phase", picture.update.phase.as_str().into()),
+        ("AttemptCount", picture.update.attempt_count.into()),
+        ("FromVersion", text(&picture.update.from_version)),
+        ("ToVersion", text(&picture.update.to_version)),
+        ("LastError", text(&picture.update.last_error)),
+        ("CurrentJob", picture.current_job.clone().into()),
+        ("Progress", picture.progress.into()),
+        ("QueueLength", picture.queue_length.into()),
+        ("PendingUpdates", picture.pending_updates().into()),
+        ("PendingSecurityUpdates", picture.pending_security().into()),
+        (
+            "RebootRequired",
+            (!picture.reboot_reasons.is_empty()).into(),
+        ),
+        ("RebootReasons", picture.reboot_reasons.clone().into()),
+    ])
+}
+
+/// Tells listeners what has changed. What they knew before this process was started is not known
+/// here, so they are told everything once: a worker wakes the door for that.
+pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<()> {
+    let emitter = SignalEmitter::new(&bus, OBJECT_PATH)?;
+    let name = InterfaceName::try_from(BUS_NAME)?;
+    let runtime = SharedRuntime::current()?;
+    let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
+    loop {
+        let now = told(&door.pictures.current());
+        let mut changed = HashMap::new();
+        for (property, value) in &now {
+            if known.get(property) != Some(value) {
+                changed.insert(*property, value.try_clone()?);
+            }
+        }
+        if !changed.is_empty() {
+            let none = Cow::Borrowed(&[][..]);
+            Properties::properties_changed(&emitter, name.clone(), changed, none).await?;
+        }
+        known = now;
+        records.changed().await?;
+        runtime.sleep(GATHER).await;
+    }
+}

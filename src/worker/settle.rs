@@ -1,0 +1,131 @@
+//! What a transaction means for each job it served, and for the list of pending updates.
+
+use super::lifecycle::Event;
+use super::update::Update;
+use super::verify::Verdict;
+use super::{Worker, select};
+use crate::host::clock;
+use crate::journal;
+use crate::package::{Applied, Ended, KeptBack, Pending};
+use crate::request::Target;
+use crate::state::job::{Job, JobStatus};
+use crate::state::pending::PendingList;
+
+/// How one transaction ended.
+pub enum Outcome {
+    /// There was nothing to install.
+    Nothing { kept_back: Vec<KeptBack> },
+    /// Packages were changed; the verdict says how well.
+    Changed { verdict: Verdict, applied: Applied },
+    /// It was stopped before anything changed.
+    Cancelled,
+}
+
+/// Gives each job its own result.
+pub fn finish(worker: &Worker, jobs: &mut [Job], outcome: &Outcome, update: &mut Update<'_>) {
+    let targets: Vec<Target> = jobs
+        .iter()
+        .filter_map(|job| job.request.packages.clone())
+        .collect();
+    for job in jobs.iter_mut() {
+        let target = job.request.packages.clone().unwrap_or(Target::All);
+        match outcome {
+            Outcome::Cancelled => job.status = JobStatus::Cancelled,
+            Outcome::Nothing { kept_back } => {
+                job.status = JobStatus::Succeeded;
+                job.kept_back = select::kept_back(&target, kept_back);
+            }
+            Outcome::Changed { verdict, applied } => {
+                job.changes = select::changes_of(&target, &targets, &verdict.changes);
+                job.kept_back = select::kept_back(&target, &applied.kept_back);
+                job.notes = [applied.notes.clone(), verdict.strangers.clone()].concat();
+                match failure(&target, verdict, &applied.ended) {
+                    None => job.status = JobStatus::Succeeded,
+                    Some(why) => fail(job, &anyhow::anyhow!("{why}")),
+                }
+            }
+        }
+    }
+    if let Outcome::Changed { verdict, applied } = outcome {
+        let id = jobs.first().map(|job| job.transaction.clone());
+        for change in &verdict.changes {
+            let (from, to) = (change.from.as_deref(), change.to.as_deref());
+            if let Some(id) = &id {
+                journal::package_changed(id, &change.package, &change.architecture, from, to);
+            }
+        }
+        for (stranger, id) in verdict.strangers.iter().zip(id.iter().cycle()) {
+            journal::database_problem(id, stranger);
+        }
+        match failure(&Target::All, verdict, &applied.ended) {
+            None => {
+                let _ = update.step(Event::Succeed);
+            }
+            Some(why) => update.fail(&why),
+        }
+    }
+    carry_on_list(worker, jobs, outcome);
+}
+
+/// Ends a job with an error.
+pub fn fail(job: &mut Job, error: &anyhow::Error) {
+    job.status = JobStatus::Failed;
+    job.error = Some(journal::plain(&format!("{error:#}")));
+}
+
+/// Why the transaction is a failure for a job with this target.
+fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> {
+    let mine = verdict.wrong.iter().filter(|(key, _)| {
+        matches!(target, Target::All | Target::Security)
+            || select::covers(target, &key.package, &key.architecture, false)
+    });
+    let mut why: Vec<String> = mine.map(|(_, why)| why.clone()).collect();
+    why.extend(verdict.unplanned.iter().cloned());
+    if why.is_empty() {
+        return None;
+    }
+    if let Ended::Failed(words) | Ended::FetchFailed(words) = ended {
+        why.push(words.clone());
+    }
+    Some(why.join("; "))
+}
+
+/// Keeps the list of pending updates true without another run of the package manager: an update of
+/// everything leaves what it kept back, any other one takes its changes out.
+fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome) {
+    let everything = jobs
+        .iter()
+        .any(|job| job.request.packages == Some(Target::All))
+        && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
+    let list = match outcome {
+        Outcome::Nothing { kept_back }
+        | Outcome::Changed {
+            applied: Applied { kept_back, .. },
+            ..
+        } if everything => PendingList {
+            computed_at: Some(clock::now()),
+            fingerprint: Some(worker.packages.fingerprint()),
+            pending: Pending {
+                updates: Vec::new(),
+                kept_back: kept_back.clone(),
+            },
+        },
+        Outcome::Cancelled | Outcome::Nothing { .. } => return,
+        Outcome::Changed { verdict, .. } => {
+            let Some(mut list) = PendingList::load(&worker.paths) else {
+                return;
+            };
+            list.fingerprint = None;
+            list.pending.updates.retain(|update| {
+                !verdict.changes.iter().any(|change| {
+                    change.package == update.package
+                        && change.to.as_ref() == Some(&update.candidate)
+                })
+            });
+            list
+        }
+    };
+    if let Err(error) = list.save(&worker.paths) {
+        tracing::warn!("{error:#}");
+    }
+}

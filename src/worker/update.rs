@@ -1,0 +1,52 @@
+//! The latest update of the host, written down at every step of its life.
+
+use anyhow::Result;
+
+use super::Worker;
+use super::lifecycle::{self, Event};
+use crate::host::clock;
+use crate::journal;
+use crate::package::Change;
+use crate::request::JobId;
+use crate::state::update::{Phase, UpdateState};
+
+/// An update in progress.
+pub struct Update<'a> {
+    worker: &'a Worker,
+    pub state: UpdateState,
+}
+
+impl<'a> Update<'a> {
+    /// A new update of `target`.
+    pub fn begin(worker: &'a Worker, target: &str) -> Self {
+        let state = UpdateState::load(&worker.paths).begin(target, clock::now());
+        Self { worker, state }
+    }
+
+    /// Takes a step and writes it down.
+    pub fn step(&mut self, event: Event) -> Result<()> {
+        self.state.phase = lifecycle::next(self.state.phase, event)?;
+        self.state.updated_at = Some(clock::now());
+        self.state.save(&self.worker.paths)
+    }
+
+    /// Ends the update as failed, whatever else goes wrong.
+    pub fn fail(&mut self, why: &str) {
+        self.state.last_error = Some(journal::plain(why));
+        if let Err(error) = self.step(Event::Fail) {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    /// The package manager was let through: catches up with what the gate has done.
+    pub fn activated(&mut self, leader: &JobId, changes: &[Change]) -> Result<()> {
+        if self.state.phase == Phase::Activated {
+            return Ok(());
+        }
+        self.state.set_versions(changes);
+        self.step(Event::Stage)?;
+        self.step(Event::Activate)?;
+        journal::activation(leader, changes.len());
+        Ok(())
+    }
+}
