@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 
 use crate::request::JobId;
@@ -16,6 +17,9 @@ use crate::request::JobId;
 #[derive(Debug, Parser)]
 #[command(name = "patchctl", version, max_term_width = 100)]
 pub struct Cli {
+    /// Talk to another host over ssh, as systemctl does
+    #[arg(short = 'H', long, global = true, value_name = "[USER@]HOST", value_parser = host)]
+    pub host: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -54,11 +58,66 @@ pub enum Verb {
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
         /// Do the work in this process, without systemd or a bus; needs root
-        #[arg(long, conflicts_with = "no_wait")]
+        #[arg(long, conflicts_with_all = ["no_wait", "defer", "expect", "if_unmodified_since", "key"])]
         direct: bool,
+        /// Wait for the end of the job; this is the default
+        #[arg(long, conflicts_with = "no_wait")]
+        wait: bool,
         /// Print the job's id and do not wait for it
         #[arg(long)]
         no_wait: bool,
+        /// Let the job wait for the network when it is away, instead of failing
+        #[arg(long)]
+        defer: bool,
+        /// Change nothing unless this package is installed in this version; may be repeated
+        #[arg(long, value_name = "PACKAGE=VERSION", value_parser = expectation)]
+        expect: Vec<(String, String)>,
+        /// Change nothing when the index is newer than this
+        #[arg(long, value_name = "TIME")]
+        if_unmodified_since: Option<DateTime<Utc>>,
+        /// Be one job with an earlier request of the same key
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Show what an apply would do
+    Plan {
+        /// Installed packages by their exact names; or 'all'; or 'security'
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the jobs that have not ended
+    Queue {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a job, which is safe until its packages change, and wait for its end
+    Cancel {
+        /// The job's id, from 'patchctl queue'
+        #[arg(value_name = "JOB")]
+        job: JobId,
+    },
+    /// List the jobs whose preconditions no longer hold
+    Conflicts {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a conflict
+    #[command(group = clap::ArgGroup::new("decision").required(true))]
+    Resolve {
+        /// The job's id, from 'patchctl conflicts'
+        #[arg(value_name = "JOB")]
+        job: JobId,
+        /// Do it all the same, and wait for it
+        #[arg(long, group = "decision")]
+        apply: bool,
+        /// Do not do it
+        #[arg(long, group = "decision")]
+        discard: bool,
     },
     /// List the latest jobs
     Jobs {
@@ -96,6 +155,8 @@ pub enum Run {
     },
     /// patch-apply.service
     Drain,
+    /// patch-retry.service
+    Retry,
     /// patch-agent.service
     Agent {
         /// Seconds without a call after which it leaves
@@ -108,6 +169,22 @@ pub enum Run {
         #[arg(long)]
         job: JobId,
     },
+}
+
+/// A host for ssh: what begins with a dash would be an option there.
+fn host(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_:[]%".contains(c);
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
+        return Err("not a host, or USER@HOST".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn expectation(text: &str) -> Result<(String, String), String> {
+    let (package, version) = text
+        .split_once('=')
+        .ok_or("not of the form PACKAGE=VERSION")?;
+    Ok((package.to_owned(), version.to_owned()))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

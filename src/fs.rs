@@ -1,5 +1,6 @@
 //! Atomic writes, locks, and opening what others may have prepared, without following links.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -28,6 +29,51 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let _ = fs::remove_file(&temporary);
         Err(error).with_context(|| format!("failed to write {}", quoted(path)))
     })
+}
+
+/// Writes many files of one directory as [`write_atomically`] writes one, with one sync for all.
+pub fn write_all_atomically(
+    directory: &Path,
+    files: &[(String, Vec<u8>)],
+    mode: u32,
+) -> Result<()> {
+    if let [(name, bytes)] = files {
+        return write_atomically(&directory.join(name), bytes, mode);
+    }
+    let temporary = |name: &str| directory.join(format!(".{name}.{}", std::process::id()));
+    let write = || -> io::Result<()> {
+        for (name, bytes) in files {
+            write_new(&temporary(name), bytes, mode)?;
+        }
+        rustix::fs::syncfs(File::open(directory)?)?;
+        for (name, _) in files {
+            fs::rename(temporary(name), directory.join(name))?;
+        }
+        sync_directory(directory)
+    };
+    write().or_else(|error| {
+        for (name, _) in files {
+            let _ = fs::remove_file(temporary(name));
+        }
+        Err(error).with_context(|| format!("failed to write files in {}", quoted(directory)))
+    })
+}
+
+/// Removes files of one directory, with one sync for all; those that are gone already are no error.
+pub fn remove_all_durably(directory: &Path, names: &[OsString]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let remove = || -> io::Result<()> {
+        for name in names {
+            match fs::remove_file(directory.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        sync_directory(directory)
+    };
+    remove().with_context(|| format!("failed to remove files in {}", quoted(directory)))
 }
 
 /// Like [`write_atomically`], but an existing `path` is left alone: `Ok(false)` when it was there.
@@ -184,6 +230,10 @@ impl Lock {
 }
 
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_new(path, bytes, mode)?.sync_all()
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .create_new(true)
         .write(true)
@@ -192,7 +242,7 @@ fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // the mode given at creation is cut by the umask of whoever started us
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

@@ -58,6 +58,10 @@ pub mod id {
     pub const DATABASE_PROBLEM: &str = "a930d55d9545f0f3ee889fe46f2c7a8c";
     /// Failed units of ours were started again.
     pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
+    /// A job waits for the network.
+    pub const JOB_DEFERRED: &str = "3ceaaf308142c8ea91d93080f9b439fc";
+    /// A job's preconditions no longer hold.
+    pub const JOB_CONFLICT: &str = "9dfb369bab13dfae627655daa05f1119";
     /// A job has something to tell.
     pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
 }
@@ -232,6 +236,20 @@ pub fn database_problem(job: &JobId, problem: &str) {
 pub fn units_healed(units: &[String]) {
     let units = units.join(" ");
     warn!(MESSAGE_ID = id::UNITS_HEALED, PATCH_UNITS = %units, "started again after a failure: {units}");
+}
+
+/// A job waits for the network.
+pub fn job_deferred(job: &JobId, why: &str) {
+    let why = plain(why);
+    info!(MESSAGE_ID = id::JOB_DEFERRED, PATCH_JOB = %job, PATCH_ERROR = %why,
+        "job {job} waits for the network: {why}");
+}
+
+/// A job's preconditions no longer hold.
+pub fn job_conflict(job: &JobId, why: &str) {
+    let why = plain(why);
+    warn!(MESSAGE_ID = id::JOB_CONFLICT, PATCH_JOB = %job, PATCH_ERROR = %why,
+        "job {job} is in conflict, nothing was changed: {why}");
 }
 
 /// A job has something to tell.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use linux_patch_api::cli::{Cli, Run, Verb};
 use linux_patch_api::config::Config;
-use linux_patch_api::doors::client::{self, NotReachable};
+use linux_patch_api::doors::client::{Asked, Client, Ended, NotReachable, Refused};
 use linux_patch_api::doors::dbus;
 use linux_patch_api::host::systemd;
 use linux_patch_api::paths::Paths;
@@ -30,7 +30,7 @@ const NOT_AUTHORISED: u8 = 77;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match act(cli.verb) {
+    match act(cli) {
         Ok(code) => code,
         Err(error) => {
             // a closed standard error must not turn an error into a crash
@@ -44,21 +44,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(verb: Verb) -> Result<ExitCode> {
-    match verb {
-        Verb::Status { json } => client::status(json)?,
-        Verb::Health { json } => client::health(json)?,
-        Verb::Updates { json } => client::updates(json)?,
-        Verb::Jobs { limit, json } => client::jobs(limit, json)?,
-        Verb::Log { job, json } => client::log(&job, json)?,
-        Verb::Refresh { direct: false } => return client::refresh().map(outcome),
+fn act(cli: Cli) -> Result<ExitCode> {
+    let client = Client::new(cli.host);
+    match cli.verb {
+        Verb::Status { json } => client.status(json)?,
+        Verb::Health { json } => client.health(json)?,
+        Verb::Updates { json } => client.updates(json)?,
+        Verb::Plan { packages, json } => client.plan(&packages, json)?,
+        Verb::Jobs { limit, json } => client.jobs(limit, json)?,
+        Verb::Queue { json } => client.queue(json)?,
+        Verb::Conflicts { json } => client.conflicts(json)?,
+        Verb::Log { job, json } => client.log(&job, json)?,
+        Verb::Refresh { direct: false } => return client.refresh().map(outcome),
         Verb::Apply {
             packages,
             direct: false,
             no_wait,
+            defer,
+            expect,
+            if_unmodified_since,
+            key,
+            ..
         } => {
-            return client::apply(&packages, !no_wait).map(outcome);
+            let asked = Asked {
+                defer,
+                expect,
+                if_unmodified_since,
+                key,
+            };
+            return client.apply(&packages, &asked, !no_wait).map(outcome);
         }
+        Verb::Cancel { job } => return client.cancel(&job).map(outcome),
+        Verb::Resolve { job, apply, .. } => return client.resolve(&job, apply).map(outcome),
         Verb::Refresh { direct: true } => direct()?.refresh()?,
         Verb::Apply {
             packages,
@@ -89,6 +106,7 @@ fn act_as_unit(run: Run) -> Result<ExitCode> {
         Run::Drain => {
             worker()?.drain()?;
         }
+        Run::Retry => worker()?.retry()?,
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
         Run::Gate { job } => open_gate(&job)?,
     }
@@ -129,14 +147,18 @@ fn open_gate(job: &JobId) -> Result<()> {
 /// Leaves the job's result where `systemctl status` shows it; the exit code.
 fn report(job: &Job) -> ExitCode {
     systemd::status(&format!("job {}: {}", job.id(), job.summary()));
-    outcome(job.status == JobStatus::Succeeded)
+    outcome(match job.status {
+        JobStatus::Succeeded => Ended::Succeeded,
+        JobStatus::Deferred => Ended::Deferred,
+        _ => Ended::Failed,
+    })
 }
 
-fn outcome(succeeded: bool) -> ExitCode {
-    if succeeded {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+fn outcome(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Succeeded => ExitCode::SUCCESS,
+        Ended::Failed => ExitCode::FAILURE,
+        Ended::Deferred => ExitCode::from(BUSY),
     }
 }
 
@@ -144,10 +166,10 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<NotReachable>() {
         return UNREACHABLE;
     }
-    match error.downcast_ref::<client::Refused>() {
-        Some(client::Refused::NotAuthorised(_)) => NOT_AUTHORISED,
-        Some(client::Refused::Busy(_)) => BUSY,
-        Some(client::Refused::Usage(_)) => 2,
+    match error.downcast_ref::<Refused>() {
+        Some(Refused::NotAuthorised(_)) => NOT_AUTHORISED,
+        Some(Refused::Busy(_)) => BUSY,
+        Some(Refused::Usage(_)) => 2,
         None => 1,
     }
 }

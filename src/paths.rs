@@ -56,6 +56,24 @@ impl Paths {
         self.lib().join("refused")
     }
 
+    /// Jobs that wait for the network.
+    #[must_use]
+    pub fn deferred(&self) -> PathBuf {
+        self.lib().join("deferred")
+    }
+
+    /// Jobs whose preconditions no longer hold.
+    #[must_use]
+    pub fn conflicts(&self) -> PathBuf {
+        self.lib().join("conflicts")
+    }
+
+    /// Which job an idempotency key stands for.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.tmp().join("keys")
+    }
+
     /// One record and one log for each job.
     #[must_use]
     pub fn jobs(&self) -> PathBuf {
@@ -82,13 +100,16 @@ impl Paths {
 
     /// The directories of a job's own files, created when missing by whoever is root.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 7] {
+    pub fn directories(&self) -> [PathBuf; 10] {
         [
             self.lib(),
             self.run(),
             self.tmp(),
             self.queue(),
             self.refused(),
+            self.deferred(),
+            self.conflicts(),
+            self.keys(),
             self.jobs(),
             self.state(),
         ]

@@ -1,6 +1,5 @@
 //! The D-Bus door: unprivileged, woken by a call, gone when idle.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,11 @@ use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use serde_json::Value;
 use zbus::message::Header;
-use zbus::{Connection, OwnedVariant, fdo, interface};
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, fdo, interface};
 use zruntime::SharedRuntime;
 
+use super::ask;
 use super::door::Door;
 use super::polkit::{self, Verb};
 use super::tell::tell;
@@ -20,6 +21,7 @@ use super::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
 use crate::host::clock;
 use crate::paths::Paths;
+use crate::queue::Mark;
 use crate::request::{JobId, Request, Requester, Target};
 use crate::state::job::{self, Job};
 use crate::{VERSION, queue};
@@ -83,8 +85,15 @@ async fn leave(runtime: &SharedRuntime, door: &Door, bus: &Connection) -> Result
 }
 
 /// The object on the bus.
-struct Agent {
+pub struct Agent {
     door: Arc<Door>,
+}
+
+impl Agent {
+    fn decide(&self, id: &JobId, mark: Mark) -> fdo::Result<()> {
+        ask::decide(&self.door.paths, id, mark)
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))
+    }
 }
 
 /// An error of ours as one of the bus.
@@ -109,7 +118,7 @@ fn answers<T: serde::Serialize>(records: &[T]) -> fdo::Result<Vec<Dictionary>> {
 }
 
 /// Refuses options that are not known: what a caller meant by one must not be guessed.
-fn no_options(options: &HashMap<String, OwnedVariant>, known: &[&str]) -> fdo::Result<()> {
+fn no_options(options: &Dictionary, known: &[&str]) -> fdo::Result<()> {
     match options.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(fdo::Error::InvalidArgs(format!(
@@ -162,8 +171,8 @@ impl Agent {
         let mut request =
             Request::refresh(Requester::at("dbus", None)).map_err(|error| failed(&error))?;
         request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Refresh).await?);
-        queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
-        Ok(request.id.to_string())
+        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        Ok(id.to_string())
     }
 
     /// Asks for updates of the named packages, or of `all`, or of `security`; the id of the job.
@@ -171,20 +180,73 @@ impl Agent {
     async fn apply(
         &self,
         packages: Vec<String>,
-        options: HashMap<String, OwnedVariant>,
+        options: Dictionary,
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
-        no_options(&options, &[])?;
-        let target = Target::from_names(&packages)
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
         // from here on the request stays as it is: what is authorised is what is queued
-        let mut request =
-            Request::apply(target, Requester::at("dbus", None)).map_err(|error| failed(&error))?;
+        let mut request = ask::apply(&self.door.paths, &packages, value::object(&options), "dbus")
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
         request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Apply).await?);
-        queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
-        Ok(request.id.to_string())
+        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        Ok(id.to_string())
+    }
+
+    /// What an apply of these packages would do now.
+    #[zbus(out_args("plan"))]
+    async fn plan(&self, packages: Vec<String>, options: Dictionary) -> fdo::Result<Dictionary> {
+        let _call = self.door.activity.begin();
+        no_options(&options, &[])?;
+        Target::from_names(&packages)
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        let list = self.door.pending().await.map_err(|error| failed(&error))?;
+        let paths = self.door.paths.clone();
+        let planned = zruntime::unblock(move || ask::plan(&paths, &packages, &list.pending)).await;
+        answer(planned.map_err(|error| failed(&error))?)
+    }
+
+    /// Ends a job while that is safe: before its packages change.
+    async fn cancel(
+        &self,
+        job: &str,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<()> {
+        let _call = self.door.activity.begin();
+        let id = job_id(job)?;
+        polkit::authorise(bus, &header, Verb::Cancel).await?;
+        self.decide(&id, Mark::Cancel)
+    }
+
+    /// The jobs whose preconditions no longer hold.
+    #[zbus(out_args("conflicts"))]
+    fn list_conflicts(&self) -> fdo::Result<Vec<Dictionary>> {
+        let _call = self.door.activity.begin();
+        answers(&queue::hold::conflicts(&self.door.paths))
+    }
+
+    /// Ends a conflict: `apply` does it all the same, `discard` does not.
+    async fn resolve(
+        &self,
+        job: &str,
+        decision: &str,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<()> {
+        let _call = self.door.activity.begin();
+        let id = job_id(job)?;
+        let mark = match decision {
+            "apply" => Mark::Apply,
+            "discard" => Mark::Discard,
+            _ => {
+                return Err(fdo::Error::InvalidArgs(
+                    "the decision is 'apply' or 'discard'".into(),
+                ));
+            }
+        };
+        polkit::authorise(bus, &header, Verb::Resolve).await?;
+        self.decide(&id, mark)
     }
 
     /// The pending updates.
@@ -196,19 +258,28 @@ impl Agent {
         answers(&list.pending.updates)
     }
 
-    /// The latest jobs, newest first; option `limit` (u): how many at most.
+    /// The latest jobs, newest first; options `limit` (u): how many at most, and `active` (b): only
+    /// those that have not ended.
     #[zbus(out_args("jobs"))]
-    fn list_jobs(&self, options: HashMap<String, OwnedVariant>) -> fdo::Result<Vec<Dictionary>> {
+    fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>> {
         let _call = self.door.activity.begin();
-        no_options(&options, &["limit"])?;
-        let limit = match options.get("limit") {
+        no_options(&options, &["limit", "active"])?;
+        let wrong = |key: &str| fdo::Error::InvalidArgs(format!("{key} has another type"));
+        let limit = match options.get("limit").map(|limit| u32::try_from(&**limit)) {
             None => JOBS_SHOWN,
-            Some(limit) => u32::try_from(&**limit)
-                .ok()
-                .and_then(|limit| usize::try_from(limit).ok())
-                .ok_or_else(|| fdo::Error::InvalidArgs("limit must be of type u".to_owned()))?,
+            Some(limit) => {
+                usize::try_from(limit.map_err(|_| wrong("limit"))?).unwrap_or(JOBS_SHOWN)
+            }
         };
-        answers(&job::list(&self.door.paths, limit))
+        let active = match options
+            .get("active")
+            .map(|active| bool::try_from(&**active))
+        {
+            None => false,
+            Some(active) => active.map_err(|_| wrong("active"))?,
+        };
+        let jobs = ask::jobs(&self.door.paths, limit, active).map_err(|error| failed(&error))?;
+        jobs.into_iter().map(answer).collect()
     }
 
     /// One job's record.
@@ -216,16 +287,8 @@ impl Agent {
     fn get_job(&self, job: &str) -> fdo::Result<Dictionary> {
         let _call = self.door.activity.begin();
         let id = job_id(job)?;
-        if self.door.paths.queue().join(format!("{id}.json")).exists() {
-            return answer(serde_json::json!({"request": {"id": id}, "status": "queued"}));
-        }
-        let mut job = Job::load(&self.door.paths, &id)
-            .map_err(|error| failed(&error))?
-            .ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?;
-        if job.status == job::JobStatus::Running {
-            job.update = self.door.pictures.current().update.clone();
-        }
-        answer(serde_json::to_value(&job).map_err(|error| failed(&error.into()))?)
+        let record = ask::job(&self.door.paths, &id).map_err(|error| failed(&error))?;
+        answer(record.ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?)
     }
 
     /// What the package manager printed in a job.
@@ -233,12 +296,33 @@ impl Agent {
     fn get_job_log(&self, job: &str) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
         let id = job_id(job)?;
-        let record = Job::load(&self.door.paths, &id)
+        let record = Job::find(&self.door.paths, &id)
             .map_err(|error| failed(&error))?
             .ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?;
         let log = std::fs::read(job::log(&self.door.paths, &record.transaction));
         Ok(String::from_utf8_lossy(&log.unwrap_or_default()).replace('\0', " "))
     }
+
+    /// A worker has taken a job.
+    #[zbus(signal)]
+    pub async fn job_started(emitter: &SignalEmitter<'_>, job: &str) -> zbus::Result<()>;
+
+    /// A running job is that far, and does that.
+    #[zbus(signal)]
+    pub async fn job_progress(
+        emitter: &SignalEmitter<'_>,
+        job: &str,
+        percent: u32,
+        action: &str,
+    ) -> zbus::Result<()>;
+
+    /// A job has left the worker's hands, with that status.
+    #[zbus(signal)]
+    pub async fn job_finished(
+        emitter: &SignalEmitter<'_>,
+        job: &str,
+        status: &str,
+    ) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> String {
@@ -343,12 +427,12 @@ impl Agent {
 
     #[zbus(property)]
     fn current_job(&self) -> String {
-        self.door.read().1.current_job.clone()
+        self.door.read().1.current_job().to_owned()
     }
 
     #[zbus(property)]
     fn progress(&self) -> u32 {
-        self.door.read().1.progress
+        self.door.read().1.progress.percent
     }
 
     #[zbus(property)]

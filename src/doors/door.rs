@@ -1,21 +1,20 @@
 //! What the calls of a door share: the picture, who is calling, which refresh was asked for.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::ask;
 use super::idle::{Activity, Call};
 use super::picture::{Picture, Pictures};
-use crate::config::Config;
 use crate::host::clock::{self, Moment};
 use crate::paths::Paths;
+use crate::queue;
 use crate::request::{JobId, Request, Requester};
 use crate::state::cache::Cache;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
-use crate::{package, queue};
 
 /// After a failed refresh, the least time before a read asks for another.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -44,7 +43,7 @@ impl Door {
 
     /// How long nobody has called, and no job has run.
     pub fn idle(&self) -> Duration {
-        let running = !self.pictures.current().current_job.is_empty();
+        let running = !self.pictures.current().running.is_empty();
         if running {
             Duration::ZERO
         } else {
@@ -74,7 +73,7 @@ impl Door {
             return;
         }
         let request = Request::refresh(Requester::at("dbus", None));
-        match request.and_then(|r| queue::submit(&self.paths, &r).map(|()| r.id)) {
+        match request.and_then(|r| queue::submit(&self.paths, &r)) {
             Ok(id) => *asked = Some(id),
             Err(error) => tracing::warn!("no refresh could be asked for: {error:#}"),
         }
@@ -102,9 +101,7 @@ impl Door {
 }
 
 fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<PendingList> {
-    let config = Config::load(paths).context("the configuration is invalid")?;
-    let scratch = std::env::temp_dir();
-    let packages = package::detect(&config, Path::new(&scratch))?;
+    let packages = ask::packages(paths)?;
     let fingerprint = packages.fingerprint();
     let now = clock::now();
     if let Some(list) = known

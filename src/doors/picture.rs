@@ -31,20 +31,23 @@ pub struct Picture {
     pub pending: Pending,
     /// What is wrong with the package database.
     pub problems: Vec<String>,
-    /// The job that runs; empty when none does.
-    pub current_job: String,
-    /// How far it is, 0 to 100.
-    pub progress: u32,
+    /// The jobs in a worker's hands.
+    pub running: Vec<String>,
+    /// How far they are.
+    pub progress: Progress,
     /// How many requests wait.
     pub queue_length: u32,
     /// Why the host should be rebooted.
     pub reboot_reasons: Vec<String>,
 }
 
-/// The part of `progress.json` that is shown.
-#[derive(serde::Deserialize)]
-struct Progress {
-    percent: u32,
+/// How far the running transaction is: `progress.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: u32,
+    /// What it is doing, in one phrase.
+    pub action: String,
 }
 
 impl Picture {
@@ -80,11 +83,17 @@ impl Picture {
             update: UpdateState::load(paths),
             pending: PendingList::load(paths).unwrap_or_default().pending,
             problems,
-            current_job: running.into_iter().next().unwrap_or_default(),
-            progress: progress.map_or(0, |progress| progress.percent),
+            running,
+            progress: progress.unwrap_or_default(),
             queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
             reboot_reasons: packages.map_or_else(|_| Vec::new(), |p| p.reboot_reasons()),
         }
+    }
+
+    /// The first of the running jobs; empty when none runs.
+    #[must_use]
+    pub fn current_job(&self) -> &str {
+        self.running.first().map_or("", String::as_str)
     }
 
     /// Health, and why.
@@ -151,8 +160,8 @@ impl Picture {
             "to_version": self.update.to_version,
             "attempt_count": self.update.attempt_count,
             "last_error": self.update.last_error,
-            "current_job": self.current_job,
-            "progress": self.progress,
+            "current_job": self.current_job(),
+            "progress": self.progress.percent,
             "queue_length": self.queue_length,
             "reboot_required": !self.reboot_reasons.is_empty(),
             "reboot_reasons": self.reboot_reasons,

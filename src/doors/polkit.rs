@@ -14,6 +14,10 @@ pub enum Verb {
     Refresh,
     /// Apply updates.
     Apply,
+    /// End a job.
+    Cancel,
+    /// End a conflict.
+    Resolve,
 }
 
 /// How long a person may take to give a password.
@@ -45,6 +49,8 @@ impl Verb {
         match self {
             Self::Refresh => "org.linux-patch.agent1.refresh",
             Self::Apply => "org.linux-patch.agent1.apply",
+            Self::Cancel => "org.linux-patch.agent1.cancel",
+            Self::Resolve => "org.linux-patch.agent1.resolve",
         }
     }
 }
@@ -107,7 +113,7 @@ mod tests {
     #[test]
     fn every_action_is_in_the_installed_policy() {
         let policy = include_str!("../../units/polkit-1/actions/org.linux_patch.agent1.policy");
-        for verb in [Verb::Refresh, Verb::Apply] {
+        for verb in [Verb::Refresh, Verb::Apply, Verb::Cancel, Verb::Resolve] {
             assert!(
                 policy.contains(&format!("<action id=\"{}\">", verb.action())),
                 "{verb:?}"

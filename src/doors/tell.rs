@@ -12,11 +12,13 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, Variant};
 use zruntime::SharedRuntime;
 
+use super::dbus::Agent;
 use super::door::Door;
-use super::picture::Picture;
+use super::picture::{Picture, Progress};
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
+use crate::state::job::Job;
 
 /// How long changes are gathered before listeners are told.
 const GATHER: Duration = Duration::from_millis(20);
@@ -42,8 +44,8 @@ fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
         ("FromVersion", text(&picture.update.from_version)),
         ("ToVersion", text(&picture.update.to_version)),
         ("LastError", text(&picture.update.last_error)),
-        ("CurrentJob", picture.current_job.clone().into()),
-        ("Progress", picture.progress.into()),
+        ("CurrentJob", picture.current_job().to_owned().into()),
+        ("Progress", picture.progress.percent.into()),
         ("QueueLength", picture.queue_length.into()),
         ("PendingUpdates", picture.pending_updates().into()),
         ("PendingSecurityUpdates", picture.pending_security().into()),
@@ -62,8 +64,11 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
     let name = InterfaceName::try_from(BUS_NAME)?;
     let runtime = SharedRuntime::current()?;
     let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
+    let mut before = Picture::default();
     loop {
-        let now = told(&door.pictures.current());
+        let picture = door.pictures.current();
+        tell_jobs(&door, &emitter, &before, &picture).await?;
+        let now = told(&picture);
         let mut changed = HashMap::new();
         for (property, value) in &now {
             if known.get(property) != Some(value) {
@@ -75,7 +80,41 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
             Properties::properties_changed(&emitter, name.clone(), changed, none).await?;
         }
         known = now;
+        before = Picture::clone(&picture);
         records.changed().await?;
         runtime.sleep(GATHER).await;
     }
+}
+
+/// Tells which jobs were taken, how far they are, and which have left the worker's hands.
+async fn tell_jobs(
+    door: &Door,
+    emitter: &SignalEmitter<'_>,
+    before: &Picture,
+    now: &Picture,
+) -> Result<()> {
+    for job in now
+        .running
+        .iter()
+        .filter(|job| !before.running.contains(job))
+    {
+        Agent::job_started(emitter, job).await?;
+    }
+    if now.progress != before.progress && !now.running.is_empty() {
+        let Progress { percent, action } = &now.progress;
+        Agent::job_progress(emitter, now.current_job(), *percent, action).await?;
+    }
+    for job in before
+        .running
+        .iter()
+        .filter(|job| !now.running.contains(job))
+    {
+        let record = job
+            .parse()
+            .ok()
+            .and_then(|id| Job::find(&door.paths, &id).ok().flatten());
+        let status = record.map_or("unknown", |record| record.status.as_str());
+        Agent::job_finished(emitter, job, status).await?;
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(25);
 trait Manager {
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str])
     -> zbus::Result<Vec<Unit>>;
 }
@@ -62,6 +63,24 @@ pub fn heal_units() -> Result<Vec<String>> {
             healed.push(name);
         }
         Ok(healed)
+    })
+}
+
+/// Starts a unit.
+pub fn start_unit(name: &str) -> Result<()> {
+    zbus::block_on(async {
+        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        manager.start_unit(name, "replace").await?;
+        Ok(())
+    })
+}
+
+/// Stops a unit.
+pub fn stop_unit(name: &str) -> Result<()> {
+    zbus::block_on(async {
+        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        manager.stop_unit(name, "replace").await?;
+        Ok(())
     })
 }
 

@@ -175,6 +175,8 @@ pub struct Refreshed {
     pub sources: Vec<Source>,
     /// What failed and belongs to no single source.
     pub errors: Vec<String>,
+    /// Whether every failure means that the network is away.
+    pub offline: bool,
 }
 
 /// What a running transaction reports.

@@ -1,12 +1,12 @@
 //! `jobs/<id>.json`: one record for each request that a worker took.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::write_atomically;
+use crate::fs::{write_all_atomically, write_atomically};
 use crate::package::{Change, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Request};
@@ -26,6 +26,10 @@ pub enum JobStatus {
     Failed,
     /// Somebody stopped it before anything changed.
     Cancelled,
+    /// It waits for the network.
+    Deferred,
+    /// Its preconditions no longer hold, and somebody has to resolve that.
+    Conflict,
 }
 
 impl JobStatus {
@@ -38,6 +42,8 @@ impl JobStatus {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Deferred => "deferred",
+            Self::Conflict => "conflict",
         }
     }
 
@@ -102,9 +108,35 @@ impl Job {
         &self.request.id
     }
 
+    /// Whether no worker has anything to do for it now.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.status.is_final() || matches!(self.status, JobStatus::Deferred | JobStatus::Conflict)
+    }
+
+    /// The record, wherever it lies: taken, deferred or in conflict.
+    pub fn find(paths: &Paths, id: &JobId) -> Result<Option<Self>> {
+        let places = [record(paths, id), deferred(paths, id)];
+        let places = places.into_iter().chain(conflict(paths, id));
+        for place in places {
+            let job = super::try_read(&place).map_err(|why| anyhow::anyhow!("{why}"));
+            if let Some(job) = job.with_context(|| format!("job {id} cannot be read"))? {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
     /// Writes the record, durably.
     pub fn save(&self, paths: &Paths) -> Result<()> {
         write_atomically(&record(paths, self.id()), &serde_json::to_vec(self)?, 0o640)
+    }
+
+    /// Writes many records, durably.
+    pub fn save_all(paths: &Paths, jobs: &[Self]) -> Result<()> {
+        let file = |job: &Self| Ok((format!("{}.json", job.id()), serde_json::to_vec(job)?));
+        let files = jobs.iter().map(file).collect::<Result<Vec<_>>>()?;
+        write_all_atomically(&paths.jobs(), &files, 0o640)
     }
 
     /// Reads a record, if there is one.
@@ -135,29 +167,49 @@ impl Job {
     }
 }
 
-/// The records, newest first; `limit` of them at most. What is not a record is passed over.
+/// The jobs, newest first; `limit` of them at most. What is not a record is passed over.
 #[must_use]
 pub fn list(paths: &Paths, limit: usize) -> Vec<Job> {
-    let mut ids = ids(paths);
+    let places = [paths.jobs(), paths.deferred(), paths.conflicts()];
+    let mut ids: Vec<JobId> = places.iter().flat_map(|place| ids(place)).collect();
     ids.sort_by(|a, b| b.cmp(a));
+    ids.dedup();
     ids.iter()
-        .filter_map(|id| Job::load(paths, id).ok().flatten())
+        .filter_map(|id| Job::find(paths, id).ok().flatten())
         .take(limit)
         .collect()
 }
 
-/// The ids of all records, in no order.
+/// The ids of the records in a directory, in no order.
 #[must_use]
-pub fn ids(paths: &Paths) -> Vec<JobId> {
-    let Ok(entries) = std::fs::read_dir(paths.jobs()) else {
+pub fn ids(directory: &Path) -> Vec<JobId> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
     };
-    let name = |entry: std::fs::DirEntry| entry.file_name().into_string().ok();
-    entries
-        .flatten()
-        .filter_map(name)
-        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-        .collect()
+    let id = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (id, _) = name
+            .strip_suffix(".json")?
+            .split_once('.')
+            .unwrap_or((&name, ""));
+        id.trim_end_matches(".json").parse().ok()
+    };
+    entries.flatten().filter_map(id).collect()
+}
+
+/// Where the record of a deferred job lies.
+#[must_use]
+pub fn deferred(paths: &Paths, id: &JobId) -> PathBuf {
+    paths.deferred().join(format!("{id}.json"))
+}
+
+/// Where the record of a job in conflict lies, if it is in conflict.
+#[must_use]
+pub fn conflict(paths: &Paths, id: &JobId) -> Option<PathBuf> {
+    let prefix = format!("{id}.conflict-");
+    let entries = std::fs::read_dir(paths.conflicts()).ok()?;
+    let of = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
+    entries.flatten().find(of).map(|entry| entry.path())
 }
 
 /// Where the record of a job lies.

@@ -1,5 +1,6 @@
 //! Applying updates: one transaction for the jobs of a batch, judged by the package database.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -7,51 +8,92 @@ use anyhow::{Context, Result, bail};
 use super::gate::{self, Expectation, Intent};
 use super::lifecycle::Event;
 use super::progress::Follower;
+use super::refresh::Offline;
 use super::settle::{Outcome, fail, finish};
 use super::update::Update;
 use super::verify::{self, Verdict};
-use super::{Worker, refresh, select};
+use super::{Worker, precondition, refresh, select};
 use crate::fs::{remove_durably, write_atomically};
 use crate::host::logind;
 use crate::journal;
 use crate::package::{Applied, Change, Database, Ended, KeptBack, Selection, Source, Transaction};
+use crate::queue::{Mark, hold};
 use crate::request::{JobId, Target};
 use crate::state::cache::Cache;
-use crate::state::job::{self, Job};
+use crate::state::job::{self, Job, JobStatus};
 use crate::state::pending::PendingList;
 
 /// The most bytes of a job's log that are kept.
 const LOG_LIMIT: u64 = 1024 * 1024;
 
-/// Serves the apply jobs of a batch; the ended jobs, and how the refresh before them went.
+/// Serves the apply jobs of a batch; the jobs as they ended, and how the refresh before them went.
 pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
-    let target = jobs.iter().filter_map(|job| job.request.packages.as_ref());
-    let target = target
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(" ");
-    let mut update = Update::begin(worker, &target);
+    let mut update = Update::begin(worker, &target_of(&jobs));
     let refreshed = update
         .step(Event::Begin)
         .and_then(|()| refresh::run(worker));
     if let Err(error) = &refreshed {
         update.fail(&format!("{error:#}"));
-        jobs.iter_mut().for_each(|job| fail(job, error));
+        jobs.iter_mut().for_each(|job| give_up(worker, job, error));
         stamp(&mut jobs, &update);
         return (jobs, refreshed);
     }
-    let (mut ended, waiting) = refuse_unknown(worker, jobs);
-    if waiting.is_empty() {
-        let unknown = ended
-            .first()
-            .and_then(|job| job.error.clone())
-            .unwrap_or_default();
-        update.fail(&unknown);
+    let (mut ended, jobs) = refuse_unknown(worker, jobs);
+    let (set_aside, mut jobs) = match precondition::set_conflicts_aside(worker, jobs) {
+        Ok(both) => both,
+        Err((mut jobs, error)) => {
+            jobs.iter_mut().for_each(|job| fail(job, &error));
+            (jobs, Vec::new())
+        }
+    };
+    ended.extend(set_aside);
+    if jobs.is_empty() {
+        let why = ended.first().and_then(|job| job.error.clone());
+        update.fail(&why.unwrap_or_default());
         stamp(&mut ended, &update);
-    } else {
-        ended.extend(transact(worker, waiting, update));
+        return (ended, refreshed);
+    }
+    let mut update = Some(update);
+    while !jobs.is_empty() {
+        let options = jobs
+            .first()
+            .map(|job| job.request.options.clone())
+            .unwrap_or_default();
+        let (batch, others): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|job| job.request.options.mixes_with(&options));
+        let update = update.take().unwrap_or_else(|| again(worker, &batch));
+        ended.extend(transact(worker, batch, update));
+        jobs = others;
     }
     (ended, refreshed)
+}
+
+/// Another update after the same refresh.
+fn again<'a>(worker: &'a Worker, jobs: &[Job]) -> Update<'a> {
+    let mut update = Update::begin(worker, &target_of(jobs));
+    if let Err(error) = update.step(Event::Begin) {
+        tracing::error!("{error:#}");
+    }
+    update
+}
+
+/// Everything the jobs ask for, each name once.
+fn target_of(jobs: &[Job]) -> String {
+    let targets = jobs.iter().filter_map(|job| job.request.packages.as_ref());
+    let names: BTreeSet<String> = targets.flat_map(Target::names).collect();
+    names.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+/// Ends a job that cannot be done now: it waits for the network when it may, and that is the reason.
+fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
+    fail(job, error);
+    if job.request.options.wait_for_network && error.is::<Offline>() {
+        let why = format!("{error:#}");
+        if let Err(error) = hold::defer(&worker.paths, job, &why) {
+            fail(job, &error);
+        }
+    }
 }
 
 /// Fails the jobs that name a package which is not installed: nothing else may ever reach a package
@@ -82,7 +124,7 @@ fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     (refused, good)
 }
 
-/// One transaction for all jobs; when it fails before it changed anything, one for each.
+/// One transaction for all jobs; when it fails before it changed anything, one for each target.
 fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<Job> {
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
@@ -93,30 +135,55 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
     let outcome = attempts(worker, &leader, &jobs, &mut update);
     cap_log(worker, &leader);
     match outcome {
+        Ok(Outcome::Cancelled) if !worker.stopping() => without_cancelled(worker, jobs, &update),
         Ok(outcome) => {
             finish(worker, &mut jobs, &outcome, &mut update);
             stamp(&mut jobs, &update);
             jobs
         }
-        Err(error) if jobs.len() == 1 => {
-            update.fail(&format!("{error:#}"));
-            jobs.iter_mut().for_each(|job| fail(job, &error));
-            stamp(&mut jobs, &update);
-            jobs
-        }
         Err(error) => {
             update.fail(&format!("{error:#}"));
-            jobs.into_iter()
-                .flat_map(|job| {
-                    let target = job.request.packages.as_ref().map(ToString::to_string);
-                    let mut update = Update::begin(worker, &target.unwrap_or_default());
-                    // the refresh of a moment ago stands for this one, too
-                    let _ = update.step(Event::Begin);
-                    transact(worker, vec![job], update)
-                })
-                .collect()
+            let alone = jobs
+                .iter()
+                .all(|job| job.request.packages == jobs[0].request.packages);
+            if alone || error.is::<Offline>() {
+                jobs.iter_mut().for_each(|job| give_up(worker, job, &error));
+                stamp(&mut jobs, &update);
+                return jobs;
+            }
+            one_by_one(worker, jobs)
         }
     }
+}
+
+/// Serves each target by a transaction of its own, so that one bad package fails alone.
+fn one_by_one(worker: &Worker, mut jobs: Vec<Job>) -> Vec<Job> {
+    let mut ended = Vec::new();
+    while let Some(target) = jobs.first().map(|job| job.request.packages.clone()) {
+        let (batch, others): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|job| job.request.packages == target);
+        let update = again(worker, &batch);
+        ended.extend(transact(worker, batch, update));
+        jobs = others;
+    }
+    ended
+}
+
+/// Ends the jobs that somebody cancelled, and serves the others.
+fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>) -> Vec<Job> {
+    let (mut cancelled, others): (Vec<Job>, Vec<Job>) = jobs
+        .into_iter()
+        .partition(|job| Mark::Cancel.is_left(&worker.paths, job.id()));
+    for job in &mut cancelled {
+        job.status = JobStatus::Cancelled;
+    }
+    stamp(&mut cancelled, update);
+    if !others.is_empty() {
+        let update = again(worker, &others);
+        cancelled.extend(transact(worker, others, update));
+    }
+    cancelled
 }
 
 /// The transaction, and once more with a new index and a new plan when a download failed.
@@ -156,7 +223,7 @@ fn attempt(
     expect(worker, leader, &selection)?;
     update.step(Event::Download)?;
 
-    let applied = run_transaction(worker, leader, &selection, &failed, update)?;
+    let applied = run_transaction(worker, jobs, &selection, &failed, update)?;
     let applied = Applied {
         kept_back: [kept_back, applied.kept_back].concat(),
         ..applied
@@ -242,11 +309,12 @@ fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<()> 
 
 fn run_transaction(
     worker: &Worker,
-    leader: &JobId,
+    jobs: &[Job],
     selection: &Selection,
     failed: &[&Source],
     update: &mut Update<'_>,
 ) -> Result<Applied> {
+    let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
     let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
     let program = std::env::current_exe().context("failed to find this program's own file")?;
     let arguments = [
@@ -261,9 +329,10 @@ fn run_transaction(
         log: &log,
         gate: (&program, &arguments),
     };
-    worker
-        .packages
-        .apply(&transaction, &mut Follower::new(worker, leader, update))
+    worker.packages.apply(
+        &transaction,
+        &mut Follower::new(worker, jobs, leader, update),
+    )
 }
 
 fn judge(

@@ -3,6 +3,7 @@
 mod apply;
 pub mod gate;
 pub mod lifecycle;
+mod precondition;
 mod progress;
 mod recover;
 mod refresh;
@@ -23,7 +24,8 @@ use crate::fs::Lock;
 use crate::host::{clock, systemd};
 use crate::package::{self, PackageManager};
 use crate::paths::Paths;
-use crate::request::{JobId, Kind, Request, Requester, Target};
+use crate::queue::Mark;
+use crate::request::{JobId, Kind, Options, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
 use crate::{journal, queue};
 
@@ -33,6 +35,9 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a drain that could not even claim its requests waits before it ends. The path unit
 /// starts it again at once, so that this is what keeps a full disk from being a busy loop.
 const FAILURE_PAUSE: Duration = Duration::from_secs(30);
+
+/// What wakes the host while jobs wait for the network, and at no other time.
+const RETRY_TIMER: &str = "patch-retry.timer";
 
 /// A worker, with everything it needs.
 pub struct Worker {
@@ -62,6 +67,7 @@ impl Worker {
         let lock = self.lock("refresh")?;
         let result = refresh::run(self).and_then(|()| refresh::list_pending(self));
         drop(lock);
+        self.arm_retry();
         match systemd::heal_units() {
             Ok(units) if !units.is_empty() => journal::units_healed(&units),
             Ok(_) => {}
@@ -73,10 +79,10 @@ impl Worker {
 
     /// Queues a request for `target` and serves the queue until that one is done; its record.
     pub fn apply(&self, target: Target, requester: Requester) -> Result<Job> {
-        let request = Request::apply(target, requester)?;
-        let id = request.id.clone();
-        queue::submit(&self.paths, &request)?;
+        let request = Request::apply(target, Options::default(), requester)?;
+        let id = queue::submit(&self.paths, &request)?;
         let result = self.serve_until(&id);
+        self.arm_retry();
         systemd::wake_door();
         result
     }
@@ -84,6 +90,7 @@ impl Worker {
     /// Serves the queue until it is empty; the number of jobs that failed.
     pub fn drain(&self) -> Result<usize> {
         let result = self.serve_all();
+        self.arm_retry();
         if let Err(error) = &result {
             let text = format!("{error:#}; trying again in {} s", FAILURE_PAUSE.as_secs());
             systemd::status(&text);
@@ -97,16 +104,21 @@ impl Worker {
         result
     }
 
+    /// Puts deferred jobs back into the queue: the network may be back.
+    pub fn retry(&self) -> Result<()> {
+        let released = queue::hold::release(&self.paths)?;
+        if released == 0 {
+            self.arm_retry();
+        }
+        Ok(())
+    }
+
     fn serve_until(&self, id: &JobId) -> Result<Job> {
         loop {
             let lock = self.lock(&format!("job {id}"))?;
-            recover::run(self)?;
-            let jobs = queue::claim(&self.paths)?;
-            if !jobs.is_empty() {
-                self.serve(jobs)?;
-            }
+            self.serve_waiting()?;
             drop(lock);
-            if let Some(job) = Job::load(&self.paths, id)?.filter(|job| job.status.is_final()) {
+            if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
                 return Ok(job);
             }
         }
@@ -116,14 +128,49 @@ impl Worker {
         let mut failed = 0;
         while !self.stopping() {
             let _lock = self.lock("the queue")?;
-            recover::run(self)?;
-            let jobs = queue::claim(&self.paths)?;
-            if jobs.is_empty() {
-                break;
+            match self.serve_waiting()? {
+                None => break,
+                Some(count) => failed += count,
             }
-            failed += self.serve(jobs)?;
         }
         Ok(failed)
+    }
+
+    /// Serves what waits now, under the lock; the number of jobs that failed, or `None` when nothing
+    /// waits.
+    fn serve_waiting(&self) -> Result<Option<usize>> {
+        recover::run(self)?;
+        let claimed = queue::claim(&self.paths)?;
+        queue::hold::settle_marks(&self.paths, &claimed.marks)?;
+        let (mut cancelled, jobs): (Vec<Job>, Vec<Job>) = claimed
+            .jobs
+            .into_iter()
+            .partition(|job| Mark::Cancel.is_left(&self.paths, job.id()));
+        for job in &mut cancelled {
+            job.status = JobStatus::Cancelled;
+            Mark::Cancel.remove(&self.paths, job.id())?;
+        }
+        self.record(&mut cancelled)?;
+        if jobs.is_empty() {
+            return Ok((!cancelled.is_empty() || !claimed.marks.is_empty()).then_some(0));
+        }
+        self.serve(jobs).map(Some)
+    }
+
+    /// The retry timer runs exactly while jobs wait for the network.
+    fn arm_retry(&self) {
+        let armed = self.paths.run().join("retry-armed");
+        let wanted = queue::hold::any_deferred(&self.paths);
+        let result = match (wanted, armed.exists()) {
+            (true, _) => systemd::start_unit(RETRY_TIMER)
+                .and_then(|()| std::fs::write(&armed, "").map_err(Into::into)),
+            (false, true) => systemd::stop_unit(RETRY_TIMER)
+                .and_then(|()| std::fs::remove_file(&armed).map_err(Into::into)),
+            (false, false) => Ok(()),
+        };
+        if let Err(error) = result {
+            tracing::warn!("{RETRY_TIMER} could not be told: {error:#}");
+        }
     }
 
     /// Serves claimed jobs: one refresh for all, then the applies; the number that failed.
@@ -132,10 +179,10 @@ impl Worker {
         for job in &mut jobs {
             job.status = JobStatus::Running;
             job.started_at = Some(clock::now());
-            job.save(&self.paths)?;
             let (kind, target) = (job.request.kind.to_string(), job.request.packages.as_ref());
             journal::job_started(job.id(), &kind, target, &job.request.requester);
         }
+        Job::save_all(&self.paths, &jobs)?;
         // the door tells its listeners; nothing here waits for it
         thread::spawn(systemd::wake_door);
         let (applies, mut refreshes): (Vec<_>, Vec<_>) = jobs
@@ -163,11 +210,21 @@ impl Worker {
             .count())
     }
 
-    /// Writes the records of ended jobs and says so in the journal.
+    /// Writes the records of ended jobs and says so in the journal. Held jobs have theirs already.
     fn record(&self, jobs: &mut [Job]) -> Result<()> {
-        for job in jobs {
+        for job in jobs.iter_mut() {
             job.finished_at = Some(clock::now());
-            job.save(&self.paths)?;
+        }
+        let ended: Vec<Job> = jobs
+            .iter()
+            .filter(|job| job.status.is_final())
+            .cloned()
+            .collect();
+        if !ended.is_empty() {
+            Job::save_all(&self.paths, &ended)?;
+        }
+        for job in &ended {
+            Mark::Cancel.remove(&self.paths, job.id())?;
             for kept in &job.kept_back {
                 journal::package_kept_back(job.id(), &kept.package, &kept.reason);
             }

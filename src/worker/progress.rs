@@ -1,8 +1,7 @@
 //! How far a running refresh or transaction is: to the service manager, to listeners, to a stop.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +11,9 @@ use super::update::Update;
 use crate::host::systemd;
 use crate::journal;
 use crate::package::{Observer, Report};
+use crate::queue::Mark;
 use crate::request::JobId;
-use crate::state::job;
+use crate::state::job::{self, Job};
 use crate::state::update::Phase;
 
 /// The least time between two writes of the same kind of progress.
@@ -50,7 +50,7 @@ impl Observer for Quiet<'_> {
     }
 
     fn stop(&mut self) -> bool {
-        self.worker.stop.load(Ordering::Relaxed)
+        self.worker.stopping()
     }
 }
 
@@ -103,15 +103,24 @@ impl Drop for Publisher<'_> {
 /// Follows a running transaction.
 pub struct Follower<'a, 'b> {
     worker: &'a Worker,
+    jobs: &'a [Job],
+    queue_seen: Option<SystemTime>,
     leader: &'a JobId,
     update: &'a mut Update<'b>,
     publisher: Publisher<'a>,
 }
 
 impl<'a, 'b> Follower<'a, 'b> {
-    pub fn new(worker: &'a Worker, leader: &'a JobId, update: &'a mut Update<'b>) -> Self {
+    pub fn new(
+        worker: &'a Worker,
+        jobs: &'a [Job],
+        leader: &'a JobId,
+        update: &'a mut Update<'b>,
+    ) -> Self {
         Self {
             worker,
+            jobs,
+            queue_seen: None,
             leader,
             update,
             publisher: Publisher::new(worker, leader),
@@ -139,12 +148,27 @@ impl Observer for Follower<'_, '_> {
 
     /// A stop is followed only when the worker gets to the intent file before the gate does.
     fn stop(&mut self) -> bool {
-        self.worker.stop.load(Ordering::Relaxed)
+        (self.worker.stopping() || self.is_cancelled())
             && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
     }
 }
 
 impl Follower<'_, '_> {
+    /// Whether one of the jobs was cancelled; looked for only when something came into the queue.
+    fn is_cancelled(&mut self) -> bool {
+        let paths = &self.worker.paths;
+        let changed = std::fs::metadata(paths.queue())
+            .and_then(|m| m.modified())
+            .ok();
+        if changed == self.queue_seen {
+            return false;
+        }
+        self.queue_seen = changed;
+        self.jobs
+            .iter()
+            .any(|job| Mark::Cancel.is_left(paths, job.id()))
+    }
+
     fn intent_file(&self) -> PathBuf {
         job::intent(&self.worker.paths, self.leader)
     }

@@ -7,10 +7,10 @@ use super::Worker;
 use super::progress::Quiet;
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
-use crate::journal;
 use crate::package::{Refreshed, Source};
 use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
+use crate::{journal, queue};
 
 /// Refreshes the index of every source. Before every apply, always.
 pub fn run(worker: &Worker) -> Result<()> {
@@ -20,7 +20,9 @@ pub fn run(worker: &Worker) -> Result<()> {
     let refreshed = answer.unwrap_or_else(|error| Refreshed {
         sources: Vec::new(),
         errors: vec![format!("{error:#}")],
+        offline: false,
     });
+    let offline = refreshed.offline;
     let cache = judge(
         &known,
         refreshed,
@@ -30,11 +32,28 @@ pub fn run(worker: &Worker) -> Result<()> {
     );
     report(&cache);
     cache.save(&worker.paths)?;
-    match &cache.last_error {
-        None => Ok(()),
+    match cache.last_error {
+        None => {
+            // whoever waited for this may go on
+            queue::hold::release(&worker.paths)?;
+            Ok(())
+        }
+        Some(why) if offline => Err(Offline(why).into()),
         Some(why) => bail!("refresh failed: {why}"),
     }
 }
+
+/// The network is away; a request that may wait for it does.
+#[derive(Debug)]
+pub struct Offline(String);
+
+impl std::fmt::Display for Offline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refresh failed: {}", self.0)
+    }
+}
+
+impl std::error::Error for Offline {}
 
 /// Works out what is pending, unless nothing has changed since that was last done.
 pub fn list_pending(worker: &Worker) -> Result<()> {
@@ -164,7 +183,7 @@ mod tests {
         let tolerate: Vec<String> = tolerate.iter().map(ToString::to_string).collect();
         let refreshed = Refreshed {
             sources,
-            errors: Vec::new(),
+            ..Refreshed::default()
         };
         judge(known, refreshed, &tolerate, date(20), Moment::now())
     }

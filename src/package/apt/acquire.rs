@@ -250,6 +250,26 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Whether an error of apt's means that the network, and not the source, is away: texts of apt 2.6
+/// and 3.0 for a refused or timed out connection, and for a name that nobody resolves.
+#[must_use]
+pub fn is_network_error(error: &str) -> bool {
+    [
+        "Could not connect to",
+        "Unable to connect to",
+        "Could not resolve",
+        "Temporary failure resolving",
+        "Cannot initiate the connection",
+        "Connection failed",
+        "connection timed out",
+        "Connection timed out",
+        "Network is unreachable",
+        "Something wicked happened resolving",
+    ]
+    .iter()
+    .any(|text| error.contains(text))
+}
+
 /// The text without the passwords of addresses: `http://user:pw@host` becomes `http://host`.
 #[must_use]
 pub fn redacted(text: &str) -> String {

@@ -219,7 +219,19 @@ impl PackageManager for Apt {
         if failed && errors.is_empty() && sources.iter().all(|source| source.error.is_none()) {
             errors.push("apt-get update failed without saying why".to_owned());
         }
-        Ok(Refreshed { sources, errors })
+        let failures = sources
+            .iter()
+            .filter_map(|source| source.error.as_ref())
+            .chain(&errors);
+        let offline = failures.clone().next().is_some()
+            && failures
+                .clone()
+                .all(|error| acquire::is_network_error(error));
+        Ok(Refreshed {
+            sources,
+            errors,
+            offline,
+        })
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {

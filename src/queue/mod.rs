@@ -1,29 +1,59 @@
 //! The durable queue: submit, claim, refuse. The directory is the border of trust.
 
+pub mod hold;
+mod key;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::fs::{Unreadable, ensure_directory, read_untrusted, remove_durably, rename_durably};
+pub use hold::Mark;
+
+use crate::fs::{Unreadable, ensure_directory, read_untrusted, remove_all_durably, rename_durably};
 use crate::journal;
 use crate::paths::{Paths, quoted};
 use crate::request::{JobId, MAX_ENTRY_BYTES, Request};
 use crate::state::job::Job;
 
+/// The most requests that are claimed at once: what bounds the worker's memory.
+const BATCH: usize = 1000;
+
+/// The most requests that may wait: beyond that a door says so instead of filling the disk.
+const MAX_WAITING: usize = 20_000;
+
+/// What was found in the queue.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// The requests, as jobs, in the order of arrival.
+    pub jobs: Vec<Job>,
+    /// What somebody decided about jobs that exist already.
+    pub marks: Vec<(Mark, JobId)>,
+}
+
 /// Puts a request into the queue, durably: when this returns, a power cut loses nothing; when it
-/// fails, nothing is left.
-pub fn submit(paths: &Paths, request: &Request) -> Result<()> {
-    let name = format!("{}.json", request.id);
-    let (prepared, queued) = (paths.tmp().join(&name), paths.queue().join(&name));
-    let bytes = serde_json::to_vec(request)?;
-    crate::fs::write_atomically(&prepared, &bytes, 0o640)
-        .and_then(|()| rename_durably(&prepared, &queued))
-        .inspect_err(|_| {
-            let _ = fs::remove_file(&prepared);
-        })
-        .context("the request could not be queued")
+/// fails, nothing is left. The id of the job, which is an earlier one's when the request repeats it.
+pub fn submit(paths: &Paths, request: &Request) -> Result<JobId> {
+    anyhow::ensure!(
+        length(paths) < MAX_WAITING,
+        "{MAX_WAITING} requests wait already"
+    );
+    match key::resolve(paths, request)? {
+        key::Resolved::Repeated(id) => Ok(id),
+        key::Resolved::New(id) => {
+            let name = format!("{id}.json");
+            let (prepared, queued) = (paths.tmp().join(&name), paths.queue().join(&name));
+            let bytes = serde_json::to_vec(request)?;
+            crate::fs::write_atomically(&prepared, &bytes, 0o640)
+                .and_then(|()| rename_durably(&prepared, &queued))
+                .inspect_err(|_| {
+                    let _ = fs::remove_file(&prepared);
+                })
+                .context("the request could not be queued")?;
+            Ok(id)
+        }
+    }
 }
 
 /// The directories of the queue and the records, made when missing: a host without tmpfiles has
@@ -47,18 +77,31 @@ pub fn length(paths: &Paths) -> usize {
     names(paths).map_or(0, |names| names.len())
 }
 
-/// Takes every waiting request, in the order of arrival. Each is a record before its entry goes, so
+/// The requests that wait, in the order of arrival, `limit` of them at most; nothing is moved.
+pub fn waiting(paths: &Paths, limit: usize) -> Result<Vec<Request>> {
+    let requests = names(paths)?
+        .into_iter()
+        .filter_map(|name| parse(paths, &name).ok());
+    Ok(requests.take(limit).collect())
+}
+
+/// Takes the waiting requests, in the order of arrival. Each is a record before its entry goes, so
 /// that a crash in between leaves it in both places, never in none. What is not a request is moved
 /// away, said in the journal, and never looked at again.
-pub fn claim(paths: &Paths) -> Result<Vec<Job>> {
-    let mut jobs = Vec::new();
+pub fn claim(paths: &Paths) -> Result<Claimed> {
+    let (mut claimed, mut taken) = (Claimed::default(), Vec::new());
     for name in names(paths)? {
+        if let Some(mark) = Mark::parse(&name) {
+            claimed.marks.push(mark);
+            continue;
+        }
+        if taken.len() == BATCH {
+            continue;
+        }
         match parse(paths, &name) {
             Ok(request) => {
-                if let Some(job) = record(paths, request)? {
-                    jobs.push(job);
-                }
-                remove_durably(&paths.queue().join(&name))?;
+                claimed.jobs.extend(unserved(paths, request)?);
+                taken.push(name);
             }
             Err(Unreadable::Gone) => {}
             Err(Unreadable::Refused(why)) => refuse(paths, &name, &why)?,
@@ -68,12 +111,16 @@ pub fn claim(paths: &Paths) -> Result<Vec<Job>> {
             }
         }
     }
-    Ok(jobs)
+    if !claimed.jobs.is_empty() {
+        Job::save_all(paths, &claimed.jobs)?;
+    }
+    remove_all_durably(&paths.queue(), &taken)?;
+    Ok(claimed)
 }
 
 /// Puts a job that was interrupted before it changed anything back into the queue.
 pub fn put_back(paths: &Paths, job: &Job) -> Result<()> {
-    submit(paths, &job.request)
+    submit(paths, &job.request).map(|_| ())
 }
 
 /// Every name in the queue, sorted; dot-files are others' unfinished work, which does not count.
@@ -105,16 +152,10 @@ fn parse(paths: &Paths, name: &OsStr) -> Result<Request, Unreadable> {
     Request::parse(&id, &bytes).map_err(|error| refused(format!("{error:#}")))
 }
 
-/// The record of a claimed request; `None` when it was served before, and only its entry stayed.
-fn record(paths: &Paths, request: Request) -> Result<Option<Job>> {
-    match Job::load(paths, &request.id) {
-        Ok(Some(job)) if job.status.is_final() => Ok(None),
-        _ => {
-            let job = Job::new(request);
-            job.save(paths)?;
-            Ok(Some(job))
-        }
-    }
+/// The job of a claimed request; `None` when it was served before, and only its entry stayed.
+fn unserved(paths: &Paths, request: Request) -> Result<Option<Job>> {
+    let served = Job::load(paths, &request.id)?.is_some_and(|job| job.status.is_final());
+    Ok((!served).then(|| Job::new(request)))
 }
 
 fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
@@ -138,7 +179,7 @@ fn shown(name: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Requester, Target};
+    use crate::request::{Options, Requester, Target};
 
     fn host() -> (tempfile::TempDir, Paths) {
         let root = tempfile::tempdir().unwrap();
@@ -148,7 +189,7 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request::apply(Target::All, Requester::at("test", None)).unwrap()
+        Request::apply(Target::All, Options::default(), Requester::at("test", None)).unwrap()
     }
 
     #[test]
@@ -159,12 +200,12 @@ mod tests {
             submit(&paths, request).unwrap();
         }
         assert_eq!(length(&paths), 3);
-        let claimed = claim(&paths).unwrap();
+        let claimed = claim(&paths).unwrap().jobs;
         let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id().clone()).collect::<Vec<_>>();
         assert!(claimed.is_sorted_by_key(|job| job.id().as_str()[..16].to_owned()));
         assert_eq!(claimed.len(), 3);
         assert_eq!(length(&paths), 0);
-        assert!(claim(&paths).unwrap().is_empty());
+        assert!(claim(&paths).unwrap().jobs.is_empty());
         assert!(
             ids(&claimed)
                 .iter()
@@ -183,7 +224,7 @@ mod tests {
         fs::create_dir(entry("0123456789abcdef-000000.json")).unwrap();
         std::os::unix::fs::symlink("/etc/shadow", entry("0123456789abcdef-000001.json")).unwrap();
         fs::write(entry(".hidden"), "x").unwrap();
-        let jobs = claim(&paths).unwrap();
+        let jobs = claim(&paths).unwrap().jobs;
         assert_eq!(jobs.len(), 1);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 4);
         assert_eq!(length(&paths), 0);
@@ -200,7 +241,7 @@ mod tests {
         job.status = crate::state::job::JobStatus::Succeeded;
         job.save(&paths).unwrap();
         submit(&paths, &request).unwrap();
-        assert!(claim(&paths).unwrap().is_empty());
+        assert!(claim(&paths).unwrap().jobs.is_empty());
         assert_eq!(length(&paths), 0);
     }
 }

@@ -1,0 +1,286 @@
+//! The command line's view of the bus: calls the door, shows the answer.
+
+mod session;
+mod show;
+mod wait;
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+pub use session::{NotReachable, Refused};
+pub use wait::Ended;
+
+use self::session::Session;
+use self::show::{Table, text, texts};
+use super::value::{self, Dictionary};
+use crate::journal::plain;
+use crate::request::{JobId, Options, Target};
+
+/// The command line, talking to this host or another.
+pub struct Client {
+    session: Session,
+}
+
+impl Client {
+    /// For `host` over ssh, or for this one.
+    #[must_use]
+    pub fn new(host: Option<String>) -> Self {
+        Self {
+            session: Session::new(host),
+        }
+    }
+
+    /// `patchctl status`.
+    pub fn status(&self, as_json: bool) -> Result<()> {
+        let picture = value::object(&self.session.ask(async |a| a.check_health().await)?);
+        if as_json {
+            print_json(&picture)
+        } else {
+            print(&show::status(&picture))
+        }
+    }
+
+    /// `patchctl health`.
+    pub fn health(&self, as_json: bool) -> Result<()> {
+        let picture = value::object(&self.session.ask(async |a| a.check_health().await)?);
+        if !as_json {
+            let mut shown = text(&picture, "status").to_owned();
+            for reason in texts(&picture, "reasons") {
+                let _ = write!(shown, "\n  {}", plain(reason));
+            }
+            return print(&shown);
+        }
+        let keys = [
+            "status",
+            "uptime_seconds",
+            "version",
+            "last_cache_update",
+            "cache_status",
+        ];
+        let value = |key: &str| picture.get(key).cloned().unwrap_or(Value::Null);
+        let summary: serde_json::Map<_, _> = keys
+            .iter()
+            .map(|key| ((*key).to_owned(), value(key)))
+            .collect();
+        print(&serde_json::to_string(&summary)?)
+    }
+
+    /// `patchctl updates`.
+    pub fn updates(&self, as_json: bool) -> Result<()> {
+        let updates = self.session.ask(async |a| a.list_updates().await)?;
+        show_list(&updates, as_json, "nothing is pending", show::updates)
+    }
+
+    /// `patchctl plan`.
+    pub fn plan(&self, packages: &[String], as_json: bool) -> Result<()> {
+        check_names(packages)?;
+        let plan = self
+            .session
+            .ask(async |a| a.plan(packages, Dictionary::new()).await)?;
+        let plan = value::object(&plan);
+        if as_json {
+            print_json(&plan)
+        } else {
+            print(&show::plan(&plan))
+        }
+    }
+
+    /// `patchctl jobs`.
+    pub fn jobs(&self, limit: u32, as_json: bool) -> Result<()> {
+        self.list_jobs(
+            Dictionary::from([("limit".to_owned(), limit.into())]),
+            as_json,
+        )
+    }
+
+    /// `patchctl queue`.
+    pub fn queue(&self, as_json: bool) -> Result<()> {
+        let options = [
+            ("limit".to_owned(), u32::MAX.into()),
+            ("active".to_owned(), true.into()),
+        ];
+        self.list_jobs(Dictionary::from(options), as_json)
+    }
+
+    fn list_jobs(&self, options: Dictionary, as_json: bool) -> Result<()> {
+        let jobs = self.session.ask(async |a| a.list_jobs(options).await)?;
+        show_list(&jobs, as_json, "no jobs", show::jobs)
+    }
+
+    /// `patchctl conflicts`.
+    pub fn conflicts(&self, as_json: bool) -> Result<()> {
+        let conflicts = self.session.ask(async |a| a.list_conflicts().await)?;
+        show_list(&conflicts, as_json, "no conflicts", show::conflicts)
+    }
+
+    /// `patchctl log JOB`.
+    pub fn log(&self, job: &JobId, as_json: bool) -> Result<()> {
+        let record = self.session.ask(async |a| a.get_job(job.as_str()).await)?;
+        let record = value::object(&record);
+        if as_json {
+            return print_json(&record);
+        }
+        let output = self
+            .session
+            .ask(async |a| a.get_job_log(job.as_str()).await)?;
+        let output: Vec<String> = output.lines().map(plain).collect();
+        print(&format!("{}\n{}", show::job(&record), output.join("\n")))
+    }
+
+    /// `patchctl refresh`.
+    pub fn refresh(&self) -> Result<Ended> {
+        let job = self.session.ask(async |a| a.refresh().await)?;
+        self.wait(&job)
+    }
+
+    /// `patchctl apply`.
+    pub fn apply(&self, packages: &[String], options: &Asked, waiting: bool) -> Result<Ended> {
+        check_names(packages)?;
+        let options = options.dictionary()?;
+        let job = self
+            .session
+            .ask(async |a| a.apply(packages, options).await)?;
+        if waiting {
+            return self.wait(&job);
+        }
+        print(&job)?;
+        Ok(Ended::Succeeded)
+    }
+
+    /// `patchctl cancel JOB`; a success only when the job was cancelled.
+    pub fn cancel(&self, job: &JobId) -> Result<Ended> {
+        self.session.ask(async |a| a.cancel(job.as_str()).await)?;
+        let record = self.session.wait(job.as_str())?;
+        print(&show::job(&record))?;
+        let cancelled = text(&record, "status") == "cancelled";
+        Ok(if cancelled {
+            Ended::Succeeded
+        } else {
+            Ended::Failed
+        })
+    }
+
+    /// `patchctl resolve JOB`.
+    pub fn resolve(&self, job: &JobId, apply: bool) -> Result<Ended> {
+        let decision = if apply { "apply" } else { "discard" };
+        self.session
+            .ask(async |a| a.resolve(job.as_str(), decision).await)?;
+        let record = self.session.wait_beyond(job.as_str(), "conflict")?;
+        print(&show::job(&record))?;
+        let wanted = if apply { "succeeded" } else { "cancelled" };
+        Ok(if text(&record, "status") == wanted {
+            Ended::Succeeded
+        } else {
+            Ended::Failed
+        })
+    }
+
+    fn wait(&self, job: &str) -> Result<Ended> {
+        let record = self.session.wait(job)?;
+        print(&show::job(&record))?;
+        Ok(Ended::of(&record))
+    }
+}
+
+/// The options of `patchctl apply`, as given.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// `--defer`
+    pub defer: bool,
+    /// `--expect`
+    pub expect: Vec<(String, String)>,
+    /// `--if-unmodified-since`
+    pub if_unmodified_since: Option<DateTime<Utc>>,
+    /// `--key`
+    pub key: Option<String>,
+}
+
+impl Asked {
+    /// The options as the door takes them; what it would refuse is refused here, with a usage error.
+    fn dictionary(&self) -> Result<Dictionary> {
+        let expect: serde_json::Map<_, _> = self
+            .expect
+            .iter()
+            .map(|(p, v)| (p.clone(), Value::from(v.as_str())))
+            .collect();
+        let since = self
+            .if_unmodified_since
+            .map(|t| t.to_rfc3339_opts(SecondsFormat::Nanos, true));
+        let mut options = json!({ "expect": expect, "idempotency_key": self.key });
+        if self.defer {
+            options["wait_for_network"] = true.into();
+        }
+        if let Some(since) = since {
+            options["if_unmodified_since"] = since.into();
+        }
+        serde_json::from_value::<Options>(options.clone())
+            .map_err(|error| Refused::Usage(error.to_string()))?;
+        value::dictionary(options)
+    }
+}
+
+fn check_names(packages: &[String]) -> Result<()> {
+    let checked = Target::from_names(packages);
+    checked
+        .map(|_| ())
+        .map_err(|error| Refused::Usage(format!("{error:#}")).into())
+}
+
+fn show_list(
+    records: &[Dictionary],
+    as_json: bool,
+    none: &str,
+    table: fn(&[Value]) -> Table,
+) -> Result<()> {
+    let records: Vec<Value> = records.iter().map(value::object).collect();
+    if as_json {
+        return print_json(&Value::Array(records));
+    }
+    if records.is_empty() {
+        print(none)
+    } else {
+        print(&table(&records).to_string())
+    }
+}
+
+fn print_json(value: &Value) -> Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints for people or programs; a reader that has seen enough is no error.
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => bail!("failed to write to standard output: {error}"),
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_reach_the_door_and_bad_ones_do_not() {
+        let asked = Asked {
+            defer: true,
+            expect: vec![("demo".into(), "1.0".into())],
+            if_unmodified_since: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+            key: Some("k".into()),
+        };
+        let given = value::object(&asked.dictionary().unwrap());
+        let parsed: Options = serde_json::from_value(given).unwrap();
+        assert!(parsed.wait_for_network && parsed.expect.len() == 1);
+        assert_eq!(parsed.if_unmodified_since, asked.if_unmodified_since);
+        let bad = Asked {
+            key: Some("a b".into()),
+            ..Asked::default()
+        };
+        assert!(bad.dictionary().unwrap_err().is::<Refused>());
+        assert!(Asked::default().dictionary().is_ok());
+    }
+}

@@ -1,0 +1,166 @@
+//! The connection to the bus of this host or another, and what its errors mean.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use zbus::fdo;
+use zbus::proxy::CacheProperties;
+
+use crate::doors::value::Dictionary;
+
+/// How long a call may take: `CheckHealth` waits for a refresh, polkit for a password.
+const CALL_LIMIT: Duration = Duration::from_secs(330);
+
+#[zbus::proxy(
+    interface = "org.linux_patch.Agent1",
+    default_service = "org.linux_patch.Agent1",
+    default_path = "/org/linux_patch/Agent1"
+)]
+pub trait Agent {
+    fn check_health(&self) -> fdo::Result<Dictionary>;
+    #[zbus(allow_interactive_auth)]
+    fn refresh(&self) -> fdo::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn apply(&self, packages: &[String], options: Dictionary) -> fdo::Result<String>;
+    fn plan(&self, packages: &[String], options: Dictionary) -> fdo::Result<Dictionary>;
+    #[zbus(allow_interactive_auth)]
+    fn cancel(&self, job: &str) -> fdo::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn resolve(&self, job: &str, decision: &str) -> fdo::Result<()>;
+    fn list_updates(&self) -> fdo::Result<Vec<Dictionary>>;
+    fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>>;
+    fn list_conflicts(&self) -> fdo::Result<Vec<Dictionary>>;
+    fn get_job(&self, job: &str) -> fdo::Result<Dictionary>;
+    fn get_job_log(&self, job: &str) -> fdo::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn progress(&self) -> fdo::Result<u32>;
+}
+
+/// Where the calls go.
+pub struct Session {
+    host: Option<String>,
+}
+
+impl Session {
+    pub fn new(host: Option<String>) -> Self {
+        Self { host }
+    }
+
+    /// One call of the door.
+    pub fn ask<T>(
+        &self,
+        call: impl AsyncFnOnce(AgentProxy<'static>) -> fdo::Result<T>,
+    ) -> Result<T> {
+        zbus::block_on(async { call(self.agent().await?).await.map_err(from_bus) })
+    }
+
+    /// A new connection to the door; that of another host goes through ssh, as systemctl's does.
+    pub async fn agent(&self) -> Result<AgentProxy<'static>> {
+        let (builder, where_) = match &self.host {
+            None => (
+                zbus::connection::Builder::system(),
+                "the system bus".to_owned(),
+            ),
+            Some(host) => (
+                zbus::connection::Builder::address(remote(host).as_str()),
+                format!("the system bus of {host}"),
+            ),
+        };
+        let reachable =
+            |error: zbus::Error| NotReachable(format!("{where_} is not reachable: {error}"));
+        let bus = builder
+            .method_timeout(CALL_LIMIT)
+            .build()
+            .await
+            .map_err(reachable)?;
+        AgentProxy::builder(&bus)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await
+            .context("the bus cannot be used")
+    }
+}
+
+/// The address of another host's bus; every byte that has a meaning there is escaped (D-Bus
+/// specification, "Server Addresses").
+fn remote(host: &str) -> String {
+    use std::fmt::Write;
+    let escaped = host.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_/.\\*".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02x}");
+        }
+        escaped
+    });
+    format!("unixexec:path=ssh,argv1=-xT,argv2=--,argv3={escaped},argv4=systemd-stdio-bridge")
+}
+
+/// The bus or the door cannot be reached.
+#[derive(Debug)]
+pub struct NotReachable(String);
+
+impl NotReachable {
+    pub(super) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
+impl std::fmt::Display for NotReachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hint = "on a host without systemd or a bus, 'refresh' and 'apply' take --direct";
+        write!(f, "{}; {hint}", self.0)
+    }
+}
+
+impl std::error::Error for NotReachable {}
+
+/// The door has answered, and the answer is no.
+#[derive(Debug)]
+pub enum Refused {
+    /// The caller may not do this.
+    NotAuthorised(String),
+    /// Not now.
+    Busy(String),
+    /// The question was wrong.
+    Usage(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::NotAuthorised(why) | Self::Busy(why) | Self::Usage(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What an error of the bus means for the exit code.
+pub fn from_bus(error: fdo::Error) -> anyhow::Error {
+    match error {
+        fdo::Error::AccessDenied(why) | fdo::Error::InteractiveAuthorizationRequired(why) => {
+            Refused::NotAuthorised(why).into()
+        }
+        fdo::Error::InvalidArgs(why) | fdo::Error::FileNotFound(why) => Refused::Usage(why).into(),
+        fdo::Error::LimitsExceeded(why) => Refused::Busy(why).into(),
+        fdo::Error::Failed(why) => anyhow::anyhow!("{why}"),
+        fdo::Error::ServiceUnknown(why)
+        | fdo::Error::NoReply(why)
+        | fdo::Error::SpawnChildExited(why)
+        | fdo::Error::NameHasNoOwner(why) => {
+            NotReachable(format!("the service is not reachable: {why}")).into()
+        }
+        other => anyhow::anyhow!("{other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_cannot_add_arguments() {
+        assert!(remote("root@a.example").contains("argv3=root%40a.example,argv4="));
+        assert!(remote("a,argv5=x").contains("argv3=a%2cargv5%3dx,argv4="));
+    }
+}

@@ -1,0 +1,258 @@
+//! Records for people: lines and tables, free of what could steer a terminal.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::journal::plain;
+
+/// The picture of a host.
+pub fn status(picture: &Value) -> String {
+    let mut rows: Vec<(&str, String)> = vec![("Health", text(picture, "status").to_owned())];
+    rows.extend(
+        texts(picture, "reasons")
+            .into_iter()
+            .map(|reason| ("", plain(reason))),
+    );
+    let updated = match text(picture, "last_cache_update") {
+        "" => "never".to_owned(),
+        time => time.chars().take(19).collect::<String>() + " UTC",
+    };
+    rows.push((
+        "Index",
+        format!("{}, refreshed {updated}", text(picture, "cache_status")),
+    ));
+    for source in picture["sources"].as_array().into_iter().flatten() {
+        let state = match text(source, "error") {
+            "" => "ok".to_owned(),
+            error => plain(error),
+        };
+        rows.push((
+            "",
+            format!("{} {}: {state}", text(source, "uri"), text(source, "suite")),
+        ));
+    }
+    rows.push((
+        "Pending",
+        format!(
+            "{} updates, {} of them security",
+            number(picture, "pending_updates"),
+            number(picture, "pending_security_updates"),
+        ),
+    ));
+    for kept in picture["kept_back"].as_array().into_iter().flatten() {
+        let reason = plain(text(kept, "reason"));
+        rows.push((
+            "",
+            format!("{} is kept back: {reason}", text(kept, "package")),
+        ));
+    }
+    let target = text(picture, "target");
+    rows.push((
+        "Last update",
+        format!("{} {target}", text(picture, "phase")),
+    ));
+    if !text(picture, "current_job").is_empty() {
+        let progress = number(picture, "progress");
+        rows.push((
+            "Running",
+            format!("{} ({progress} %)", text(picture, "current_job")),
+        ));
+    }
+    rows.push((
+        "Queue",
+        format!("{} waiting", number(picture, "queue_length")),
+    ));
+    let reboot = texts(picture, "reboot_reasons");
+    let reboot = if reboot.is_empty() {
+        "not required".to_owned()
+    } else {
+        plain(&reboot.join(", "))
+    };
+    rows.push(("Reboot", reboot));
+    rows.push((
+        "Version",
+        format!(
+            "{} ({})",
+            text(picture, "version"),
+            text(picture, "backend")
+        ),
+    ));
+    let line = |(label, value): &(&str, String)| format!("{label:>12}  {value}");
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The record of a job.
+pub fn job(record: &Value) -> String {
+    let id = text(&record["request"], "id");
+    let mut shown = format!("job {id}: {}", text(record, "status"));
+    if !text(record, "error").is_empty() {
+        let _ = write!(shown, ": {}", plain(text(record, "error")));
+    }
+    for change in record["changes"].as_array().into_iter().flatten() {
+        let (package, architecture) = (text(change, "package"), text(change, "architecture"));
+        let (from, to) = (text(change, "from"), text(change, "to"));
+        let _ = write!(shown, "\n  {package}:{architecture} {from} -> {to}");
+    }
+    for kept in record["kept_back"].as_array().into_iter().flatten() {
+        let reason = plain(text(kept, "reason"));
+        let _ = write!(
+            shown,
+            "\n  {} is kept back: {reason}",
+            text(kept, "package")
+        );
+    }
+    for note in texts(record, "notes") {
+        let _ = write!(shown, "\n  note: {}", plain(note));
+    }
+    shown
+}
+
+/// A text of a record; empty when it is not there.
+pub fn text<'a>(record: &'a Value, key: &str) -> &'a str {
+    record[key].as_str().unwrap_or("")
+}
+
+/// A list of texts.
+pub fn texts<'a>(record: &'a Value, key: &str) -> Vec<&'a str> {
+    record[key]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+fn number(record: &Value, key: &str) -> u64 {
+    record[key].as_u64().unwrap_or(0)
+}
+
+/// The pending updates.
+pub fn updates(updates: &[Value]) -> Table {
+    let row = |update: &Value| {
+        let security = if update["security"] == Value::Bool(true) {
+            " (security)"
+        } else {
+            ""
+        };
+        let from = match text(update, "installed") {
+            "" => "new",
+            version => version,
+        };
+        vec![
+            format!(
+                "{}:{}",
+                text(update, "package"),
+                text(update, "architecture")
+            ),
+            from.to_owned(),
+            text(update, "candidate").to_owned(),
+            format!("{}{security}", text(update, "origin")),
+        ]
+    };
+    Table::new(
+        &["PACKAGE", "INSTALLED", "CANDIDATE", "ORIGIN"],
+        updates.iter().map(row),
+    )
+}
+
+/// What an apply would do.
+pub fn plan(plan: &Value) -> String {
+    let planned = plan["updates"].as_array().cloned().unwrap_or_default();
+    let mut shown = if planned.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        updates(&planned).to_string()
+    };
+    for kept in plan["kept_back"].as_array().into_iter().flatten() {
+        let reason = plain(text(kept, "reason"));
+        let _ = write!(shown, "\n{} is kept back: {reason}", text(kept, "package"));
+    }
+    shown
+}
+
+/// Jobs, one a line.
+pub fn jobs(jobs: &[Value]) -> Table {
+    let row = |job: &Value| {
+        let request = &job["request"];
+        vec![
+            text(request, "id").to_owned(),
+            text(request, "kind").to_owned(),
+            texts(request, "packages").join(" "),
+            text(job, "status").to_owned(),
+            text(job, "finished_at").chars().take(19).collect(),
+        ]
+    };
+    Table::new(
+        &["JOB", "KIND", "PACKAGES", "STATUS", "FINISHED (UTC)"],
+        jobs.iter().map(row),
+    )
+}
+
+/// Conflicts, one a line.
+pub fn conflicts(jobs: &[Value]) -> Table {
+    let row = |job: &Value| {
+        let request = &job["request"];
+        vec![
+            text(request, "id").to_owned(),
+            texts(request, "packages").join(" "),
+            plain(text(job, "error")),
+        ]
+    };
+    Table::new(&["JOB", "PACKAGES", "CONFLICT"], jobs.iter().map(row))
+}
+
+/// Rows whose columns are as wide as their widest cell.
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Self {
+        let head = head.iter().map(ToString::to_string).collect();
+        Self {
+            rows: std::iter::once(head).chain(rows).collect(),
+        }
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .map(move |row| row[column].chars().count())
+                .max()
+        };
+        let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+        for (number, row) in self.rows.iter().enumerate() {
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, &width)| format!("{cell:width$}"));
+            let line = cells.collect::<Vec<_>>().join("  ");
+            let end = if number == 0 { "" } else { "\n" };
+            write!(f, "{end}{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_picture_for_people() {
+        let shown = status(&json!({
+            "status": "degraded", "reasons": ["the last refresh failed: x\u{1b}[31m"],
+            "cache_status": "failed", "phase": "success", "target": "all", "pending_updates": 3,
+            "version": "2.0.0", "backend": "apt", "kept_back": [{"package": "a", "reason": "held"}],
+        }));
+        assert!(shown.contains("Health  degraded"));
+        assert!(shown.contains("refreshed never"));
+        assert!(!shown.contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,148 @@
+//! Waiting for a job: with a bar on a terminal, with lines elsewhere, and across lost connections.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use zruntime::SharedRuntime;
+
+use super::session::{AgentProxy, NotReachable, Session, from_bus};
+use super::show::text;
+use crate::doors::value;
+
+/// How often a waiting client looks.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long it goes on when the bus, the door or the link is away: all of them come back when an
+/// update has replaced them.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long it waits before it connects again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// How a job that was waited for has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    /// It succeeded.
+    Succeeded,
+    /// It did not.
+    Failed,
+    /// It waits for the network.
+    Deferred,
+}
+
+impl Ended {
+    /// How the job of this record has.
+    pub fn of(record: &Value) -> Self {
+        match text(record, "status") {
+            "succeeded" => Self::Succeeded,
+            "deferred" => Self::Deferred,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl Session {
+    /// Waits until nothing is to be done for the job any more; its record.
+    pub fn wait(&self, job: &str) -> Result<Value> {
+        self.wait_beyond(job, "")
+    }
+
+    /// Like [`Session::wait`], for a job that has to leave that status first.
+    pub fn wait_beyond(&self, job: &str, first: &str) -> Result<Value> {
+        let mut shown = Shown::new(job)?;
+        let record = zbus::block_on(self.follow(job, first, &mut shown));
+        shown.bar.finish_and_clear();
+        record
+    }
+
+    async fn follow(&self, job: &str, first: &str, shown: &mut Shown) -> Result<Value> {
+        let runtime = SharedRuntime::current()?;
+        let (mut agent, mut last_seen) = (None, Instant::now());
+        loop {
+            match self.look(&mut agent, job).await {
+                Ok((record, percent)) => {
+                    last_seen = Instant::now();
+                    shown.update(&record, percent);
+                    let status = text(&record, "status");
+                    let settled = ["succeeded", "failed", "cancelled", "deferred", "conflict"];
+                    if settled.contains(&status) && status != first {
+                        return Ok(record);
+                    }
+                    runtime.sleep(POLL).await;
+                }
+                Err(error) if !error.is::<NotReachable>() || last_seen.elapsed() > PATIENCE => {
+                    return Err(error);
+                }
+                Err(_) => {
+                    agent = None;
+                    runtime.sleep(RECONNECT).await;
+                }
+            }
+        }
+    }
+
+    async fn look(
+        &self,
+        agent: &mut Option<AgentProxy<'static>>,
+        job: &str,
+    ) -> Result<(Value, u32)> {
+        let agent = match agent {
+            Some(agent) => agent,
+            None => agent.insert(self.agent().await?),
+        };
+        let record = agent.get_job(job).await.map_err(lost)?;
+        let percent = agent.progress().await.unwrap_or(0);
+        Ok((value::object(&record), percent))
+    }
+}
+
+/// A connection that broke is one that may come back.
+fn lost(error: zbus::fdo::Error) -> anyhow::Error {
+    match error {
+        zbus::fdo::Error::ZBus(error @ zbus::Error::InputOutput(_)) => {
+            NotReachable::new(format!("the connection was lost: {error}")).into()
+        }
+        zbus::fdo::Error::Disconnected(why) | zbus::fdo::Error::TimedOut(why) => {
+            NotReachable::new(format!("the connection was lost: {why}")).into()
+        }
+        other => from_bus(other),
+    }
+}
+
+/// What is shown while waiting.
+struct Shown {
+    bar: ProgressBar,
+    job: String,
+    last: String,
+}
+
+impl Shown {
+    fn new(job: &str) -> Result<Self> {
+        let bar = ProgressBar::new(100).with_message(job.to_owned());
+        let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent} % {prefix}")?;
+        bar.set_style(style);
+        Ok(Self {
+            bar,
+            job: job.to_owned(),
+            last: String::new(),
+        })
+    }
+
+    fn update(&mut self, record: &Value, percent: u32) {
+        let phase = match text(record, "status") {
+            "running" => text(&record["update"], "phase"),
+            status => status,
+        };
+        self.bar.set_position(u64::from(percent));
+        self.bar.set_prefix(phase.to_owned());
+        if !std::io::stderr().is_terminal() && phase != self.last {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "job {}: {phase}", self.job);
+        }
+        phase.clone_into(&mut self.last);
+    }
+}

@@ -1,0 +1,231 @@
+//! Jobs that are held: until the network is back, or until somebody resolves a conflict.
+
+use std::ffi::OsString;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+
+use super::submit;
+use crate::fs::{remove_durably, rename_durably};
+use crate::journal;
+use crate::paths::Paths;
+use crate::request::JobId;
+use crate::state::job::{self, Job, JobStatus};
+
+/// Holds a job until the network is back. Its record moves whole, so that it is always in one place.
+pub fn defer(paths: &Paths, job: &mut Job, why: &str) -> Result<()> {
+    job.status = JobStatus::Deferred;
+    job.error = Some(why.to_owned());
+    job.save(paths)?;
+    rename_durably(
+        &job::record(paths, job.id()),
+        &job::deferred(paths, job.id()),
+    )?;
+    journal::job_deferred(job.id(), why);
+    Ok(())
+}
+
+/// Holds a job whose preconditions no longer hold.
+pub fn conflict(paths: &Paths, job: &mut Job, why: &str, now: DateTime<Utc>) -> Result<()> {
+    job.status = JobStatus::Conflict;
+    job.error = Some(why.to_owned());
+    job.save(paths)?;
+    let name = format!(
+        "{}.conflict-{}.json",
+        job.id(),
+        now.format("%Y%m%dT%H%M%SZ")
+    );
+    rename_durably(&job::record(paths, job.id()), &paths.conflicts().join(name))?;
+    journal::job_conflict(job.id(), why);
+    Ok(())
+}
+
+/// Whether any job waits for the network.
+#[must_use]
+pub fn any_deferred(paths: &Paths) -> bool {
+    !job::ids(&paths.deferred()).is_empty()
+}
+
+/// Puts every deferred job back into the queue, in the order of arrival; how many.
+pub fn release(paths: &Paths) -> Result<usize> {
+    let mut ids = job::ids(&paths.deferred());
+    ids.sort();
+    for id in &ids {
+        if let Some(job) = Job::find(paths, id)? {
+            submit(paths, &job.request)?;
+        }
+        remove_durably(&job::deferred(paths, id))?;
+    }
+    Ok(ids.len())
+}
+
+/// The jobs in conflict, oldest first.
+#[must_use]
+pub fn conflicts(paths: &Paths) -> Vec<Job> {
+    let mut ids = job::ids(&paths.conflicts());
+    ids.sort();
+    ids.iter()
+        .filter_map(|id| Job::find(paths, id).ok().flatten())
+        .collect()
+}
+
+/// What somebody decides about a job that exists already: a file beside the entries, named by the
+/// job's id. It is looked at by the worker alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// End it, while that is safe.
+    Cancel,
+    /// In conflict: do it all the same.
+    Apply,
+    /// In conflict: do not do it.
+    Discard,
+}
+
+impl Mark {
+    const ALL: [Self; 3] = [Self::Cancel, Self::Apply, Self::Discard];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Apply => "apply",
+            Self::Discard => "discard",
+        }
+    }
+
+    fn name(self, id: &JobId) -> OsString {
+        format!("{id}.{}", self.suffix()).into()
+    }
+
+    /// The mark and the job that a name in the queue stands for.
+    #[must_use]
+    pub fn parse(name: &std::ffi::OsStr) -> Option<(Self, JobId)> {
+        let (id, suffix) = name.to_str()?.split_once('.')?;
+        let mark = Self::ALL.into_iter().find(|mark| mark.suffix() == suffix)?;
+        Some((mark, id.parse().ok()?))
+    }
+
+    /// Leaves the mark for the worker.
+    pub fn leave(self, paths: &Paths, id: &JobId) -> Result<()> {
+        let name = self.name(id);
+        let prepared = paths.tmp().join(&name);
+        crate::fs::write_atomically(&prepared, b"", 0o640)
+            .and_then(|()| rename_durably(&prepared, &paths.queue().join(&name)))
+            .context("the decision could not be queued")
+    }
+
+    /// Whether the mark is there.
+    #[must_use]
+    pub fn is_left(self, paths: &Paths, id: &JobId) -> bool {
+        paths.queue().join(self.name(id)).symlink_metadata().is_ok()
+    }
+
+    /// Takes the mark away.
+    pub fn remove(self, paths: &Paths, id: &JobId) -> Result<()> {
+        remove_durably(&paths.queue().join(self.name(id)))
+    }
+}
+
+/// Does what the marks say to jobs that are held; a mark for a job that is in a worker's hands, in
+/// the queue, or gone is left to those who come after, or taken away.
+pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
+    for (mark, id) in marks {
+        let held = Job::find(paths, id)?.filter(Job::is_settled);
+        match (mark, held) {
+            (Mark::Cancel, Some(job)) if job.status == JobStatus::Deferred => {
+                end(paths, job, "cancelled while it waited for the network")?;
+            }
+            (Mark::Discard | Mark::Cancel, Some(job)) if job.status == JobStatus::Conflict => {
+                end(paths, job, "its conflict was resolved by discarding it")?;
+            }
+            (Mark::Apply, Some(mut job)) if job.status == JobStatus::Conflict => {
+                job.request.options = job.request.options.unconditional();
+                submit(paths, &job.request)?;
+                unhold(paths, id)?;
+            }
+            // its entry is claimed in a moment, and then it is cancelled
+            (Mark::Cancel, None) if paths.queue().join(format!("{id}.json")).exists() => continue,
+            _ => {}
+        }
+        mark.remove(paths, id)?;
+    }
+    Ok(())
+}
+
+/// Ends a held job; its record goes where those of all ended jobs are.
+fn end(paths: &Paths, mut job: Job, note: &str) -> Result<()> {
+    job.status = JobStatus::Cancelled;
+    job.notes.push(note.to_owned());
+    job.finished_at = Some(Utc::now());
+    job.save(paths)?;
+    unhold(paths, job.id())?;
+    journal::job_cancelled(job.id());
+    Ok(())
+}
+
+fn unhold(paths: &Paths, id: &JobId) -> Result<()> {
+    remove_durably(&job::deferred(paths, id))?;
+    match job::conflict(paths, id) {
+        Some(path) => remove_durably(&path),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{claim, length, prepare};
+    use crate::request::{Options, Request, Requester, Target};
+
+    fn host() -> (tempfile::TempDir, Paths, Job) {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        prepare(&paths).unwrap();
+        let requester = Requester::at("test", None);
+        let request = Request::apply(Target::All, Options::default(), requester).unwrap();
+        let job = Job::new(request);
+        job.save(&paths).unwrap();
+        (root, paths, job)
+    }
+
+    #[test]
+    fn a_deferred_job_comes_back() {
+        let (_root, paths, mut job) = host();
+        defer(&paths, &mut job, "offline").unwrap();
+        assert!(any_deferred(&paths) && !job::record(&paths, job.id()).exists());
+        assert_eq!(
+            Job::find(&paths, job.id()).unwrap().unwrap().status,
+            JobStatus::Deferred
+        );
+        assert_eq!(release(&paths).unwrap(), 1);
+        assert!(!any_deferred(&paths));
+        assert_eq!(claim(&paths).unwrap().jobs.len(), 1);
+    }
+
+    #[test]
+    fn a_conflict_is_resolved_either_way() {
+        for (mark, queued) in [(Mark::Apply, 1), (Mark::Discard, 0), (Mark::Cancel, 0)] {
+            let (_root, paths, mut job) = host();
+            conflict(&paths, &mut job, "it changed", Utc::now()).unwrap();
+            assert_eq!(conflicts(&paths).len(), 1);
+            mark.leave(&paths, job.id()).unwrap();
+            settle_marks(&paths, &[(mark, job.id().clone())]).unwrap();
+            assert!(conflicts(&paths).is_empty());
+            assert_eq!(length(&paths), queued, "{mark:?}");
+        }
+    }
+
+    #[test]
+    fn marks_are_told_by_their_names() {
+        let id = JobId::new().unwrap();
+        for mark in Mark::ALL {
+            assert_eq!(Mark::parse(&mark.name(&id)), Some((mark, id.clone())));
+        }
+        for name in [
+            "x.cancel",
+            "0123456789abcdef-abcdef.json",
+            "0123456789abcdef-abcdef",
+        ] {
+            assert_eq!(Mark::parse(name.as_ref()), None);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A request: what may be asked for, parsed once and strictly at every door.
+
+mod job_id;
+mod options;
+mod package;
+mod target;
+
+use std::fmt;
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use job_id::JobId;
+pub use options::{Key, Options, Version};
+pub use package::{PackageName, shown};
+pub use target::Target;
+
+/// The most bytes a queue entry may have.
+pub const MAX_ENTRY_BYTES: u64 = 64 * 1024;
+
+/// What a request asks the worker to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Refresh the package index.
+    Refresh,
+    /// Refresh, then apply updates.
+    Apply,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refresh => "refresh",
+            Self::Apply => "apply",
+        })
+    }
+}
+
+/// Who asked, and at which door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    /// `systemd`, `dbus`, `direct`, `timer`; `file` for an entry written by hand.
+    pub door: String,
+    /// The user who asked, where the door knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
+impl Requester {
+    /// A requester at `door`.
+    #[must_use]
+    pub fn at(door: &str, uid: Option<u32>) -> Self {
+        Self {
+            door: door.to_owned(),
+            uid,
+        }
+    }
+}
+
+/// One request, as it lies in the queue and in the record of its job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The version of this format.
+    pub version: Format,
+    /// Equal to the name of the file.
+    pub id: JobId,
+    /// What to do.
+    pub kind: Kind,
+    /// What an `apply` covers; not there for a `refresh`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<Target>,
+    /// What it asks for besides.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
+    /// Who asked.
+    #[serde(default = "by_file")]
+    pub requester: Requester,
+}
+
+/// The one version of the entry format there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Format;
+
+impl TryFrom<u32> for Format {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        if number == 1 {
+            Ok(Self)
+        } else {
+            Err(format!("version {number} is not known, only 1"))
+        }
+    }
+}
+
+impl From<Format> for u32 {
+    fn from(_: Format) -> Self {
+        1
+    }
+}
+
+fn by_file() -> Requester {
+    Requester::at("file", None)
+}
+
+impl Request {
+    /// A request to refresh the index.
+    pub fn refresh(requester: Requester) -> Result<Self> {
+        Ok(Self {
+            version: Format,
+            id: JobId::new()?,
+            kind: Kind::Refresh,
+            packages: None,
+            options: Options::default(),
+            requester,
+        })
+    }
+
+    /// A request to apply the updates of `target`.
+    pub fn apply(target: Target, options: Options, requester: Requester) -> Result<Self> {
+        let packages = Some(target);
+        Ok(Self {
+            version: Format,
+            id: JobId::new()?,
+            kind: Kind::Apply,
+            packages,
+            options,
+            requester,
+        })
+    }
+
+    /// Parses a queue entry named `id`. A key that is not known is an error: it was meant to change
+    /// something. (Records are read with the same type, and may hold keys of a newer version.)
+    pub fn parse(id: &JobId, bytes: &[u8]) -> Result<Self> {
+        let request: Self = serde_json::from_slice(bytes)?;
+        let given: Value = serde_json::from_slice(bytes)?;
+        if let Some(key) = unknown_key(&given, &serde_json::to_value(&request)?) {
+            bail!("the key {} is not known", shown(&key));
+        }
+        ensure!(
+            request.id == *id,
+            "its id is {}, not its file's name",
+            request.id
+        );
+        match request.kind {
+            Kind::Apply => ensure!(request.packages.is_some(), "an apply names no packages"),
+            Kind::Refresh => ensure!(
+                request.packages.is_none() && request.options.is_empty(),
+                "a refresh has packages or options",
+            ),
+        }
+        Ok(request)
+    }
+}
+
+/// The first key that did not survive being read; one that was given its default may go.
+fn unknown_key(given: &Value, known: &Value) -> Option<String> {
+    let given = given.as_object()?;
+    given.iter().find_map(|(key, value)| match known.get(key) {
+        Some(known) => unknown_key(value, known),
+        None if KEYS.contains(&key.as_str()) => None,
+        None => Some(key.clone()),
+    })
+}
+
+/// Keys that are left out when they hold their default.
+const KEYS: [&str; 3] = ["packages", "options", "uid"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_parsed_strictly() {
+        let request = Request::apply(
+            Target::All,
+            Options::default(),
+            Requester::at("dbus", Some(1000)),
+        )
+        .unwrap();
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(
+            Request::parse(&request.id, text.as_bytes()).unwrap(),
+            request
+        );
+        let other = JobId::new().unwrap();
+        assert!(Request::parse(&other, text.as_bytes()).is_err());
+        for (from, to) in [
+            (r#""version":1"#, r#""version":2"#),
+            (r#""kind":"apply""#, r#""kind":"apply","root":true"#),
+            (r#""kind":"apply""#, r#""kind":"refresh""#),
+            (r#"["all"]"#, r#"["foo-"]"#),
+            (r#"["all"]"#, "[]"),
+            (r#""door":"dbus""#, r#""door":"dbus","root":1"#),
+            (r#""door":"dbus""#, r#""door":"dbus","door":"x""#),
+            (
+                r#""kind":"apply""#,
+                r#""kind":"apply","options":{"force":true}"#,
+            ),
+        ] {
+            assert!(text.contains(from));
+            let bad = text.replace(from, to);
+            assert!(
+                Request::parse(&request.id, bad.as_bytes()).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}

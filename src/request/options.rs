@@ -1,0 +1,162 @@
+//! What a request may ask for besides: waiting, preconditions, being one with its repetition.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::package::{PackageName, shown};
+
+/// The most characters of an idempotency key, and of a version.
+const MAX_TEXT: usize = 128;
+
+/// The options of an apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Wait and try again when the network is away, instead of failing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wait_for_network: bool,
+    /// The installed versions that the request was made against.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub expect: BTreeMap<PackageName, Version>,
+    /// The date of the index that the request was made against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_unmodified_since: Option<DateTime<Utc>>,
+    /// Requests of one user with the same key are one request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<Key>,
+}
+
+impl Options {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the request is bound to a state of the host.
+    #[must_use]
+    pub fn has_precondition(&self) -> bool {
+        !self.expect.is_empty() || self.if_unmodified_since.is_some()
+    }
+
+    /// The request without its preconditions.
+    #[must_use]
+    pub fn unconditional(&self) -> Self {
+        Self {
+            expect: BTreeMap::new(),
+            if_unmodified_since: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether two requests may be served by one transaction: those that may wait for the network
+    /// and those that may not end differently when a download fails.
+    #[must_use]
+    pub fn mixes_with(&self, other: &Self) -> bool {
+        self.wait_for_network == other.wait_for_network
+    }
+}
+
+// serde asks for a reference
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(truth: &bool) -> bool {
+    !truth
+}
+
+/// A version, as a package manager writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(String);
+
+impl Version {
+    /// The version as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ".+-~:^_".contains(c);
+        ensure!(
+            !text.is_empty() && text.len() <= MAX_TEXT && text.chars().all(plain),
+            "{} is not a version",
+            shown(&text),
+        );
+        Ok(Self(text))
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.0
+    }
+}
+
+/// What makes the repetition of a request known as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+impl Key {
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        ensure!(
+            !text.is_empty()
+                && text.len() <= MAX_TEXT
+                && text.chars().all(|c| c.is_ascii_graphic()),
+            "{} is not an idempotency key: 1 to {MAX_TEXT} visible ASCII characters",
+            shown(&text),
+        );
+        Ok(Self(text))
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_parsed_strictly() {
+        let parse = |text: &str| serde_json::from_str::<Options>(text);
+        assert!(parse("{}").unwrap().is_empty());
+        let full = r#"{"wait_for_network":true,"expect":{"demo":"1:1.0~rc1-2"},
+            "if_unmodified_since":"2026-01-02T03:04:05Z","idempotency_key":"a-b"}"#;
+        let options = parse(full).unwrap();
+        assert!(options.wait_for_network && options.has_precondition());
+        assert!(!options.unconditional().has_precondition());
+        for bad in [
+            r#"{"force":true}"#,
+            r#"{"expect":{"demo-":"1"}}"#,
+            r#"{"expect":{"demo":"1 2"}}"#,
+            r#"{"expect":{"demo":""}}"#,
+            r#"{"if_unmodified_since":"yesterday"}"#,
+            r#"{"idempotency_key":"a b"}"#,
+            r#"{"idempotency_key":""}"#,
+            r#"{"wait_for_network":1}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

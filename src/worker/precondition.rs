@@ -1,0 +1,156 @@
+//! Preconditions: a request that was made against another state of the host changes nothing.
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+
+use super::settle::fail;
+use super::{Worker, select};
+use crate::host::clock;
+use crate::package::{Database, Pending, Source};
+use crate::queue::hold;
+use crate::request::{Options, Target};
+use crate::state::cache::Cache;
+use crate::state::job::Job;
+
+/// Sets the jobs aside whose preconditions no longer hold: they, and the others. A job that nothing is
+/// pending for any more is no conflict: what it wanted is done.
+pub fn set_conflicts_aside(
+    worker: &Worker,
+    jobs: Vec<Job>,
+) -> Result<(Vec<Job>, Vec<Job>), (Vec<Job>, anyhow::Error)> {
+    if !jobs
+        .iter()
+        .any(|job| job.request.options.has_precondition())
+    {
+        return Ok((Vec::new(), jobs));
+    }
+    let host = match look(worker) {
+        Ok(host) => host,
+        Err(error) => return Err((jobs, error)),
+    };
+    let (mut aside, mut good) = (Vec::new(), Vec::new());
+    for mut job in jobs {
+        match conflict(&job, &host) {
+            None => good.push(job),
+            Some(why) => {
+                if let Err(error) = hold::conflict(&worker.paths, &mut job, &why, clock::now()) {
+                    fail(&mut job, &error);
+                }
+                aside.push(job);
+            }
+        }
+    }
+    Ok((aside, good))
+}
+
+/// What preconditions are held against.
+struct Host {
+    database: Database,
+    pending: Pending,
+    newest: Option<DateTime<Utc>>,
+}
+
+fn look(worker: &Worker) -> Result<Host> {
+    let cache = Cache::load(&worker.paths);
+    Ok(Host {
+        database: worker.packages.installed()?,
+        pending: worker.packages.pending(&cache.failed_sources())?,
+        newest: newest(&cache.sources),
+    })
+}
+
+fn conflict(job: &Job, host: &Host) -> Option<String> {
+    let target = job.request.packages.clone().unwrap_or(Target::All);
+    let wanted = host
+        .pending
+        .updates
+        .iter()
+        .any(|u| select::covers(&target, &u.package, &u.architecture, u.security));
+    violation(&job.request.options, &host.database, host.newest).filter(|_| wanted)
+}
+
+fn newest(sources: &[Source]) -> Option<DateTime<Utc>> {
+    sources.iter().filter_map(|source| source.index_date).max()
+}
+
+/// Which precondition does not hold: pure.
+fn violation(
+    options: &Options,
+    database: &Database,
+    newest: Option<DateTime<Utc>>,
+) -> Option<String> {
+    for (name, version) in &options.expect {
+        let mut of_name = database
+            .iter()
+            .filter(|(key, _)| name.as_str() == key.package || name.as_str() == key.to_string());
+        match of_name.find(|(_, installed)| installed.version != version.as_str()) {
+            Some((key, installed)) => {
+                let (is, was) = (&installed.version, version.as_str());
+                return Some(format!(
+                    "{key} is installed in {is}, the request was made for {was}"
+                ));
+            }
+            None if !database
+                .keys()
+                .any(|key| name.as_str() == key.package || name.as_str() == key.to_string()) =>
+            {
+                return Some(format!("{name} is not installed any more"));
+            }
+            None => {}
+        }
+    }
+    let since = options.if_unmodified_since?;
+    newest
+        .filter(|date| *date > since)
+        .map(|date| format!("the index is of {date}, the request was made for the one of {since}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{Installed, Key, PackageState};
+
+    fn violated(options: &str, newest: &str) -> Option<String> {
+        let key = Key {
+            package: "demo".into(),
+            architecture: "all".into(),
+        };
+        let demo = Installed {
+            version: "1.0".into(),
+            state: PackageState::Good,
+            held: false,
+        };
+        let options = serde_json::from_str(options).unwrap();
+        violation(
+            &options,
+            &Database::from([(key, demo)]),
+            newest.parse().ok(),
+        )
+    }
+
+    #[test]
+    fn what_was_expected_has_to_be_there() {
+        let date = "2026-01-02T00:00:00Z";
+        assert_eq!(violated(r#"{"expect":{"demo":"1.0"}}"#, date), None);
+        assert_eq!(violated(r#"{"expect":{"demo:all":"1.0"}}"#, date), None);
+        assert!(
+            violated(r#"{"expect":{"demo":"0.9"}}"#, date)
+                .unwrap()
+                .contains("demo:all")
+        );
+        assert!(
+            violated(r#"{"expect":{"other":"1.0"}}"#, date)
+                .unwrap()
+                .contains("any more")
+        );
+        assert_eq!(
+            violated(r#"{"if_unmodified_since":"2026-01-02T00:00:00Z"}"#, date),
+            None
+        );
+        assert!(violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, date).is_some());
+        assert_eq!(
+            violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, ""),
+            None
+        );
+    }
+}
