@@ -7,6 +7,7 @@
 // field names in the journal are upper case
 #![allow(clippy::redundant_pub_crate)]
 
+use std::io::Write;
 use std::path::Path;
 
 use tracing::field::{Field, Visit};
@@ -207,9 +208,10 @@ pub fn retry(job: &JobId, why: &str) {
 }
 
 /// Another package manager is at work.
-pub fn waiting(what: &str) {
+pub fn waiting(job: Option<&JobId>, what: &str) {
     let what = plain(what);
-    info!(MESSAGE_ID = id::WAITING, PATCH_REASON = %what, "waiting: {what}");
+    info!(MESSAGE_ID = id::WAITING, PATCH_JOB = job.map(JobId::as_str), PATCH_REASON = %what,
+        "waiting: {what}");
 }
 
 /// Something that is not a valid request was refused.
@@ -270,7 +272,8 @@ impl<S: Subscriber> Layer<S> for Terminal {
             Level::WARN => "warning: ",
             _ => "",
         };
-        eprintln!("{mark}{}", message.0);
+        // a terminal that is gone, or a pipe that was closed, must not end a running transaction
+        let _ = writeln!(std::io::stderr(), "{mark}{}", message.0);
     }
 }
 

@@ -130,7 +130,7 @@ fn direct() -> Result<Worker> {
         "--direct changes packages in this process and needs root"
     );
     journal::init(true);
-    worker()
+    Ok(worker()?.on_terminal())
 }
 
 fn open_gate(job: &JobId) -> Result<()> {

@@ -10,6 +10,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, fdo, interface};
 use zruntime::SharedRuntime;
+use zruntime::signal::{Signal, Signals};
 
 use super::ask;
 use super::door::Door;
@@ -61,11 +62,15 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
         .with_context(|| format!("failed to own the name {BUS_NAME} on the system bus"))?;
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving the bus")])?;
     let teller = runtime.spawn("tell", tell(Arc::clone(&door), bus.clone(), records));
+    // an upgrade of this package asks the old program to leave; no call is lost by that either
+    let mut signals = Signals::new(&runtime, [Signal::Terminate, Signal::Interrupt])?;
     while door.idle() < idle && !bus.is_closed() {
         let left = idle
             .saturating_sub(door.idle())
             .max(Duration::from_millis(10));
-        runtime.sleep(left).await;
+        if runtime.timeout(left, signals.recv()).await.is_ok() {
+            break;
+        }
     }
     leave(&runtime, &door, &bus).await?;
     drop(teller);

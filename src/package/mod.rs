@@ -282,6 +282,10 @@ pub trait PackageManager: Send + Sync {
     /// Runs one transaction.
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied>;
 
+    /// Waits until nobody changes packages: a run that outlived the worker that started it may still
+    /// be at work. An error when a stop was asked for first.
+    fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()>;
+
     /// Parses the change list that the package manager hands to the gate.
     fn change_list(&self, input: &mut dyn std::io::BufRead) -> Result<Vec<Change>>;
 

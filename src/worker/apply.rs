@@ -215,8 +215,7 @@ fn attempt(
     let failed = cache.failed_sources();
     let (selection, kept_back) = selection(worker, jobs, &failed)?;
     if selection == Selection::Exactly(Vec::new()) {
-        update.step(Event::NothingToDo)?;
-        return Ok(Ok(Outcome::Nothing { kept_back }));
+        return nothing(worker, jobs, kept_back, update).map(Ok);
     }
     let before = worker.packages.installed()?;
     remove_durably(&job::intent(&worker.paths, leader))?;
@@ -258,13 +257,22 @@ fn attempt(
             _,
         ) => bail!("refused: {reason}"),
         (None, Ended::Failed(why)) => bail!("{why}"),
-        (None, Ended::Done) => {
-            update.step(Event::NothingToDo)?;
-            Ok(Ok(Outcome::Nothing {
-                kept_back: applied.kept_back,
-            }))
-        }
+        (None, Ended::Done) => nothing(worker, jobs, applied.kept_back, update).map(Ok),
     }
+}
+
+/// There is nothing to install, which is a success unless a package that is asked for is broken.
+fn nothing(
+    worker: &Worker,
+    jobs: &[Job],
+    kept_back: Vec<KeptBack>,
+    update: &mut Update<'_>,
+) -> Result<Outcome> {
+    if let Some(why) = select::broken(jobs, &worker.packages.installed()?) {
+        bail!("{why}, and no update of it is pending");
+    }
+    update.step(Event::NothingToDo)?;
+    Ok(Outcome::Nothing { kept_back })
 }
 
 /// What to install: everything that is due, or exactly what the jobs name and that needs.
@@ -347,14 +355,14 @@ fn judge(
 }
 
 /// Keeps the state of the update with each job it served.
-fn stamp(jobs: &mut [Job], update: &Update<'_>) {
+pub fn stamp(jobs: &mut [Job], update: &Update<'_>) {
     for job in jobs {
         job.update = update.state.clone();
     }
 }
 
 /// Cuts a log that grew beyond its limit; its beginning and its end say the most.
-fn cap_log(worker: &Worker, leader: &JobId) {
+pub fn cap_log(worker: &Worker, leader: &JobId) {
     let path = job::log(&worker.paths, leader);
     if let Err(error) = crate::fs::cap_file(&path, LOG_LIMIT) {
         tracing::warn!("{error:#}");

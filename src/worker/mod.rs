@@ -45,6 +45,8 @@ pub struct Worker {
     config: Config,
     packages: Box<dyn PackageManager>,
     stop: Arc<AtomicBool>,
+    /// Whether the package manager's output is shown on standard error, besides being kept in its log.
+    terminal: bool,
 }
 
 impl Worker {
@@ -59,7 +61,17 @@ impl Worker {
             config,
             packages,
             stop,
+            terminal: false,
         })
+    }
+
+    /// The worker, showing what the package manager prints on standard error.
+    #[must_use]
+    pub fn on_terminal(self) -> Self {
+        Self {
+            terminal: true,
+            ..self
+        }
     }
 
     /// Refreshes the index now, and starts units of ours again that have failed.

@@ -1,5 +1,6 @@
 //! How far a running refresh or transaction is: to the service manager, to listeners, to a stop.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -45,7 +46,7 @@ impl Observer for Quiet<'_> {
     fn report(&mut self, report: Report) {
         if let Report::Waiting(what) = report {
             systemd::status(&format!("waiting: {}", journal::plain(&what)));
-            journal::waiting(&what);
+            journal::waiting(None, &what);
         }
     }
 
@@ -59,6 +60,8 @@ struct Publisher<'a> {
     worker: &'a Worker,
     job: &'a JobId,
     last: Option<Instant>,
+    /// What came too soon after something else, and is still true.
+    held: Option<(u32, String)>,
 }
 
 impl<'a> Publisher<'a> {
@@ -67,16 +70,25 @@ impl<'a> Publisher<'a> {
             worker,
             job,
             last: None,
+            held: None,
         }
     }
 
-    /// Says what is done now, unless something was said a moment ago.
+    /// Says what is done now; in a moment, when something was said just before.
     fn publish(&mut self, percent: u32, action: &str) {
+        self.held = Some((percent, journal::plain(action)));
+        self.catch_up();
+    }
+
+    /// Says what could not be said before.
+    fn catch_up(&mut self) {
         if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
             return;
         }
+        let Some((percent, action)) = self.held.take() else {
+            return;
+        };
         self.last = Some(Instant::now());
-        let action = journal::plain(action);
         systemd::status(&format!("{percent} %: {action}"));
         let progress = Progress {
             job: self.job.clone(),
@@ -131,9 +143,13 @@ impl<'a, 'b> Follower<'a, 'b> {
 impl Observer for Follower<'_, '_> {
     fn report(&mut self, report: Report) {
         match report {
+            Report::Output(line) if self.worker.terminal => {
+                // nobody may be there to read it any more
+                let _ = writeln!(std::io::stderr(), "{}", journal::plain(&line));
+            }
             Report::Output(_) => {}
             Report::Waiting(what) => {
-                journal::waiting(&what);
+                journal::waiting(Some(self.leader), &what);
                 self.publisher.publish(0, &format!("waiting: {what}"));
             }
             Report::Downloading { percent } => {
@@ -148,6 +164,7 @@ impl Observer for Follower<'_, '_> {
 
     /// A stop is followed only when the worker gets to the intent file before the gate does.
     fn stop(&mut self) -> bool {
+        self.publisher.catch_up();
         (self.worker.stopping() || self.is_cancelled())
             && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
     }

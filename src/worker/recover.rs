@@ -1,15 +1,24 @@
 //! Jobs that a worker left behind when it died: found again, judged by what is on the disk.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
 
 use super::gate::Intent;
-use super::{Worker, verify};
+use super::lifecycle::Event;
+use super::progress::Quiet;
+use super::settle::{self, Outcome};
+use super::update::Update;
+use super::{Worker, apply, verify};
 use crate::fs::{remove_durably, write_atomically};
-use crate::package::Database;
-use crate::request::JobId;
-use crate::state::job::{Job, JobStatus};
+use crate::package::{Applied, Change, Database, Ended, Installed, PackageState};
+use crate::request::{JobId, Kind};
+use crate::state::job::{self, Job};
 use crate::state::{self};
 use crate::{journal, queue};
+
+/// What is noted with a job that was judged by another worker than the one that ran it.
+const NOTE: &str = "the worker was interrupted while it changed packages";
 
 /// Remembers which jobs are in a worker's hands.
 pub fn remember(worker: &Worker, jobs: &[Job]) -> Result<()> {
@@ -28,42 +37,96 @@ pub fn run(worker: &Worker) -> Result<()> {
     let Some(ids): Option<Vec<JobId>> = state::read(&path(worker)) else {
         return Ok(());
     };
-    let mut ended = Vec::new();
-    for id in ids {
-        let Some(mut job) = Job::load(&worker.paths, &id)? else {
-            continue;
-        };
-        if job.status.is_final() {
-            continue;
+    let transactions = unfinished(worker, &ids)?;
+    if !transactions.is_empty() {
+        shut_the_gate(worker, &transactions)?;
+        let idle = worker.packages.wait_until_idle(&mut Quiet::new(worker));
+        idle.context("a package manager that an interrupted worker started is still at work")?;
+    }
+    for (transaction, jobs) in transactions {
+        match Intent::load(&worker.paths, &transaction).unwrap_or(None) {
+            Some(Intent::Activated { changes }) => judge(worker, &transaction, jobs, &changes)?,
+            _ => put_back(worker, &transaction, &jobs)?,
         }
-        let intent = Intent::load(&worker.paths, &job.transaction).unwrap_or(None);
-        let phase = if intent.is_some() {
+    }
+    forget(worker)
+}
+
+/// The jobs that have not ended, by the transaction that served them.
+fn unfinished(worker: &Worker, ids: &[JobId]) -> Result<BTreeMap<JobId, Vec<Job>>> {
+    let mut transactions: BTreeMap<JobId, Vec<Job>> = BTreeMap::new();
+    for id in ids {
+        if let Some(job) = Job::load(&worker.paths, id)?.filter(|job| !job.status.is_final()) {
+            transactions
+                .entry(job.transaction.clone())
+                .or_default()
+                .push(job);
+        }
+    }
+    Ok(transactions)
+}
+
+/// A package manager that outlived its worker and is not yet through the gate stays outside: its job
+/// is done anew, and must not be done twice.
+fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+    for (transaction, jobs) in transactions {
+        let is_apply = jobs.iter().any(|job| job.request.kind == Kind::Apply);
+        let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
+        let phase = if is_apply && !shut {
             "changing packages"
         } else {
             "preparing"
         };
-        journal::job_interrupted(job.id(), phase);
-        match intent {
-            Some(Intent::Activated { changes }) => {
-                let after = worker.packages.installed()?;
-                let verdict = verify::verdict(&Database::new(), &after, &changes);
-                let wrong: Vec<String> = verdict.wrong.into_iter().map(|(_, why)| why).collect();
-                job.notes
-                    .push("the worker was interrupted while it changed packages".to_owned());
-                job.changes = changes;
-                job.status = if wrong.is_empty() {
-                    JobStatus::Succeeded
-                } else {
-                    JobStatus::Failed
-                };
-                job.error = (!wrong.is_empty()).then(|| wrong.join("; "));
-                ended.push(job);
-            }
-            _ => queue::put_back(&worker.paths, &job)?,
+        for job in jobs {
+            journal::job_interrupted(job.id(), phase);
         }
     }
-    worker.record(&mut ended)?;
-    forget(worker)
+    Ok(())
+}
+
+/// Judges a transaction as the worker would have that began it.
+fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]) -> Result<()> {
+    let mut update = Update::resume(worker, changes);
+    update.step(Event::Verify)?;
+    let after = worker.packages.installed()?;
+    let verdict = verify::verdict(&before(&after, changes), &after, changes);
+    let applied = Applied {
+        ended: Ended::Done,
+        kept_back: Vec::new(),
+        notes: vec![NOTE.to_owned()],
+    };
+    let outcome = Outcome::Changed { verdict, applied };
+    settle::finish(worker, &mut jobs, &outcome, &mut update);
+    apply::stamp(&mut jobs, &update);
+    apply::cap_log(worker, leader);
+    worker.record(&mut jobs)
+}
+
+/// The database as it was before the changes, as far as the change list tells.
+fn before(after: &Database, changes: &[Change]) -> Database {
+    let mut before = after.clone();
+    for change in changes {
+        let key = verify::key(change);
+        match &change.from {
+            None => before.remove(&key),
+            Some(version) => before.insert(
+                key,
+                Installed {
+                    version: version.clone(),
+                    state: PackageState::Good,
+                    held: false,
+                },
+            ),
+        };
+    }
+    before
+}
+
+fn put_back(worker: &Worker, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+    for job in jobs {
+        queue::put_back(&worker.paths, job)?;
+    }
+    remove_durably(&job::intent(&worker.paths, transaction))
 }
 
 fn path(worker: &Worker) -> std::path::PathBuf {

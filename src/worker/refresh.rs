@@ -200,7 +200,7 @@ mod tests {
             &good,
             Refreshed {
                 sources: both.clone(),
-                errors: vec![],
+                ..Refreshed::default()
             },
             &[],
             date(21),
@@ -242,6 +242,7 @@ mod tests {
         let refreshed = Refreshed {
             sources: vec![],
             errors: vec!["timeout".into()],
+            offline: false,
         };
         let cache = judge(&known, refreshed, &[], date(22), Moment::now());
         assert_eq!(cache.sources, known.sources);

@@ -1,6 +1,6 @@
 //! Which updates a batch of jobs means: pure.
 
-use crate::package::{Change, Database, KeptBack, Pending, Update};
+use crate::package::{Change, Database, KeptBack, Key, PackageState, Pending, Update};
 use crate::request::{PackageName, Target};
 use crate::state::job::Job;
 
@@ -33,6 +33,22 @@ pub fn not_installed(target: &Target, database: &Database) -> Vec<PackageName> {
             .any(|key| is_named(name, &key.package, &key.architecture))
     };
     names.iter().filter(missing).cloned().collect()
+}
+
+/// The first package that one of the jobs names and that is broken, in a sentence: while no update of
+/// it is pending, nothing that a job could do would make it whole.
+pub fn broken(jobs: &[Job], database: &Database) -> Option<String> {
+    let targets = jobs.iter().filter_map(|job| job.request.packages.as_ref());
+    let named = |target: &Target, key: &Key| {
+        matches!(target, Target::Packages(_))
+            && covers(target, &key.package, &key.architecture, false)
+    };
+    let mut broken =
+        targets.flat_map(|target| database.iter().filter(|(key, _)| named(target, key)));
+    broken.find_map(|(key, installed)| match &installed.state {
+        PackageState::Good => None,
+        PackageState::Broken(state) => Some(format!("{key} is {state} in {}", installed.version)),
+    })
 }
 
 /// The pending updates that one of the jobs asks for.
@@ -85,7 +101,7 @@ pub fn changes_of(target: &Target, all: &[Target], changes: &[Change]) -> Vec<Ch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Installed, Key, PackageState};
+    use crate::package::Installed;
 
     fn target(names: &[&str]) -> Target {
         Target::from_names(names).unwrap()

@@ -23,6 +23,15 @@ impl<'a> Update<'a> {
         Self { worker, state }
     }
 
+    /// The update that another worker began and did not end. The change list on the disk proves how
+    /// far it came, whatever was written down of it.
+    pub fn resume(worker: &'a Worker, changes: &[Change]) -> Self {
+        let mut state = UpdateState::load(&worker.paths);
+        state.phase = Phase::Activated;
+        state.set_versions(changes);
+        Self { worker, state }
+    }
+
     /// Takes a step and writes it down.
     pub fn step(&mut self, event: Event) -> Result<()> {
         self.state.phase = lifecycle::next(self.state.phase, event)?;

@@ -51,7 +51,8 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
     verdict
 }
 
-fn key(change: &Change) -> Key {
+/// The package and architecture that a change is about.
+pub fn key(change: &Change) -> Key {
     Key {
         package: change.package.clone(),
         architecture: change.architecture.clone(),

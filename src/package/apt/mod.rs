@@ -5,6 +5,7 @@ mod arguments;
 mod database;
 mod hook;
 mod listing;
+mod locks;
 mod run;
 mod status;
 
@@ -301,6 +302,10 @@ impl PackageManager for Apt {
         })
     }
 
+    fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
+        locks::wait_until_free(&self.dpkg, observer)
+    }
+
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
         hook::parse(input)
     }
@@ -308,13 +313,15 @@ impl PackageManager for Apt {
     /// apt checks what it downloads, but not what lies in its cache already with the right size
     /// (measured). So only older files are looked at, which costs nothing in the usual case.
     fn remove_damaged(&self, changes: &[Change], since: SystemTime) -> Result<Vec<String>> {
-        let older = |file: &Path| {
-            let changed = fs::metadata(file).map(|m| (m.ctime(), m.ctime_nsec()));
-            let since = since
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default();
-            changed.is_ok_and(|(seconds, _)| seconds < i64::try_from(since.as_secs()).unwrap_or(0))
-        };
+        let since = since
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let since = (
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            i64::from(since.subsec_nanos()),
+        );
+        let older =
+            |file: &Path| fs::metadata(file).is_ok_and(|m| (m.ctime(), m.ctime_nsec()) < since);
         let cached: Vec<_> = changes
             .iter()
             .filter_map(|change| Some((change, change.file.as_deref()?, change.to.as_deref()?)))

@@ -29,6 +29,7 @@ pub fn transaction(
 ) -> Result<Outcome> {
     let program =
         arguments::apply(transaction.selection, transaction.gate, lists).log(transaction.log);
+    let mut told = String::new();
     for _ in 1..LOCK_TRIES {
         let mut run = Run::new(observer);
         let ending = program.run(&mut run)?.ending;
@@ -42,7 +43,10 @@ pub fn transaction(
                 notes: Vec::new(),
             });
         }
-        observer.report(Report::Waiting(holder));
+        if told != holder {
+            told.clone_from(&holder);
+            observer.report(Report::Waiting(holder));
+        }
         std::thread::sleep(LOCK_RETRY);
     }
     let mut run = Run::new(observer);

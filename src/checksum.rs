@@ -1,0 +1,50 @@
+//! SHA-256: of indexes, package files and keys.
+
+use std::fmt::Write;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+/// The sum of `bytes` in hexadecimal digits.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// The sum of a file.
+pub fn sha256_of_file(path: &Path) -> Result<String> {
+    let read = || -> io::Result<String> {
+        let mut file = std::fs::File::open(path)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(hexadecimal(&hasher.finalize())),
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+    };
+    read().with_context(|| format!("failed to read '{}'", path.display()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // writing to a string cannot fail
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_the_known_one() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256(b""), empty);
+        assert_eq!(sha256_of_file(Path::new("/dev/null")).unwrap(), empty);
+    }
+}
