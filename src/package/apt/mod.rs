@@ -170,14 +170,20 @@ impl Apt {
                 .iter()
                 .any(|(key, installed)| key.package == plain && installed.held)
         };
-        let unexplained = kept.iter().any(|kept| !kept.phased && !held(&kept.package));
-        let removals = if unexplained {
-            let output = arguments::simulate_full_upgrade(lists).capture()?;
-            listing::parse(&output)?.removals
-        } else {
-            Vec::new()
-        };
-        Ok(listing::reasons(kept, &held, &removals))
+        let mut unexplained: Vec<&str> = kept
+            .iter()
+            .filter(|kept| !kept.phased && !held(&kept.package))
+            .map(|kept| kept.package.as_str())
+            .collect();
+        let (mut full, mut phased) = (listing::Listing::default(), Vec::new());
+        if !unexplained.is_empty() {
+            full = listing::parse(&arguments::simulate_full_upgrade(lists).capture()?)?;
+            unexplained.retain(|name| !full.installs(name));
+        }
+        if !unexplained.is_empty() {
+            phased = listing::phased(&arguments::show(&unexplained).capture()?);
+        }
+        Ok(listing::reasons(kept, &held, &full, &phased))
     }
 }
 
@@ -320,12 +326,7 @@ impl PackageManager for Apt {
         }
         let names: Vec<_> = cached
             .iter()
-            .map(|(c, _, to)| {
-                (
-                    format!("{}:{}", c.package, c.architecture),
-                    (*to).to_owned(),
-                )
-            })
+            .map(|(c, _, to)| format!("{}:{}={to}", c.package, c.architecture))
             .collect();
         let checksums = checksums(&arguments::show(&names).capture()?);
         let mut damaged = Vec::new();
