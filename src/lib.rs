@@ -8,17 +8,19 @@
 //! | [`cli`] | the grammar of the arguments | request |
 //! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths |
 //! | [`request`] | a request, parsed once and strictly | |
-//! | [`queue`] | submit, claim, finish | request state journal paths fs |
+//! | [`queue`] | submit, claim, finish | checksum request state journal paths fs |
 //! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
-//! | [`package`] | one trait over the package managers, and the only place that starts programs | config |
+//! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config |
 //! | [`host`] | what the machine says of itself: clocks, logind, systemd | |
 //! | [`state`] | the records: index, updates, jobs, the latest update | request package host journal paths fs |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
 //! | [`config`] | fragments, merged and validated | paths |
 //! | [`paths`] | where everything lies on the disk | |
+//! | [`checksum`] | SHA-256 | |
 //! | [`fs`] | atomic writes, locks, opening without following links | paths |
 
+pub mod checksum;
 pub mod cli;
 pub mod config;
 pub mod doors;

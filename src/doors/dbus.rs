@@ -152,17 +152,14 @@ impl Agent {
     async fn check_health(&self) -> fdo::Result<Dictionary> {
         let _call = self.door.activity.begin();
         let before = self.door.pictures.current();
-        self.door.ask_when_stale(&before);
-        let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
-        let until = std::time::Instant::now() + REFRESH_WAIT;
-        loop {
-            let picture = self.door.pictures.current();
-            let attempted = picture.cache.attempted != before.cache.attempted;
-            if !picture.is_stale() || attempted || std::time::Instant::now() > until {
-                return answer(picture.json());
+        if let Some(refresh) = self.door.ask_when_stale(&before) {
+            let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
+            let until = std::time::Instant::now() + REFRESH_WAIT;
+            while self.door.awaits(&refresh, &before) && std::time::Instant::now() < until {
+                runtime.sleep(Duration::from_millis(50)).await;
             }
-            runtime.sleep(Duration::from_millis(50)).await;
         }
+        answer(self.door.pictures.current().json())
     }
 
     /// Asks for a refresh of the package index; the id of the job.

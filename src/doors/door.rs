@@ -57,8 +57,8 @@ impl Door {
     }
 
     /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
-    /// is not of just now; whoever reads twice asks once.
-    pub fn ask_when_stale(&self, picture: &Picture) {
+    /// is not of just now; whoever reads twice asks once. The refresh that is under way then.
+    pub fn ask_when_stale(&self, picture: &Picture) -> Option<JobId> {
         let failed_just_now = !picture.cache.last_update_success
             && picture.cache.attempted.as_ref().is_some_and(|attempted| {
                 Moment::now()
@@ -66,25 +66,43 @@ impl Door {
                     .is_some_and(|since| since < ASK_AGAIN)
             });
         if !picture.is_stale() || failed_just_now {
-            return;
+            return None;
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.as_ref().is_some_and(|id| self.is_under_way(id)) {
-            return;
+        if !asked.as_ref().is_some_and(|id| self.is_under_way(id)) {
+            let request = Request::refresh(Requester::at("dbus", None));
+            match request.and_then(|r| queue::submit(&self.paths, &r)) {
+                Ok(id) => *asked = Some(id),
+                Err(error) => {
+                    tracing::warn!("no refresh could be asked for: {error:#}");
+                    return None;
+                }
+            }
         }
-        let request = Request::refresh(Requester::at("dbus", None));
-        match request.and_then(|r| queue::submit(&self.paths, &r)) {
-            Ok(id) => *asked = Some(id),
-            Err(error) => tracing::warn!("no refresh could be asked for: {error:#}"),
-        }
+        asked.clone()
     }
 
-    fn is_under_way(&self, id: &JobId) -> bool {
-        match Job::load(&self.paths, id) {
-            Ok(Some(job)) => !job.status.is_final(),
-            Ok(None) => self.paths.queue().join(format!("{id}.json")).exists(),
-            Err(_) => false,
+    /// Whether the refresh `id`, asked for when the picture was `before`, has still to bring a newer
+    /// one: the index, and the list made from it. Another job that has just refreshed is as good, and
+    /// nobody waits for the update that it goes on to.
+    pub fn awaits(&self, id: &JobId, before: &Picture) -> bool {
+        let picture = self.pictures.current();
+        if picture.running.iter().any(|job| job == id.as_str()) {
+            return true;
         }
+        let attempted = picture.cache.attempted != before.cache.attempted;
+        let by_another = attempted && !picture.running.is_empty();
+        self.is_under_way(id) && !by_another
+    }
+
+    /// The entry is looked for first: it goes when the record is there.
+    fn is_under_way(&self, id: &JobId) -> bool {
+        let waits = self.paths.queue().join(format!("{id}.json")).exists();
+        let runs = || {
+            Job::load(&self.paths, id)
+                .is_ok_and(|job| job.is_some_and(|job| !job.status.is_final()))
+        };
+        waits || runs()
     }
 
     /// The list of pending updates; worked out here, unprivileged, when the worker's is not valid.

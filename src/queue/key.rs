@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use sha2::{Digest, Sha256};
 
+use crate::checksum;
 use crate::fs::{create_atomically, remove_durably};
 use crate::paths::Paths;
 use crate::request::{JobId, Request};
@@ -55,11 +55,13 @@ fn path(paths: &Paths, request: &Request) -> Option<PathBuf> {
         .requester
         .uid
         .map_or_else(String::new, |uid| uid.to_string());
-    let hash = Sha256::digest(format!("{uid}\n{}", key.as_str()).as_bytes());
-    let name: String = hash
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Some(paths.keys().join(name))
+    let sum = checksum::sha256(
+        format!(
+            "{uid}
+{}",
+            key.as_str()
+        )
+        .as_bytes(),
+    );
+    Some(paths.keys().join(sum))
 }

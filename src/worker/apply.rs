@@ -39,14 +39,11 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         return (jobs, refreshed);
     }
     let (mut ended, jobs) = refuse_unknown(worker, jobs);
-    let (set_aside, mut jobs) = match precondition::set_conflicts_aside(worker, jobs) {
-        Ok(both) => both,
-        Err((mut jobs, error)) => {
-            jobs.iter_mut().for_each(|job| fail(job, &error));
-            (jobs, Vec::new())
-        }
-    };
-    ended.extend(set_aside);
+    let precondition::Sorted {
+        aside,
+        good: mut jobs,
+    } = precondition::sort(worker, jobs);
+    ended.extend(aside);
     if jobs.is_empty() {
         let why = ended.first().and_then(|job| job.error.clone());
         update.fail(&why.unwrap_or_default());

@@ -12,35 +12,47 @@ use crate::request::{Options, Target};
 use crate::state::cache::Cache;
 use crate::state::job::Job;
 
-/// Sets the jobs aside whose preconditions no longer hold: they, and the others. A job that nothing is
-/// pending for any more is no conflict: what it wanted is done.
-pub fn set_conflicts_aside(
-    worker: &Worker,
-    jobs: Vec<Job>,
-) -> Result<(Vec<Job>, Vec<Job>), (Vec<Job>, anyhow::Error)> {
+/// Jobs, told apart by their preconditions.
+pub struct Sorted {
+    /// Those that are not to be done now: they are in conflict, or could not be looked into.
+    pub aside: Vec<Job>,
+    /// The others.
+    pub good: Vec<Job>,
+}
+
+/// Sets the jobs aside whose preconditions no longer hold. A job that nothing is pending for any more
+/// is no conflict: what it wanted is done.
+pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
+    let mut sorted = Sorted {
+        aside: Vec::new(),
+        good: Vec::new(),
+    };
     if !jobs
         .iter()
         .any(|job| job.request.options.has_precondition())
     {
-        return Ok((Vec::new(), jobs));
+        return Sorted {
+            good: jobs,
+            ..sorted
+        };
     }
-    let host = match look(worker) {
-        Ok(host) => host,
-        Err(error) => return Err((jobs, error)),
-    };
-    let (mut aside, mut good) = (Vec::new(), Vec::new());
+    let host = look(worker);
     for mut job in jobs {
-        match conflict(&job, &host) {
-            None => good.push(job),
-            Some(why) => {
+        match host.as_ref().map(|host| conflict(&job, host)) {
+            Ok(None) => {
+                sorted.good.push(job);
+                continue;
+            }
+            Ok(Some(why)) => {
                 if let Err(error) = hold::conflict(&worker.paths, &mut job, &why, clock::now()) {
                     fail(&mut job, &error);
                 }
-                aside.push(job);
             }
+            Err(error) => fail(&mut job, error),
         }
+        sorted.aside.push(job);
     }
-    Ok((aside, good))
+    sorted
 }
 
 /// What preconditions are held against.

@@ -1,6 +1,6 @@
 //! The command lines given to apt and dpkg: pure builders.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::package::command::Program;
@@ -96,11 +96,8 @@ pub fn query_database() -> Program {
     Program::new(DPKG_QUERY).args(["-W", "-f", format])
 }
 
-/// The record of exactly these versions, with the checksum of each package file.
-pub fn show(updates: &[(String, String)]) -> Program {
-    let names = updates
-        .iter()
-        .map(|(package, version)| format!("{package}={version}"));
+/// What the index says of these packages, each named as `name`, `name:architecture` or with `=version`.
+pub fn show(names: &[impl AsRef<OsStr>]) -> Program {
     Program::new("/usr/bin/apt-cache").arg("show").args(names)
 }
 

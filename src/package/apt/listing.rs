@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::package::{KeptBack, Update};
 
+/// Why a package is kept back that other hosts get already.
+const PHASED: &str = "its rollout is phased and has not reached this host";
+
 /// A simulated run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -17,8 +20,21 @@ pub struct Listing {
     pub kept: Vec<Kept>,
 }
 
+impl Listing {
+    /// Whether it installs a package by the name apt gives it: with an architecture, if a foreign one.
+    pub fn installs(&self, name: &str) -> bool {
+        let (package, architecture) = match name.split_once(':') {
+            Some((package, architecture)) => (package, Some(architecture)),
+            None => (name, None),
+        };
+        self.updates.iter().any(|update| {
+            update.package == package && architecture.is_none_or(|a| a == update.architecture)
+        })
+    }
+}
+
 /// A package that stays as it is, as apt names it.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kept {
     /// The name, with an architecture where it is a foreign one.
     pub package: String,
@@ -102,20 +118,28 @@ pub fn parse(output: &str) -> Result<Listing> {
     Ok(reader.finish())
 }
 
-/// What is kept back, with the reason: a hold, phasing, or removals that a full upgrade would need.
-pub fn reasons(kept: &[Kept], held: &dyn Fn(&str) -> bool, removals: &[String]) -> Vec<KeptBack> {
+/// What is kept back, with the reason: a hold, phasing, or removals that a full upgrade, which is
+/// simulated in `full`, would need. `phased` are packages whose rollout is phased (see [`phased`]).
+pub fn reasons(
+    kept: &[Kept],
+    held: &dyn Fn(&str) -> bool,
+    full: &Listing,
+    phased: &[String],
+) -> Vec<KeptBack> {
     let reason = |kept: &Kept| {
         if held(&kept.package) {
             "held by the administrator (apt-mark hold)".to_owned()
         } else if kept.phased {
-            "its rollout is phased and has not reached this host".to_owned()
-        } else if removals.is_empty() {
-            "what it needs is not available".to_owned()
-        } else {
+            PHASED.to_owned()
+        } else if full.installs(&kept.package) && !full.removals.is_empty() {
             format!(
                 "it would need packages to be removed: {}",
-                removals.join(", ")
+                full.removals.join(", ")
             )
+        } else if phased.contains(&kept.package) {
+            PHASED.to_owned()
+        } else {
+            "what it needs is not available".to_owned()
         }
     };
     kept.iter()
@@ -124,6 +148,23 @@ pub fn reasons(kept: &[Kept], held: &dyn Fn(&str) -> bool, removals: &[String]) 
             reason: reason(kept),
         })
         .collect()
+}
+
+/// Which of the packages that `apt-cache show` printed have a version that is not for every host yet:
+/// apt 2.6 lists them like any other that is kept back.
+pub fn phased(shown: &str) -> Vec<String> {
+    let mut phased = Vec::new();
+    let mut package = "";
+    for line in shown.lines() {
+        if let Some(name) = line.strip_prefix("Package: ") {
+            package = name;
+        } else if let Some(percentage) = line.strip_prefix("Phased-Update-Percentage: ")
+            && percentage.trim() != "100"
+        {
+            phased.push(package.to_owned());
+        }
+    }
+    phased
 }
 
 fn unknown(line: &str) -> String {
@@ -203,16 +244,20 @@ Remv old [1.0]
             &listing.updates.iter().map(|u| format!("{} {:?} {} {} {}\n", u.key(), u.installed, u.candidate, u.origin, u.security)).collect::<String>(),
         );
         assert_eq!(listing.removals, ["old"]);
-        let reasons = reasons(
-            &listing.kept,
-            &|name| name == "heldpkg",
-            &["old".to_owned()],
-        );
+        let full = parse("Inst zlib1g:i386 [1] (2 x [i386])\nRemv old [1.0]\n").unwrap();
+        let late = Kept {
+            package: "late".into(),
+            phased: false,
+        };
+        let kept = [listing.kept, vec![late]].concat();
+        let phased = phased("Package: late\nVersion: 1\nPhased-Update-Percentage: 10\n");
+        let reasons = reasons(&kept, &|name| name == "heldpkg", &full, &phased);
         expect![[r"
             heldpkg: held by the administrator (apt-mark hold)
             slow1: its rollout is phased and has not reached this host
             slow2: its rollout is phased and has not reached this host
             zlib1g:i386: it would need packages to be removed: old
+            late: its rollout is phased and has not reached this host
         "]]
         .assert_eq(
             &reasons

@@ -13,16 +13,16 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 
 pub use arguments::APT_GET;
 
+use crate::checksum;
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::{
     Applied, Change, Database, KeptBack, Observer, PackageManager, Pending, Refreshed, Report,
@@ -139,7 +139,7 @@ impl Apt {
                 source.index_date = acquire::index_date(&String::from_utf8_lossy(&bytes));
                 let sent = heard.sent.as_deref();
                 // apt keeps the newer index it has and says nothing (acquire-item.cc; measured)
-                source.went_back = sent.is_some_and(|sent| sent != sha256_of(&bytes));
+                source.went_back = sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
                 if source.went_back {
                     Some(
                         "it served an index older than the one this host has already seen"
@@ -170,14 +170,20 @@ impl Apt {
                 .iter()
                 .any(|(key, installed)| key.package == plain && installed.held)
         };
-        let unexplained = kept.iter().any(|kept| !kept.phased && !held(&kept.package));
-        let removals = if unexplained {
-            let output = arguments::simulate_full_upgrade(lists).capture()?;
-            listing::parse(&output)?.removals
-        } else {
-            Vec::new()
-        };
-        Ok(listing::reasons(kept, &held, &removals))
+        let mut unexplained: Vec<&str> = kept
+            .iter()
+            .filter(|kept| !kept.phased && !held(&kept.package))
+            .map(|kept| kept.package.as_str())
+            .collect();
+        let (mut full, mut phased) = (listing::Listing::default(), Vec::new());
+        if !unexplained.is_empty() {
+            full = listing::parse(&arguments::simulate_full_upgrade(lists).capture()?)?;
+            unexplained.retain(|name| !full.installs(name));
+        }
+        if !unexplained.is_empty() {
+            phased = listing::phased(&arguments::show(&unexplained).capture()?);
+        }
+        Ok(listing::reasons(kept, &held, &full, &phased))
     }
 }
 
@@ -332,18 +338,13 @@ impl PackageManager for Apt {
         }
         let names: Vec<_> = cached
             .iter()
-            .map(|(c, _, to)| {
-                (
-                    format!("{}:{}", c.package, c.architecture),
-                    (*to).to_owned(),
-                )
-            })
+            .map(|(c, _, to)| format!("{}:{}={to}", c.package, c.architecture))
             .collect();
         let checksums = checksums(&arguments::show(&names).capture()?);
         let mut damaged = Vec::new();
         for (change, file, to) in cached {
             let known = checksums.get(&(change.package.clone(), to.to_owned()));
-            let actual = sha256_of_file(file)?;
+            let actual = checksum::sha256_of_file(file)?;
             if known.is_some_and(|known| !known.contains(&actual)) {
                 fs::remove_file(file)?;
                 damaged.push(file.display().to_string());
@@ -400,7 +401,7 @@ impl PackageManager for Apt {
         lists.retain(|path| path.to_string_lossy().contains("_Packages"));
         lists.sort();
         lists.iter().for_each(|path| add(path));
-        hex(&Sha256::digest(text.as_bytes()))
+        checksum::sha256(text.as_bytes())
     }
 }
 
@@ -447,32 +448,6 @@ fn checksums(shown: &str) -> HashMap<(String, String), Vec<String>> {
     sums
 }
 
-fn sha256_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn sha256_of_file(path: &Path) -> Result<String> {
-    let read = || -> io::Result<String> {
-        let mut file = fs::File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = [0; 16 * 1024];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hex(&hasher.finalize())),
-                count => hasher.update(&buffer[..count]),
-            }
-        }
-    };
-    read().with_context(|| format!("failed to read '{}'", path.display()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,11 +457,5 @@ mod tests {
         let sums =
             checksums("Package: a\nVersion: 1\nSHA256: x\n\nPackage: a\nVersion: 1\nSHA256: y\n");
         assert_eq!(sums[&("a".to_owned(), "1".to_owned())], ["x", "y"]);
-    }
-
-    #[test]
-    fn a_sum_is_the_known_one() {
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(sha256_of(b""), empty);
     }
 }
