@@ -47,3 +47,73 @@ pub fn installed(host: &Host, package: &str) -> String {
 pub fn events(host: &Host, field: &str, value: &str) -> Vec<Value> {
     host.journal(&[&format!("{field}={value}")])
 }
+
+/// Where requests wait.
+pub const QUEUE: &str = "/var/lib/linux_patch_api/queue";
+
+/// A request, put into the queue as any program would: prepared beside it, and renamed. Its id, whose
+/// last digits are `number`.
+pub fn drop_request(host: &Host, number: usize, keys: &str) -> String {
+    let id = host.sh(&format!("printf '%016x-%06x' $(date +%s%N) {number}"));
+    let entry = format!(r#"{{"version":1,"id":"{id}","kind":"apply",{keys}}}"#);
+    let prepared = format!("{STATE}/tmp/{id}.json");
+    host.write(&prepared, entry);
+    host.sh(&format!("mv {prepared} {QUEUE}/"));
+    id
+}
+
+/// Many requests at once; their ids, in order.
+pub fn drop_requests(host: &Host, count: usize, keys: &str) -> Vec<String> {
+    let script = format!(
+        "cd {STATE}/tmp; time=$(date +%s%N)\n\
+         for number in $(seq {count}); do\n\
+           id=$(printf '%016x-%06x' $((time + number)) $number)\n\
+           printf '{{\"version\":1,\"id\":\"%s\",\"kind\":\"apply\",{}}}' $id > $id.json\n\
+           echo $id\n\
+         done\n\
+         mv ./*.json {QUEUE}/",
+        keys.replace('"', "\\\"").replace('%', "%%"),
+    );
+    host.sh(&script.replace("\\\"", "\""))
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The record of a job, wherever it lies, as the door gives it.
+pub fn job(host: &Host, id: &str) -> Value {
+    let text = host.sh(&format!("patchctl log --json {id}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The record of a job once no worker has anything to do for it.
+pub fn settled(host: &Host, id: &str) -> Value {
+    host.wait_for(&format!("job {id}"), || {
+        let shown = host.try_sh(&format!("patchctl log --json {id}"));
+        let job: Value = serde_json::from_str(&shown.stdout).unwrap_or_default();
+        !matches!(job["status"].as_str(), None | Some("queued" | "running"))
+    });
+    job(host, id)
+}
+
+/// The workers' lock, held by somebody else, so that requests can gather.
+pub struct HeldLock(lab::Spawned);
+
+/// Takes the lock of the workers.
+pub fn hold_worker(host: &Host) -> HeldLock {
+    let lock = "/run/linux_patch_api/worker.lock";
+    host.sh("rm -f /run/let-go; mkfifo /run/let-go");
+    let holder = host.spawn(&format!(
+        "flock {lock} sh -c 'touch /run/held; cat /run/let-go'"
+    ));
+    host.wait_for("the lock", || host.exists("/run/held"));
+    HeldLock(holder)
+}
+
+impl HeldLock {
+    /// Lets the workers go on.
+    pub fn release(self, host: &Host) {
+        host.sh("rm -f /run/held; echo > /run/let-go");
+        self.0.wait();
+    }
+}
