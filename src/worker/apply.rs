@@ -176,6 +176,10 @@ fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>) -> Ve
         job.status = JobStatus::Cancelled;
     }
     stamp(&mut cancelled, update);
+    // whoever cancelled waits for this, and not for the others
+    if let Err(error) = worker.record(&mut cancelled) {
+        tracing::error!("{error:#}");
+    }
     if !others.is_empty() {
         let update = again(worker, &others);
         cancelled.extend(transact(worker, others, update));

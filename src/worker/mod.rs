@@ -222,16 +222,16 @@ impl Worker {
             .count())
     }
 
-    /// Writes the records of ended jobs and says so in the journal. Held jobs have theirs already.
+    /// Writes the records of jobs that have just ended, and says so in the journal.
     fn record(&self, jobs: &mut [Job]) -> Result<()> {
+        let mut ended = Vec::new();
         for job in jobs.iter_mut() {
-            job.finished_at = Some(clock::now());
+            // one that is recorded already is not told of twice, and a held one has its record elsewhere
+            if job.status.is_final() && job.finished_at.is_none() {
+                job.finished_at = Some(clock::now());
+                ended.push(job.clone());
+            }
         }
-        let ended: Vec<Job> = jobs
-            .iter()
-            .filter(|job| job.status.is_final())
-            .cloned()
-            .collect();
         if !ended.is_empty() {
             Job::save_all(&self.paths, &ended)?;
         }
