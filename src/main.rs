@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use linux_patch_api::cli::{Cli, Run, Verb};
 use linux_patch_api::config::Config;
-use linux_patch_api::doors::client::{self, NotReachable};
+use linux_patch_api::doors::client::{self, NotReachable, Refused};
 use linux_patch_api::doors::dbus;
 use linux_patch_api::host::systemd;
 use linux_patch_api::paths::Paths;
@@ -107,10 +107,10 @@ fn worker() -> Result<Worker> {
 }
 
 fn direct() -> Result<Worker> {
-    ensure!(
-        getuid().is_root(),
-        "--direct changes packages in this process and needs root"
-    );
+    if !getuid().is_root() {
+        let why = "--direct changes packages in this process and needs root";
+        bail!(Refused::NotAuthorised(why.to_owned()));
+    }
     journal::init(true);
     Ok(worker()?.on_terminal())
 }
@@ -144,10 +144,10 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<NotReachable>() {
         return UNREACHABLE;
     }
-    match error.downcast_ref::<client::Refused>() {
-        Some(client::Refused::NotAuthorised(_)) => NOT_AUTHORISED,
-        Some(client::Refused::Busy(_)) => BUSY,
-        Some(client::Refused::Usage(_)) => 2,
+    match error.downcast_ref::<Refused>() {
+        Some(Refused::NotAuthorised(_)) => NOT_AUTHORISED,
+        Some(Refused::Busy(_)) => BUSY,
+        Some(Refused::Usage(_)) => 2,
         None => 1,
     }
 }

@@ -82,7 +82,7 @@ pub fn status(as_json: bool) -> Result<()> {
     if as_json {
         print(&serde_json::to_string_pretty(&picture)?)
     } else {
-        print(&shown_status(&picture))
+        show(&shown_status(&picture))
     }
 }
 
@@ -95,7 +95,7 @@ pub fn health(as_json: bool) -> Result<()> {
         for reason in reasons {
             let _ = write!(shown, "\n  {}", plain(reason));
         }
-        return print(&shown);
+        return show(&shown);
     }
     let mut summary = serde_json::Map::new();
     for key in [
@@ -121,7 +121,7 @@ pub fn updates(as_json: bool) -> Result<()> {
         return print(&serde_json::to_string_pretty(&updates)?);
     }
     if updates.is_empty() {
-        return print("nothing is pending");
+        return show("nothing is pending");
     }
     let rows: Vec<[String; 4]> = updates
         .iter()
@@ -147,7 +147,7 @@ pub fn updates(as_json: bool) -> Result<()> {
             ]
         })
         .collect();
-    print(&table(
+    show(&table(
         ["PACKAGE", "INSTALLED", "CANDIDATE", "ORIGIN"],
         &rows,
     ))
@@ -177,7 +177,7 @@ pub fn jobs(limit: u32, as_json: bool) -> Result<()> {
             ]
         })
         .collect();
-    print(&table(
+    show(&table(
         ["JOB", "KIND", "PACKAGES", "STATUS", "FINISHED (UTC)"],
         &rows,
     ))
@@ -191,8 +191,7 @@ pub fn log(job: &JobId, as_json: bool) -> Result<()> {
         return print(&serde_json::to_string_pretty(&record)?);
     }
     let output = ask(async |agent| agent.get_job_log(job.as_str()).await)?;
-    let output: Vec<String> = output.lines().map(plain).collect();
-    print(&format!("{}\n{}", shown_job(&record), output.join("\n")))
+    show(&format!("{}\n{}", shown_job(&record), output.trim_end()))
 }
 
 /// `patchctl refresh`; whether it succeeded.
@@ -242,7 +241,7 @@ fn wait(job: &str) -> Result<bool> {
     });
     bar.finish_and_clear();
     let record = record?;
-    print(&shown_job(&record))?;
+    show(&shown_job(&record))?;
     Ok(text(&record, "status") == "succeeded")
 }
 
@@ -429,6 +428,12 @@ fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
         .chain(rows.iter().map(|row| line(row)))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing
+/// to the terminal.
+fn show(text: &str) -> Result<()> {
+    print(&text.lines().map(plain).collect::<Vec<_>>().join("\n"))
 }
 
 /// Prints for people or programs; a reader that has seen enough is no error.
