@@ -17,7 +17,7 @@ use crate::journal;
 use crate::package::{Applied, Change, Database, Ended, KeptBack, Selection, Source, Transaction};
 use crate::request::{JobId, Target};
 use crate::state::cache::Cache;
-use crate::state::job::{self, Job};
+use crate::state::job::{self, Job, JobStatus};
 use crate::state::pending::PendingList;
 
 /// The most bytes of a job's log that are kept.
@@ -50,6 +50,12 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         stamp(&mut ended, &update);
     } else {
         ended.extend(transact(worker, waiting, update));
+    }
+    // a success keeps the list true by itself
+    if ended.iter().any(|job| job.status != JobStatus::Succeeded)
+        && let Err(error) = refresh::list_pending(worker)
+    {
+        tracing::warn!("what is pending could not be listed: {error:#}");
     }
     (ended, refreshed)
 }
@@ -223,7 +229,7 @@ fn selection(
     let fingerprint = worker.packages.fingerprint();
     let pending = match PendingList::load(&worker.paths) {
         Some(list) if list.is_for(&fingerprint) && failed.is_empty() => list.pending,
-        _ => worker.packages.pending(failed)?,
+        _ => refresh::pending(worker, failed)?,
     };
     let selected = select::selected(jobs, &pending);
     if selected.is_empty() {

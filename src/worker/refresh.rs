@@ -8,7 +8,7 @@ use super::progress::Quiet;
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::journal;
-use crate::package::{Refreshed, Source};
+use crate::package::{Pending, Refreshed, Source};
 use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
 
@@ -38,19 +38,24 @@ pub fn run(worker: &Worker) -> Result<()> {
 
 /// Works out what is pending, unless nothing has changed since that was last done.
 pub fn list_pending(worker: &Worker) -> Result<()> {
-    let fingerprint = worker.packages.fingerprint();
-    if PendingList::load(&worker.paths).is_some_and(|list| list.is_for(&fingerprint)) {
+    let known = PendingList::load(&worker.paths);
+    if known.is_some_and(|list| list.is_for(&worker.packages.fingerprint())) {
         return Ok(());
     }
+    let failed = Cache::load(&worker.paths);
+    pending(worker, &failed.failed_sources()).map(drop)
+}
+
+/// Works out what is pending, and writes it down.
+pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
     systemd::status("listing pending updates");
-    let cache = Cache::load(&worker.paths);
-    let pending = worker.packages.pending(&cache.failed_sources())?;
     let list = PendingList {
         computed_at: Some(clock::now()),
-        fingerprint: Some(fingerprint),
-        pending,
+        fingerprint: Some(worker.packages.fingerprint()),
+        pending: worker.packages.pending(failed)?,
     };
-    list.save(&worker.paths)
+    list.save(&worker.paths)?;
+    Ok(list.pending)
 }
 
 /// What the refresh means, given what was known: pure.
