@@ -47,18 +47,16 @@ pub fn length(paths: &Paths) -> usize {
     names(paths).map_or(0, |names| names.len())
 }
 
-/// Takes every waiting request, in the order of arrival. Each is a record before its entry goes, so
-/// that a crash in between leaves it in both places, never in none. What is not a request is moved
-/// away, said in the journal, and never looked at again.
-pub fn claim(paths: &Paths) -> Result<Vec<Job>> {
-    let mut jobs = Vec::new();
+/// Takes every waiting request, in the order of arrival. Each is a record, and all are remembered as
+/// being in a worker's hands, before the first entry goes: a crash in between leaves it in both places,
+/// never in none. What is not a request is moved away, said in the journal, and never looked at again.
+pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Result<Vec<Job>> {
+    let (mut jobs, mut taken) = (Vec::new(), Vec::new());
     for name in names(paths)? {
         match parse(paths, &name) {
             Ok(request) => {
-                if let Some(job) = record(paths, request)? {
-                    jobs.push(job);
-                }
-                remove_durably(&paths.queue().join(&name))?;
+                jobs.extend(record(paths, request)?);
+                taken.push(name);
             }
             Err(Unreadable::Gone) => {}
             Err(Unreadable::Refused(why)) => refuse(paths, &name, &why)?,
@@ -67,6 +65,12 @@ pub fn claim(paths: &Paths) -> Result<Vec<Job>> {
                     .with_context(|| format!("failed to read the request {}", shown(&name)));
             }
         }
+    }
+    if !jobs.is_empty() {
+        remember(&jobs)?;
+    }
+    for name in taken {
+        remove_durably(&paths.queue().join(&name))?;
     }
     Ok(jobs)
 }
@@ -159,12 +163,12 @@ mod tests {
             submit(&paths, request).unwrap();
         }
         assert_eq!(length(&paths), 3);
-        let claimed = claim(&paths).unwrap();
+        let claimed = claim(&paths, |_| Ok(())).unwrap();
         let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id().clone()).collect::<Vec<_>>();
         assert!(claimed.is_sorted_by_key(|job| job.id().as_str()[..16].to_owned()));
         assert_eq!(claimed.len(), 3);
         assert_eq!(length(&paths), 0);
-        assert!(claim(&paths).unwrap().is_empty());
+        assert!(claim(&paths, |_| Ok(())).unwrap().is_empty());
         assert!(
             ids(&claimed)
                 .iter()
@@ -183,12 +187,12 @@ mod tests {
         fs::create_dir(entry("0123456789abcdef-000000.json")).unwrap();
         std::os::unix::fs::symlink("/etc/shadow", entry("0123456789abcdef-000001.json")).unwrap();
         fs::write(entry(".hidden"), "x").unwrap();
-        let jobs = claim(&paths).unwrap();
+        let jobs = claim(&paths, |_| Ok(())).unwrap();
         assert_eq!(jobs.len(), 1);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 4);
         assert_eq!(length(&paths), 0);
         fs::write(entry("nonsense"), "again").unwrap();
-        claim(&paths).unwrap();
+        claim(&paths, |_| Ok(())).unwrap();
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 5);
     }
 
@@ -200,7 +204,7 @@ mod tests {
         job.status = crate::state::job::JobStatus::Succeeded;
         job.save(&paths).unwrap();
         submit(&paths, &request).unwrap();
-        assert!(claim(&paths).unwrap().is_empty());
+        assert!(claim(&paths, |_| Ok(())).unwrap().is_empty());
         assert_eq!(length(&paths), 0);
     }
 }

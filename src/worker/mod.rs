@@ -113,7 +113,7 @@ impl Worker {
         loop {
             let lock = self.lock(&format!("job {id}"))?;
             recover::run(self)?;
-            let jobs = queue::claim(&self.paths)?;
+            let jobs = self.claim()?;
             if !jobs.is_empty() {
                 self.serve(jobs)?;
             }
@@ -129,7 +129,7 @@ impl Worker {
         while !self.stopping() {
             let _lock = self.lock("the queue")?;
             recover::run(self)?;
-            let jobs = queue::claim(&self.paths)?;
+            let jobs = self.claim()?;
             if jobs.is_empty() {
                 break;
             }
@@ -138,9 +138,13 @@ impl Worker {
         Ok(failed)
     }
 
+    /// Takes the waiting requests; whatever happens from here on, they are found again.
+    fn claim(&self) -> Result<Vec<Job>> {
+        queue::claim(&self.paths, |jobs| recover::remember(self, jobs))
+    }
+
     /// Serves claimed jobs: one refresh for all, then the applies; the number that failed.
     fn serve(&self, mut jobs: Vec<Job>) -> Result<usize> {
-        recover::remember(self, &jobs)?;
         for job in &mut jobs {
             job.status = JobStatus::Running;
             job.started_at = Some(clock::now());
