@@ -103,7 +103,7 @@ fn worker() -> Result<Worker> {
             .context("failed to prepare for a signal")?;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    Worker::new(Paths::default(), stop)
+    Ok(Worker::new(Paths::default(), stop))
 }
 
 fn direct() -> Result<Worker> {

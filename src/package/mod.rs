@@ -2,6 +2,7 @@
 
 pub mod apt;
 pub mod command;
+mod unusable;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,8 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+pub use unusable::Unusable;
 
 use crate::config::Config;
 

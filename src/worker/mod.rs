@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use crate::config::Config;
 use crate::fs::Lock;
 use crate::host::{clock, systemd};
-use crate::package::{self, PackageManager};
+use crate::package::{self, PackageManager, Unusable};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
@@ -46,18 +46,25 @@ pub struct Worker {
 
 impl Worker {
     /// A worker for this host. `stop` is set by whoever wants it to end; it does so as soon as that
-    /// is safe.
-    pub fn new(paths: Paths, stop: Arc<AtomicBool>) -> Result<Self> {
-        queue::prepare(&paths)?;
-        let config = Config::load(&paths).context("the configuration is invalid")?;
-        let packages = package::detect(&config, &paths.run())?;
-        Ok(Self {
+    /// is safe. With an invalid configuration it serves all the same, and fails every job with that.
+    #[must_use]
+    pub fn new(paths: Paths, stop: Arc<AtomicBool>) -> Self {
+        let config = Config::load(&paths).context("the configuration is invalid");
+        let usable = config.and_then(|config| {
+            let packages = package::detect(&config, &paths.run())?;
+            Ok((config, packages))
+        });
+        let (config, packages) = usable.unwrap_or_else(|error| {
+            let none: Box<dyn PackageManager> = Box::new(Unusable(format!("{error:#}")));
+            (Config::default(), none)
+        });
+        Self {
             paths,
             config,
             packages,
             stop,
             terminal: false,
-        })
+        }
     }
 
     /// The worker, showing what the package manager prints on standard error.
@@ -85,6 +92,7 @@ impl Worker {
 
     /// Queues a request for `target` and serves the queue until that one is done; its record.
     pub fn apply(&self, target: Target, requester: Requester) -> Result<Job> {
+        queue::prepare(&self.paths)?;
         let request = Request::apply(target, requester)?;
         let id = request.id.clone();
         queue::submit(&self.paths, &request)?;
@@ -201,6 +209,7 @@ impl Worker {
 
     /// Waits for the one lock of all workers.
     fn lock(&self, what: &str) -> Result<Lock> {
+        queue::prepare(&self.paths)?;
         let mut told = false;
         loop {
             if let Some(lock) = Lock::try_take(&self.paths.worker_lock())? {
