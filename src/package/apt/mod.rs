@@ -136,10 +136,12 @@ impl Apt {
             None => Some("its index is not there after the refresh".to_owned()),
             Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
             Some(Ok(bytes)) => {
-                source.index_date = acquire::index_date(&String::from_utf8_lossy(&bytes));
+                let text = String::from_utf8_lossy(&bytes);
+                source.index_date = acquire::index_date(&text);
                 let sent = heard.sent.as_deref();
                 // apt keeps the newer index it has and says nothing (acquire-item.cc; measured)
-                source.went_back = sent.is_some_and(|sent| sent != sha256_of(&bytes));
+                source.went_back =
+                    source.error.is_none() && sent.is_some_and(|sent| sent != sha256_of(&bytes));
                 if source.went_back {
                     Some(
                         "it served an index older than the one this host has already seen"
@@ -147,7 +149,7 @@ impl Apt {
                     )
                 } else if !heard.answered {
                     Some("it did not answer".to_owned())
-                } else if !has_target(targets, &source) {
+                } else if !has_target(targets, &source) && !acquire::offers_nothing(&text) {
                     Some("it has no package index for this host".to_owned())
                 } else {
                     None
