@@ -123,7 +123,9 @@ fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<Pendin
     let config = Config::load(paths).context("the configuration is invalid")?;
     let scratch = std::env::temp_dir();
     let packages = package::detect(&config, Path::new(&scratch))?;
-    let fingerprint = packages.fingerprint();
+    let cache = Cache::load(paths);
+    let failed = cache.failed_sources();
+    let fingerprint = packages.fingerprint(&failed);
     let now = clock::now();
     if let Some(list) = known
         .into_iter()
@@ -132,8 +134,7 @@ fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<Pendin
     {
         return Ok(list);
     }
-    let cache = Cache::load(paths);
-    let pending = packages.pending(&cache.failed_sources())?;
+    let pending = packages.pending(&failed)?;
     Ok(PendingList {
         computed_at: Some(now),
         fingerprint: Some(fingerprint),

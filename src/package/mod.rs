@@ -297,8 +297,8 @@ pub trait PackageManager: Send + Sync {
     /// Why the host should be rebooted, one reason each; empty when it need not.
     fn reboot_reasons(&self) -> Vec<String>;
 
-    /// A text that changes whenever the index or the package database does.
-    fn fingerprint(&self) -> String;
+    /// A text that changes whenever the index, the package database or the `failed` sources do.
+    fn fingerprint(&self, failed: &[&Source]) -> String;
 }
 
 /// The package manager of this host: the configured one, or the one that is there.

@@ -68,7 +68,7 @@ impl PackageManager for Unusable {
         Vec::new()
     }
 
-    fn fingerprint(&self) -> String {
+    fn fingerprint(&self, _: &[&Source]) -> String {
         String::new()
     }
 }

@@ -226,9 +226,9 @@ fn selection(
     {
         return Ok((Selection::Everything, Vec::new()));
     }
-    let fingerprint = worker.packages.fingerprint();
+    let fingerprint = worker.packages.fingerprint(failed);
     let pending = match PendingList::load(&worker.paths) {
-        Some(list) if list.is_for(&fingerprint) && failed.is_empty() => list.pending,
+        Some(list) if list.is_for(&fingerprint) => list.pending,
         _ => refresh::pending(worker, failed)?,
     };
     let selected = select::selected(jobs, &pending);

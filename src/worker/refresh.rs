@@ -38,12 +38,13 @@ pub fn run(worker: &Worker) -> Result<()> {
 
 /// Works out what is pending, unless nothing has changed since that was last done.
 pub fn list_pending(worker: &Worker) -> Result<()> {
-    let known = PendingList::load(&worker.paths);
-    if known.is_some_and(|list| list.is_for(&worker.packages.fingerprint())) {
+    let cache = Cache::load(&worker.paths);
+    let failed = cache.failed_sources();
+    let fingerprint = worker.packages.fingerprint(&failed);
+    if PendingList::load(&worker.paths).is_some_and(|list| list.is_for(&fingerprint)) {
         return Ok(());
     }
-    let failed = Cache::load(&worker.paths);
-    pending(worker, &failed.failed_sources()).map(drop)
+    pending(worker, &failed).map(drop)
 }
 
 /// Works out what is pending, and writes it down.
@@ -51,7 +52,7 @@ pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
     systemd::status("listing pending updates");
     let list = PendingList {
         computed_at: Some(clock::now()),
-        fingerprint: Some(worker.packages.fingerprint()),
+        fingerprint: Some(worker.packages.fingerprint(failed)),
         pending: worker.packages.pending(failed)?,
     };
     list.save(&worker.paths)?;

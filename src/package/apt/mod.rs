@@ -290,7 +290,12 @@ impl PackageManager for Apt {
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let lists = self.lists_without(transaction.failed)?;
         let outcome = run::transaction(transaction, &lists, observer)?;
-        let kept_back = self.reasons(&outcome.kept, &lists)?;
+        let kept_back = if transaction.failed.is_empty() {
+            self.reasons(&outcome.kept, &lists)?
+        } else {
+            // the run was not shown what only the failed sources have
+            self.pending(transaction.failed)?.kept_back
+        };
         Ok(Applied {
             ended: outcome.ended,
             kept_back,
@@ -359,8 +364,11 @@ impl PackageManager for Apt {
         reasons
     }
 
-    fn fingerprint(&self) -> String {
+    fn fingerprint(&self, failed: &[&Source]) -> String {
         let mut text = String::new();
+        for source in failed {
+            let _ = write!(text, "{source};");
+        }
         let mut add = |path: &Path| {
             if let Ok(m) = fs::metadata(path) {
                 let _ = write!(
