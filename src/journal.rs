@@ -273,7 +273,7 @@ impl<S: Subscriber> Layer<S> for Terminal {
             _ => "",
         };
         // a terminal that is gone, or a pipe that was closed, must not end a running transaction
-        let _ = writeln!(std::io::stderr(), "{mark}{}", message.0);
+        let _ = writeln!(std::io::stderr(), "{mark}{}", plain(&message.0));
     }
 }
 

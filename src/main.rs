@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use linux_patch_api::cli::{Cli, Run, Verb};
 use linux_patch_api::config::Config;
@@ -121,14 +121,14 @@ fn worker() -> Result<Worker> {
             .context("failed to prepare for a signal")?;
     }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    Worker::new(Paths::default(), stop)
+    Ok(Worker::new(Paths::default(), stop))
 }
 
 fn direct() -> Result<Worker> {
-    ensure!(
-        getuid().is_root(),
-        "--direct changes packages in this process and needs root"
-    );
+    if !getuid().is_root() {
+        let why = "--direct changes packages in this process and needs root";
+        bail!(Refused::NotAuthorised(why.to_owned()));
+    }
     journal::init(true);
     Ok(worker()?.on_terminal())
 }

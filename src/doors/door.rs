@@ -120,7 +120,9 @@ impl Door {
 
 fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<PendingList> {
     let packages = ask::packages(paths)?;
-    let fingerprint = packages.fingerprint();
+    let cache = Cache::load(paths);
+    let failed = cache.failed_sources();
+    let fingerprint = packages.fingerprint(&failed);
     let now = clock::now();
     if let Some(list) = known
         .into_iter()
@@ -129,8 +131,7 @@ fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<Pendin
     {
         return Ok(list);
     }
-    let cache = Cache::load(paths);
-    let pending = packages.pending(&cache.failed_sources())?;
+    let pending = packages.pending(&failed)?;
     Ok(PendingList {
         computed_at: Some(now),
         fingerprint: Some(fingerprint),

@@ -206,7 +206,10 @@ impl Pictures {
 
     fn files(&self) -> Vec<PathBuf> {
         let paths = &self.paths;
+        // the records themselves, too: somebody else may write one in place
+        let records = ["cache.json", "running.json", "update.json", "updates.json"];
         let mut files = vec![paths.state(), paths.queue(), paths.progress()];
+        files.extend(records.iter().map(|name| paths.state().join(name)));
         let others = [
             "/var/lib/dpkg/status",
             "/var/lib/dpkg/updates",

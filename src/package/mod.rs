@@ -2,6 +2,7 @@
 
 pub mod apt;
 pub mod command;
+mod unusable;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,8 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+pub use unusable::Unusable;
 
 use crate::config::Config;
 
@@ -296,8 +299,8 @@ pub trait PackageManager: Send + Sync {
     /// Why the host should be rebooted, one reason each; empty when it need not.
     fn reboot_reasons(&self) -> Vec<String>;
 
-    /// A text that changes whenever the index or the package database does.
-    fn fingerprint(&self) -> String;
+    /// A text that changes whenever the index, the package database or the `failed` sources do.
+    fn fingerprint(&self, failed: &[&Source]) -> String;
 }
 
 /// The package manager of this host: the configured one, or the one that is there.

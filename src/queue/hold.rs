@@ -198,7 +198,7 @@ mod tests {
         );
         assert_eq!(release(&paths).unwrap(), 1);
         assert!(!any_deferred(&paths));
-        assert_eq!(claim(&paths).unwrap().jobs.len(), 1);
+        assert_eq!(claim(&paths, |_| Ok(())).unwrap().jobs.len(), 1);
     }
 
     #[test]

@@ -85,10 +85,10 @@ pub fn waiting(paths: &Paths, limit: usize) -> Result<Vec<Request>> {
     Ok(requests.take(limit).collect())
 }
 
-/// Takes the waiting requests, in the order of arrival. Each is a record before its entry goes, so
-/// that a crash in between leaves it in both places, never in none. What is not a request is moved
-/// away, said in the journal, and never looked at again.
-pub fn claim(paths: &Paths) -> Result<Claimed> {
+/// Takes the waiting requests, in the order of arrival. Each is a record, and all are remembered as
+/// being in a worker's hands, before the first entry goes: a crash in between leaves it in both places,
+/// never in none. What is not a request is moved away, said in the journal, and never looked at again.
+pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Result<Claimed> {
     let (mut claimed, mut taken) = (Claimed::default(), Vec::new());
     for name in names(paths)? {
         if let Some(mark) = Mark::parse(&name) {
@@ -100,7 +100,7 @@ pub fn claim(paths: &Paths) -> Result<Claimed> {
         }
         match parse(paths, &name) {
             Ok(request) => {
-                claimed.jobs.extend(unserved(paths, request)?);
+                claimed.jobs.extend(unserved(paths, request));
                 taken.push(name);
             }
             Err(Unreadable::Gone) => {}
@@ -113,6 +113,7 @@ pub fn claim(paths: &Paths) -> Result<Claimed> {
     }
     if !claimed.jobs.is_empty() {
         Job::save_all(paths, &claimed.jobs)?;
+        remember(&claimed.jobs)?;
     }
     remove_all_durably(&paths.queue(), &taken)?;
     Ok(claimed)
@@ -153,9 +154,9 @@ fn parse(paths: &Paths, name: &OsStr) -> Result<Request, Unreadable> {
 }
 
 /// The job of a claimed request; `None` when it was served before, and only its entry stayed.
-fn unserved(paths: &Paths, request: Request) -> Result<Option<Job>> {
-    let served = Job::load(paths, &request.id)?.is_some_and(|job| job.status.is_final());
-    Ok((!served).then(|| Job::new(request)))
+fn unserved(paths: &Paths, request: Request) -> Option<Job> {
+    let served = Job::taken(paths, &request.id).is_some_and(|job| job.status.is_final());
+    (!served).then(|| Job::new(request))
 }
 
 fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
@@ -200,12 +201,12 @@ mod tests {
             submit(&paths, request).unwrap();
         }
         assert_eq!(length(&paths), 3);
-        let claimed = claim(&paths).unwrap().jobs;
+        let claimed = claim(&paths, |_| Ok(())).unwrap().jobs;
         let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id().clone()).collect::<Vec<_>>();
         assert!(claimed.is_sorted_by_key(|job| job.id().as_str()[..16].to_owned()));
         assert_eq!(claimed.len(), 3);
         assert_eq!(length(&paths), 0);
-        assert!(claim(&paths).unwrap().jobs.is_empty());
+        assert!(claim(&paths, |_| Ok(())).unwrap().jobs.is_empty());
         assert!(
             ids(&claimed)
                 .iter()
@@ -224,12 +225,12 @@ mod tests {
         fs::create_dir(entry("0123456789abcdef-000000.json")).unwrap();
         std::os::unix::fs::symlink("/etc/shadow", entry("0123456789abcdef-000001.json")).unwrap();
         fs::write(entry(".hidden"), "x").unwrap();
-        let jobs = claim(&paths).unwrap().jobs;
+        let jobs = claim(&paths, |_| Ok(())).unwrap().jobs;
         assert_eq!(jobs.len(), 1);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 4);
         assert_eq!(length(&paths), 0);
         fs::write(entry("nonsense"), "again").unwrap();
-        claim(&paths).unwrap();
+        claim(&paths, |_| Ok(())).unwrap();
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 5);
     }
 
@@ -241,7 +242,7 @@ mod tests {
         job.status = crate::state::job::JobStatus::Succeeded;
         job.save(&paths).unwrap();
         submit(&paths, &request).unwrap();
-        assert!(claim(&paths).unwrap().jobs.is_empty());
+        assert!(claim(&paths, |_| Ok(())).unwrap().jobs.is_empty());
         assert_eq!(length(&paths), 0);
     }
 }

@@ -146,6 +146,12 @@ impl Job {
             .with_context(|| format!("the record of job {id} cannot be read"))
     }
 
+    /// Reads a record; one that is not usable counts as missing, and is said in the journal.
+    #[must_use]
+    pub fn taken(paths: &Paths, id: &JobId) -> Option<Self> {
+        super::read(&record(paths, id))
+    }
+
     /// One line on how the job ended or stands.
     #[must_use]
     pub fn summary(&self) -> String {

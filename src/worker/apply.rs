@@ -63,6 +63,12 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         ended.extend(transact(worker, batch, update));
         jobs = others;
     }
+    // a success keeps the list true by itself
+    if ended.iter().any(|job| job.status != JobStatus::Succeeded)
+        && let Err(error) = refresh::list_pending(worker)
+    {
+        tracing::warn!("what is pending could not be listed: {error:#}");
+    }
     (ended, refreshed)
 }
 
@@ -288,10 +294,10 @@ fn selection(
     {
         return Ok((Selection::Everything, Vec::new()));
     }
-    let fingerprint = worker.packages.fingerprint();
+    let fingerprint = worker.packages.fingerprint(failed);
     let pending = match PendingList::load(&worker.paths) {
-        Some(list) if list.is_for(&fingerprint) && failed.is_empty() => list.pending,
-        _ => worker.packages.pending(failed)?,
+        Some(list) if list.is_for(&fingerprint) => list.pending,
+        _ => refresh::pending(worker, failed)?,
     };
     let selected = select::selected(jobs, &pending);
     if selected.is_empty() {

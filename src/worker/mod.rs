@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use crate::config::Config;
 use crate::fs::Lock;
 use crate::host::{clock, systemd};
-use crate::package::{self, PackageManager};
+use crate::package::{self, PackageManager, Unusable};
 use crate::paths::Paths;
 use crate::queue::Mark;
 use crate::request::{JobId, Kind, Options, Request, Requester, Target};
@@ -51,18 +51,25 @@ pub struct Worker {
 
 impl Worker {
     /// A worker for this host. `stop` is set by whoever wants it to end; it does so as soon as that
-    /// is safe.
-    pub fn new(paths: Paths, stop: Arc<AtomicBool>) -> Result<Self> {
-        queue::prepare(&paths)?;
-        let config = Config::load(&paths).context("the configuration is invalid")?;
-        let packages = package::detect(&config, &paths.run())?;
-        Ok(Self {
+    /// is safe. With an invalid configuration it serves all the same, and fails every job with that.
+    #[must_use]
+    pub fn new(paths: Paths, stop: Arc<AtomicBool>) -> Self {
+        let config = Config::load(&paths).context("the configuration is invalid");
+        let usable = config.and_then(|config| {
+            let packages = package::detect(&config, &paths.run())?;
+            Ok((config, packages))
+        });
+        let (config, packages) = usable.unwrap_or_else(|error| {
+            let none: Box<dyn PackageManager> = Box::new(Unusable(format!("{error:#}")));
+            (Config::default(), none)
+        });
+        Self {
             paths,
             config,
             packages,
             stop,
             terminal: false,
-        })
+        }
     }
 
     /// The worker, showing what the package manager prints on standard error.
@@ -91,6 +98,7 @@ impl Worker {
 
     /// Queues a request for `target` and serves the queue until that one is done; its record.
     pub fn apply(&self, target: Target, requester: Requester) -> Result<Job> {
+        queue::prepare(&self.paths)?;
         let request = Request::apply(target, Options::default(), requester)?;
         let id = queue::submit(&self.paths, &request)?;
         let result = self.serve_until(&id);
@@ -152,7 +160,7 @@ impl Worker {
     /// waits.
     fn serve_waiting(&self) -> Result<Option<usize>> {
         recover::run(self)?;
-        let claimed = queue::claim(&self.paths)?;
+        let claimed = queue::claim(&self.paths, |jobs| recover::remember(self, jobs))?;
         queue::hold::settle_marks(&self.paths, &claimed.marks)?;
         let (mut cancelled, jobs): (Vec<Job>, Vec<Job>) = claimed
             .jobs
@@ -187,7 +195,6 @@ impl Worker {
 
     /// Serves claimed jobs: one refresh for all, then the applies; the number that failed.
     fn serve(&self, mut jobs: Vec<Job>) -> Result<usize> {
-        recover::remember(self, &jobs)?;
         for job in &mut jobs {
             job.status = JobStatus::Running;
             job.started_at = Some(clock::now());
@@ -254,6 +261,7 @@ impl Worker {
 
     /// Waits for the one lock of all workers.
     fn lock(&self, what: &str) -> Result<Lock> {
+        queue::prepare(&self.paths)?;
         let mut told = false;
         loop {
             if let Some(lock) = Lock::try_take(&self.paths.worker_lock())? {

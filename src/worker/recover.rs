@@ -37,7 +37,7 @@ pub fn run(worker: &Worker) -> Result<()> {
     let Some(ids): Option<Vec<JobId>> = state::read(&path(worker)) else {
         return Ok(());
     };
-    let transactions = unfinished(worker, &ids)?;
+    let transactions = unfinished(worker, &ids);
     if !transactions.is_empty() {
         shut_the_gate(worker, &transactions)?;
         let idle = worker.packages.wait_until_idle(&mut Quiet::new(worker));
@@ -53,17 +53,17 @@ pub fn run(worker: &Worker) -> Result<()> {
 }
 
 /// The jobs that have not ended, by the transaction that served them.
-fn unfinished(worker: &Worker, ids: &[JobId]) -> Result<BTreeMap<JobId, Vec<Job>>> {
+fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
     let mut transactions: BTreeMap<JobId, Vec<Job>> = BTreeMap::new();
     for id in ids {
-        if let Some(job) = Job::load(&worker.paths, id)?.filter(|job| !job.status.is_final()) {
+        if let Some(job) = Job::taken(&worker.paths, id).filter(|job| !job.status.is_final()) {
             transactions
                 .entry(job.transaction.clone())
                 .or_default()
                 .push(job);
         }
     }
-    Ok(transactions)
+    transactions
 }
 
 /// A package manager that outlived its worker and is not yet through the gate stays outside: its job

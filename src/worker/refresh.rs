@@ -7,7 +7,7 @@ use super::Worker;
 use super::progress::Quiet;
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
-use crate::package::{Refreshed, Source};
+use crate::package::{Pending, Refreshed, Source};
 use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
 use crate::{journal, queue};
@@ -57,19 +57,25 @@ impl std::error::Error for Offline {}
 
 /// Works out what is pending, unless nothing has changed since that was last done.
 pub fn list_pending(worker: &Worker) -> Result<()> {
-    let fingerprint = worker.packages.fingerprint();
+    let cache = Cache::load(&worker.paths);
+    let failed = cache.failed_sources();
+    let fingerprint = worker.packages.fingerprint(&failed);
     if PendingList::load(&worker.paths).is_some_and(|list| list.is_for(&fingerprint)) {
         return Ok(());
     }
+    pending(worker, &failed).map(drop)
+}
+
+/// Works out what is pending, and writes it down.
+pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
     systemd::status("listing pending updates");
-    let cache = Cache::load(&worker.paths);
-    let pending = worker.packages.pending(&cache.failed_sources())?;
     let list = PendingList {
         computed_at: Some(clock::now()),
-        fingerprint: Some(fingerprint),
-        pending,
+        fingerprint: Some(worker.packages.fingerprint(failed)),
+        pending: worker.packages.pending(failed)?,
     };
-    list.save(&worker.paths)
+    list.save(&worker.paths)?;
+    Ok(list.pending)
 }
 
 /// What the refresh means, given what was known: pure.

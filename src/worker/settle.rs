@@ -8,6 +8,7 @@ use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Ended, KeptBack, Pending};
 use crate::request::Target;
+use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::pending::PendingList;
 
@@ -97,6 +98,7 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome) {
         .iter()
         .any(|job| job.request.packages == Some(Target::All))
         && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
+    let cache = Cache::load(&worker.paths);
     let list = match outcome {
         Outcome::Nothing { kept_back }
         | Outcome::Changed {
@@ -104,7 +106,7 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome) {
             ..
         } if everything => PendingList {
             computed_at: Some(clock::now()),
-            fingerprint: Some(worker.packages.fingerprint()),
+            fingerprint: Some(worker.packages.fingerprint(&cache.failed_sources())),
             pending: Pending {
                 updates: Vec::new(),
                 kept_back: kept_back.clone(),

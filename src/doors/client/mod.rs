@@ -39,7 +39,7 @@ impl Client {
         if as_json {
             print_json(&picture)
         } else {
-            print(&show::status(&picture))
+            show(&show::status(&picture))
         }
     }
 
@@ -51,7 +51,7 @@ impl Client {
             for reason in texts(&picture, "reasons") {
                 let _ = write!(shown, "\n  {}", plain(reason));
             }
-            return print(&shown);
+            return show(&shown);
         }
         let keys = [
             "status",
@@ -84,7 +84,7 @@ impl Client {
         if as_json {
             print_json(&plan)
         } else {
-            print(&show::plan(&plan))
+            show(&show::plan(&plan))
         }
     }
 
@@ -126,8 +126,7 @@ impl Client {
         let output = self
             .session
             .ask(async |a| a.get_job_log(job.as_str()).await)?;
-        let output: Vec<String> = output.lines().map(plain).collect();
-        print(&format!("{}\n{}", show::job(&record), output.join("\n")))
+        show(&format!("{}\n{}", show::job(&record), output.trim_end()))
     }
 
     /// `patchctl refresh`.
@@ -154,7 +153,7 @@ impl Client {
     pub fn cancel(&self, job: &JobId) -> Result<Ended> {
         self.session.ask(async |a| a.cancel(job.as_str()).await)?;
         let record = self.session.wait(job.as_str())?;
-        print(&show::job(&record))?;
+        show(&show::job(&record))?;
         let cancelled = text(&record, "status") == "cancelled";
         Ok(if cancelled {
             Ended::Succeeded
@@ -169,7 +168,7 @@ impl Client {
         self.session
             .ask(async |a| a.resolve(job.as_str(), decision).await)?;
         let record = self.session.wait_beyond(job.as_str(), "conflict")?;
-        print(&show::job(&record))?;
+        show(&show::job(&record))?;
         let wanted = if apply { "succeeded" } else { "cancelled" };
         Ok(if text(&record, "status") == wanted {
             Ended::Succeeded
@@ -180,7 +179,7 @@ impl Client {
 
     fn wait(&self, job: &str) -> Result<Ended> {
         let record = self.session.wait(job)?;
-        print(&show::job(&record))?;
+        show(&show::job(&record))?;
         Ok(Ended::of(&record))
     }
 }
@@ -240,14 +239,20 @@ fn show_list(
         return print_json(&Value::Array(records));
     }
     if records.is_empty() {
-        print(none)
+        show(none)
     } else {
-        print(&table(&records).to_string())
+        show(&table(&records).to_string())
     }
 }
 
 fn print_json(value: &Value) -> Result<()> {
     print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing
+/// to the terminal.
+fn show(text: &str) -> Result<()> {
+    print(&text.lines().map(plain).collect::<Vec<_>>().join("\n"))
 }
 
 /// Prints for people or programs; a reader that has seen enough is no error.

@@ -136,10 +136,12 @@ impl Apt {
             None => Some("its index is not there after the refresh".to_owned()),
             Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
             Some(Ok(bytes)) => {
-                source.index_date = acquire::index_date(&String::from_utf8_lossy(&bytes));
+                let text = String::from_utf8_lossy(&bytes);
+                source.index_date = acquire::index_date(&text);
                 let sent = heard.sent.as_deref();
                 // apt keeps the newer index it has and says nothing (acquire-item.cc; measured)
-                source.went_back = sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
+                source.went_back = source.error.is_none()
+                    && sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
                 if source.went_back {
                     Some(
                         "it served an index older than the one this host has already seen"
@@ -147,7 +149,7 @@ impl Apt {
                     )
                 } else if !heard.answered {
                     Some("it did not answer".to_owned())
-                } else if !has_target(targets, &source) {
+                } else if !has_target(targets, &source) && !acquire::offers_nothing(&text) {
                     Some("it has no package index for this host".to_owned())
                 } else {
                     None
@@ -300,7 +302,12 @@ impl PackageManager for Apt {
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let lists = self.lists_without(transaction.failed)?;
         let outcome = run::transaction(transaction, &lists, observer)?;
-        let kept_back = self.reasons(&outcome.kept, &lists)?;
+        let kept_back = if transaction.failed.is_empty() {
+            self.reasons(&outcome.kept, &lists)?
+        } else {
+            // the run was not shown what only the failed sources have
+            self.pending(transaction.failed)?.kept_back
+        };
         Ok(Applied {
             ended: outcome.ended,
             kept_back,
@@ -369,8 +376,11 @@ impl PackageManager for Apt {
         reasons
     }
 
-    fn fingerprint(&self) -> String {
+    fn fingerprint(&self, failed: &[&Source]) -> String {
         let mut text = String::new();
+        for source in failed {
+            let _ = write!(text, "{source};");
+        }
         let mut add = |path: &Path| {
             if let Ok(m) = fs::metadata(path) {
                 let _ = write!(

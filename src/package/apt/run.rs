@@ -59,6 +59,8 @@ struct Run<'a> {
     listing: listing::Reader,
     errors: Vec<String>,
     notes: Vec<String>,
+    /// Whom it waits for, in apt's words.
+    waiting: String,
     /// The line before was an error of dpkg's, which goes on in the next, indented one.
     continues: bool,
 }
@@ -70,6 +72,7 @@ impl<'a> Run<'a> {
             listing: listing::Reader::default(),
             errors: Vec::new(),
             notes: Vec::new(),
+            waiting: String::new(),
             continues: false,
         }
     }
@@ -89,7 +92,9 @@ impl<'a> Run<'a> {
             self.notes.push(format!(
                 "{file} was changed here and is kept; the new version is {file}.dpkg-dist",
             ));
-        } else if text.starts_with("Waiting for cache lock") {
+        } else if text.starts_with("Waiting for cache lock") && self.waiting != text {
+            // apt says it again every second
+            self.waiting.clone_from(&text);
             self.observer.report(Report::Waiting(text.clone()));
         }
         // only the headings are of use here; a line of another form is no error in a real run

@@ -61,10 +61,7 @@ mod tests {
                 action
             })
         );
-        assert_eq!(
-            parse("pmstatus:dpkg-exec:0.0000:Running dpkg").is_some(),
-            true
-        );
+        assert!(parse("pmstatus:dpkg-exec:0.0000:Running dpkg").is_some());
         for line in [
             "",
             "x",

@@ -1,0 +1,74 @@
+//! No package manager that could be used: whatever is asked of it fails with the reason.
+
+use std::io::BufRead;
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+
+use super::{
+    Applied, Change, Database, Observer, PackageManager, Pending, Refreshed, Source, Transaction,
+    Update,
+};
+
+/// Stands in for the package manager, so that requests are answered instead of waiting for ever.
+#[derive(Debug)]
+pub struct Unusable(
+    /// Why there is none.
+    pub String,
+);
+
+impl Unusable {
+    fn refuse<T>(&self) -> Result<T> {
+        bail!("{}", self.0)
+    }
+}
+
+impl PackageManager for Unusable {
+    fn name(&self) -> &'static str {
+        ""
+    }
+
+    fn refresh(&self, _: &mut dyn Observer) -> Result<Refreshed> {
+        self.refuse()
+    }
+
+    fn pending(&self, _: &[&Source]) -> Result<Pending> {
+        self.refuse()
+    }
+
+    fn plan(&self, _: &[Update], _: &[&Source]) -> Result<Pending> {
+        self.refuse()
+    }
+
+    fn installed(&self) -> Result<Database> {
+        self.refuse()
+    }
+
+    fn problems(&self) -> Result<Vec<String>> {
+        self.refuse()
+    }
+
+    fn apply(&self, _: &Transaction<'_>, _: &mut dyn Observer) -> Result<Applied> {
+        self.refuse()
+    }
+
+    fn wait_until_idle(&self, _: &mut dyn Observer) -> Result<()> {
+        self.refuse()
+    }
+
+    fn change_list(&self, _: &mut dyn BufRead) -> Result<Vec<Change>> {
+        self.refuse()
+    }
+
+    fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
+        self.refuse()
+    }
+
+    fn reboot_reasons(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn fingerprint(&self, _: &[&Source]) -> String {
+        String::new()
+    }
+}
