@@ -179,7 +179,8 @@ impl Worker {
 
     /// The retry timer runs exactly while jobs wait for the network.
     fn arm_retry(&self) {
-        let armed = self.paths.run().join("retry-armed");
+        // durable, because the timer is there again after a reboot
+        let armed = self.paths.state().join("retry-armed");
         let wanted = queue::hold::any_deferred(&self.paths);
         let result = match (wanted, armed.exists()) {
             (true, _) => systemd::start_unit(RETRY_TIMER)

@@ -153,7 +153,10 @@ fn cancelling_ends_a_job_before_its_packages_change_and_leaves_the_others() {
         .sh("patchctl apply demo other --no-wait")
         .trim()
         .to_owned();
-    host.sh(&format!("patchctl cancel {waiting} >/run/cancelled 2>&1 &"));
+    let _cancel = host.spawn(&format!("patchctl cancel {waiting}"));
+    host.wait_for("the decision to be queued", || {
+        host.exists(&format!("{}/{waiting}.cancel", story::QUEUE))
+    });
     lock.release(&host);
     host.wait_for("the download", || {
         repo.requests().iter().any(|path| path.contains("_1.1"))
