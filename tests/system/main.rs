@@ -1,10 +1,19 @@
 //! Stories: what the project promises, told from outside on booted hosts with the real tools.
 
+// a story that cannot go on says where, and stops
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
 mod apply;
 mod audit;
 mod bus;
 mod cli;
+mod direct;
+mod faults;
+mod fetch;
 mod instances;
+mod interrupt;
+mod job;
+mod locks;
 mod package;
 mod refresh;
 mod story;
