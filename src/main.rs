@@ -65,7 +65,8 @@ fn act(verb: Verb) -> Result<ExitCode> {
             direct: true,
             ..
         } => {
-            let target = Target::from_names(&packages)?;
+            let target = Target::from_names(&packages)
+                .map_err(|error| Refused::Usage(format!("{error:#}")))?;
             let requester = Requester::at("direct", Some(getuid().as_raw()));
             return Ok(report(&direct()?.apply(target, requester)?));
         }

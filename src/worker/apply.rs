@@ -1,8 +1,9 @@
 //! Applying updates: one transaction for the jobs of a batch, judged by the package database.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::gate::{self, Expectation, Intent};
 use super::lifecycle::Event;
@@ -262,7 +263,9 @@ fn run_transaction(
     update: &mut Update<'_>,
 ) -> Result<Applied> {
     let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
-    let program = std::env::current_exe().context("failed to find this program's own file")?;
+    // this very program, also when our own package was upgraded while it waited: by its path it would be
+    // another one, or none
+    let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     let arguments = [
         "run".to_owned(),
         "gate".to_owned(),
