@@ -115,8 +115,17 @@ pub fn health(as_json: bool) -> Result<()> {
 
 /// `patchctl updates`.
 pub fn updates(as_json: bool) -> Result<()> {
-    let updates = ask(async |agent| agent.list_updates().await)?;
+    let (picture, updates) = ask(async |agent| {
+        // waits for a refresh when the index is stale: an old one has nothing to say
+        let picture = agent.check_health().await?;
+        Ok((value::object(&picture), agent.list_updates().await?))
+    })?;
     let updates: Vec<Value> = updates.iter().map(value::object).collect();
+    let trust = text(&picture, "cache_status");
+    if trust != "fresh" {
+        let why = plain(text(&picture, "last_cache_error"));
+        warn(&format!("the package index is not fresh ({trust}): {why}"));
+    }
     if as_json {
         return print(&serde_json::to_string_pretty(&updates)?);
     }
@@ -428,6 +437,13 @@ fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
         .chain(rows.iter().map(|row| line(row)))
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Says something beside the answer.
+fn warn(text: &str) {
+    use std::io::Write;
+    // a closed standard error must not keep the answer back
+    let _ = writeln!(std::io::stderr(), "patchctl: {text}");
 }
 
 /// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing
