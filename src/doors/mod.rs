@@ -7,6 +7,7 @@ mod door;
 mod idle;
 pub mod picture;
 mod polkit;
+mod shown;
 mod tell;
 mod value;
 mod watch;
