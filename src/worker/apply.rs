@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::gate::{self, Expectation, Intent};
 use super::lifecycle::Event;
 use super::progress::Follower;
-use super::settle::{Outcome, fail, finish};
+use super::settle::{Outcome, fail, finish, not_begun};
 use super::update::Update;
 use super::verify::{self, Verdict};
 use super::{Worker, refresh, select};
@@ -37,7 +37,8 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         .and_then(|()| refresh::run(worker));
     if let Err(error) = &refreshed {
         update.fail(&format!("{error:#}"));
-        jobs.iter_mut().for_each(|job| fail(job, error));
+        jobs.iter_mut()
+            .for_each(|job| not_begun(worker, job, error));
         stamp(&mut jobs, &update);
         return (jobs, refreshed);
     }
@@ -138,7 +139,13 @@ fn attempts(
         Err(why) => {
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;
-            refresh::run(worker)?;
+            match refresh::run(worker) {
+                Err(error) if worker.stopping() => {
+                    update.fail(&format!("{error:#}"));
+                    return Ok(Outcome::Cancelled);
+                }
+                other => other?,
+            }
             attempt(worker, leader, jobs, update)?.or_else(|why| bail!("{why}"))
         }
     }
