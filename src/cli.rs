@@ -40,7 +40,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// List the pending updates
+    /// List the pending updates; waits for a refresh when the index is stale
     Updates {
         /// Print JSON
         #[arg(long)]

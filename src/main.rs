@@ -82,7 +82,8 @@ fn act(cli: Cli) -> Result<ExitCode> {
             direct: true,
             ..
         } => {
-            let target = Target::from_names(&packages)?;
+            let target = Target::from_names(&packages)
+                .map_err(|error| Refused::Usage(format!("{error:#}")))?;
             let requester = Requester::at("direct", Some(getuid().as_raw()));
             return Ok(report(&direct()?.apply(target, requester)?));
         }

@@ -59,12 +59,11 @@ impl Door {
     /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
     /// is not of just now; whoever reads twice asks once. The refresh that is under way then.
     pub fn ask_when_stale(&self, picture: &Picture) -> Option<JobId> {
-        let failed_just_now = !picture.cache.last_update_success
-            && picture.cache.attempted.as_ref().is_some_and(|attempted| {
-                Moment::now()
-                    .since(attempted)
-                    .is_some_and(|since| since < ASK_AGAIN)
-            });
+        let cache = &picture.cache;
+        let failed_just_now = !cache.last_update_success
+            && cache
+                .since_attempt(clock::now(), &Moment::now())
+                .is_some_and(|since| since < ASK_AGAIN);
         if !picture.is_stale() || failed_just_now {
             return None;
         }

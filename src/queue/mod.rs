@@ -215,6 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_cannot_be_remembered_stays_in_the_queue() {
+        let (_root, paths) = host();
+        let request = request();
+        submit(&paths, &request).unwrap();
+        assert!(claim(&paths, |_| anyhow::bail!("the disk is full")).is_err());
+        assert_eq!(length(&paths), 1);
+        let remembered = |jobs: &[Job]| {
+            assert_eq!(
+                (jobs.len(), length(&paths)),
+                (1, 1),
+                "remembered before it goes"
+            );
+            Ok(())
+        };
+        assert_eq!(claim(&paths, remembered).unwrap().jobs[0].request, request);
+        assert_eq!(length(&paths), 0);
+    }
+
+    #[test]
     fn what_is_not_a_request_is_moved_away() {
         let (_root, paths) = host();
         let entry = |name: &str| paths.queue().join(name);

@@ -106,20 +106,36 @@ impl Cache {
             .collect()
     }
 
-    /// The age of the index: by the clock that only counts within one boot, by the wall clock
-    /// across boots. A date in the future has no age: one of the clocks was wrong.
+    /// How long ago a refresh was last attempted.
+    #[must_use]
+    pub fn since_attempt(&self, now: DateTime<Utc>, moment: &Moment) -> Option<Duration> {
+        elapsed(self.last_attempt?, self.attempted.as_ref(), now, moment)
+    }
+
     fn age(&self, now: DateTime<Utc>, moment: &Moment) -> Option<Duration> {
-        let updated = self.last_cache_update?;
-        let counted = self
-            .refreshed
-            .as_ref()
-            .and_then(|refreshed| moment.since(refreshed));
-        counted.or_else(|| (now - updated).to_std().ok())
+        elapsed(
+            self.last_cache_update?,
+            self.refreshed.as_ref(),
+            now,
+            moment,
+        )
     }
 
     fn attempted_once(&self) -> bool {
         self.last_attempt.is_some() || self.last_error.is_some()
     }
+}
+
+/// The time since then: by the clock that only counts within one boot, by the wall clock across boots.
+/// From a date in the future none has passed: one of the clocks was wrong.
+fn elapsed(
+    then: DateTime<Utc>,
+    counted: Option<&Moment>,
+    now: DateTime<Utc>,
+    moment: &Moment,
+) -> Option<Duration> {
+    let counted = counted.and_then(|counted| moment.since(counted));
+    counted.or_else(|| (now - then).to_std().ok())
 }
 
 fn path(paths: &Paths) -> std::path::PathBuf {

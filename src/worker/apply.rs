@@ -1,6 +1,7 @@
 //! Applying updates: one transaction for the jobs of a batch, judged by the package database.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +10,7 @@ use super::gate::{self, Expectation, Intent};
 use super::lifecycle::Event;
 use super::progress::Follower;
 use super::refresh::Offline;
-use super::settle::{Outcome, fail, finish};
+use super::settle::{Outcome, fail, finish, not_begun};
 use super::update::Update;
 use super::verify::{self, Verdict};
 use super::{Worker, precondition, refresh, select};
@@ -90,7 +91,7 @@ fn target_of(jobs: &[Job]) -> String {
 
 /// Ends a job that cannot be done now: it waits for the network when it may, and that is the reason.
 fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
-    fail(job, error);
+    not_begun(worker, job, error);
     if job.request.options.wait_for_network && error.is::<Offline>() {
         let why = format!("{error:#}");
         if let Err(error) = hold::defer(&worker.paths, job, &why) {
@@ -205,7 +206,13 @@ fn attempts(
         Err(why) => {
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;
-            refresh::run(worker)?;
+            match refresh::run(worker) {
+                Err(error) if worker.stopping() => {
+                    update.fail(&format!("{error:#}"));
+                    return Ok(Outcome::Cancelled);
+                }
+                other => other?,
+            }
             attempt(worker, leader, jobs, update)?.or_else(|why| bail!("{why}"))
         }
     }
@@ -331,7 +338,9 @@ fn run_transaction(
 ) -> Result<Applied> {
     let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
     let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
-    let program = std::env::current_exe().context("failed to find this program's own file")?;
+    // this very program, also when our own package was upgraded while it waited: by its path it would be
+    // another one, or none
+    let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
     let arguments = [
         "run".to_owned(),
         "gate".to_owned(),

@@ -212,13 +212,13 @@ impl Worker {
             let refreshed = refresh::run(self).and_then(|()| refresh::list_pending(self));
             refreshes
                 .iter_mut()
-                .for_each(|job| finish_refresh(job, &refreshed));
+                .for_each(|job| finish_refresh(self, job, &refreshed));
             Vec::new()
         } else {
             let (done, refreshed) = apply::run(self, applies);
             refreshes
                 .iter_mut()
-                .for_each(|job| finish_refresh(job, &refreshed));
+                .for_each(|job| finish_refresh(self, job, &refreshed));
             done
         };
         done.append(&mut refreshes);
@@ -284,12 +284,9 @@ impl Worker {
     }
 }
 
-fn finish_refresh(job: &mut Job, refreshed: &Result<()>) {
+fn finish_refresh(worker: &Worker, job: &mut Job, refreshed: &Result<()>) {
     match refreshed {
         Ok(()) => job.status = JobStatus::Succeeded,
-        Err(error) => {
-            job.status = JobStatus::Failed;
-            job.error = Some(format!("{error:#}"));
-        }
+        Err(error) => settle::not_begun(worker, job, error),
     }
 }

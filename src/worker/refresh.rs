@@ -17,6 +17,10 @@ pub fn run(worker: &Worker) -> Result<()> {
     systemd::status("refreshing the package index");
     let known = Cache::load(&worker.paths);
     let answer = worker.packages.refresh(&mut Quiet::new(worker));
+    if answer.is_err() && worker.stopping() {
+        // it says nothing of the sources, and leaves what is known of them as it was
+        bail!("the refresh was stopped on request");
+    }
     let refreshed = answer.unwrap_or_else(|error| Refreshed {
         sources: Vec::new(),
         errors: vec![format!("{error:#}")],

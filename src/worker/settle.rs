@@ -74,6 +74,15 @@ pub fn fail(job: &mut Job, error: &anyhow::Error) {
     job.error = Some(journal::plain(&format!("{error:#}")));
 }
 
+/// Ends a job whose refresh did not come to its end: cancelled if that was asked for.
+pub fn not_begun(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
+    if worker.stopping() {
+        job.status = JobStatus::Cancelled;
+    } else {
+        fail(job, error);
+    }
+}
+
 /// Why the transaction is a failure for a job with this target.
 fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> {
     let mine = verdict.wrong.iter().filter(|(key, _)| {

@@ -1,15 +1,24 @@
 //! Stories: what the project promises, told from outside on booted hosts with the real tools.
 
-// what a story calls panics, with all that is known
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+// a story that cannot go on says where, and stops
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod apply;
 mod audit;
 mod bus;
 mod cli;
+mod direct;
+mod faults;
+mod fetch;
 mod held;
 mod instances;
+mod interrupt;
+mod job;
+mod limits;
+mod locks;
 mod package;
 mod queue;
+mod records;
 mod refresh;
+mod sources;
 mod story;

@@ -1,6 +1,7 @@
 //! What every story needs: the state of a host, read as any program would.
 
 use lab::Host;
+use linux_patch_api::journal::id;
 use serde_json::Value;
 
 /// Where the state lies.
@@ -116,4 +117,58 @@ impl HeldLock {
         host.sh("rm -f /run/held; echo > /run/let-go");
         self.0.wait();
     }
+}
+
+/// Starts a refresh as the timer does, and waits for its end.
+pub fn refresh(host: &Host) -> lab::Output {
+    host.try_sh("systemctl start patch-refresh.service")
+}
+
+/// A property of a unit, as `systemctl show` prints it.
+pub fn unit(host: &Host, unit: &str, property: &str) -> String {
+    let shown = host.sh(&format!("systemctl show -P {property} {unit}"));
+    shown.trim().to_owned()
+}
+
+/// A refresh that succeeds, wherever one looks: exit code, unit, record.
+#[track_caller]
+pub fn refresh_succeeds(host: &Host) {
+    let output = refresh(host);
+    let log = || host.messages(&["-n", "30"]).join("\n");
+    assert!(output.success(), "{output}\n{}", log());
+    assert_eq!(unit(host, "patch-refresh.service", "Result"), "success");
+    let cache = state(host, "state/cache.json");
+    assert_eq!(cache["last_update_success"], true, "{cache}");
+    assert_eq!(property(host, "CacheStatus"), "fresh");
+}
+
+/// A refresh that fails, wherever one looks: exit code, unit, record, bus, journal. Why it did.
+#[track_caller]
+pub fn refresh_fails(host: &Host) -> String {
+    let before = last_cache_update(host);
+    let told = events(host, "MESSAGE_ID", id::REFRESH_FAILED).len();
+    let output = refresh(host);
+    assert!(!output.success(), "the refresh succeeded\n{output}");
+    assert_eq!(unit(host, "patch-refresh.service", "Result"), "exit-code");
+    assert_eq!(unit(host, "patch-refresh.service", "ExecMainStatus"), "1");
+    let cache = state(host, "state/cache.json");
+    assert_eq!(cache["last_update_success"], false, "{cache}");
+    assert_eq!(cache["last_cache_update"], before, "{cache}");
+    let why = cache["last_error"].as_str().expect("no error").to_owned();
+    assert_eq!(property(host, "CacheStatus"), "failed");
+    assert_eq!(property(host, "Health"), "degraded");
+    assert!(property(host, "HealthReasons").contains("the last refresh failed"));
+    let events = events(host, "MESSAGE_ID", id::REFRESH_FAILED);
+    assert_eq!(events.len(), told + 1, "one event for each failure");
+    assert_eq!(events[told]["PATCH_ERROR"], why.as_str());
+    why
+}
+
+/// The date of the last successful refresh; null when there was none.
+pub fn last_cache_update(host: &Host) -> Value {
+    let file = format!("{STATE}/state/cache.json");
+    if !host.exists(&file) {
+        return Value::Null;
+    }
+    state(host, "state/cache.json")["last_cache_update"].clone()
 }

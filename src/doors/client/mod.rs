@@ -70,7 +70,16 @@ impl Client {
 
     /// `patchctl updates`.
     pub fn updates(&self, as_json: bool) -> Result<()> {
-        let updates = self.session.ask(async |a| a.list_updates().await)?;
+        let (picture, updates) = self.session.ask(async |agent| {
+            // waits for a refresh when the index is stale: an old one has nothing to say
+            let picture = agent.check_health().await?;
+            Ok((value::object(&picture), agent.list_updates().await?))
+        })?;
+        let trust = text(&picture, "cache_status");
+        if trust != "fresh" {
+            let why = plain(text(&picture, "last_cache_error"));
+            warn(&format!("the package index is not fresh ({trust}): {why}"));
+        }
         show_list(&updates, as_json, "nothing is pending", show::updates)
     }
 
@@ -247,6 +256,13 @@ fn show_list(
 
 fn print_json(value: &Value) -> Result<()> {
     print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Says something beside the answer.
+fn warn(text: &str) {
+    use std::io::Write;
+    // a closed standard error must not keep the answer back
+    let _ = writeln!(std::io::stderr(), "patchctl: {text}");
 }
 
 /// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing
