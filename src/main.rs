@@ -19,7 +19,7 @@ use linux_patch_api::host::systemd;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::job::{Job, JobStatus};
-use linux_patch_api::worker::{Worker, gate};
+use linux_patch_api::worker::{RefreshFailed, Worker, gate};
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
 
@@ -92,14 +92,33 @@ fn act(cli: Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A unit's errors are events; on its standard error they would be in the journal twice.
 fn act_as_unit(run: Run) -> Result<ExitCode> {
     journal::init(false);
+    let gate = matches!(run, Run::Gate { .. });
+    run_unit(run).or_else(|error| {
+        // the package manager shows what its hook says
+        if gate || std::env::var_os("JOURNAL_STREAM").is_none() {
+            return Err(error);
+        }
+        if !error.is::<RefreshFailed>() {
+            tracing::error!("{}", journal::plain(&format!("{error:#}")));
+        }
+        Ok(ExitCode::from(code_of(&error)))
+    })
+}
+
+fn run_unit(run: Run) -> Result<ExitCode> {
     match run {
         Run::Refresh => worker()?.refresh()?,
         Run::Apply { instance } => {
-            let target = Target::from_instance(instance.as_bytes()).inspect_err(|error| {
-                journal::request_refused("the request", &format!("{error:#}"));
-            })?;
+            let target = match Target::from_instance(instance.as_bytes()) {
+                Ok(target) => target,
+                Err(error) => {
+                    journal::request_refused("the request", &format!("{error:#}"));
+                    return Ok(ExitCode::FAILURE);
+                }
+            };
             return Ok(report(
                 &worker()?.apply(target, Requester::at("systemd", Some(0)))?,
             ));

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::gate::{self, Expectation, Intent};
 use super::lifecycle::Event;
 use super::progress::Follower;
-use super::refresh::Offline;
+use super::refresh::RefreshFailed;
 use super::settle::{Outcome, fail, finish, not_begun};
 use super::update::Update;
 use super::verify::{self, Verdict};
@@ -89,10 +89,16 @@ fn target_of(jobs: &[Job]) -> String {
     names.into_iter().collect::<Vec<_>>().join(" ")
 }
 
+fn is_offline(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<RefreshFailed>()
+        .is_some_and(|failed| failed.offline)
+}
+
 /// Ends a job that cannot be done now: it waits for the network when it may, and that is the reason.
 fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     not_begun(worker, job, error);
-    if job.request.options.wait_for_network && error.is::<Offline>() {
+    if job.request.options.wait_for_network && is_offline(error) {
         let why = format!("{error:#}");
         if let Err(error) = hold::defer(&worker.paths, job, &why) {
             fail(job, &error);
@@ -150,7 +156,7 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
             let alone = jobs
                 .iter()
                 .all(|job| job.request.packages == jobs[0].request.packages);
-            if alone || error.is::<Offline>() {
+            if alone || is_offline(&error) {
                 jobs.iter_mut().for_each(|job| give_up(worker, job, &error));
                 stamp(&mut jobs, &update);
                 return jobs;

@@ -12,6 +12,8 @@ mod settle;
 mod update;
 mod verify;
 
+pub use refresh::RefreshFailed;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -109,7 +111,11 @@ impl Worker {
 
     /// Serves the queue until it is empty; the number of jobs that failed.
     pub fn drain(&self) -> Result<usize> {
-        let result = self.serve_all();
+        let result = match self.serve_all() {
+            // what waits goes on waiting, and is served at the next boot
+            Err(_) if self.stopping() => Ok(0),
+            other => other,
+        };
         self.arm_retry();
         if let Err(error) = &result {
             let text = format!("{error:#}; trying again in {} s", FAILURE_PAUSE.as_secs());

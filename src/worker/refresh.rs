@@ -42,22 +42,25 @@ pub fn run(worker: &Worker) -> Result<()> {
             queue::hold::release(&worker.paths)?;
             Ok(())
         }
-        Some(why) if offline => Err(Offline(why).into()),
-        Some(why) => bail!("refresh failed: {why}"),
+        Some(why) => Err(RefreshFailed { why, offline }.into()),
     }
 }
 
-/// The network is away; a request that may wait for it does.
+/// A refresh failed; the journal has been told.
 #[derive(Debug)]
-pub struct Offline(String);
+pub struct RefreshFailed {
+    why: String,
+    /// Whether the network is away: a request that may wait for it does.
+    pub offline: bool,
+}
 
-impl std::fmt::Display for Offline {
+impl std::fmt::Display for RefreshFailed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "refresh failed: {}", self.0)
+        write!(f, "refresh failed: {}", self.why)
     }
 }
 
-impl std::error::Error for Offline {}
+impl std::error::Error for RefreshFailed {}
 
 /// Works out what is pending, unless nothing has changed since that was last done.
 pub fn list_pending(worker: &Worker) -> Result<()> {

@@ -148,19 +148,33 @@ impl Reader {
         let Some(uri) = message.field("URI").map(redacted) else {
             return;
         };
-        if let Some(request) = self.requests.iter_mut().find(|request| request.uri == uri) {
-            let hit = message.field("IMS-Hit") == Some("true");
-            let sent = message.field("SHA256-Hash").map(str::to_owned);
-            request.answer = if hit {
-                Answer::Unchanged
-            } else {
-                Answer::Sent(sent)
-            };
+        let hit = message.field("IMS-Hit") == Some("true");
+        let sent = message.field("SHA256-Hash").map(str::to_owned);
+        for request in &mut self.requests {
+            if request.uri == uri {
+                request.answer = if hit {
+                    Answer::Unchanged
+                } else {
+                    Answer::Sent(sent)
+                };
+                return;
+            }
+            // an unsigned index, or one with its signature beside: apt trusts it or refuses it
+            if request.release() == uri {
+                request.answer = Answer::Unchanged;
+                return;
+            }
         }
     }
 }
 
 impl Request {
+    /// The address of the index when it is not signed in place.
+    fn release(&self) -> String {
+        let base = self.uri.strip_suffix("InRelease").unwrap_or(&self.uri);
+        format!("{base}Release")
+    }
+
     fn heard(&self) -> Heard {
         Heard {
             uri: self.repository.clone(),
@@ -360,6 +374,13 @@ mod tests {
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
         assert!(sources[0].answered && sources[0].errors.is_empty() && others.is_empty());
         assert_eq!(sources[0].source().host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn an_unsigned_index_is_an_answer_too() {
+        let unsigned = SENT.replace("InRelease", "Release");
+        let (sources, _) = heard(&[ASKED, &unsigned], false);
+        assert!(sources[0].answered && sources[0].sent.is_none());
     }
 
     #[test]
