@@ -9,12 +9,27 @@ use serde::Deserialize;
 use crate::paths::{Paths, quoted};
 
 /// The settings in force.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The package manager to use; detected when not set.
     pub backend: Option<String>,
     /// Hosts whose package sources may fail without failing the refresh.
     pub tolerate: Vec<String>,
+    /// How many ended jobs are kept at most.
+    pub keep_jobs: usize,
+    /// For how many days an ended job is kept at most.
+    pub keep_days: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backend: None,
+            tolerate: Vec::new(),
+            keep_jobs: 2000,
+            keep_days: 365,
+        }
+    }
 }
 
 /// One file. A key that is not set leaves what files before it said.
@@ -24,6 +39,15 @@ struct Fragment {
     backend: Option<String>,
     #[serde(default)]
     refresh: RefreshFragment,
+    #[serde(default)]
+    jobs: JobsFragment,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobsFragment {
+    keep: Option<usize>,
+    keep_days: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +78,8 @@ impl Config {
         if let Some(tolerate) = fragment.refresh.tolerate {
             self.tolerate = tolerate;
         }
+        self.keep_jobs = fragment.jobs.keep.unwrap_or(self.keep_jobs);
+        self.keep_days = fragment.jobs.keep_days.unwrap_or(self.keep_days);
     }
 }
 
@@ -150,7 +176,7 @@ mod tests {
             ),
             (
                 "etc/linux_patch_api/config.toml",
-                "[refresh]\ntolerate = [\"a.example\"]\n",
+                "[refresh]\ntolerate = [\"a.example\"]\n[jobs]\nkeep = 5\n",
             ),
             ("etc/linux_patch_api/config.d/20-b.toml", ""),
             (
@@ -166,6 +192,7 @@ mod tests {
             "20-b.toml is hidden by an empty one"
         );
         assert!(config.tolerate.is_empty());
+        assert_eq!((config.keep_jobs, config.keep_days), (5, 365));
     }
 
     #[test]

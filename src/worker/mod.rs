@@ -7,6 +7,7 @@ mod precondition;
 mod progress;
 mod recover;
 mod refresh;
+mod retention;
 mod select;
 mod settle;
 mod update;
@@ -230,6 +231,7 @@ impl Worker {
         done.append(&mut refreshes);
         self.record(&mut done)?;
         recover::forget(self)?;
+        retention::run(self)?;
         Ok(done
             .iter()
             .filter(|job| job.status == JobStatus::Failed)

@@ -209,3 +209,21 @@ fn a_full_disk_is_an_error_to_the_submitter_and_leaves_no_half_entry() {
     host.sh("rm /var/lib/linux_patch_api/filler; systemctl start patch-apply.path");
     host.sh("patchctl apply demo");
 }
+
+#[test]
+fn ended_jobs_are_kept_by_count_and_unfinished_ones_always() {
+    let (host, repo) = host(Release::Trixie);
+    host.write("/etc/linux_patch_api/config.toml", "[jobs]\nkeep = 3\n");
+    repo.stop();
+    let deferred = host.try_sh("patchctl apply demo --defer");
+    assert_eq!(deferred.status, 75, "{deferred}");
+    for _ in 0..5 {
+        assert_eq!(host.try_sh("patchctl apply demo").status, 1);
+    }
+    assert_eq!(story::jobs(&host).len(), 3);
+    assert_eq!(
+        host.sh("ls /var/lib/linux_patch_api/deferred | wc -l")
+            .trim(),
+        "1"
+    );
+}
