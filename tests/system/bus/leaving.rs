@@ -1,0 +1,131 @@
+//! The door comes with a call, goes when idle, and no call is lost in between.
+
+use lab::{Host, Release, Spawned};
+
+use super::{AGENT, door, leave_after, wait_until_gone};
+
+/// The service manager's event for a unit that has been started.
+const STARTED: &str = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf";
+
+#[test]
+fn the_door_comes_with_a_call_and_goes_when_idle_on_trixie() {
+    the_door_comes_with_a_call_and_goes_when_idle(Release::Trixie);
+}
+
+#[test]
+fn the_door_comes_with_a_call_and_goes_when_idle_on_bookworm() {
+    the_door_comes_with_a_call_and_goes_when_idle(Release::Bookworm);
+}
+
+fn the_door_comes_with_a_call_and_goes_when_idle(release: Release) {
+    let host = Host::boot(release);
+    assert_eq!(door(&host, "ActiveState"), "inactive");
+    let help = host.sh("patchctl run agent --help");
+    assert!(help.contains("[default: 30]"), "{help}");
+    assert!(door(&host, "ExecStart").contains("argv[]=/usr/bin/patchctl run agent ;"));
+
+    let health = host.sh(&format!("busctl get-property {AGENT} Health"));
+    assert_eq!(health, "s \"healthy\"\n");
+    assert_eq!(door(&host, "ActiveState"), "active");
+    let pid = door(&host, "MainPID");
+    let account = host.sh(&format!("stat -c %U:%G /proc/{pid}"));
+    assert_eq!(account.trim(), "linux-patch:linux-patch");
+
+    leave_after(&host, "0.2");
+    let version = || host.sh(&format!("busctl get-property {AGENT} Version"));
+    let first = version();
+    let invocation = door(&host, "InvocationID");
+    wait_until_gone(&host);
+    assert_eq!(door(&host, "Result"), "success");
+    assert_eq!(version(), first);
+    assert_ne!(door(&host, "InvocationID"), invocation);
+    assert_eq!(host.sh("systemctl --failed --no-legend"), "");
+}
+
+#[test]
+fn no_call_is_lost_over_many_departures_on_trixie() {
+    no_call_is_lost_over_many_departures(Release::Trixie);
+}
+
+#[test]
+fn no_call_is_lost_over_many_departures_on_bookworm() {
+    no_call_is_lost_over_many_departures(Release::Bookworm);
+}
+
+/// Three ordinary users at once, each with pauses of its own around the time after which the door
+/// leaves, so that calls arrive in every moment of its going.
+fn no_call_is_lost_over_many_departures(release: Release) {
+    let host = Host::boot(release);
+    leave_after(&host, "0.02");
+    let calls = 250;
+    let clients: Vec<Spawned> = ["ann", "bob", "cid"]
+        .into_iter()
+        .map(|user| host.spawn(&caller(&host, user, calls)))
+        .collect();
+    for client in clients {
+        let output = client.wait();
+        assert!(output.success(), "{output}");
+        assert_eq!(
+            output.stdout,
+            format!("answered {calls} of {calls}\n"),
+            "{output}"
+        );
+    }
+    wait_until_gone(&host);
+    let starts = host.journal(&[STARTED, "UNIT=patch-agent.service"]).len();
+    assert!(starts > 150, "the door has left only {starts} times");
+    println!(
+        "{release:?}: 0 of {} calls lost over {starts} departures",
+        3 * calls
+    );
+}
+
+/// A script that calls as `user`, pauses for up to 100 ms, and counts.
+fn caller(host: &Host, user: &str, calls: u32) -> String {
+    host.sh(&format!("useradd {user}"));
+    let script = format!(
+        "answered=0
+        for i in $(seq {calls}); do
+            case $((i % 3)) in
+                0) call='get-property {AGENT} Version' ;;
+                1) call='call {AGENT} ListJobs a{{sv}} 0' ;;
+                2) call='get-property {AGENT} CurrentJob' ;;
+            esac
+            busctl --timeout=20 $call >/dev/null && answered=$((answered + 1))
+            sleep 0.0$((RANDOM % 100))
+        done
+        echo answered $answered of {calls}"
+    );
+    format!(
+        "setpriv --reuid {user} --regid {user} --clear-groups bash -c \"$(cat <<'END'\n{script}\nEND\n)\""
+    )
+}
+
+#[test]
+fn nobody_else_can_be_the_door() {
+    let host = Host::boot(Release::Trixie);
+    let agent = || {
+        let pid = door(&host, "MainPID");
+        assert_ne!(pid, "0");
+        pid
+    };
+    host.sh(&format!("busctl get-property {AGENT} Version"));
+    let before = agent();
+    // replace whoever has it, let others replace us, do not wait in line
+    let take = "busctl call org.freedesktop.DBus / org.freedesktop.DBus RequestName su org.linux_patch.Agent1 7";
+    for user in ["alice", "root"] {
+        let output = host.as_user(user, take);
+        assert!(output.stderr.contains("Access denied"), "{user}: {output}");
+    }
+    let as_the_door = "setpriv --reuid linux-patch --regid linux-patch --clear-groups";
+    let exists = host.sh(&format!("{as_the_door} {take}"));
+    assert_eq!(
+        exists, "u 3\n",
+        "the name has an owner who does not give it away"
+    );
+    let second = host.try_sh(&format!("{as_the_door} patchctl run agent --idle=1"));
+    assert_eq!(second.status, 1, "{second}");
+    assert!(second.stderr.contains("failed to own the name"), "{second}");
+    host.sh(&format!("busctl get-property {AGENT} Version"));
+    assert_eq!(agent(), before);
+}

@@ -1,0 +1,268 @@
+//! Everybody may read, and nobody may change anything whom polkit does not let; the door itself can do next to nothing.
+
+use lab::{Host, Release};
+
+use super::{AGENT, ALICE, answer, call_as_alice, command, door, host_with_an_update};
+use crate::story::{STATE, jobs};
+
+#[test]
+fn changing_takes_root_or_the_word_of_polkit_on_trixie() {
+    changing_takes_root_or_the_word_of_polkit(Release::Trixie);
+}
+
+#[test]
+fn changing_takes_root_or_the_word_of_polkit_on_bookworm() {
+    changing_takes_root_or_the_word_of_polkit(Release::Bookworm);
+}
+
+fn changing_takes_root_or_the_word_of_polkit(release: Release) {
+    let (host, _repo) = host_with_an_update(release);
+    denied(&host, "Refresh");
+    denied(&host, "Apply asa{sv} 1 demo 0");
+    assert_eq!((queued(&host), jobs(&host).len()), (String::new(), 0));
+
+    let refresh = host.sh(&command("Refresh"));
+    wait_for_job(&host, &refresh, "succeeded");
+    denied(&host, "Refresh");
+
+    allow_alice(&host, "refresh");
+    let refresh = call_as_alice(&host, "Refresh").stdout;
+    wait_for_job(&host, &refresh, "succeeded");
+    let uid = host.sh(&format!("id -u {ALICE}"));
+    let record = jobs(&host).pop().unwrap();
+    assert_eq!(
+        record["request"]["requester"]["uid"].to_string(),
+        uid.trim()
+    );
+    denied(&host, "Apply asa{sv} 1 demo 0");
+
+    allow_alice(&host, "apply");
+    let apply = call_as_alice(&host, "Apply asa{sv} 1 demo 0").stdout;
+    wait_for_job(&host, &apply, "succeeded");
+    assert_eq!(crate::story::installed(&host, "demo"), "1.1 installed");
+
+    host.sh("systemctl mask --now polkit.service");
+    denied(&host, "Refresh");
+    denied(&host, "Apply asa{sv} 1 all 0");
+    let apply = host.sh(&command("Apply asa{sv} 1 all 0"));
+    wait_for_job(&host, &apply, "succeeded");
+    assert_eq!(jobs(&host).len(), 4);
+}
+
+#[track_caller]
+fn denied(host: &Host, call: &str) {
+    let output = call_as_alice(host, call);
+    assert!(
+        !output.success() && output.stdout.is_empty(),
+        "{call}: {output}"
+    );
+    let shown = output.stderr.to_lowercase();
+    assert!(
+        shown.contains("polkit") || shown.contains("access denied"),
+        "{call}: {output}"
+    );
+}
+
+/// A rule as an administrator writes it; the door is asked again only when polkit has read it.
+fn allow_alice(host: &Host, verb: &str) {
+    host.write(
+        &format!("/etc/polkit-1/rules.d/10-{verb}.rules"),
+        format!(
+            "polkit.addRule(function(action, subject) {{
+                if (action.id == \"org.linux-patch.agent1.{verb}\" && subject.user == \"{ALICE}\")
+                    return polkit.Result.YES;
+            }});\n"
+        ),
+    );
+    host.sh(&format!("chmod 755 /etc/polkit-1/rules.d; chmod 644 /etc/polkit-1/rules.d/10-{verb}.rules; systemctl restart polkit.service"));
+}
+
+/// Waits for the end of the job that a call has answered with.
+#[track_caller]
+fn wait_for_job(host: &Host, reply: &str, status: &str) {
+    let reply: serde_json::Value = serde_json::from_str(reply).expect("no job id");
+    let call = format!("GetJob s {}", reply["data"][0].as_str().expect("no job id"));
+    let mut last = String::new();
+    host.wait_for("the end of the job", || {
+        answer(host, &call)["status"]["data"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut last);
+        !["queued", "running"].contains(&last.as_str())
+    });
+    assert_eq!(last, status);
+}
+
+fn queued(host: &Host) -> String {
+    host.sh(&format!(
+        "ls -A {STATE}/queue {STATE}/tmp | grep json || true"
+    ))
+}
+
+#[test]
+fn what_is_no_request_is_refused_at_the_door() {
+    let (host, _repo) = host_with_an_update(Release::Trixie);
+    // what is put into the queue stays there, to be seen
+    host.sh("systemctl stop patch-apply.path");
+    for (call, complaint) in [
+        (
+            "Apply asa{sv} 1 demo 1 force b true",
+            "'force' is not known",
+        ),
+        ("Apply asa{sv} 0 0", "no package is named"),
+        ("Apply asa{sv} 1 '' 0", "the package name is empty"),
+        ("Apply asa{sv} 2 all demo 0", "cannot be combined"),
+        ("Apply asa{sv} 1 demo- 0", "is not a package name"),
+        ("Apply asa{sv} 2 demo 'de*' 0", "is not a package name"),
+        ("Apply asa{sv} 1 @x 0", "is not a package name"),
+        ("Apply asa{sv} 1 demo=1.1 0", "is not a package name"),
+        ("Apply asa{sv} 1 demo/stable 0", "is not a package name"),
+        ("Apply asa{sv} 1 /tmp/demo.deb 0", "is not a package name"),
+        (
+            "Apply asa{sv} 1 $(head -c 200 /dev/zero | tr '\\0' a) 0",
+            "longer than 128",
+        ),
+    ] {
+        let output = host.try_sh(&command(call));
+        assert!(
+            !output.success() && output.stderr.contains(complaint),
+            "{call}: {output}"
+        );
+    }
+    assert_eq!((queued(&host), jobs(&host).len()), (String::new(), 0));
+    host.sh(&command("Apply asa{sv} 1 demo 0"));
+    assert_eq!(queued(&host).lines().count(), 1, "what is one is queued");
+}
+
+#[test]
+fn no_call_brings_the_door_down() {
+    let host = Host::boot(Release::Trixie);
+    host.sh(&format!("busctl get-property {AGENT} Version"));
+    let before = door(&host, "InvocationID");
+    let long = "$(head -c 100000 /dev/zero | tr '\\0' x)";
+    for call in [
+        "GetJob",
+        "GetJob u 5",
+        "GetJob ss a b",
+        "Apply s demo",
+        "Apply as 1 demo",
+        "Apply asa{sv} 1 demo 1 x v s y",
+        "ListJobs a{ss} 1 limit 1",
+        "ListJobs a{sv} 1 limit u 4294967295",
+        "NoSuchMethod",
+        "CheckHealth s x",
+        &format!("GetJob s {long}"),
+        &format!("GetJobLog s {long}"),
+        &format!("ListJobs a{{sv}} 1 {long} s {long}"),
+        &format!("Apply asa{{sv}} 12 {} 0", [long; 12].join(" ")),
+        "GetJob s $(printf '\\001\\033[31m')",
+    ] {
+        for user in [ALICE, "root"] {
+            host.as_user(user, &command(call));
+        }
+    }
+    let properties = AGENT.replace(" org.linux_patch.Agent1 ", " ");
+    for call in [
+        format!("busctl set-property {AGENT} Health s x"),
+        format!("busctl set-property {AGENT} Version s {long}"),
+        format!("busctl get-property {AGENT} NoSuchProperty"),
+        format!(
+            "busctl call {properties} org.freedesktop.DBus.Properties GetAll s no.such.Interface"
+        ),
+        "busctl call org.linux_patch.Agent1 /no/such/object org.linux_patch.Agent1 CheckHealth"
+            .to_owned(),
+        "busctl call org.linux_patch.Agent1 / org.freedesktop.DBus.Properties GetAll s ''"
+            .to_owned(),
+    ] {
+        let output = host.try_sh(&call);
+        assert!(!output.success(), "{call}: {output}");
+    }
+    host.sh(&format!("busctl get-property {AGENT} Version"));
+    assert_eq!(door(&host, "InvocationID"), before);
+    assert_eq!(queued(&host), "");
+}
+
+#[test]
+fn the_door_can_write_to_the_queue_and_nowhere_else() {
+    let host = Host::boot(Release::Trixie);
+    host.sh(&format!("busctl get-property {AGENT} Version"));
+    let pid = door(&host, "MainPID");
+    let status = host.sh(&format!("cat /proc/{pid}/status"));
+    for line in [
+        "CapBnd:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    let as_the_door = format!(
+        "nsenter -t {pid} -m setpriv --reuid linux-patch --regid linux-patch --clear-groups --inh-caps=-all \
+        --bounding-set=-all"
+    );
+    let writes = |directory: &str| {
+        host.try_sh(&format!("{as_the_door} touch {directory}/.test"))
+            .success()
+    };
+    for directory in [
+        "/",
+        "/etc",
+        "/home",
+        "/root",
+        "/run",
+        "/run/linux_patch_api",
+        "/usr",
+        "/var/cache",
+        "/var/lib/apt/lists",
+        "/var/lib/dpkg",
+    ] {
+        assert!(!writes(directory), "{directory}");
+    }
+    for (directory, writable) in [
+        ("", false),
+        ("/jobs", false),
+        ("/queue", true),
+        ("/refused", false),
+        ("/state", false),
+        ("/tmp", true),
+    ] {
+        assert_eq!(
+            writes(&format!("{STATE}{directory}")),
+            writable,
+            "{directory}"
+        );
+    }
+    let removes = |file: &str| {
+        host.try_sh(&format!("{as_the_door} rm -f {file}"))
+            .success()
+    };
+    host.sh(&format!(
+        "touch {STATE}/state/cache.json {STATE}/jobs/x.json"
+    ));
+    assert!(
+        !removes(&format!("{STATE}/state/cache.json")) && !removes(&format!("{STATE}/jobs/x.json"))
+    );
+}
+
+#[test]
+fn doors_and_refresh_are_exposed_as_little_as_they_can_be_on_trixie() {
+    doors_and_refresh_are_exposed_as_little_as_they_can_be(Release::Trixie);
+}
+
+#[test]
+fn doors_and_refresh_are_exposed_as_little_as_they_can_be_on_bookworm() {
+    doors_and_refresh_are_exposed_as_little_as_they_can_be(Release::Bookworm);
+}
+
+/// The limits are tenths, as `--threshold=` wants them.
+fn doors_and_refresh_are_exposed_as_little_as_they_can_be(release: Release) {
+    let host = Host::boot(release);
+    for (unit, limit) in [("patch-agent.service", 15), ("patch-refresh.service", 26)] {
+        let output = host.try_sh(&format!(
+            "systemd-analyze security --no-pager --threshold={limit} {unit}"
+        ));
+        let verdict = output.stdout.lines().last().unwrap_or_default().to_owned();
+        assert!(output.success(), "{unit}: {verdict}");
+        println!("{release:?}: {verdict}");
+    }
+}
