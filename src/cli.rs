@@ -163,6 +163,8 @@ pub enum Run {
         #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
         idle: Duration,
     },
+    /// patch-request@.service
+    Varlink,
     /// The package manager's hook
     Gate {
         /// The job whose transaction asks

@@ -14,7 +14,7 @@ use clap::Parser;
 use linux_patch_api::cli::{Cli, Run, Verb};
 use linux_patch_api::config::Config;
 use linux_patch_api::doors::client::{Asked, Client, Ended, NotReachable, Refused};
-use linux_patch_api::doors::dbus;
+use linux_patch_api::doors::{dbus, varlink};
 use linux_patch_api::host::systemd;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
@@ -128,6 +128,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         }
         Run::Retry => worker()?.retry()?,
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
+        Run::Varlink => varlink::serve(Paths::default())?,
         Run::Gate { job } => open_gate(&job)?,
     }
     Ok(ExitCode::SUCCESS)

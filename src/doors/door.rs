@@ -8,16 +8,13 @@ use anyhow::Result;
 use super::ask;
 use super::idle::{Activity, Call};
 use super::picture::{Picture, Pictures};
-use crate::host::clock::{self, Moment};
+use crate::host::clock;
 use crate::paths::Paths;
 use crate::queue;
 use crate::request::{JobId, Request, Requester};
 use crate::state::cache::Cache;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
-
-/// After a failed refresh, the least time before a read asks for another.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What all calls share.
 pub struct Door {
@@ -59,12 +56,7 @@ impl Door {
     /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
     /// is not of just now; whoever reads twice asks once. The refresh that is under way then.
     pub fn ask_when_stale(&self, picture: &Picture) -> Option<JobId> {
-        let cache = &picture.cache;
-        let failed_just_now = !cache.last_update_success
-            && cache
-                .since_attempt(clock::now(), &Moment::now())
-                .is_some_and(|since| since < ASK_AGAIN);
-        if !picture.is_stale() || failed_just_now {
+        if !picture.wants_refresh() {
             return None;
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,13 +103,17 @@ impl Door {
         let stored = PendingList::load(&self.paths);
         let paths = self.paths.clone();
         let known = [stored, own.clone()];
-        let list = zruntime::unblock(move || current_list(&paths, known)).await?;
+        let list = zruntime::unblock(move || list(&paths, known)).await?;
         *own = Some(list.clone());
         Ok(list)
     }
 }
 
-fn current_list(paths: &Paths, known: [Option<PendingList>; 2]) -> Result<PendingList> {
+/// The first of the known lists that is valid, or one that is worked out now.
+pub fn list(
+    paths: &Paths,
+    known: impl IntoIterator<Item = Option<PendingList>>,
+) -> Result<PendingList> {
     let packages = ask::packages(paths)?;
     let cache = Cache::load(paths);
     let failed = cache.failed_sources();

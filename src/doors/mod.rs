@@ -10,6 +10,7 @@ pub mod picture;
 mod polkit;
 mod tell;
 mod value;
+pub mod varlink;
 mod watch;
 
 /// The bus name, and the name of the interface.

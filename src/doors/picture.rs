@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,9 @@ use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
 use crate::state::update::UpdateState;
 use crate::{VERSION, queue, state};
+
+/// After a failed refresh, the least time before a read asks for another.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the host knows of itself at one moment.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +121,15 @@ impl Picture {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.cache.is_stale(clock::now(), &Moment::now())
+    }
+
+    /// Whether whoever reads this should ask for a refresh: the index is stale, and the last refresh
+    /// that failed is not of just now.
+    #[must_use]
+    pub fn wants_refresh(&self) -> bool {
+        let since = self.cache.since_attempt(clock::now(), &Moment::now());
+        let just_now = since.is_some_and(|since| since < ASK_AGAIN);
+        self.is_stale() && (self.cache.last_update_success || !just_now)
     }
 
     /// How many of the pending updates are security updates.

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -18,13 +19,7 @@ pub struct Records {
 impl Records {
     /// Starts to watch.
     pub fn new(runtime: &SharedRuntime, paths: &Paths) -> Result<Self> {
-        let descriptor = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .context("failed to watch files")?;
-        let flags = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
-        for directory in [paths.state(), paths.queue(), paths.run()] {
-            // a host that was never set up has nothing to watch yet
-            let _ = inotify::add_watch(&descriptor, &directory, flags);
-        }
+        let descriptor = watch(&[paths.state(), paths.queue(), paths.run()])?;
         Ok(Self {
             descriptor: AsyncIo::new_nonblocking(runtime, descriptor)?,
         })
@@ -40,4 +35,28 @@ impl Records {
             })
             .await
     }
+}
+
+/// A descriptor that can be read when something was renamed into place or away in the records of the
+/// host or of its jobs.
+pub fn changes(paths: &Paths) -> Result<OwnedFd> {
+    watch(&[paths.state(), paths.queue(), paths.run(), paths.jobs()])
+}
+
+/// Takes the changes that were told; the descriptor can be read again after the next one.
+pub fn forget(changes: &OwnedFd) {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(changes, &mut buffer);
+    while events.next().is_ok() {}
+}
+
+fn watch(directories: &[PathBuf]) -> Result<OwnedFd> {
+    let descriptor = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+        .context("failed to watch files")?;
+    let flags = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+    for directory in directories {
+        // a host that was never set up has nothing to watch yet
+        let _ = inotify::add_watch(&descriptor, directory, flags);
+    }
+    Ok(descriptor)
 }

@@ -21,7 +21,7 @@ use crate::state::job::Job;
 const BATCH: usize = 1000;
 
 /// The most requests that may wait: beyond that a door says so instead of filling the disk.
-const MAX_WAITING: usize = 20_000;
+pub const MAX_WAITING: usize = 20_000;
 
 /// What was found in the queue.
 #[derive(Debug, Default)]

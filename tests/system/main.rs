@@ -22,3 +22,4 @@ mod records;
 mod refresh;
 mod sources;
 mod story;
+mod varlink;

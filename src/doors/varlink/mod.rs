@@ -1,0 +1,16 @@
+//! The Varlink door: one short process for each connection to the socket, unprivileged.
+//!
+//! The service manager accepts (`patch-request.socket`) and starts `patchctl run varlink` with the
+//! connection as its standard input. Being able to connect is the authorisation: the socket belongs
+//! to root and the group `patch-operators`, and is open to nobody else.
+//!
+//! `message` (bytes to calls, replies to bytes) and `interface` (calls to methods, errors) are pure;
+//! `connection` keeps to the limits, `peer` knows who is there, `serve` answers.
+
+mod connection;
+mod interface;
+mod message;
+mod peer;
+mod serve;
+
+pub use serve::serve;

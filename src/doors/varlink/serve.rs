@@ -1,0 +1,433 @@
+//! Answers the calls of one connection, and follows jobs for those who want more.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::connection::{Connection, Gone};
+use super::interface::{Method, Refusal, info, invalid};
+use super::message::{self, Call, MAX_MESSAGE, Wanted};
+use super::peer;
+use crate::doors::picture::{Picture, Progress};
+use crate::doors::{ask, door, watch};
+use crate::paths::Paths;
+use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
+use crate::state::job::{Job, JobStatus};
+use crate::state::pending::PendingList;
+use crate::state::update::UpdateState;
+use crate::{queue, state};
+
+/// Who has too many connections gets that as an answer to what was sent already, not a place to wait.
+const REFUSED_WAIT: Duration = Duration::from_millis(500);
+
+/// Changes of the records that come together are looked at together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How often a job is looked at when no change is told; and when changes cannot be told at all.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_OFTEN: Duration = Duration::from_millis(150);
+
+/// Serves the connection that is our standard input, until its end.
+pub fn serve(paths: Paths) -> Result<()> {
+    let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let uid = peer::uid(&stream)?;
+    let connection = Connection::new(stream).context("failed to prepare the connection")?;
+    let mut session = Session {
+        paths,
+        uid,
+        connection,
+    };
+    // however a conversation ends, that is no failure of ours
+    let _: Result<(), Gone> = if peer::has_too_many() {
+        session.refuse()
+    } else {
+        session.converse()
+    };
+    Ok(())
+}
+
+struct Session {
+    paths: Paths,
+    uid: u32,
+    connection: Connection,
+}
+
+/// What a method comes to.
+enum Answer {
+    Once(Value),
+    /// Replies until the job is settled.
+    Follow(JobId),
+}
+
+impl Session {
+    fn refuse(&mut self) -> Result<(), Gone> {
+        let _ = self.connection.next_within(REFUSED_WAIT)?;
+        let refusal = Refusal::TooManyConnections(peer::MAX_PER_USER);
+        self.connection.send(&refusal.message())
+    }
+
+    /// Answers one call after the other. After what is no call, nothing can be made sense of.
+    fn converse(&mut self) -> Result<(), Gone> {
+        loop {
+            let broken = match self.connection.next()? {
+                Err(message::TooLarge) => {
+                    format!("a message is larger than {MAX_MESSAGE} bytes")
+                }
+                Ok(message) => match Call::parse(&message) {
+                    Err(why) => format!("a message is not a call: {why}"),
+                    Ok(call) => {
+                        self.answer(&call)?;
+                        continue;
+                    }
+                },
+            };
+            return self
+                .connection
+                .send(&Refusal::InvalidRequest(broken).message());
+        }
+    }
+
+    fn answer(&mut self, call: &Call<'_>) -> Result<(), Gone> {
+        let wanted = call.wanted();
+        let answer = match wanted {
+            Wanted::Upgrade => Err(Refusal::MethodNotImplemented(
+                call.method.chars().take(128).collect(),
+            )),
+            _ => Method::of(call).and_then(|method| self.act(method, wanted)),
+        };
+        match answer {
+            _ if wanted == Wanted::Nothing => Ok(()),
+            Ok(Answer::Once(parameters)) => {
+                self.connection.send(&message::reply(parameters, false))
+            }
+            Ok(Answer::Follow(id)) => self.follow(&id),
+            Err(refusal) => self.connection.send(&refusal.message()),
+        }
+    }
+
+    fn act(&self, method: Method, wanted: Wanted) -> Result<Answer, Refusal> {
+        let answer = match method {
+            Method::Info => info(),
+            Method::Description(text) => json!({"description": text}),
+            Method::Health => json!({"health": self.health()}),
+            Method::Plan { packages } => self.plan(&packages)?,
+            Method::Apply { packages, options } => {
+                let id = self.apply(&packages, options)?;
+                if wanted == Wanted::More {
+                    return Ok(Answer::Follow(id));
+                }
+                json!({"job": id})
+            }
+            Method::Job(id) if wanted == Wanted::More => return Ok(Answer::Follow(id)),
+            Method::Job(id) => Standing::of(&self.paths, &id)?.json(&id, true)?,
+        };
+        Ok(Answer::Once(answer))
+    }
+
+    /// Queues a request, made whole before: it is the connection that was authorised.
+    fn apply(&self, packages: &[String], options: Options) -> Result<JobId, Refusal> {
+        Target::from_names(packages).map_err(|error| invalid(&error))?;
+        let request = || -> Result<Request> {
+            let options = serde_json::to_value(options)?;
+            let mut request = ask::apply(&self.paths, packages, options, "varlink")?;
+            request.requester.uid = Some(self.uid);
+            Ok(request)
+        };
+        let request = request().map_err(|error| failed(&error))?;
+        let bytes = serde_json::to_vec(&request).map_err(|error| failed(&error.into()))?;
+        if bytes.len() as u64 > MAX_ENTRY_BYTES {
+            return Err(Refusal::InvalidRequest(format!(
+                "the request has more than {MAX_ENTRY_BYTES} bytes; name fewer packages, or 'all'"
+            )));
+        }
+        if queue::length(&self.paths) >= queue::MAX_WAITING {
+            let why = format!("{} requests wait already", queue::MAX_WAITING);
+            return Err(Refusal::Busy(why));
+        }
+        queue::submit(&self.paths, &request).map_err(|error| failed(&error))
+    }
+
+    fn plan(&self, packages: &[String]) -> Result<Value, Refusal> {
+        Target::from_names(packages).map_err(|error| invalid(&error))?;
+        door::list(&self.paths, [PendingList::load(&self.paths)])
+            .and_then(|list| ask::plan(&self.paths, packages, &list.pending))
+            .map_err(|error| failed(&error))
+    }
+
+    /// The picture as it is. When it is old and nobody is about to make it new, that is asked for.
+    fn health(&self) -> Value {
+        let picture = Picture::take(&self.paths);
+        if picture.wants_refresh() && picture.running.is_empty() && picture.queue_length == 0 {
+            let refresh = Request::refresh(Requester::at("varlink", Some(self.uid)));
+            if let Err(error) = refresh.and_then(|refresh| queue::submit(&self.paths, &refresh)) {
+                tracing::warn!("no refresh could be asked for: {error:#}");
+            }
+        }
+        picture.json()
+    }
+
+    /// Replies each time the job gets further, and once more when it is settled.
+    fn follow(&mut self, id: &JobId) -> Result<(), Gone> {
+        let changes = watch::changes(&self.paths).ok();
+        let mut told: Option<Standing> = None;
+        loop {
+            let reply = Standing::of(&self.paths, id).and_then(|now| {
+                let now = now.after(told.as_ref());
+                let settled = now.is_settled();
+                Ok((now.json(id, settled)?, settled, now))
+            });
+            let (reply, settled, now) = match reply {
+                Ok(reply) => reply,
+                Err(refusal) => return self.connection.send(&refusal.message()),
+            };
+            if settled || told.as_ref().is_none_or(|told| !told.is_as(&now)) {
+                self.connection.send(&message::reply(reply, !settled))?;
+            }
+            if settled {
+                return Ok(());
+            }
+            told = Some(now);
+            self.wait(changes.as_ref())?;
+        }
+    }
+
+    fn wait(&self, changes: Option<&OwnedFd>) -> Result<(), Gone> {
+        let Some(changes) = changes else {
+            return self.connection.watch(None, LOOK_OFTEN);
+        };
+        self.connection.watch(Some(changes.as_fd()), LOOK_AGAIN)?;
+        self.connection.watch(None, GATHER)?;
+        watch::forget(changes);
+        Ok(())
+    }
+}
+
+/// How a job stands.
+struct Standing {
+    status: JobStatus,
+    /// How far a running job is, and what it does.
+    progress: Option<Progress>,
+    /// The record, once a worker has taken the job.
+    record: Option<Job>,
+}
+
+impl Standing {
+    fn of(paths: &Paths, id: &JobId) -> Result<Self, Refusal> {
+        // the entry is looked for first: it goes when the record is there
+        let waits = paths.queue().join(format!("{id}.json")).exists();
+        let record = Job::find(paths, id).map_err(|error| failed(&error))?;
+        match record {
+            Some(mut job) if job.status == JobStatus::Running => {
+                job.update = UpdateState::load(paths);
+                Ok(Self::running(paths, job))
+            }
+            Some(job) => Ok(Self {
+                status: job.status,
+                progress: None,
+                record: Some(job),
+            }),
+            None if waits => Ok(Self {
+                status: JobStatus::Queued,
+                progress: None,
+                record: None,
+            }),
+            None => Err(Refusal::NoSuchJob(id.clone())),
+        }
+    }
+
+    /// Before and after its transaction, a running job does what the phase of its update says.
+    fn running(paths: &Paths, job: Job) -> Self {
+        let published = state::try_read::<Progress>(&paths.progress()).unwrap_or(None);
+        let progress = published.unwrap_or_else(|| Progress {
+            percent: 0,
+            action: job.update.phase.as_str().to_owned(),
+        });
+        Self {
+            status: job.status,
+            progress: Some(progress),
+            record: Some(job),
+        }
+    }
+
+    /// A job never goes back in what is told of it.
+    fn after(mut self, before: Option<&Self>) -> Self {
+        let before = before.and_then(|before| before.progress.as_ref());
+        if let (Some(now), Some(before)) = (&mut self.progress, before) {
+            now.percent = now.percent.max(before.percent);
+        }
+        self
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        self.status == other.status && self.progress == other.progress
+    }
+
+    fn is_settled(&self) -> bool {
+        self.record.as_ref().is_some_and(Job::is_settled)
+    }
+
+    fn json(&self, id: &JobId, with_record: bool) -> Result<Value, Refusal> {
+        let mut json = json!({"job": id, "status": self.status.as_str()});
+        if let Some(progress) = &self.progress {
+            json["percent"] = progress.percent.into();
+            json["action"] = progress.action.clone().into();
+        }
+        if let Some(record) = self.record.as_ref().filter(|_| with_record) {
+            json["summary"] = record.summary().into();
+            json["record"] = serde_json::to_value(record).map_err(|error| failed(&error.into()))?;
+        }
+        Ok(json)
+    }
+}
+
+fn failed(error: &anyhow::Error) -> Refusal {
+    Refusal::Failed(format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    /// A session for tests, and the other end of its connection.
+    fn door() -> (tempfile::TempDir, Session, UnixStream) {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        queue::prepare(&paths).unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        let connection = Connection::new(server).unwrap();
+        let uid = 1000;
+        let door = Session {
+            paths,
+            uid,
+            connection,
+        };
+        (root, door, client)
+    }
+
+    /// Everything that is answered to these bytes.
+    fn conversation(door: Session, mut client: UnixStream, said: &[u8]) -> Vec<Value> {
+        client.write_all(said).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut door = door;
+        let _ = door.converse();
+        drop(door);
+        let mut answers = Vec::new();
+        let _ = client.read_to_end(&mut answers);
+        answers
+            .split_inclusive(|byte| *byte == 0)
+            .map(|message| serde_json::from_slice(message.strip_suffix(&[0]).unwrap()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn calls_are_answered_in_order_until_one_is_none() {
+        let (_root, door, client) = door();
+        let said = b"{\"method\":\"org.varlink.service.GetInfo\"}\0\
+            {\"method\":\"org.linux-patch.Agent1.Nothing\"}\0\
+            {\"method\":\"org.linux-patch.Agent1.Nothing\",\"oneway\":true}\0\
+            {\"method\":\"org.varlink.service.GetInfo\",\"upgrade\":true}\0\
+            {\"method\":\"org.linux-patch.Agent1.GetJob\",\"parameters\":{\"job\":\"0123456789abcdef-abcdef\"}}\0\
+            nonsense\0{\"method\":\"org.varlink.service.GetInfo\"}\0";
+        let answers = conversation(door, client, said);
+        let errors: Vec<&str> = answers.iter().filter_map(|a| a["error"].as_str()).collect();
+        assert_eq!(
+            answers[0]["parameters"]["interfaces"][1],
+            "org.linux-patch.Agent1"
+        );
+        assert_eq!(
+            errors,
+            [
+                "org.varlink.service.MethodNotFound",
+                "org.varlink.service.MethodNotImplemented",
+                "org.linux-patch.Agent1.NoSuchJob",
+                "org.linux-patch.Agent1.InvalidRequest",
+            ]
+        );
+        assert_eq!(answers.len(), 5);
+    }
+
+    #[test]
+    fn an_apply_becomes_a_request_of_the_user_who_is_connected() {
+        let (_root, door, client) = door();
+        let paths = door.paths.clone();
+        let said = b"{\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo\"]}}\0\
+            {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo\"]},\"oneway\":true}\0\
+            {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo-\"]}}\0";
+        let answers = conversation(door, client, said);
+        let waiting = queue::waiting(&paths, 10).unwrap();
+        assert_eq!(waiting.len(), 2);
+        assert_eq!(waiting[0].requester, Requester::at("varlink", Some(1000)));
+        assert_eq!(answers[0]["parameters"]["job"], waiting[0].id.as_str());
+        assert_eq!(answers[1]["error"], "org.linux-patch.Agent1.InvalidRequest");
+        assert_eq!(answers.len(), 2);
+    }
+
+    #[test]
+    fn what_could_not_be_queued_is_refused() {
+        let (_root, door, client) = door();
+        let paths = door.paths.clone();
+        let names: Vec<String> = (0..999).map(|n| format!("{n:064}")).collect();
+        let call =
+            json!({"method": "org.linux-patch.Agent1.Apply", "parameters": {"packages": names}});
+        let answers = conversation(door, client, format!("{call}\0").as_bytes());
+        assert_eq!(answers[0]["error"], "org.linux-patch.Agent1.InvalidRequest");
+        assert_eq!(queue::length(&paths), 0);
+    }
+
+    #[test]
+    fn a_job_is_followed_until_it_is_settled() {
+        let (_root, door, client) = door();
+        let paths = door.paths.clone();
+        let requester = Requester::at("test", None);
+        let request = Request::apply(Target::All, Options::default(), requester).unwrap();
+        let id = queue::submit(&paths, &request).unwrap();
+        let worker = std::thread::spawn(move || {
+            let pause = || std::thread::sleep(Duration::from_millis(200));
+            pause();
+            let mut job = queue::claim(&paths, |_| Ok(())).unwrap().jobs.remove(0);
+            job.status = JobStatus::Running;
+            job.save(&paths).unwrap();
+            pause();
+            let progress = r#"{"job":"x","percent":40,"action":"downloading"}"#;
+            std::fs::write(paths.progress().with_extension("new"), progress).unwrap();
+            std::fs::rename(paths.progress().with_extension("new"), paths.progress()).unwrap();
+            pause();
+            std::fs::remove_file(paths.progress()).unwrap();
+            pause();
+            job.status = JobStatus::Succeeded;
+            job.save(&paths).unwrap();
+        });
+        let said = json!({"method": "org.linux-patch.Agent1.GetJob", "parameters": {"job": id}, "more": true});
+        let answers = conversation(door, client, format!("{said}\0").as_bytes());
+        worker.join().unwrap();
+        let told: Vec<(&str, Option<u64>, bool)> = answers
+            .iter()
+            .map(|answer| {
+                let parameters = &answer["parameters"];
+                let status = parameters["status"].as_str().unwrap();
+                (
+                    status,
+                    parameters["percent"].as_u64(),
+                    answer["continues"] == true,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("queued", None, true),
+                ("running", Some(0), true),
+                ("running", Some(40), true),
+                ("running", Some(40), true),
+                ("succeeded", None, false),
+            ]
+        );
+        let last = &answers[4]["parameters"];
+        assert_eq!(last["summary"], "nothing to do");
+        assert_eq!(last["record"]["request"]["id"], id.as_str());
+    }
+}

@@ -1,0 +1,347 @@
+//! The Varlink door: who may come in, what is answered, and that nobody can keep it from the others.
+
+use lab::{Host, Release, Repo, fixtures};
+use serde_json::Value;
+
+use crate::story::{self, installed};
+
+const SOCKET: &str = "/run/linux_patch_api/request.sock";
+const CALL: &str = "varlinkctl call -j /run/linux_patch_api/request.sock";
+const OURS: &str = "org.linux-patch.Agent1";
+
+/// A host with two users who may connect, and one who may not.
+fn host(release: Release) -> Host {
+    let host = Host::boot(release);
+    host.write("/opt/varlink.py", include_str!("varlink.py"));
+    host.sh("for user in alice bob mallory; do useradd --create-home $user; done");
+    host.sh("for user in alice bob; do gpasswd --add $user patch-operators; done");
+    host
+}
+
+/// `demo` in 1.0, and 1.1 pending.
+fn with_update(host: &Host, update: &lab::Deb) -> Repo {
+    let repo = Repo::new(host);
+    repo.add(&fixtures::plain("demo", "1.0"));
+    repo.enable(host);
+    host.sh("apt-get -q update && apt-get -q -y install demo");
+    repo.add(update);
+    repo
+}
+
+/// What the client says of this, as that user.
+fn client(host: &Host, user: &str, what: &str) -> Value {
+    let output = host.as_user(user, &format!("python3 /opt/varlink.py {what}"));
+    let last = output.stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("{what}: {error}: {output}"))
+}
+
+/// The objects of a JSON text sequence.
+fn sequence(text: &str) -> Vec<Value> {
+    let records = text
+        .split('\u{1e}')
+        .filter(|record| !record.trim().is_empty());
+    records
+        .map(|record| serde_json::from_str(record).unwrap())
+        .collect()
+}
+
+/// The socket listens, and nothing of ours has failed.
+fn assert_well(host: &Host) {
+    let state = "systemctl show -P ActiveState -P SubState patch-request.socket";
+    let state = host
+        .sh(state)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        ["active listening", "active running"].contains(&state.as_str()),
+        "{state}"
+    );
+    assert_eq!(
+        host.sh("systemctl list-units --failed --no-legend 'patch-*'"),
+        ""
+    );
+}
+
+#[test]
+fn varlinkctl_works_on_trixie() {
+    let host = host(Release::Trixie);
+    let _repo = with_update(&host, &fixtures::plain("demo", "1.1"));
+    host.sh("systemctl start patch-refresh.service");
+    let as_alice = |script: &str| {
+        let output = host.as_user("alice", script);
+        assert!(output.success(), "{script}: {output}");
+        output.stdout
+    };
+    let info = as_alice(&format!("varlinkctl info {SOCKET}"));
+    assert!(
+        info.contains("linux-patch-api") && info.contains(OURS),
+        "{info}"
+    );
+    let methods = as_alice(&format!("varlinkctl list-methods {SOCKET} {OURS}"));
+    assert_eq!(methods.lines().count(), 4, "{methods}");
+    let file = format!("/usr/share/varlink/{OURS}.varlink");
+    host.sh(&format!("varlinkctl validate-idl {file}"));
+    let shown = as_alice(&format!("varlinkctl introspect {SOCKET} {OURS}"));
+    assert!(
+        shown.contains("error NoSuchJob(") && shown.contains("method Apply("),
+        "{shown}"
+    );
+    let others = as_alice(&format!(
+        "varlinkctl introspect {SOCKET} org.varlink.service"
+    ));
+    assert!(others.contains("method GetInfo("), "{others}");
+
+    let call = |method: &str, parameters: &str| {
+        let text = as_alice(&format!("{CALL} {OURS}.{method} '{parameters}'"));
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let health = call("GetHealth", "{}");
+    assert_eq!(health["health"]["cache_status"], "fresh", "{health}");
+    let plan = call("Plan", r#"{"packages":["demo"]}"#);
+    assert_eq!(plan["updates"][0]["candidate"], "1.1", "{plan}");
+
+    let apply = format!(r#"{CALL} --more {OURS}.Apply '{{"packages":["demo"]}}'"#);
+    let told = sequence(&as_alice(&apply));
+    let last = told.last().unwrap();
+    assert!(told.len() > 2, "{told:?}");
+    assert_eq!(told[0]["status"], "queued", "{told:?}");
+    assert_eq!(last["status"], "succeeded", "{told:?}");
+    assert_eq!(last["summary"], "1 package changed");
+    assert_eq!(last["record"]["request"]["requester"]["door"], "varlink");
+    let uid: u64 = host.sh("id -u alice").trim().parse().unwrap();
+    assert_eq!(last["record"]["request"]["requester"]["uid"], uid);
+    assert_eq!(installed(&host, "demo"), "1.1 installed");
+
+    let again = call(
+        "Apply",
+        r#"{"packages":["demo"],"options":{"idempotency_key":"k"}}"#,
+    );
+    let id = again["job"].as_str().unwrap();
+    assert_eq!(story::settled(&host, id)["status"], "succeeded");
+    let repeated = call(
+        "Apply",
+        r#"{"packages":["demo"],"options":{"idempotency_key":"k"}}"#,
+    );
+    assert_eq!(repeated["job"], id);
+    let job = call("GetJob", &format!(r#"{{"job":"{id}"}}"#));
+    assert_eq!(job["summary"], "nothing to do", "{job}");
+
+    for (method, parameters, error) in [
+        (
+            "Apply",
+            r#"{"packages":["demo-"]}"#,
+            "org.linux-patch.Agent1.InvalidRequest",
+        ),
+        (
+            "Apply",
+            r#"{"packages":["demo"],"root":1}"#,
+            "org.varlink.service.InvalidParameter",
+        ),
+        (
+            "GetJob",
+            r#"{"job":"0123456789abcdef-abcdef"}"#,
+            "org.linux-patch.Agent1.NoSuchJob",
+        ),
+        ("Reboot", "{}", "org.varlink.service.MethodNotFound"),
+    ] {
+        let output = host.as_user("alice", &format!("{CALL} {OURS}.{method} '{parameters}'"));
+        assert!(
+            !output.success() && output.stderr.contains(error),
+            "{method}: {output}"
+        );
+    }
+    assert_well(&host);
+}
+
+#[test]
+fn a_job_is_followed_on_bookworm() {
+    let host = host(Release::Bookworm);
+    let _repo = with_update(&host, &fixtures::slow("demo", "1.1"));
+    let mut waiting = host.spawn(&format!(
+        "runuser -u alice -- python3 /opt/varlink.py call Apply '{}' more",
+        r#"{"packages":["demo"]}"#
+    ));
+    host.wait_for("the postinst", || host.exists("/run/lab-slow-started"));
+    let id = story::last_job(&host)["request"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let now = client(&host, "bob", &format!(r#"call GetJob '{{"job":"{id}"}}'"#));
+    assert_eq!(now[0]["parameters"]["status"], "running", "{now}");
+    assert!(
+        now[0]["parameters"]["percent"].as_u64().unwrap() >= 50,
+        "{now}"
+    );
+    assert!(waiting.is_running());
+    host.sh("touch /run/lab-release");
+    let output = waiting.wait();
+    let told: Vec<Value> = serde_json::from_str(&output.stdout).unwrap();
+    let last = &told.last().unwrap()["parameters"];
+    assert_eq!(last["status"], "succeeded", "{output}");
+    let percents: Vec<u64> = told
+        .iter()
+        .filter_map(|told| told["parameters"]["percent"].as_u64())
+        .collect();
+    assert!(percents.is_sorted() && percents.len() > 1, "{percents:?}");
+    assert_well(&host);
+}
+
+#[test]
+fn only_operators_come_in_on_trixie() {
+    only_operators_come_in(Release::Trixie);
+}
+
+#[test]
+fn only_operators_come_in_on_bookworm() {
+    only_operators_come_in(Release::Bookworm);
+}
+
+fn only_operators_come_in(release: Release) {
+    let host = host(release);
+    assert_eq!(
+        host.sh("stat -c '%U:%G %a' /run/linux_patch_api").trim(),
+        "root:root 755"
+    );
+    assert_eq!(
+        host.sh(&format!("stat -c '%U:%G %a' {SOCKET}")).trim(),
+        "root:patch-operators 660"
+    );
+    let outsider = host.as_user("mallory", "python3 /opt/varlink.py half_closed");
+    assert!(outsider.stderr.contains("PermissionError"), "{outsider}");
+    for insider in ["alice", "root"] {
+        assert_eq!(client(&host, insider, "half_closed")["answers"][0], "reply");
+    }
+
+    // what the door itself may write to, were it taken over
+    let writable = host.sh(
+        "runuser -u linux-patch -- find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp \
+         -o -path /var/tmp \\) -prune -o \\( -type d -o -type f \\) -writable -print 2>/dev/null || true",
+    );
+    let state = |name: &str| format!("{}/{name}", story::STATE);
+    let mut writable: Vec<&str> = writable.lines().collect();
+    writable.sort_unstable();
+    assert_eq!(writable, [state("queue"), state("tmp"), state("tmp/keys")]);
+    let score = host.sh("systemctl start --quiet patch-request.socket\n\
+         systemd-analyze security --no-pager patch-request@1-1-0.service | tail -n 1");
+    let number = score
+        .split_whitespace()
+        .find_map(|word| word.parse::<f64>().ok());
+    println!("{release:?}: {}", score.trim());
+    assert!(number.unwrap() <= 1.5, "{score}");
+
+    // the socket is gone with its unit, its directory is not, and both come back
+    host.sh("systemctl stop patch-request.socket");
+    assert!(!host.exists(SOCKET) && host.exists("/run/linux_patch_api"));
+    host.reboot();
+    assert_eq!(client(&host, "alice", "half_closed")["answers"][0], "reply");
+    assert_well(&host);
+}
+
+#[test]
+fn clients_of_every_kind_are_handled_on_trixie() {
+    clients_of_every_kind_are_handled(Release::Trixie);
+}
+
+#[test]
+fn clients_of_every_kind_are_handled_on_bookworm() {
+    clients_of_every_kind_are_handled(Release::Bookworm);
+}
+
+fn clients_of_every_kind_are_handled(release: Release) {
+    let host = host(release);
+    let memory = host.spawn(
+        "while sleep 0.02; do for pid in $(pgrep -f 'patchctl run varlink'); do \
+         grep -h VmHWM /proc/$pid/status; done; done 2>/dev/null",
+    );
+    let waiting = ["silent", "slow", "deaf"].map(|what| {
+        host.spawn(&format!(
+            "runuser -u alice -- python3 /opt/varlink.py {what}"
+        ))
+    });
+    let invalid = format!("{OURS}.InvalidRequest");
+    assert_eq!(
+        client(&host, "alice", "malformed")["answers"],
+        serde_json::json!([invalid])
+    );
+    assert_eq!(
+        client(&host, "alice", "oversized")["answers"],
+        serde_json::json!([invalid])
+    );
+    let large = client(&host, "alice", "large");
+    assert_eq!(
+        large["answers"],
+        serde_json::json!([invalid, invalid, invalid, "reply"])
+    );
+    assert_eq!(
+        client(&host, "alice", "half_closed")["answers"],
+        serde_json::json!(["reply"])
+    );
+    assert_eq!(client(&host, "alice", "pipelined 20000"), true);
+    client(&host, "alice", "vanishing 100");
+    assert_eq!(client(&host, "bob", "many 50"), 50);
+    assert_eq!(
+        client(&host, "bob", "call GetHealth")[0]["parameters"]["health"]["version"],
+        "2.0.0"
+    );
+    let seconds = waiting.map(|client| {
+        let output = client.wait();
+        let said: Value = serde_json::from_str(output.stdout.trim())
+            .unwrap_or_else(|error| panic!("{error}: {output}"));
+        said["seconds"].as_f64().unwrap()
+    });
+    println!("{release:?}: silent, slow, deaf end after {seconds:?} s");
+    assert!((25.0..40.0).contains(&seconds[0]), "silent: {}", seconds[0]);
+    assert!((4.0..10.0).contains(&seconds[1]), "slow: {}", seconds[1]);
+    assert!((9.0..20.0).contains(&seconds[2]), "deaf: {}", seconds[2]);
+    let peak = memory.kill().stdout;
+    let peak = peak
+        .split_whitespace()
+        .filter_map(|word| word.parse::<u64>().ok())
+        .max();
+    println!("{release:?}: VmHWM {peak:?} kB");
+    assert!((1000..8192).contains(&peak.unwrap()), "{peak:?} kB");
+    assert_well(&host);
+    host.wait_for("the connections to be gone", || {
+        host.sh("systemctl list-units --all --no-legend 'patch-request@*'")
+            .is_empty()
+    });
+}
+
+#[test]
+fn a_flood_keeps_nobody_out_on_trixie() {
+    a_flood_keeps_nobody_out(Release::Trixie);
+}
+
+#[test]
+fn a_flood_keeps_nobody_out_on_bookworm() {
+    a_flood_keeps_nobody_out(Release::Bookworm);
+}
+
+fn a_flood_keeps_nobody_out(release: Release) {
+    let host = host(release);
+    let flood = host
+        .spawn("runuser -u alice -- prlimit --nofile=4096 python3 /opt/varlink.py flood 200 15");
+    host.wait_for("the flood", || flood.output_so_far().contains("seconds"));
+    let begun = std::time::Instant::now();
+    assert_eq!(client(&host, "bob", "half_closed")["answers"][0], "reply");
+    println!(
+        "{release:?}: another user is served after {:?}",
+        begun.elapsed()
+    );
+    // the service manager starts one process after the other, and is slow on a machine that is busy
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+    assert_eq!(client(&host, "bob", "many 50"), 50);
+    let output = flood.wait();
+    let (took, kept) = output.stdout.trim().split_once('\n').unwrap();
+    println!("{release:?}: {took} {kept}");
+    let (took, kept): (Value, Value) = (
+        serde_json::from_str(took).unwrap(),
+        serde_json::from_str(kept).unwrap(),
+    );
+    assert!(took["seconds"].as_f64().unwrap() < 2.0, "{output}");
+    assert!(kept["open"].as_u64().unwrap() <= 64, "{output}");
+    assert_well(&host);
+    assert_eq!(client(&host, "alice", "many 50"), 50);
+    assert_well(&host);
+}
