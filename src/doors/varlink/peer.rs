@@ -32,7 +32,8 @@ pub fn has_too_many() -> bool {
 }
 
 /// The instances of our unit that serve the same user, are alive and were started before us. Only
-/// older ones count, so that of many at once the first are served, and not none.
+/// older ones count, so that of many at once the first are served, and not none. The service manager
+/// does not start them strictly in order, so of a burst a few more than allowed get in.
 fn count_older(root: &Path, own: &str) -> Option<usize> {
     let (slice, own) = own.trim_start_matches('/').rsplit_once('/')?;
     let slice = root.join(slice);
