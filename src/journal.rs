@@ -95,7 +95,8 @@ pub fn init(terminal: bool) {
 /// then; `journalctl -u` believes this field of root's processes, so that no last word is missed.
 fn unit() -> Option<String> {
     let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let unit = cgroups.lines().next()?.rsplit('/').next()?;
+    let own = cgroups.lines().find(|line| line.starts_with("0::"))?;
+    let unit = own.rsplit('/').next()?;
     unit.ends_with(".service").then(|| unit.to_owned())
 }
 

@@ -271,7 +271,7 @@ fn jobs_and_their_output_are_there_for_everybody() {
     );
 
     for (call, complaint) in [
-        ("ListJobs a{sv} 1 limit s 1", "limit has another type"),
+        ("ListJobs a{sv} 1 limit s 1", "limit must be of type u"),
         ("ListJobs a{sv} 1 wrong u 1", "'wrong' is not known"),
         ("GetJob s ../../../etc/passwd", "is not a job id"),
         ("GetJobLog s ''", "is not a job id"),
