@@ -17,6 +17,7 @@ mod job;
 mod limits;
 mod locks;
 mod package;
+mod powercut;
 mod queue;
 mod records;
 mod refresh;

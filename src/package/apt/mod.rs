@@ -6,6 +6,7 @@ mod database;
 mod hook;
 mod listing;
 mod locks;
+mod repair;
 mod run;
 mod status;
 
@@ -317,6 +318,10 @@ impl PackageManager for Apt {
 
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
         locks::wait_until_free(&self.dpkg, observer)
+    }
+
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+        repair::run(self, changes, log)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
