@@ -10,7 +10,7 @@ use super::progress::Quiet;
 use super::settle::{self, Outcome};
 use super::update::Update;
 use super::{Worker, apply, verify};
-use crate::fs::{remove_durably, write_atomically};
+use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::package::{Applied, Change, Database, Ended, Installed, PackageState};
 use crate::request::{JobId, Kind};
 use crate::state::job::{self, Job};
@@ -42,6 +42,9 @@ pub fn run(worker: &Worker) -> Result<()> {
         shut_the_gate(worker, &transactions)?;
         let idle = worker.packages.wait_until_idle(&mut Quiet::new(worker));
         idle.context("a package manager that an interrupted worker started is still at work")?;
+    }
+    for directory in [worker.paths.jobs(), worker.paths.state()] {
+        remove_leftovers(&directory)?;
     }
     for (transaction, jobs) in transactions {
         match Intent::load(&worker.paths, &transaction).unwrap_or(None) {

@@ -79,7 +79,10 @@ fn settles(host: &Host, cut: u64) {
 
 /// The package database is in order, and every update went in exactly once.
 fn sound(host: &Host, cut: u64) {
-    assert_eq!(host.sh("dpkg --audit"), "", "after cut {cut}");
+    let told = || {
+        host.sh("journalctl -b -t patchctl -o cat | grep -v 'started: apply one two' | head -60; tail -n 20 $(ls -t /var/lib/linux_patch_api/jobs/*.log | head -3)")
+    };
+    assert_eq!(host.sh("dpkg --audit"), "", "after cut {cut}: {}", told());
     for package in PACKAGES {
         assert_eq!(
             installed(host, package),
