@@ -1,14 +1,14 @@
 //! apt and dpkg.
 
-mod acquire;
+pub(crate) mod acquire;
 mod arguments;
-mod database;
-mod hook;
-mod listing;
+pub(crate) mod database;
+pub(crate) mod hook;
+pub(crate) mod listing;
 mod locks;
 mod repair;
 mod run;
-mod status;
+pub(crate) mod status;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
