@@ -34,6 +34,7 @@ pub fn forget(worker: &Worker) -> Result<()> {
 /// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.
 /// One with an intent is healed, and judged by the package database; no package is ever changed twice.
 pub fn run(worker: &Worker) -> Result<()> {
+    sweep(worker)?;
     let Some(ids): Option<Vec<JobId>> = state::read(&path(worker)) else {
         return Ok(());
     };
@@ -42,9 +43,6 @@ pub fn run(worker: &Worker) -> Result<()> {
         shut_the_gate(worker, &transactions)?;
         let idle = worker.packages.wait_until_idle(&mut Quiet::new(worker));
         idle.context("a package manager that an interrupted worker started is still at work")?;
-    }
-    for directory in [worker.paths.jobs(), worker.paths.state()] {
-        remove_leftovers(&directory)?;
     }
     for (transaction, jobs) in transactions {
         match Intent::load(&worker.paths, &transaction).unwrap_or(None) {
@@ -59,6 +57,18 @@ pub fn run(worker: &Worker) -> Result<()> {
         }
     }
     forget(worker)
+}
+
+/// Removes half files, once after each boot: before it, a writer may have died anywhere.
+fn sweep(worker: &Worker) -> Result<()> {
+    let swept = worker.paths.run().join("swept");
+    if swept.exists() {
+        return Ok(());
+    }
+    for directory in [worker.paths.jobs(), worker.paths.state()] {
+        remove_leftovers(&directory)?;
+    }
+    std::fs::write(&swept, "").with_context(|| format!("failed to write '{}'", swept.display()))
 }
 
 /// The jobs that have not ended, by the transaction that served them.
