@@ -21,5 +21,6 @@ mod powercut;
 mod queue;
 mod records;
 mod refresh;
+mod remote;
 mod sources;
 mod story;
