@@ -22,5 +22,6 @@ mod queue;
 mod records;
 mod refresh;
 mod remote;
+mod signals;
 mod sources;
 mod story;
