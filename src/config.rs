@@ -66,9 +66,15 @@ impl Config {
         for path in fragments(paths)? {
             let text = fs::read_to_string(&path)
                 .with_context(|| format!("failed to read {}", quoted(&path)))?;
-            config.merge(parse(&path, &text)?);
+            config.add(&path, &text)?;
         }
         Ok(config)
+    }
+
+    /// Takes over what the file `path` says, key by key.
+    pub fn add(&mut self, path: &Path, text: &str) -> Result<()> {
+        self.merge(parse(path, text)?);
+        Ok(())
     }
 
     fn merge(&mut self, fragment: Fragment) {

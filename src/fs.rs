@@ -76,6 +76,17 @@ pub fn remove_all_durably(directory: &Path, names: &[OsString]) -> Result<()> {
     remove().with_context(|| format!("failed to remove files in {}", quoted(directory)))
 }
 
+/// Removes what writers that died have left in a directory, which nobody else may be writing to now.
+pub fn remove_leftovers(directory: &Path) -> Result<()> {
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("failed to read {}", quoted(directory)))?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let left: Vec<OsString> = names
+        .filter(|name| name.as_encoded_bytes().starts_with(b"."))
+        .collect();
+    remove_all_durably(directory, &left)
+}
+
 /// Like [`write_atomically`], but an existing `path` is left alone: `Ok(false)` when it was there.
 pub fn create_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<bool> {
     let directory = path

@@ -74,6 +74,7 @@ pub fn init(terminal: bool) {
         layer
             .with_field_prefix(None)
             .with_syslog_identifier(IDENTIFIER.to_owned())
+            .with_custom_fields(unit().map(|unit| ("OBJECT_SYSTEMD_UNIT", unit)))
             .with_priority_mappings(PriorityMappings {
                 info: Priority::Informational,
                 debug: Priority::Debug,
@@ -88,6 +89,15 @@ pub fn init(terminal: bool) {
         .with(journal)
         .with(errors)
         .try_init();
+}
+
+/// The unit this process runs in. journald finds that out by itself, unless the process has ended by
+/// then; `journalctl -u` believes this field of root's processes, so that no last word is missed.
+fn unit() -> Option<String> {
+    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = cgroups.lines().find(|line| line.starts_with("0::"))?;
+    let unit = own.rsplit('/').next()?;
+    unit.ends_with(".service").then(|| unit.to_owned())
 }
 
 /// Text of others for one line of the journal or the terminal: no control characters, no

@@ -35,5 +35,10 @@ pub mod request;
 pub mod state;
 pub mod worker;
 
+/// What must hold for every input of a parser: for the fuzz targets and the test of their corpus.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/checks/mod.rs"]
+pub mod fuzz;
+
 /// The version of this program, as `patchctl --version` and the bus property `Version` give it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

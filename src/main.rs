@@ -92,19 +92,15 @@ fn act(cli: Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A unit's errors are events; on its standard error they would be in the journal twice.
+/// An error that is an event already is not said again on standard error, which is the journal, too.
 fn act_as_unit(run: Run) -> Result<ExitCode> {
     journal::init(false);
-    let gate = matches!(run, Run::Gate { .. });
     run_unit(run).or_else(|error| {
-        // the package manager shows what its hook says
-        if gate || std::env::var_os("JOURNAL_STREAM").is_none() {
-            return Err(error);
+        if error.is::<RefreshFailed>() {
+            Ok(ExitCode::FAILURE)
+        } else {
+            Err(error)
         }
-        if !error.is::<RefreshFailed>() {
-            tracing::error!("{}", journal::plain(&format!("{error:#}")));
-        }
-        Ok(ExitCode::from(code_of(&error)))
     })
 }
 

@@ -103,13 +103,24 @@ pub fn decide(paths: &Paths, id: &JobId, mark: Mark) -> Result<()> {
 
 /// One job, wherever it is; its update is the host's while it runs.
 pub fn job(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
-    if let Some(mut job) = Job::find(paths, id)? {
-        if job.status == JobStatus::Running {
-            job.update = crate::state::update::UpdateState::load(paths);
-        }
-        return Ok(Some(serde_json::to_value(&job)?));
+    if let Some(record) = record(paths, id)? {
+        return Ok(Some(record));
     }
-    Ok(is_queued(paths, id).then(|| json!({"request": {"id": id}, "status": "queued"})))
+    if is_queued(paths, id) {
+        return Ok(Some(json!({"request": {"id": id}, "status": "queued"})));
+    }
+    // a worker may have taken it between the two looks
+    record(paths, id)
+}
+
+fn record(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
+    let Some(mut job) = Job::find(paths, id)? else {
+        return Ok(None);
+    };
+    if job.status == JobStatus::Running {
+        job.update = crate::state::update::UpdateState::load(paths);
+    }
+    Ok(Some(serde_json::to_value(&job)?))
 }
 
 /// The jobs, newest first: those that wait, then those that are or were in a worker's hands.

@@ -266,11 +266,13 @@ impl Agent {
     fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>> {
         let _call = self.door.activity.begin();
         no_options(&options, &["limit", "active"])?;
-        let wrong = |key: &str| fdo::Error::InvalidArgs(format!("{key} has another type"));
+        let wrong = |key: &str, signature: &str| {
+            fdo::Error::InvalidArgs(format!("{key} must be of type {signature}"))
+        };
         let limit = match options.get("limit").map(|limit| u32::try_from(&**limit)) {
             None => JOBS_SHOWN,
             Some(limit) => {
-                usize::try_from(limit.map_err(|_| wrong("limit"))?).unwrap_or(JOBS_SHOWN)
+                usize::try_from(limit.map_err(|_| wrong("limit", "u"))?).unwrap_or(JOBS_SHOWN)
             }
         };
         let active = match options
@@ -278,7 +280,7 @@ impl Agent {
             .map(|active| bool::try_from(&**active))
         {
             None => false,
-            Some(active) => active.map_err(|_| wrong("active"))?,
+            Some(active) => active.map_err(|_| wrong("active", "b"))?,
         };
         let jobs = ask::jobs(&self.door.paths, limit, active).map_err(|error| failed(&error))?;
         jobs.into_iter().map(answer).collect()

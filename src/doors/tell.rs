@@ -100,7 +100,9 @@ async fn tell_jobs(
     {
         Agent::job_started(emitter, job).await?;
     }
-    if now.progress != before.progress && !now.running.is_empty() {
+    // none is left when the package manager is done and its work is judged: that is no step back
+    let is_news = now.progress != before.progress && now.progress != Progress::default();
+    if is_news && !now.running.is_empty() {
         let Progress { percent, action } = &now.progress;
         Agent::job_progress(emitter, now.current_job(), *percent, action).await?;
     }

@@ -94,6 +94,17 @@ pub struct Change {
     pub file: Option<PathBuf>,
 }
 
+impl Change {
+    /// The package and architecture.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            architecture: self.architecture.clone(),
+        }
+    }
+}
+
 impl From<&Update> for Change {
     fn from(update: &Update) -> Self {
         Self {
@@ -288,6 +299,10 @@ pub trait PackageManager: Send + Sync {
     /// Waits until nobody changes packages: a run that outlived the worker that started it may still
     /// be at work. An error when a stop was asked for first.
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()>;
+
+    /// Heals what an interrupted transaction with this change list left behind, if anything; what
+    /// cannot be healed is named in the error. Output goes to the log.
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()>;
 
     /// Parses the change list that the package manager hands to the gate.
     fn change_list(&self, input: &mut dyn std::io::BufRead) -> Result<Vec<Change>>;

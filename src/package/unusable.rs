@@ -1,6 +1,7 @@
 //! No package manager that could be used: whatever is asked of it fails with the reason.
 
 use std::io::BufRead;
+use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
@@ -53,6 +54,10 @@ impl PackageManager for Unusable {
     }
 
     fn wait_until_idle(&self, _: &mut dyn Observer) -> Result<()> {
+        self.refuse()
+    }
+
+    fn repair(&self, _: &[Change], _: &Path) -> Result<()> {
         self.refuse()
     }
 

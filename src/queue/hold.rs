@@ -125,12 +125,11 @@ impl Mark {
     }
 }
 
-/// Does what the marks say to jobs that are held; a mark for a job that is in a worker's hands, in
-/// the queue, or gone is left to those who come after, or taken away.
+/// Does what the marks say to jobs that are held. A mark on a job that is in a worker's hands or in the
+/// queue is left for whoever serves it; one on a job that has ended is taken away.
 pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
     for (mark, id) in marks {
-        let held = Job::find(paths, id)?.filter(Job::is_settled);
-        match (mark, held) {
+        match (mark, Job::find(paths, id)?) {
             (Mark::Cancel, Some(job)) if job.status == JobStatus::Deferred => {
                 end(paths, job, "cancelled while it waited for the network")?;
             }
@@ -142,7 +141,8 @@ pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
                 submit(paths, &job.request)?;
                 unhold(paths, id)?;
             }
-            // its entry is claimed in a moment, and then it is cancelled
+            // it has just been taken, or will be in a moment: then it is cancelled
+            (Mark::Cancel, Some(job)) if !job.is_settled() => continue,
             (Mark::Cancel, None) if paths.queue().join(format!("{id}.json")).exists() => continue,
             _ => {}
         }
@@ -212,6 +212,21 @@ mod tests {
             assert!(conflicts(&paths).is_empty());
             assert_eq!(length(&paths), queued, "{mark:?}");
         }
+    }
+
+    #[test]
+    fn a_mark_on_a_job_that_was_just_taken_stays() {
+        let (_root, paths, job) = host();
+        Mark::Cancel.leave(&paths, job.id()).unwrap();
+        settle_marks(&paths, &[(Mark::Cancel, job.id().clone())]).unwrap();
+        assert!(Mark::Cancel.is_left(&paths, job.id()));
+        let ended = Job {
+            status: JobStatus::Succeeded,
+            ..job
+        };
+        ended.save(&paths).unwrap();
+        settle_marks(&paths, &[(Mark::Cancel, ended.id().clone())]).unwrap();
+        assert!(!Mark::Cancel.is_left(&paths, ended.id()));
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub fn submit(paths: &Paths, request: &Request) -> Result<JobId> {
             let name = format!("{id}.json");
             let (prepared, queued) = (paths.tmp().join(&name), paths.queue().join(&name));
             let bytes = serde_json::to_vec(request)?;
+            anyhow::ensure!(
+                bytes.len() as u64 <= MAX_ENTRY_BYTES,
+                "the request is larger than {MAX_ENTRY_BYTES} bytes",
+            );
             crate::fs::write_atomically(&prepared, &bytes, 0o640)
                 .and_then(|()| rename_durably(&prepared, &queued))
                 .inspect_err(|_| {

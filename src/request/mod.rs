@@ -9,7 +9,7 @@ use std::fmt;
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use job_id::JobId;
 pub use options::{Key, Options, Version};
@@ -136,10 +136,7 @@ impl Request {
     /// something. (Records are read with the same type, and may hold keys of a newer version.)
     pub fn parse(id: &JobId, bytes: &[u8]) -> Result<Self> {
         let request: Self = serde_json::from_slice(bytes)?;
-        let given: Value = serde_json::from_slice(bytes)?;
-        if let Some(key) = unknown_key(&given, &serde_json::to_value(&request)?) {
-            bail!("the key {} is not known", shown(&key));
-        }
+        only_known_keys(&serde_json::from_slice(bytes)?)?;
         ensure!(
             request.id == *id,
             "its id is {}, not its file's name",
@@ -156,18 +153,24 @@ impl Request {
     }
 }
 
-/// The first key that did not survive being read; one that was given its default may go.
-fn unknown_key(given: &Value, known: &Value) -> Option<String> {
-    let given = given.as_object()?;
-    given.iter().find_map(|(key, value)| match known.get(key) {
-        Some(known) => unknown_key(value, known),
-        None if KEYS.contains(&key.as_str()) => None,
-        None => Some(key.clone()),
-    })
+/// An entry has names for all it says: serde would take a list of values in the right order, too.
+fn only_known_keys(entry: &Value) -> Result<()> {
+    let known: [(&Value, &[&str]); 3] = [
+        (entry, &KEYS),
+        (&entry["requester"], &["door", "uid"]),
+        (&entry["options"], &options::KEYS),
+    ];
+    for (value, known) in known {
+        ensure!(!value.is_array(), "it has a list where keys belong");
+        let mut keys = value.as_object().into_iter().flat_map(Map::keys);
+        if let Some(key) = keys.find(|key| !known.contains(&key.as_str())) {
+            bail!("the key {} is not known", shown(key));
+        }
+    }
+    Ok(())
 }
 
-/// Keys that are left out when they hold their default.
-const KEYS: [&str; 3] = ["packages", "options", "uid"];
+const KEYS: [&str; 6] = ["version", "id", "kind", "packages", "options", "requester"];
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +199,7 @@ mod tests {
             (r#"["all"]"#, "[]"),
             (r#""door":"dbus""#, r#""door":"dbus","root":1"#),
             (r#""door":"dbus""#, r#""door":"dbus","door":"x""#),
+            (r#""door":"dbus""#, r#""door":"dbus","options":"x""#),
             (
                 r#""kind":"apply""#,
                 r#""kind":"apply","options":{"force":true}"#,
@@ -208,5 +212,19 @@ mod tests {
                 "{bad}"
             );
         }
+        let id = &request.id;
+        let list = format!(r#"[1,"{id}","apply",["all"],{{}},["file",0]]"#);
+        assert!(Request::parse(id, list.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_default_may_be_written_out() {
+        let id = JobId::new().unwrap();
+        let text = format!(
+            r#"{{"version":1,"id":"{id}","kind":"apply","packages":["all"],"options":{{"wait_for_network":false,
+            "expect":{{}},"if_unmodified_since":null,"idempotency_key":"a"}},"requester":{{"door":"file","uid":null}}}}"#
+        );
+        let request = Request::parse(&id, text.as_bytes()).unwrap();
+        assert!(request.options.idempotency_key.is_some() && !request.options.wait_for_network);
     }
 }

@@ -11,6 +11,14 @@ use super::package::{PackageName, shown};
 /// The most characters of an idempotency key, and of a version.
 const MAX_TEXT: usize = 128;
 
+/// The keys of [`Options`].
+pub const KEYS: [&str; 4] = [
+    "wait_for_network",
+    "expect",
+    "if_unmodified_since",
+    "idempotency_key",
+];
+
 /// The options of an apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

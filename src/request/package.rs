@@ -27,7 +27,7 @@ impl FromStr for PackageName {
 
     /// Debian policy 5.6.1 asks for lower case, digits, `+`, `-` and `.`; RPM and Alpine names also
     /// have capitals and `_`. An architecture (`:amd64`) may follow. A trailing `-` would make apt
-    /// *remove* the package, so no name may end in it (measured: `install --only-upgrade foo-`).
+    /// *remove* the package, so nothing may end in it (measured: `install --only-upgrade foo-`).
     fn from_str(text: &str) -> Result<Self> {
         let shown = shown(text);
         ensure!(!text.is_empty(), "the package name is empty");
@@ -49,6 +49,7 @@ impl FromStr for PackageName {
         if let Some(architecture) = architecture {
             ensure!(
                 !architecture.is_empty()
+                    && !architecture.ends_with('-')
                     && architecture
                         .chars()
                         .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)),
@@ -140,6 +141,7 @@ mod tests {
             "foo:",
             ":amd64",
             "foo:a:b",
+            "foo:amd64-",
             &long,
         ] {
             assert!(name.parse::<PackageName>().is_err(), "{name:?} was taken");

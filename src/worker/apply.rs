@@ -142,6 +142,14 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
     for job in &mut jobs {
         job.transaction = leader.clone();
     }
+    // whoever finds the jobs after a crash has to find the intent of all of them
+    if jobs.len() > 1
+        && let Err(error) = Job::save_all(&worker.paths, &jobs)
+    {
+        jobs.iter_mut().for_each(|job| fail(job, &error));
+        update.fail(&format!("{error:#}"));
+        return jobs;
+    }
     let outcome = attempts(worker, &leader, &jobs, &mut update);
     cap_log(worker, &leader);
     match outcome {

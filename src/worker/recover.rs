@@ -10,7 +10,7 @@ use super::progress::Quiet;
 use super::settle::{self, Outcome};
 use super::update::Update;
 use super::{Worker, apply, verify};
-use crate::fs::{remove_durably, write_atomically};
+use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::package::{Applied, Change, Database, Ended, Installed, PackageState};
 use crate::request::{JobId, Kind};
 use crate::state::job::{self, Job};
@@ -31,9 +31,10 @@ pub fn forget(worker: &Worker) -> Result<()> {
     remove_durably(&path(worker))
 }
 
-/// Ends what a dead worker began. A job without an intent changed nothing and goes back into the
-/// queue; one with an intent is judged by the package database and never applied again.
+/// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.
+/// One with an intent is healed, and judged by the package database; no package is ever changed twice.
 pub fn run(worker: &Worker) -> Result<()> {
+    sweep(worker)?;
     let Some(ids): Option<Vec<JobId>> = state::read(&path(worker)) else {
         return Ok(());
     };
@@ -45,11 +46,29 @@ pub fn run(worker: &Worker) -> Result<()> {
     }
     for (transaction, jobs) in transactions {
         match Intent::load(&worker.paths, &transaction).unwrap_or(None) {
-            Some(Intent::Activated { changes }) => judge(worker, &transaction, jobs, &changes)?,
+            Some(Intent::Activated { changes }) => {
+                if heal(worker, &transaction, &changes)? {
+                    judge(worker, &transaction, jobs, &changes)?;
+                } else {
+                    put_back(worker, &transaction, &jobs)?;
+                }
+            }
             _ => put_back(worker, &transaction, &jobs)?,
         }
     }
     forget(worker)
+}
+
+/// Removes half files, once after each boot: before it, a writer may have died anywhere.
+fn sweep(worker: &Worker) -> Result<()> {
+    let swept = worker.paths.run().join("swept");
+    if swept.exists() {
+        return Ok(());
+    }
+    for directory in [worker.paths.jobs(), worker.paths.state()] {
+        remove_leftovers(&directory)?;
+    }
+    std::fs::write(&swept, "").with_context(|| format!("failed to write '{}'", swept.display()))
 }
 
 /// The jobs that have not ended, by the transaction that served them.
@@ -84,6 +103,23 @@ fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> R
     Ok(())
 }
 
+/// Repairs what the interrupted transaction left; whether it is to be judged. One that is healed, and of
+/// which a part was never begun, is not: its jobs go back into the queue, and do the rest.
+fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<bool> {
+    let log = job::log(&worker.paths, transaction);
+    if let Err(error) = worker.packages.repair(changes, &log) {
+        journal::database_problem(transaction, &format!("{error:#}"));
+        return Ok(true);
+    }
+    let after = worker.packages.installed()?;
+    let untouched = |change: &Change| {
+        let now = after.get(&change.key());
+        now.map(|installed| &installed.version) == change.from.as_ref()
+            && now.is_none_or(|installed| installed.state == PackageState::Good)
+    };
+    Ok(!changes.iter().any(untouched))
+}
+
 /// Judges a transaction as the worker would have that began it.
 fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]) -> Result<()> {
     let mut update = Update::resume(worker, changes);
@@ -106,7 +142,7 @@ fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]
 fn before(after: &Database, changes: &[Change]) -> Database {
     let mut before = after.clone();
     for change in changes {
-        let key = verify::key(change);
+        let key = change.key();
         match &change.from {
             None => before.remove(&key),
             Some(version) => before.insert(

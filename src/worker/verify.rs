@@ -21,24 +21,24 @@ pub struct Verdict {
 /// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
 /// a package may have its new version and not be configured (both measured).
 pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verdict {
-    let planned: BTreeSet<Key> = intended.iter().map(key).collect();
+    let planned: BTreeSet<Key> = intended.iter().map(Change::key).collect();
     let mut verdict = Verdict {
         changes: changes(before, after, intended),
         ..Verdict::default()
     };
     for change in intended {
         if let Some(why) = mismatch(change, after) {
-            verdict.wrong.push((key(change), why));
+            verdict.wrong.push((change.key(), why));
         }
     }
     for change in verdict
         .changes
         .iter()
-        .filter(|change| !planned.contains(&key(change)))
+        .filter(|change| !planned.contains(&change.key()))
     {
         verdict.unplanned.push(format!(
             "{} was changed, too, which was not planned",
-            key(change)
+            change.key()
         ));
     }
     for (key, installed) in after.iter().filter(|(key, _)| !planned.contains(key)) {
@@ -51,16 +51,8 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
     verdict
 }
 
-/// The package and architecture that a change is about.
-pub fn key(change: &Change) -> Key {
-    Key {
-        package: change.package.clone(),
-        architecture: change.architecture.clone(),
-    }
-}
-
 fn mismatch(change: &Change, after: &Database) -> Option<String> {
-    let key = key(change);
+    let key = change.key();
     match (after.get(&key), &change.to) {
         (None, None) => None,
         (Some(installed), None) => Some(format!("{key} is still there in {}", installed.version)),
@@ -89,7 +81,7 @@ fn changes(before: &Database, after: &Database, intended: &[Change]) -> Vec<Chan
                 to,
                 file: intended
                     .iter()
-                    .find(|c| self::key(c) == *key)
+                    .find(|c| c.key() == *key)
                     .and_then(|c| c.file.clone()),
             })
         })

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use lab::{Host, Release, Repo, fixtures, product};
+use linux_patch_api::journal::id;
 
 use crate::job::put_on;
-use crate::story::{STATE, installed, jobs, last_cache_update, last_job, property, unit};
+use crate::story::{STATE, events, installed, jobs, last_cache_update, last_job, property, unit};
 
 #[test]
 fn it_installs_on_a_bare_host_on_trixie() {
@@ -110,7 +111,7 @@ fn an_upgrade_keeps_the_state_and_disturbs_no_worker(release: Release) {
     host.wait_for("the lock", || lock.output_so_far() == "held\n");
     host.sh("systemctl start --no-block patch-apply@other.service");
     host.wait_for("the worker to wait", || {
-        unit(&host, "patch-apply@other.service", "StatusText").contains("refresh")
+        !events(&host, "MESSAGE_ID", id::WAITING).is_empty()
     });
     let worker = unit(&host, "patch-apply@other.service", "MainPID");
 

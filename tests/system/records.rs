@@ -238,7 +238,9 @@ fn spoiled(host: &Host, spoil: &str, reason: &str) {
     assert_eq!(host.read(CACHE), before);
     assert_eq!(host.sh(&format!("ls {STATE}/queue")), queue);
     assert_eq!(
-        host.sh(&format!("find {STATE} -name '.*' -o -path '*/tmp/*'")),
+        host.sh(&format!(
+            "find {STATE} -type f \\( -name '.*' -o -path '*/tmp/*' \\)"
+        )),
         ""
     );
     assert_eq!(installed(host, "demo"), "1.0 installed");

@@ -287,17 +287,15 @@ pub fn is_network_error(error: &str) -> bool {
 /// The text without the passwords of addresses: `http://user:pw@host` becomes `http://host`.
 #[must_use]
 pub fn redacted(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("://") {
-        shown.push_str(before);
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for after in parts {
+        // quotes do not end it: a password may have them
+        let end = after.find(|c: char| c == '/' || c.is_whitespace());
+        let authority = &after[..end.unwrap_or(after.len())];
         shown.push_str("://");
-        let end = after.find(|c: char| c == '/' || c.is_whitespace() || "'\"".contains(c));
-        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
-        shown.push_str(authority.rsplit('@').next().unwrap_or(authority));
-        rest = tail;
+        shown.push_str(&after[authority.rfind('@').map_or(0, |at| at + 1)..]);
     }
-    shown.push_str(rest);
     shown
 }
 
@@ -374,6 +372,18 @@ mod tests {
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
         assert!(sources[0].answered && sources[0].errors.is_empty() && others.is_empty());
         assert_eq!(sources[0].source().host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        for (text, shown) in [
+            ("'http://u:p@h/x'", "'http://h/x'"),
+            ("http://u:it's@h", "http://h"),
+            ("http://a://u:p@h", "http://a://h"),
+            ("http://h/mail@x", "http://h/mail@x"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
     }
 
     #[test]

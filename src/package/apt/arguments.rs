@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::package::command::Program;
-use crate::package::{Selection, Update};
+use crate::package::{Key, Selection, Update};
 
 /// apt's own front end for programs.
 pub const APT_GET: &str = "/usr/bin/apt-get";
@@ -91,6 +91,41 @@ pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]
         Selection::Everything => apt.args(["upgrade", "--with-new-pkgs"]),
         Selection::Exactly(updates) => apt.args(["install", "--only-upgrade"]).args(exact(updates)),
     }
+}
+
+/// Finishes what is unpacked and not configured.
+pub fn configure_all() -> Program {
+    Program::new("/usr/bin/dpkg").args(["--force-confdef", "--force-confold", "--configure", "-a"])
+}
+
+/// Unpacks and configures one package again in the version it has.
+pub fn reinstall(key: &Key, version: &str) -> Program {
+    healing()
+        .args(["install", "--reinstall", "--allow-downgrades"])
+        .arg(format!("{key}={version}"))
+}
+
+/// Installs a package file that apt had verified when it fetched it.
+pub fn unpack(file: &Path) -> Program {
+    Program::new("/usr/bin/dpkg")
+        .args(["--force-confdef", "--force-confold", "-i"])
+        .arg(file)
+}
+
+/// Installs what is missing for what is there.
+pub fn fix_broken() -> Program {
+    healing().args(["-f", "install"])
+}
+
+fn healing() -> Program {
+    Program::new(APT_GET)
+        .args(["-q", "-y", "--no-remove"])
+        .args(options(&[
+            "DPkg::Lock::Timeout=600",
+            "Dpkg::Options::=--force-confdef",
+            "Dpkg::Options::=--force-confold",
+            "Dpkg::Use-Pty=0",
+        ]))
 }
 
 /// Every package of the database, one a line.

@@ -23,7 +23,7 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
         let (version, status) = (fields.next()?, fields.next()?);
         let mut words = status.split(' ');
         let (want, flag, state) = (words.next()?, words.next()?, words.next()?);
-        Some((package, architecture, version, want, flag, state))
+        (!state.is_empty()).then_some((package, architecture, version, want, flag, state))
     };
     let (package, architecture, version, want, flag, state) =
         parts().with_context(|| format!("dpkg-query gave a line of another form: '{line}'"))?;

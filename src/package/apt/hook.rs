@@ -13,23 +13,29 @@ const LIMIT: u64 = 64 * 1024 * 1024;
 /// Parses the whole list: the line `VERSION 3`, apt's configuration, an empty line, and for each
 /// action `name old-version old-arch old-multiarch direction new-version new-arch new-multiarch
 /// action`, where an absent version and architecture is `-` and the action is a file, `**REMOVE**`
-/// or `**CONFIGURE**`. A package that is unpacked and configured later is one change.
+/// or `**CONFIGURE**`. A package that is unpacked and configured later is one change. A list that was
+/// cut off is an error: what it does not tell would be changed all the same.
 pub fn parse(input: &mut dyn BufRead) -> Result<Vec<Change>> {
-    let mut lines = input.take(LIMIT).lines();
-    let version = lines.next().context("the list is empty")??;
+    let mut text = String::new();
+    let length = input.take(LIMIT).read_to_string(&mut text)?;
+    ensure!(!text.is_empty(), "the list is empty");
+    ensure!(
+        text.ends_with('\n') && (length as u64) < LIMIT,
+        "the list is cut off"
+    );
+    let mut lines = text.lines();
+    let version = lines.next().unwrap_or_default();
     ensure!(
         version == "VERSION 3",
         "the list is not in version 3 of the protocol: '{version}'"
     );
-    for line in lines.by_ref() {
-        if line?.is_empty() {
-            break;
-        }
-    }
+    ensure!(
+        lines.any(str::is_empty),
+        "the list is cut off in apt's configuration"
+    );
     let mut changes = Vec::new();
     for line in lines {
-        let line = line?;
-        if let Some(change) = change(&line).with_context(|| format!("in the line '{line}'"))? {
+        if let Some(change) = change(line).with_context(|| format!("in the line '{line}'"))? {
             changes.push(change);
         }
     }
@@ -51,6 +57,10 @@ fn change(line: &str) -> Result<Option<Change>> {
         bail!("it does not have nine fields");
     };
     ensure!(
+        fields.iter().all(|field| !field.is_empty()),
+        "a field is empty"
+    );
+    ensure!(
         matches!(direction, "<" | ">" | "="),
         "'{direction}' is not a direction"
     );
@@ -61,6 +71,8 @@ fn change(line: &str) -> Result<Option<Change>> {
         return Ok(None);
     }
     let removal = action == "**REMOVE**";
+    let to = to.filter(|_| !removal);
+    ensure!(from.is_some() || to.is_some(), "it changes nothing");
     Ok(Some(Change {
         package: name.to_owned(),
         architecture: if new_arch == "-" || removal {
@@ -70,7 +82,7 @@ fn change(line: &str) -> Result<Option<Change>> {
         }
         .to_owned(),
         from,
-        to: if removal { None } else { to },
+        to,
         file: (!action.starts_with("**")).then(|| PathBuf::from(action)),
     }))
 }
@@ -119,6 +131,10 @@ mod tests {
             "/var/cache/x.deb\n",
             "VERSION 3\n\na b c\n",
             "VERSION 3\n\na 1 b c ? 2 d e f\n",
+            "VERSION 3\n\na - b c < - d e /f\n",
+            "VERSION 3\n\n 1 b c < 2 d e /f\n",
+            "VERSION 3\nAPT=\n",
+            "VERSION 3\n\na 1 b c < 2 d e /f\nb 1 b c < 2 d e /var/ca",
         ] {
             assert!(shown(text).starts_with("error: "), "{text:?}");
         }

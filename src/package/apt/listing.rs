@@ -160,6 +160,7 @@ pub fn phased(shown: &str) -> Vec<String> {
             package = name;
         } else if let Some(percentage) = line.strip_prefix("Phased-Update-Percentage: ")
             && percentage.trim() != "100"
+            && !package.is_empty()
         {
             phased.push(package.to_owned());
         }
@@ -185,11 +186,11 @@ fn installation(text: &str) -> Result<Update> {
     let (inside, _) = rest.split_once("])").context("no end of the candidate")?;
     let (described, architecture) = inside.rsplit_once(" [").context("no architecture")?;
     let (candidate, origin) = described.split_once(' ').unwrap_or((described, ""));
-    if candidate.is_empty() || architecture.is_empty() {
-        bail!("empty fields");
-    }
     // a package of a foreign architecture is printed with it
     let package = name.split_once(':').map_or(name, |(package, _)| package);
+    if package.is_empty() || candidate.is_empty() || architecture.is_empty() {
+        bail!("empty fields");
+    }
     Ok(Update {
         package: package.to_owned(),
         architecture: architecture.to_owned(),
@@ -274,6 +275,7 @@ Remv old [1.0]
             "Inst demo [1.0]",
             "Inst demo [1.0] 1.1",
             "Inst demo (1.1)",
+            "Inst  [1.0] (1.1 lab:stable [all])",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

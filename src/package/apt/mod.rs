@@ -1,13 +1,14 @@
 //! apt and dpkg.
 
-mod acquire;
+pub(crate) mod acquire;
 mod arguments;
-mod database;
-mod hook;
-mod listing;
+pub(crate) mod database;
+pub(crate) mod hook;
+pub(crate) mod listing;
 mod locks;
+mod repair;
 mod run;
-mod status;
+pub(crate) mod status;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -317,6 +318,10 @@ impl PackageManager for Apt {
 
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
         locks::wait_until_free(&self.dpkg, observer)
+    }
+
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+        repair::run(self, changes, log)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

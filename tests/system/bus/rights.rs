@@ -107,7 +107,7 @@ fn what_is_no_request_is_refused_at_the_door() {
     for (call, complaint) in [
         (
             "Apply asa{sv} 1 demo 1 force b true",
-            "'force' is not known",
+            "unknown field `force`",
         ),
         ("Apply asa{sv} 0 0", "no package is named"),
         ("Apply asa{sv} 1 '' 0", "the package name is empty"),

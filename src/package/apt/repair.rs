@@ -1,0 +1,66 @@
+//! Healing a package database that an interrupted run left behind, rung by rung.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::{Apt, arguments};
+use crate::package::command::{Line, Program};
+use crate::package::{Change, Key, PackageManager, PackageState};
+
+/// Climbs until nothing is wrong any more; what cannot be healed is named. No rung's exit code is
+/// believed: after a full disk both of the first return 0 while a package is broken (measured).
+pub fn run(apt: &Apt, changes: &[Change], log: &Path) -> Result<()> {
+    if apt.problems()?.is_empty() {
+        return Ok(());
+    }
+    climb(&arguments::configure_all(), log)?;
+    for (key, version) in torn(apt)? {
+        climb(&arguments::reinstall(&key, &version), log)?;
+        // without the archive, the file that the interrupted run was installing
+        let file = changes
+            .iter()
+            .find(|change| change.key() == key)
+            .and_then(|c| c.file.clone());
+        if let Some(file) = file.filter(|file| file.exists() && is_torn(apt, &key)) {
+            climb(&arguments::unpack(&file), log)?;
+        }
+    }
+    climb(&arguments::fix_broken(), log)?;
+    match apt.problems()?.as_slice() {
+        [] => Ok(()),
+        problems => bail!(
+            "the package database could not be repaired: {}",
+            problems.join("; ")
+        ),
+    }
+}
+
+/// Runs one rung to its end, whatever it says.
+fn climb(program: &Program, log: &Path) -> Result<()> {
+    program
+        .clone()
+        .log(log)
+        .run(&mut |_: Line<'_>| {})
+        .map(|_| ())
+}
+
+/// Packages that only unpacking them again heals: dpkg was killed between two of its steps.
+fn torn(apt: &Apt) -> Result<Vec<(Key, String)>> {
+    let database = apt.installed()?;
+    let torn = database
+        .into_iter()
+        .filter(|(_, installed)| match &installed.state {
+            PackageState::Good => false,
+            PackageState::Broken(state) => {
+                state.contains("half-installed") || state.contains("reinstallation")
+            }
+        });
+    Ok(torn
+        .map(|(key, installed)| (key, installed.version))
+        .collect())
+}
+
+fn is_torn(apt: &Apt, key: &Key) -> bool {
+    torn(apt).is_ok_and(|torn| torn.iter().any(|(torn, _)| torn == key))
+}

@@ -1,0 +1,66 @@
+//! Configuration files: a key is taken as it stands, or stays as it was.
+
+use std::path::Path;
+
+use super::shown_safely;
+use crate::config::Config;
+
+/// One file, over two different configurations.
+pub fn config(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    let path = Path::new("config.toml");
+    let before = [
+        Config::default(),
+        Config {
+            backend: Some("of a file before".to_owned()),
+            tolerate: vec!["before.example".to_owned()],
+            keep_jobs: 1,
+            keep_days: 1,
+        },
+    ];
+    let after = before.clone().map(|mut config| {
+        let added = config.add(path, text);
+        added.map(|()| config)
+    });
+    let [Ok(first), Ok(second)] = after else {
+        let [Err(error), Err(_)] = after else {
+            panic!("it depends on what was there before");
+        };
+        return failure(&format!("{error:#}"), text);
+    };
+    set_or_kept(&before, &first, &second, |c| &c.backend);
+    set_or_kept(&before, &first, &second, |c| &c.tolerate);
+    set_or_kept(&before, &first, &second, |c| &c.keep_jobs);
+    set_or_kept(&before, &first, &second, |c| &c.keep_days);
+    let mut again = first.clone();
+    again.add(path, text).expect("it was taken before");
+    assert_eq!(again, first);
+}
+
+/// A key of the file is the same in both; another is as it was in each.
+fn set_or_kept<T: PartialEq + std::fmt::Debug>(
+    before: &[Config; 2],
+    first: &Config,
+    second: &Config,
+    key: impl Fn(&Config) -> &T,
+) {
+    let kept = key(first) == key(&before[0]) && key(second) == key(&before[1]);
+    assert!(kept || key(first) == key(second), "{first:?} {second:?}");
+}
+
+/// The message names the file and a line that is there.
+fn failure(message: &str, text: &str) {
+    let rest = message.strip_prefix("'config.toml'").expect("no file");
+    if let Some(rest) = rest.strip_prefix(", line ") {
+        let number = rest.split(':').next().and_then(|n| n.parse().ok());
+        let lines = text.matches('\n').count() + 1;
+        assert!(
+            number.is_some_and(|n: usize| (1..=lines).contains(&n)),
+            "{message:?}"
+        );
+    }
+    shown_safely(&crate::journal::plain(message));
+    assert!(!message.contains('\n'), "{message:?}");
+}
