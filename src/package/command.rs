@@ -59,6 +59,8 @@ pub struct Program {
     limit: Option<Duration>,
     status_option: Option<&'static str>,
     log: Option<PathBuf>,
+    directory: PathBuf,
+    environment: Vec<(String, String)>,
 }
 
 /// One line a child wrote, without its end; empty lines are left out, bytes that are not UTF-8 are replaced.
@@ -130,6 +132,8 @@ impl Program {
             limit: None,
             status_option: None,
             log: None,
+            directory: "/".into(),
+            environment: Vec::new(),
         }
     }
 
@@ -167,6 +171,22 @@ impl Program {
     #[must_use]
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
         self.log = Some(file.into());
+        self
+    }
+
+    /// The directory it starts in, `/` unless it is said.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = directory.into();
+        self
+    }
+
+    /// One more variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        // a NUL would keep the program from being started at all
+        self.environment
+            .push((name.to_owned(), value.replace('\0', " ")));
         self
     }
 
@@ -246,8 +266,9 @@ impl Program {
         command
             .env_clear()
             .envs(ENVIRONMENT)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .process_group(0)
-            .current_dir("/");
+            .current_dir(&self.directory);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -2,6 +2,7 @@
 
 pub mod apt;
 pub mod command;
+mod former;
 mod unusable;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use former::{Former, FormerSource, Kept, Restore};
 pub use unusable::Unusable;
 
 use crate::config::Config;
@@ -303,6 +305,16 @@ pub trait PackageManager: Send + Sync {
     /// Heals what an interrupted transaction with this change list left behind, if anything; what
     /// cannot be healed is named in the error. Output goes to the log.
     fn repair(&self, changes: &[Change], log: &Path) -> Result<()>;
+
+    /// Where the version that each change is about to replace could be had from: the packages we keep,
+    /// the package manager's cache, its archive, a package made of the installed files. Asked before
+    /// the first file changes, so it has to be quick; files that it makes go into `scratch`.
+    fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>>;
+
+    /// Undoes changes in one transaction: exactly the former versions come back, what was newly
+    /// installed goes, and nothing else is touched. Files are checked right before they are used. Once
+    /// it has begun it cannot be stopped.
+    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended>;
 
     /// Parses the change list that the package manager hands to the gate.
     fn change_list(&self, input: &mut dyn std::io::BufRead) -> Result<Vec<Change>>;

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::{
-    Applied, Change, Database, Observer, PackageManager, Pending, Refreshed, Source, Transaction,
-    Update,
+    Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Refreshed,
+    Restore, Source, Transaction, Update,
 };
 
 /// Stands in for the package manager, so that requests are answered instead of waiting for ever.
@@ -58,6 +58,14 @@ impl PackageManager for Unusable {
     }
 
     fn repair(&self, _: &[Change], _: &Path) -> Result<()> {
+        self.refuse()
+    }
+
+    fn former(&self, _: &[Change], _: &[Kept], _: &Path) -> Result<Vec<Former>> {
+        self.refuse()
+    }
+
+    fn roll_back(&self, _: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
         self.refuse()
     }
 

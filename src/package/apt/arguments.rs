@@ -3,12 +3,17 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use super::former;
 use crate::package::command::Program;
-use crate::package::{Key, Selection, Update};
+use crate::package::{Former, Key, Selection, Update};
 
 /// apt's own front end for programs.
 pub const APT_GET: &str = "/usr/bin/apt-get";
 const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
+const APT_MARK: &str = "/usr/bin/apt-mark";
+
+/// Makes a package of what is installed; not on every host.
+pub const DPKG_REPACK: &str = "/usr/bin/dpkg-repack";
 
 /// Without this, `apt-get update` exits 0 with every mirror unreachable (measured; the option is
 /// there since apt 2.1.16).
@@ -64,13 +69,35 @@ pub fn simulate_install(updates: &[Update], lists: &[OsString]) -> Program {
 
 /// Applies the selection. Nothing here weakens authentication, and nothing is ever removed.
 pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]) -> Program {
+    let apt = transaction(gate).arg("--no-remove").args(lists);
+    match selection {
+        Selection::Everything => apt.args(["upgrade", "--with-new-pkgs"]),
+        Selection::Exactly(updates) => apt.args(["install", "--only-upgrade"]).args(exact(updates)),
+    }
+}
+
+/// Puts former versions back. What was newly installed goes again; that nothing else does is for the
+/// gate to see.
+pub fn put_back(former: &[Former], gate: (&Path, &[String])) -> Program {
+    let apt = transaction(gate);
+    let apt = if former::removes(former) {
+        apt
+    } else {
+        apt.arg("--no-remove")
+    };
+    apt.args(["install", "--allow-downgrades", "--no-install-recommends"])
+        .args(former::words(former))
+}
+
+/// A run of apt that changes packages, unless the gate refuses.
+fn transaction(gate: (&Path, &[String])) -> Program {
     let (program, arguments) = gate;
     let program = program.display();
     let hook = format!("DPkg::Pre-Install-Pkgs::={program} {}", arguments.join(" "));
     let protocol = format!("DPkg::Tools::Options::{program}::Version=3");
-    let apt = Program::new(APT_GET)
+    Program::new(APT_GET)
         .status_pipe("APT::Status-Fd")
-        .args(["-q", "-y", "--no-remove"])
+        .args(["-q", "-y"])
         .args(options(&[
             "Acquire::Retries=2",
             "Acquire::http::Timeout=20",
@@ -86,11 +113,23 @@ pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]
             &hook,
             &protocol,
         ]))
-        .args(lists);
-    match selection {
-        Selection::Everything => apt.args(["upgrade", "--with-new-pkgs"]),
-        Selection::Exactly(updates) => apt.args(["install", "--only-upgrade"]).args(exact(updates)),
-    }
+}
+
+/// The packages that are there because others need them, one a line.
+pub fn show_automatic() -> Program {
+    Program::new(APT_MARK).arg("showauto")
+}
+
+/// Marks packages as being there because others need them.
+pub fn mark_automatic(names: &[impl AsRef<OsStr>]) -> Program {
+    Program::new(APT_MARK).arg("auto").args(names)
+}
+
+/// Makes a package of what is installed, in `directory`.
+pub fn repack(key: &Key, directory: &Path) -> Program {
+    Program::new(DPKG_REPACK)
+        .arg(key.to_string())
+        .directory(directory)
 }
 
 /// Finishes what is unpacked and not configured.
@@ -189,7 +228,7 @@ mod tests {
         let arguments = ["worker".to_owned(), "gate".to_owned()];
         let gate = (Path::new("/usr/bin/patchctl"), &arguments[..]);
         let program = apply(&Selection::Exactly(vec![demo()]), gate, &[]);
-        expect!["/usr/bin/apt-get -q -y --no-remove -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+        expect!["/usr/bin/apt-get -q -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
 /// packages between two states.
 pub fn problems(directory: &Path) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    if interrupted(&directory.join("updates")) {
+    if is_interrupted(directory) {
         problems.push("dpkg was interrupted; run 'dpkg --configure -a'".to_owned());
     }
     let path = directory.join("status");
@@ -69,9 +69,10 @@ pub fn problems(directory: &Path) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// dpkg keeps its journal in files named by a number, and removes them when it ends well.
-fn interrupted(updates: &Path) -> bool {
-    std::fs::read_dir(updates).is_ok_and(|entries| {
+/// Whether an interrupted run left its journal in `directory` (`/var/lib/dpkg`): dpkg keeps it in files
+/// named by a number, and removes them when it ends well.
+pub fn is_interrupted(directory: &Path) -> bool {
+    std::fs::read_dir(directory.join("updates")).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
             let name = entry.file_name();
             !name.is_empty() && name.as_encoded_bytes().iter().all(u8::is_ascii_digit)

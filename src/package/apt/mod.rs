@@ -3,6 +3,7 @@
 pub(crate) mod acquire;
 mod arguments;
 pub(crate) mod database;
+mod former;
 pub(crate) mod hook;
 pub(crate) mod listing;
 mod locks;
@@ -26,8 +27,8 @@ pub use arguments::APT_GET;
 use crate::checksum;
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::{
-    Applied, Change, Database, KeptBack, Observer, PackageManager, Pending, Refreshed, Report,
-    Source, Transaction, Update,
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager, Pending,
+    Refreshed, Report, Restore, Source, Transaction, Update,
 };
 
 /// The time a refresh may take, its waiting for apt's lock included.
@@ -322,6 +323,14 @@ impl PackageManager for Apt {
 
     fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
         repair::run(self, changes, log)
+    }
+
+    fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {
+        former::find(changes, kept, scratch)
+    }
+
+    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        former::put_back(self, restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

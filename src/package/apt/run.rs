@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use super::{LOCK_RETRY, acquire, arguments, listing, status};
-use crate::package::command::{Ending, Line, Watch};
+use crate::package::command::{Ending, Line, Program, Watch};
 use crate::package::{Ended, Observer, Report, Transaction};
 
 /// How often a transaction is started anew because somebody else holds the lock on apt's archives.
@@ -21,14 +21,18 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// Runs the transaction; started anew while somebody else holds a lock that apt does not wait for.
+/// Runs the transaction.
 pub fn transaction(
     transaction: &Transaction<'_>,
     lists: &[OsString],
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let program =
-        arguments::apply(transaction.selection, transaction.gate, lists).log(transaction.log);
+    let program = arguments::apply(transaction.selection, transaction.gate, lists);
+    supervised(&program.log(transaction.log), observer)
+}
+
+/// Runs apt; started anew while somebody else holds a lock that apt does not wait for.
+pub fn supervised(program: &Program, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut told = String::new();
     for _ in 1..LOCK_TRIES {
         let mut run = Run::new(observer);

@@ -1,0 +1,232 @@
+//! Former versions: where dpkg's packages can be had from again, and the transaction that puts them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::{Apt, arguments, database, run};
+use crate::checksum;
+use crate::package::command::{Line, Program};
+use crate::package::{Change, Ended, Former, FormerSource, Kept, Key, Observer, Restore};
+
+/// Where apt keeps what it fetched, unless a change list shows another place.
+const ARCHIVES: &str = "/var/cache/apt/archives";
+
+/// How long repacking one package may take: it holds up the transaction.
+const REPACK_LIMIT: Duration = Duration::from_secs(120);
+
+/// Looks each former version up: in what we keep, in apt's cache, in the index, and at last on the
+/// host itself. Only the last two start a program, one of them for all packages together.
+pub fn find(changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {
+    let mut found: Vec<(Change, Option<FormerSource>)> = changes
+        .iter()
+        .map(|change| (change.clone(), on_disk(change, kept)))
+        .collect();
+    let wanted: Vec<Change> = found
+        .iter()
+        .filter(|(_, source)| source.is_none())
+        .map(|(change, _)| change.clone())
+        .collect();
+    if !wanted.is_empty() {
+        let listed = listed(&wanted)?;
+        for (change, source) in &mut found {
+            if source.is_none() && listed.contains(&name(change)) {
+                *source = Some(FormerSource::Archive);
+            }
+        }
+    }
+    let former = found.into_iter().map(|(change, source)| Former {
+        source: source.unwrap_or_else(|| repack(&change, scratch)),
+        change,
+    });
+    Ok(former.collect())
+}
+
+/// A file of the former version that is on the disk already.
+fn on_disk(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
+    let Some(version) = change.from.as_deref() else {
+        return Some(FormerSource::New);
+    };
+    let key = change.key();
+    let ours = kept
+        .iter()
+        .find(|kept| kept.key() == key && kept.version == version && kept.file.exists());
+    if let Some(kept) = ours {
+        return Some(FormerSource::Kept {
+            file: kept.file.clone(),
+            sha256: kept.sha256.clone(),
+        });
+    }
+    let directory = change.file.as_deref().and_then(Path::parent);
+    let directory = directory.unwrap_or(Path::new(ARCHIVES));
+    let file = directory.join(file_name(&key, version));
+    let sha256 = file
+        .exists()
+        .then(|| checksum::sha256_of_file(&file).ok())??;
+    Some(FormerSource::Cached { file, sha256 })
+}
+
+/// The name under which apt keeps a file: it writes a colon as `%3a` (apt's `flNotDir` of `StoreFilename`).
+fn file_name(key: &Key, version: &str) -> String {
+    let version = version.replace(':', "%3a");
+    format!("{}_{version}_{}.deb", key.package, key.architecture)
+}
+
+/// `name:architecture=version` of the former version.
+fn name(change: &Change) -> String {
+    let version = change.from.as_deref().unwrap_or_default();
+    format!("{}={version}", change.key())
+}
+
+/// Those former versions that an index lists. A version that is only installed is shown, too, but
+/// without a checksum.
+fn listed(changes: &[Change]) -> Result<BTreeSet<String>> {
+    let names: Vec<String> = changes.iter().map(name).collect();
+    let mut shown = String::new();
+    // one that is not found must not hide the others
+    let _ended = arguments::show(&names).run(&mut |line: Line<'_>| {
+        if let Line::Output(text) = line {
+            shown.push_str(text);
+            shown.push('\n');
+        }
+    })?;
+    Ok(in_an_index(&shown))
+}
+
+/// The versions of `apt-cache show` that have a checksum: pure.
+fn in_an_index(shown: &str) -> BTreeSet<String> {
+    let mut listed = BTreeSet::new();
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+    for line in shown.lines() {
+        // empty lines are not delivered: each record begins with its package
+        match line.split_once(": ") {
+            Some(("Package", package)) => fields = BTreeMap::from([("Package", package)]),
+            Some((key @ ("Version" | "Architecture" | "SHA256"), value)) => {
+                fields.insert(key, value);
+            }
+            _ => continue,
+        }
+        let of = |key: &str| fields.get(key).copied();
+        if let (Some(package), Some(architecture), Some(version), Some(_)) = (
+            of("Package"),
+            of("Architecture"),
+            of("Version"),
+            of("SHA256"),
+        ) {
+            listed.insert(format!("{package}:{architecture}={version}"));
+        }
+    }
+    listed
+}
+
+/// Makes a package of what is installed, when the program for it is there: the last resort, because
+/// configuration files are packed as they are now.
+fn repack(change: &Change, scratch: &Path) -> FormerSource {
+    let missing = |why: &str| FormerSource::Missing {
+        why: why.to_owned(),
+    };
+    if !Path::new(arguments::DPKG_REPACK).exists() {
+        return missing(
+            "it is not kept, not in apt's cache and in no index, and dpkg-repack is not installed",
+        );
+    }
+    let version = change.from.as_deref().unwrap_or_default();
+    let program = arguments::repack(&change.key(), scratch).limit(REPACK_LIMIT);
+    if let Err(error) = program.capture() {
+        return missing(&format!("dpkg-repack failed: {error:#}"));
+    }
+    // dpkg-repack leaves out the epoch, as dpkg-deb --build does
+    let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let name = format!("{}_{plain}_{}.deb", change.package, change.architecture);
+    let file = scratch.join(name);
+    match checksum::sha256_of_file(&file) {
+        Ok(sha256) => FormerSource::Repacked { file, sha256 },
+        Err(error) => missing(&format!("dpkg-repack left no package: {error:#}")),
+    }
+}
+
+/// Puts the former versions back in one transaction.
+pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    for former in restore.former {
+        former.check()?;
+    }
+    if database::is_interrupted(&apt.dpkg) {
+        // apt refuses to work before that, whatever it leaves
+        arguments::configure_all()
+            .log(restore.log)
+            .run(&mut |_: Line<'_>| {})
+            .map(|_| ())?;
+    }
+    let automatic = marked_automatic()?;
+    let program = arguments::put_back(restore.former, restore.gate).log(restore.log);
+    let outcome = run::supervised(&program, observer)?;
+    restore_marks(&automatic, restore.log)?;
+    match outcome.ended {
+        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        ended => Ok(ended),
+    }
+}
+
+/// The packages that apt installed because others need them.
+fn marked_automatic() -> Result<BTreeSet<String>> {
+    let shown = arguments::show_automatic().capture()?;
+    Ok(shown.lines().map(str::to_owned).collect())
+}
+
+/// Naming a package in an installation may mark it as wanted for its own sake: the marks are made
+/// again what they were.
+fn restore_marks(before: &BTreeSet<String>, log: &Path) -> Result<()> {
+    let after = marked_automatic()?;
+    let lost: Vec<&String> = before.difference(&after).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let program: Program = arguments::mark_automatic(&lost).log(log);
+    let finished = program.run(&mut |_: Line<'_>| {})?;
+    if !finished.succeeded() {
+        tracing::warn!("{}", program.failure(&finished));
+    }
+    Ok(())
+}
+
+/// The words that name what is to be put back: files, exact versions, and a trailing dash for what is
+/// to go (apt-get(8), "install").
+pub fn words(former: &[Former]) -> Vec<PathBuf> {
+    let word = |former: &Former| match &former.source {
+        FormerSource::New => format!("{}-", former.change.key()).into(),
+        source => source
+            .file()
+            .map_or_else(|| name(&former.change).into(), Path::to_owned),
+    };
+    former.iter().map(word).collect()
+}
+
+/// Whether something has to go.
+pub fn removes(former: &[Former]) -> bool {
+    former.iter().any(|f| f.source == FormerSource::New)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_index_lists_has_a_checksum() {
+        let shown = "Package: a\nArchitecture: amd64\nVersion: 1:1\nSHA256: x\nDescription: y\n\
+            Package: b\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n\
+            Package: c\nVersion: 3\nArchitecture: all\nFilename: pool/c\nSHA256: z\n";
+        let listed: Vec<String> = in_an_index(shown).into_iter().collect();
+        assert_eq!(listed, ["a:amd64=1:1", "c:all=3"]);
+    }
+
+    #[test]
+    fn a_file_in_the_cache_has_no_colon() {
+        let key = Key {
+            package: "zlib1g".into(),
+            architecture: "amd64".into(),
+        };
+        assert_eq!(file_name(&key, "1:1.3+b1"), "zlib1g_1%3a1.3+b1_amd64.deb");
+    }
+}

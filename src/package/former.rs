@@ -1,0 +1,224 @@
+//! Where the version that a change replaced could be had from, and how it is put back.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Key};
+use crate::checksum;
+
+/// A package file that we keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// Its version.
+    pub version: String,
+    /// Where the file lies.
+    pub file: PathBuf,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was kept.
+    pub kept_at: DateTime<Utc>,
+}
+
+impl Kept {
+    /// The package and architecture.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            architecture: self.architecture.clone(),
+        }
+    }
+}
+
+/// The source of a former version; in this order they are tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "lowercase")]
+pub enum FormerSource {
+    /// A file that we keep.
+    Kept {
+        /// The file.
+        file: PathBuf,
+        /// Its SHA-256.
+        sha256: String,
+    },
+    /// A file of the package manager's cache.
+    Cached {
+        /// The file.
+        file: PathBuf,
+        /// Its SHA-256.
+        sha256: String,
+    },
+    /// The package manager's index still lists it: it is fetched again, and checked by the package
+    /// manager as any other download.
+    Archive,
+    /// A file that was made of what is installed.
+    Repacked {
+        /// The file.
+        file: PathBuf,
+        /// Its SHA-256.
+        sha256: String,
+    },
+    /// The package was not there before, and is taken away again.
+    New,
+    /// From nowhere.
+    Missing {
+        /// Why, in one phrase.
+        why: String,
+    },
+}
+
+impl FormerSource {
+    /// The word that stands for it in the records.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Kept { .. } => "kept",
+            Self::Cached { .. } => "cached",
+            Self::Archive => "archive",
+            Self::Repacked { .. } => "repacked",
+            Self::New => "new",
+            Self::Missing { .. } => "missing",
+        }
+    }
+
+    /// The package file, where there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Kept { file, .. } | Self::Cached { file, .. } | Self::Repacked { file, .. } => {
+                Some(file)
+            }
+            Self::Archive | Self::New | Self::Missing { .. } => None,
+        }
+    }
+
+    /// The source with its file at another place.
+    #[must_use]
+    pub fn moved(self, to: PathBuf) -> Self {
+        match self {
+            Self::Kept { sha256, .. } => Self::Kept { file: to, sha256 },
+            Self::Cached { sha256, .. } => Self::Cached { file: to, sha256 },
+            Self::Repacked { sha256, .. } => Self::Repacked { file: to, sha256 },
+            other => other,
+        }
+    }
+}
+
+/// A change, and where the version that it replaces could be had from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// The change.
+    pub change: Change,
+    /// Where its former version comes from.
+    #[serde(flatten)]
+    pub source: FormerSource,
+}
+
+impl Former {
+    /// The change that undoes it.
+    #[must_use]
+    pub fn undone(&self) -> Change {
+        Change {
+            from: self.change.to.clone(),
+            to: self.change.from.clone(),
+            file: self.source.file().map(Path::to_owned),
+            ..self.change.clone()
+        }
+    }
+
+    /// Why it cannot be undone now, in one sentence: nothing is left of the former version, or its
+    /// file is not the one that was put aside.
+    pub fn check(&self) -> Result<()> {
+        let (package, version) = (
+            self.change.key(),
+            self.change.from.as_deref().unwrap_or_default(),
+        );
+        match &self.source {
+            FormerSource::Missing { why } => {
+                anyhow::bail!("{package} {version} is not to be had any more: {why}")
+            }
+            FormerSource::Archive | FormerSource::New => Ok(()),
+            FormerSource::Kept { file, sha256 }
+            | FormerSource::Cached { file, sha256 }
+            | FormerSource::Repacked { file, sha256 } => {
+                let actual = checksum::sha256_of_file(file)?;
+                ensure!(
+                    actual == *sha256,
+                    "'{}' is not the file that was put aside for {package} {version}: its SHA-256 is {actual}, not {sha256}",
+                    file.display(),
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What is to be put back, and where that leaves its traces.
+#[derive(Debug, Clone)]
+pub struct Restore<'a> {
+    /// The changes to undo.
+    pub former: &'a [Former],
+    /// The file the output is appended to.
+    pub log: &'a Path,
+    /// The program, and its arguments, that is given the change list before the first file changes
+    /// back, and may still refuse: its exit code decides.
+    pub gate: (&'a Path, &'a [String]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn former(source: FormerSource) -> Former {
+        Former {
+            change: Change {
+                package: "demo".into(),
+                architecture: "all".into(),
+                from: Some("1".into()),
+                to: Some("2".into()),
+                file: None,
+            },
+            source,
+        }
+    }
+
+    #[test]
+    fn a_file_is_used_only_when_it_is_the_one_that_was_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("demo.deb");
+        std::fs::write(&file, "demo").unwrap();
+        let sha256 = checksum::sha256(b"demo");
+        let kept = former(FormerSource::Kept {
+            file: file.clone(),
+            sha256,
+        });
+        kept.check().unwrap();
+        assert_eq!(kept.undone().to.as_deref(), Some("1"));
+        std::fs::write(&file, "Demo").unwrap();
+        let error = kept.check().unwrap_err().to_string();
+        assert!(error.contains("demo:all 1"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        assert!(kept.check().is_err());
+        former(FormerSource::Archive).check().unwrap();
+        let why = "x".to_owned();
+        assert!(former(FormerSource::Missing { why }).check().is_err());
+    }
+
+    #[test]
+    fn a_record_names_the_source() {
+        let text = serde_json::to_value(former(FormerSource::Archive)).unwrap();
+        assert_eq!(text["source"], "archive");
+        assert_eq!(text["change"]["from"], "1");
+        let read: Former = serde_json::from_value(text).unwrap();
+        assert_eq!(read, former(FormerSource::Archive));
+    }
+}
