@@ -2,7 +2,9 @@
 
 pub mod apt;
 pub mod command;
+pub mod detect;
 mod former;
+pub mod os_release;
 mod unusable;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,7 @@ pub use former::{Former, FormerSource, Kept, Restore};
 pub use unusable::Unusable;
 
 use crate::config::Config;
+use detect::Backend;
 
 /// One package in one architecture: what a package database has at most one version of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -330,18 +333,13 @@ pub trait PackageManager: Send + Sync {
     fn fingerprint(&self, failed: &[&Source]) -> String;
 }
 
-/// The package manager of this host: the configured one, or the one that is there.
+/// The package manager of this host: the configured one, or that of its distribution.
 pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>> {
-    match config.backend.as_deref() {
-        Some("apt") => {}
-        Some(other) => bail!("backend = \"{other}\" is not known; this version supports \"apt\""),
-        None if Path::new(apt::APT_GET).exists() => {}
-        None => bail!(
-            "no supported package manager was found on this host; this version supports apt. \
-             If it is installed elsewhere, set backend = \"apt\" in the configuration",
-        ),
-    }
-    Ok(Box::new(apt::Apt::new(scratch)))
+    let facts = detect::Facts::gather();
+    Ok(match detect::choose(config.backend.as_deref(), &facts)? {
+        Backend::Apt => Box::new(apt::Apt::new(scratch)),
+        other => bail!("this version does not support the package manager of this host, {other:?}"),
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod apply;
 mod audit;
 mod bus;
 mod cli;
+mod detection;
 mod direct;
 mod faults;
 mod fetch;

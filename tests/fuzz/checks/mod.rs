@@ -6,22 +6,25 @@
 
 mod apt;
 mod config;
+mod os_release;
 mod request;
 
 pub use apt::{database, hook, listing, refresh, status};
 pub use config::config;
+pub use os_release::os_release;
 pub use request::{instance, request};
 
 /// A check of one input.
 pub type Check = fn(&[u8]);
 
 /// Every check, by the name of its fuzz target and of the directory of its corpus.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 9] = [
     ("config", config),
     ("database", database),
     ("hook", hook),
     ("instance", instance),
     ("listing", listing),
+    ("os_release", os_release),
     ("refresh", refresh),
     ("request", request),
     ("status", status),
