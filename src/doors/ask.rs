@@ -60,6 +60,11 @@ fn version(database: &Database, name: &str) -> Option<String> {
 /// What an apply of these names would do now.
 pub fn plan(paths: &Paths, names: &[String], pending: &Pending) -> Result<Value> {
     let target = Target::from_names(names)?;
+    if target == Target::Security
+        && let Some(why) = packages(paths)?.no_security()?
+    {
+        anyhow::bail!("it is not known which updates are for security: {why}");
+    }
     let covered = |update: &&Update| match &target {
         Target::All => true,
         Target::Security => update.security,

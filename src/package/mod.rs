@@ -251,6 +251,9 @@ pub struct Applied {
     pub kept_back: Vec<KeptBack>,
     /// What an administrator should know: configuration files that were not merged, …
     pub notes: Vec<String>,
+    /// Packages that have their new version and in which something failed all the same, such as a
+    /// scriptlet, with the package manager's words; for those whose database does not remember it.
+    pub failures: Vec<(Key, String)>,
 }
 
 /// What a transaction is to install.
@@ -287,6 +290,12 @@ pub trait PackageManager: Send + Sync {
 
     /// What an update of everything would do, without what comes from `failed` sources.
     fn pending(&self, failed: &[&Source]) -> Result<Pending>;
+
+    /// Why nobody can tell which updates are for security, where the sources do not say it: a request for
+    /// those alone is an error then, and not nothing to do. Only such a request asks.
+    fn no_security(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// The exact changes that installing `updates` needs, newly needed packages included. What would
     /// need a removal is not among them, but among the kept back.

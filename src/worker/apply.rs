@@ -262,7 +262,7 @@ fn attempt(
     match (intent, applied.ended.clone()) {
         (Some(Intent::Activated { changes }), _) => {
             update.activated(leader, &changes)?;
-            let verdict = judge(worker, &before, &changes, update)?;
+            let verdict = judge(worker, &before, &changes, update)?.with(&applied.failures);
             Ok(Ok(Outcome::Changed { verdict, applied }))
         }
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
@@ -320,6 +320,12 @@ fn selection(
         Some(list) if list.is_for(&fingerprint) => list.pending,
         _ => refresh::pending(worker, failed)?,
     };
+    let for_security = |job: &Job| job.request.packages == Some(Target::Security);
+    if jobs.iter().any(for_security)
+        && let Some(why) = worker.packages.no_security()?
+    {
+        bail!("it is not known which updates are for security: {why}");
+    }
     let selected = select::selected(jobs, &pending);
     if selected.is_empty() {
         return Ok((Selection::Exactly(selected), pending.kept_back));

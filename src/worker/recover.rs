@@ -130,6 +130,7 @@ fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]
         ended: Ended::Done,
         kept_back: Vec::new(),
         notes: vec![NOTE.to_owned()],
+        failures: Vec::new(),
     };
     let outcome = Outcome::Changed { verdict, applied };
     settle::finish(worker, &mut jobs, &outcome, &mut update);

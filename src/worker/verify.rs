@@ -51,6 +51,19 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
     verdict
 }
 
+impl Verdict {
+    /// With what failed in packages that are as planned by their version.
+    #[must_use]
+    pub fn with(mut self, failures: &[(Key, String)]) -> Self {
+        for (key, why) in failures {
+            if self.wrong.iter().all(|(wrong, _)| wrong != key) {
+                self.wrong.push((key.clone(), format!("{key}: {why}")));
+            }
+        }
+        self
+    }
+}
+
 fn mismatch(change: &Change, after: &Database) -> Option<String> {
     let key = change.key();
     match (after.get(&key), &change.to) {
@@ -149,6 +162,22 @@ mod tests {
         let after = database(&[("a", "2", "half-configured")]);
         let verdict = verdict(&before, &after, &[intent("a", Some("1"), Some("2"))]);
         assert_eq!(verdict.wrong[0].1, "a:all is half-configured in 2");
+    }
+
+    #[test]
+    fn a_failed_scriptlet_is_wrong_and_is_said_once() {
+        let database = database(&[("a", "2", "ok"), ("b", "1", "ok")]);
+        let plan = [
+            intent("a", Some("1"), Some("2")),
+            intent("b", Some("1"), Some("2")),
+        ];
+        let failed = |name: &str| {
+            let key = intent(name, None, None).key();
+            (key, "a scriptlet failed".to_owned())
+        };
+        let verdict = verdict(&database, &database, &plan).with(&[failed("a"), failed("b")]);
+        let why: Vec<&str> = verdict.wrong.iter().map(|(_, why)| why.as_str()).collect();
+        assert_eq!(why, ["b:all is 1, not 2", "a:all: a scriptlet failed"]);
     }
 
     #[test]

@@ -314,6 +314,7 @@ impl PackageManager for Apt {
             ended: outcome.ended,
             kept_back,
             notes: outcome.notes,
+            failures: Vec::new(),
         })
     }
 
