@@ -14,13 +14,9 @@ pub fn host_with(release: Release, packages: &[Deb]) -> (Host, Repo) {
     (host, repo)
 }
 
-/// Installs packages by hand, all at once; whether dpkg liked them is the story's to say.
+/// Installs packages by hand, all at once; whether dpkg or rpm liked them is the story's to say.
 pub fn put_on(host: &Host, packages: &[Deb]) {
-    for package in packages {
-        let file = package.build();
-        host.copy_in(&file, &format!("/root/by-hand/{}.deb", package.name()));
-    }
-    host.try_sh("dpkg --install /root/by-hand/*.deb; rm -r /root/by-hand");
+    host.put_on(packages);
 }
 
 /// Asks for an update as an administrator does, and waits for its end.

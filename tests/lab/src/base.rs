@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::mirror::{self, Mirror};
-use crate::{cache, machine};
+use crate::{cache, machine, rpm};
 
 /// Counted up whenever a base tree comes out differently for the same packages.
 const RECIPE: &str = "1";
@@ -52,6 +52,8 @@ pub enum Release {
     Bookworm,
     /// Debian 13: systemd 257, apt 3.0. Bootstrapped without its security updates, so that some are pending.
     Trixie,
+    /// Debian 14, not released yet: systemd 262, apt 3.3. The one that has dnf 5.
+    Forky,
 }
 
 impl Release {
@@ -60,6 +62,7 @@ impl Release {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
+            Self::Forky => "forky",
         }
     }
 }
@@ -77,6 +80,9 @@ pub(crate) fn tree(release: Release, extra: &[String]) -> Result<PathBuf> {
     let key = cache::key([RECIPE, machine::architecture(), &list, &MASKED.join(",")]);
     cache::build_once("base", &format!("{}-{key}", release.codename()), |tree| {
         bootstrap(release, &list, tree)?;
+        if packages.contains(&"rpm") {
+            make_known_to_rpm(release, tree)?;
+        }
         make_quiet(tree)
     })
 }
@@ -88,10 +94,41 @@ fn bootstrap(release: Release, packages: &str, tree: &Path) -> Result<()> {
         format!("--include={packages}"),
     ];
     arguments.extend(mirror::proxy().map(|line| format!("--aptopt={line}")));
+    if release == Release::Forky {
+        // its index is valid for a week only, and mirrors of it fall behind
+        arguments.push("--aptopt=Acquire::Check-Valid-Until \"false\";".to_owned());
+    }
     arguments.push(release.codename().to_owned());
     let tree = tree.to_str().context("the cache's path is not UTF-8")?;
     arguments.extend([tree.to_owned(), Mirror::of_this_machine()?.main]);
     machine::run("mmdebstrap", &arguments).map(drop)
+}
+
+/// rpm's own database is empty on Debian, and no file says what its release version is.
+fn make_known_to_rpm(release: Release, tree: &Path) -> Result<()> {
+    let libraries = tree
+        .join("usr/lib")
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let libraries = [
+        "ld-linux-x86-64.so.2",
+        "libc.so.6",
+        "libgcc_s.so.1",
+        "libm.so.6",
+    ]
+    .map(|name| libraries.join(name))
+    .into_iter()
+    .filter(|library| library.exists());
+    let stand_in = rpm::stand_in(&libraries.collect::<Vec<_>>())?;
+    let copy = tree.join("stand-in.rpm");
+    fs::copy(stand_in, &copy).context("failed to copy a package into the tree")?;
+    let install = ["rpm", "--install", "--nosignature", "/stand-in.rpm"].map(AsRef::as_ref);
+    machine::run("chroot", &[&[tree.as_os_str()], &install[..]].concat())?;
+    cache::remove(&copy)?;
+    let variables = tree.join("etc/dnf/vars");
+    if variables.exists() {
+        fs::write(variables.join("releasever"), release.codename())?;
+    }
+    Ok(())
 }
 
 /// No sources, no names of this machine, no background work, and nothing left to do at the first boot.
@@ -122,14 +159,10 @@ fn make_quiet(tree: &Path) -> Result<()> {
         symlink("/dev/null", &path).with_context(|| format!("failed to mask '{unit}'"))?;
     }
     machine::run("chroot", &[tree.as_os_str(), "ldconfig".as_ref()])?;
-    machine::run(
-        "chroot",
-        &[
-            tree.as_os_str(),
-            "journalctl".as_ref(),
-            "--update-catalog".as_ref(),
-        ],
-    )?;
+    // journalctl of Debian 14 reaches the files of the catalog through /proc
+    let update = r#"mount -t proc proc "$1/proc" && chroot "$1" journalctl --update-catalog"#;
+    let arguments = ["--mount", "sh", "-c", update, "sh"].map(AsRef::as_ref);
+    machine::run("unshare", &[&arguments[..], &[tree.as_os_str()]].concat())?;
     for stamp in ["etc/.updated", "var/.updated"] {
         fs::write(tree.join(stamp), "").with_context(|| format!("failed to write '{stamp}'"))?;
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::base::{self, Release};
 use crate::host::Host;
+use crate::manager::Manager;
 use crate::product;
 use crate::scratch::Scratch;
 
@@ -15,6 +16,7 @@ use crate::scratch::Scratch;
 #[must_use]
 pub struct HostBuilder {
     pub(crate) release: Release,
+    pub(crate) manager: Manager,
     pub(crate) name: String,
     pub(crate) real_network: bool,
     extra_packages: Vec<String>,
@@ -33,11 +35,17 @@ impl HostBuilder {
     pub(crate) fn new(release: Release) -> Self {
         Self {
             release,
+            manager: Manager::Apt,
             name: "host".to_owned(),
             real_network: false,
             extra_packages: Vec::new(),
             product: Product::OfThisCheckout,
         }
+    }
+
+    /// With this package manager besides apt, in whose form its repositories and fixtures then are.
+    pub(crate) fn patched_by(self, manager: Manager) -> Self {
+        Self { manager, ..self }.extra_packages(manager.packages())
     }
 
     /// The host's name, `host` unless it is said.

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{cache, machine};
+use crate::{cache, machine, rpm};
 
-/// What a Debian package is to contain.
+/// What a package is to contain, in dpkg's words; the other formats are made from the same description.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Deb {
     name: String,
     version: String,
-    architecture: String,
-    fields: Vec<(String, String)>,
-    files: Vec<(String, Vec<u8>, u32)>,
-    conffiles: Vec<String>,
-    scripts: Vec<(&'static str, String)>,
+    pub(crate) architecture: String,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) files: Vec<(String, Vec<u8>, u32)>,
+    pub(crate) conffiles: Vec<String>,
+    pub(crate) scripts: Vec<(&'static str, String)>,
 }
 
 impl Deb {
@@ -124,6 +124,13 @@ impl Deb {
             .unwrap_or_else(|error| panic!("failed to build {self:?}: {error:#}"))
     }
 
+    /// The same as an rpm file. Scripts are called with dpkg's words there, too.
+    #[track_caller]
+    pub fn build_rpm(&self) -> PathBuf {
+        rpm::build(self)
+            .unwrap_or_else(|error| panic!("failed to build {self:?} as an rpm: {error:#}"))
+    }
+
     fn try_build(&self) -> Result<PathBuf> {
         let file = format!(
             "{}_{}_{}.deb",
@@ -158,6 +165,10 @@ impl Deb {
                 0o755,
             )?;
         }
+        self.lay_out_files(tree)
+    }
+
+    pub(crate) fn lay_out_files(&self, tree: &Path) -> Result<()> {
         for (path, content, mode) in &self.files {
             put(tree, path.trim_start_matches('/'), content, *mode)?;
         }

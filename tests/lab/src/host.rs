@@ -12,7 +12,9 @@ use crate::boot::{self, Running};
 use crate::builder::HostBuilder;
 use crate::cache;
 use crate::command::{Output, Spawned, TIME_LIMIT};
+use crate::deb::Deb;
 use crate::files::{self, Tree};
+use crate::manager::Manager;
 use crate::mirror::{self, Mirror};
 use crate::scratch::Scratch;
 
@@ -43,6 +45,16 @@ impl Host {
     /// A host with options.
     pub fn builder(release: Release) -> HostBuilder {
         HostBuilder::new(release)
+    }
+
+    /// A host, with options, that is patched by something else than apt.
+    pub fn patched_by(manager: Manager) -> HostBuilder {
+        HostBuilder::new(manager.release()).patched_by(manager)
+    }
+
+    /// What it is patched by.
+    pub fn manager(&self) -> Manager {
+        self.builder.manager
     }
 
     /// The release it is made of.
@@ -167,13 +179,28 @@ impl Host {
 
     /// Installs a package file from outside, as an administrator would by hand.
     #[track_caller]
-    pub fn install(&self, deb: &Path) {
-        let name = deb.file_name().unwrap_or_default().to_string_lossy();
+    pub fn install(&self, file: &Path) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
         let remote = format!("/root/{name}");
-        self.copy_in(deb, &remote);
-        self.sh(&format!(
-            "apt-get install -q -y --allow-downgrades {remote} 2>&1 && rm {remote}"
-        ));
+        self.copy_in(file, &remote);
+        let manager = if name.ends_with(".deb") {
+            Manager::Apt
+        } else {
+            self.manager()
+        };
+        let install = manager.install_command();
+        self.sh(&format!("{install} {remote} 2>&1 && rm {remote}"));
+    }
+
+    /// Unpacks and configures fixtures below any package manager, all at once; one that fails is the test's to find.
+    #[track_caller]
+    pub fn put_on(&self, packages: &[Deb]) {
+        for package in packages {
+            let file = self.manager().build(package);
+            self.copy_in(&file, &format!("/root/by-hand/{}", package.name()));
+        }
+        let put = self.manager().put_command();
+        self.try_sh(&format!("{put} /root/by-hand/*; rm -r /root/by-hand"));
     }
 
     /// Gives the host the archive the machine is installed from: the release, its updates, its security updates.

@@ -1,10 +1,10 @@
 //! The lab: disposable Debian hosts, each booted under its own systemd, for tests that can only be true there.
 //!
 //! ```text
-//! HostBuilder ─► base (a release, bootstrapped once) ─► product (our package installed, once per package)
+//! HostBuilder ─► base (a release with a manager, bootstrapped once) ─► product (our package installed, once per package)
 //!            ─► scratch (one writable overlay, cgroup and network namespace per host) ─► boot (systemd-nspawn)
 //! host.sh …  ─► command (a program inside)      host.write … ─► files      host.wait_for … ─► wait
-//! Deb, fixtures ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
+//! Deb, fixtures ─► deb, rpm (package files) ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
 //! ```
 //!
 //! What a test calls panics with everything that is known, so that the log of a failed run is enough.
@@ -21,24 +21,25 @@ mod deb;
 mod files;
 pub mod fixtures;
 mod host;
-mod index;
 mod link;
 mod machine;
+mod manager;
 mod mirror;
 pub mod product;
 mod repo;
+mod rpm;
 mod scratch;
 mod server;
 mod signing;
 mod wait;
 
-pub use archive::{Snapshot, Tamper};
+pub use archive::{Advisory, ReleaseOptions, Snapshot, Tamper};
 pub use base::Release;
 pub use builder::HostBuilder;
 pub use command::{Output, Spawned};
 pub use deb::Deb;
 pub use host::Host;
-pub use index::ReleaseOptions;
 pub use link::Link;
+pub use manager::Manager;
 pub use repo::{Repo, RepoBuilder};
 pub use server::Fault;

@@ -1,14 +1,14 @@
-//! An apt repository for one host: a pool of packages, a signed index over it, and a server that can misbehave.
+//! A repository for one host, in the form its package manager reads: a pool of packages, a signed index over it, and a server that can misbehave.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::archive::{Archive, Snapshot, Tamper};
+use crate::archive::{Advisory, Archive, ReleaseOptions, Snapshot, Tamper};
 use crate::cache;
 use crate::deb::Deb;
 use crate::host::Host;
-use crate::index::ReleaseOptions;
+use crate::manager::Manager;
 use crate::server::{Fault, Server};
 use crate::signing::Key;
 
@@ -32,7 +32,7 @@ impl RepoBuilder {
         self
     }
 
-    /// Says of itself what Debian's security archive says.
+    /// Says of itself what Debian's security archive says, or of each package that it closes a security hole.
     pub fn security(mut self) -> Self {
         self.options = ReleaseOptions::security();
         self
@@ -54,10 +54,17 @@ impl RepoBuilder {
 
     fn try_build(self, host: &Host) -> Result<Repo> {
         let directory = host.side_directory(&format!("repo-{}", self.name));
-        let archive = Archive::create(directory.clone(), self.options, self.signer)?;
+        let manager = host.manager();
+        let archive = Archive::create(
+            manager.format(),
+            directory.clone(),
+            self.options,
+            self.signer,
+        )?;
         let server = serve(host, directory)?;
         Ok(Repo {
             name: self.name,
+            manager,
             hostname: self.hostname,
             archive,
             server,
@@ -68,6 +75,7 @@ impl RepoBuilder {
 /// A package archive under a test's control.
 pub struct Repo {
     name: String,
+    manager: Manager,
     hostname: Option<String>,
     archive: Archive,
     server: Server,
@@ -96,21 +104,10 @@ impl Repo {
         format!("http://{host}:{}/", self.server.port())
     }
 
-    /// Names it in the host's apt sources, and gives the host its key.
+    /// Names it in the host's sources, and gives the host its key.
     #[track_caller]
     pub fn enable(&self, host: &Host) {
-        let keyring = format!("/etc/apt/keyrings/{}.asc", self.name);
-        host.write(&keyring, must(Key::Trusted.public()));
-        let trust = if self.archive.signer().is_some() {
-            format!("Signed-By: {keyring}")
-        } else {
-            "Trusted: yes".to_owned()
-        };
-        let (url, suite) = (self.url(), self.archive.suite());
-        host.write(
-            &self.sources(),
-            format!("Types: deb\nURIs: {url}\nSuites: {suite}\nComponents: main\n{trust}\n"),
-        );
+        must(self.archive.enable(host, &self.name, &self.url()));
         if let Some(hostname) = &self.hostname
             && !host.read("/etc/hosts").contains(hostname.as_str())
         {
@@ -118,16 +115,17 @@ impl Repo {
         }
     }
 
-    /// Takes it out of the host's apt sources.
+    /// Takes it out of the host's sources.
     #[track_caller]
     pub fn disable(&self, host: &Host) {
-        host.sh(&format!("rm {}", self.sources()));
+        let definition = self.archive.definition(host, &self.name);
+        host.sh(&format!("rm {definition}"));
     }
 
     /// Publishes a package: file and index.
     #[track_caller]
     pub fn add(&self, deb: &Deb) {
-        self.add_file(&deb.build());
+        self.add_file(&self.manager.build(deb));
     }
 
     /// Publishes a package file that was built elsewhere.
@@ -140,7 +138,7 @@ impl Repo {
     /// The file is there, but no index names it before the next [`reindex`](Self::reindex).
     #[track_caller]
     pub fn add_to_pool_only(&self, deb: &Deb) {
-        must(self.archive.put(&deb.build()));
+        must(self.archive.put(&self.manager.build(deb)));
     }
 
     /// The file goes, and the index still names it until the next [`reindex`](Self::reindex): a mirror that moved on.
@@ -163,7 +161,7 @@ impl Repo {
         must(self.archive.reindex());
     }
 
-    /// Changes what the Release file says, and writes the index anew.
+    /// Changes what the index says of itself, and writes the index anew.
     #[track_caller]
     pub fn set(&self, change: impl FnOnce(&mut ReleaseOptions)) {
         self.archive.set_options(change);
@@ -175,6 +173,14 @@ impl Repo {
     pub fn phase(&self, name: &str, percentage: u8) {
         self.set(|options| {
             options.phased.insert(name.to_owned(), percentage);
+        });
+    }
+
+    /// Says in an advisory of an rpm repository why there is an update of this package.
+    #[track_caller]
+    pub fn advise(&self, name: &str, advisory: Advisory) {
+        self.set(|options| {
+            options.advisories.insert(name.to_owned(), advisory);
         });
     }
 
@@ -238,10 +244,6 @@ impl Repo {
     /// As [`requests`](Self::requests), which then start anew.
     pub fn take_requests(&self) -> Vec<String> {
         self.server.take_requests()
-    }
-
-    fn sources(&self) -> String {
-        format!("/etc/apt/sources.list.d/{}.sources", self.name)
     }
 }
 

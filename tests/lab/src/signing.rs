@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -44,18 +44,46 @@ impl Key {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// The signature over a file, to be put beside it.
+    pub(crate) fn sign_detached(self, file: &Path) -> Result<String> {
+        let options = ["--digest-algo", "SHA512", "--armor", "--output", "-"];
+        machine::run_command(self.gpg()?.args(options).arg("--detach-sign").arg(file))
+    }
+
+    /// Puts a signature into an rpm file.
+    pub(crate) fn sign_rpm(self, file: &Path) -> Result<()> {
+        let mut rpmsign = Command::new("rpmsign");
+        rpmsign
+            .args([
+                "--define",
+                &format!("_gpg_name {}@example.org", self.name()),
+            ])
+            .args(["--define", &format!("_gpg_path {}", self.home()?.display())])
+            .args(["--define", "__gpg /usr/bin/gpg"]) // rpm of Debian 12 looks for a gpg2
+            .arg("--addsign")
+            .arg(file);
+        machine::run_command(&mut rpmsign).map(drop)
+    }
+
     /// The public half, as a keyring file with the suffix `.asc`.
     pub(crate) fn public(self) -> Result<String> {
         machine::run_command(self.gpg()?.args(["--armor", "--export"]))
     }
 
     fn gpg(self) -> Result<Command> {
-        let name = match self {
+        Ok(gpg(&self.home()?))
+    }
+
+    fn home(self) -> Result<PathBuf> {
+        let name = self.name();
+        cache::build_once("keys", name, |home| generate(home, name))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
             Self::Trusted => "trusted",
             Self::Stranger => "stranger",
-        };
-        let home = cache::build_once("keys", name, |home| generate(home, name))?;
-        Ok(gpg(&home))
+        }
     }
 }
 

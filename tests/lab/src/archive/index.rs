@@ -1,4 +1,4 @@
-//! The text of a repository's index: what a Packages file and a Release file say. No files are touched here.
+//! The text of an apt repository's index: what a Packages file and a Release file say. No files are touched here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::{cache, machine};
 
-/// What a Release file says about its repository.
+/// What a repository says about itself, mostly in its Release file.
 #[derive(Clone, Debug)]
 pub struct ReleaseOptions {
     /// `Origin:`
@@ -17,12 +17,41 @@ pub struct ReleaseOptions {
     pub suite: String,
     /// `Codename:`
     pub codename: String,
-    /// `Date:`; the moment of indexing unless it is said.
+    /// `Date:`, the revision of an rpm repository; the moment of indexing unless it is said.
     pub date: Option<SystemTime>,
     /// `Valid-Until:`
     pub valid_until: Option<SystemTime>,
     /// `Phased-Update-Percentage:` by package name.
     pub phased: BTreeMap<String, u8>,
+    /// What an rpm repository says in an advisory of each of its packages; without any it carries no `updateinfo`.
+    pub advisory: Option<Advisory>,
+    /// The same of single packages, by name.
+    pub advisories: BTreeMap<String, Advisory>,
+}
+
+/// Why there is an update, as the advisories of an rpm repository put it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advisory {
+    /// A security hole is closed.
+    Security,
+    /// Something else is put right.
+    Bugfix,
+}
+
+impl Advisory {
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Security => "security",
+            Self::Bugfix => "bugfix",
+        }
+    }
+
+    pub(crate) fn severity(self) -> &'static str {
+        match self {
+            Self::Security => "Important",
+            Self::Bugfix => "None",
+        }
+    }
 }
 
 impl Default for ReleaseOptions {
@@ -35,18 +64,21 @@ impl Default for ReleaseOptions {
             date: None,
             valid_until: None,
             phased: BTreeMap::new(),
+            advisory: None,
+            advisories: BTreeMap::new(),
         }
     }
 }
 
 impl ReleaseOptions {
-    /// What Debian's security archive says of itself.
+    /// What Debian's security archive says of itself; in an rpm repository each package has such an advisory.
     pub fn security() -> Self {
         Self {
             origin: "Debian".to_owned(),
             label: "Debian-Security".to_owned(),
             suite: "stable-security".to_owned(),
             codename: "lab-security".to_owned(),
+            advisory: Some(Advisory::Security),
             ..Self::default()
         }
     }

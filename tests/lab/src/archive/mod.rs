@@ -1,4 +1,8 @@
-//! The files of a repository: its pool and the signed index over it, as a server hands them out.
+//! The files of a repository: its pool and the index over it, as a server hands them out, whatever reads them.
+
+mod apt;
+mod index;
+mod rpm;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
-use crate::index::{self, Entry, ReleaseOptions};
+use crate::cache;
+use crate::host::Host;
+use crate::manager::Format;
 use crate::server::flip_bit;
 use crate::signing::Key;
-use crate::{cache, machine};
+
+pub use index::{Advisory, ReleaseOptions};
 
 /// A repository's whole index at one moment.
 #[derive(Clone, Debug)]
@@ -19,18 +26,43 @@ pub struct Snapshot(Vec<(PathBuf, Vec<u8>)>);
 /// What is forged, while sizes stay as they were.
 #[derive(Clone, Copy, Debug)]
 pub enum Tamper<'a> {
-    /// The signed Release file.
+    /// The signed file on top of the index: `InRelease`, `repomd.xml`.
     InRelease,
-    /// The list of packages.
+    /// The list of packages: `Packages`, `primary.xml`.
     Packages,
     /// A package file: its name, its version.
     Deb(&'a str, &'a str),
 }
 
+/// What makes the repositories of one format differ from those of another.
+trait Index: Send + Sync {
+    /// The name of a package file in the pool.
+    fn pool_name(&self, file: &Path) -> Result<String>;
+    /// What the names of this version's files begin with.
+    fn pool_prefix(&self, name: &str, version: &str) -> String;
+    /// Signs a package file that has just been put into the pool, where packages are signed.
+    fn sign_package(&self, file: &Path, signer: Key) -> Result<()>;
+    /// Writes the index anew from what is in the pool, and signs it.
+    fn write(&self, files: &Files) -> Result<()>;
+    /// Every file of the index.
+    fn files(&self, files: &Files) -> Vec<PathBuf>;
+    /// The signed file on top of the index, and the list of packages.
+    fn tops(&self, files: &Files) -> Result<[PathBuf; 2]>;
+    /// Makes `host` trust the key and read the repository at `url`, which it knows by `name`.
+    fn enable(&self, files: &Files, host: &Host, name: &str, url: &str) -> Result<()>;
+    /// The file that names the repository in the host's sources.
+    fn definition(&self, host: &Host, name: &str) -> String;
+}
+
 /// One repository's directory.
 pub(crate) struct Archive {
+    index: Box<dyn Index>,
+    files: Files,
+}
+
+/// What every kind of index works on.
+struct Files {
     directory: PathBuf,
-    suite: String,
     state: Mutex<State>,
 }
 
@@ -43,6 +75,7 @@ struct State {
 impl Archive {
     /// An empty one.
     pub(crate) fn create(
+        format: Format,
         directory: PathBuf,
         options: ReleaseOptions,
         signer: Option<Key>,
@@ -50,42 +83,36 @@ impl Archive {
         let pool = directory.join("pool");
         fs::create_dir_all(&pool)
             .with_context(|| format!("failed to create '{}'", pool.display()))?;
-        let suite = options.suite.clone();
+        let index: Box<dyn Index> = match format {
+            Format::Deb => Box::new(apt::Apt::new(&options)),
+            Format::Rpm => Box::new(rpm::Rpm),
+        };
         let state = State {
             options,
             signer,
             last_change: SystemTime::UNIX_EPOCH,
         };
-        let archive = Self {
+        let files = Files {
             directory,
-            suite,
             state: Mutex::new(state),
         };
+        let archive = Self { index, files };
         archive.reindex()?;
         Ok(archive)
     }
 
-    pub(crate) fn signer(&self) -> Option<Key> {
-        self.state().signer
-    }
-
-    /// The suite it had at its making, which is part of its addresses.
-    pub(crate) fn suite(&self) -> &str {
-        &self.suite
-    }
-
     /// Who signs from the next index on.
     pub(crate) fn set_signer(&self, signer: Option<Key>) {
-        self.state().signer = signer;
+        self.files.state().signer = signer;
     }
 
     /// Changes what the next index says.
     pub(crate) fn set_options(&self, change: impl FnOnce(&mut ReleaseOptions)) {
-        change(&mut self.state().options);
+        change(&mut self.files.state().options);
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let files = self.index_files().into_iter();
+        let files = self.index.files(&self.files).into_iter();
         Snapshot(
             files
                 .filter_map(|file| fs::read(&file).ok().map(|bytes| (file, bytes)))
@@ -94,77 +121,81 @@ impl Archive {
     }
 
     pub(crate) fn restore(&self, snapshot: &Snapshot) -> Result<()> {
-        for file in self.index_files() {
+        for file in self.index.files(&self.files) {
             cache::remove(&file)?;
         }
         snapshot
             .0
             .iter()
-            .try_for_each(|(file, bytes)| self.publish(file, bytes))
+            .try_for_each(|(file, bytes)| self.files.publish(file, bytes))
     }
 
     /// Changes one bit of a published file and signs nothing.
     pub(crate) fn tamper(&self, what: Tamper<'_>) -> Result<()> {
         let file = match what {
-            Tamper::InRelease => self.dists().join("InRelease"),
-            Tamper::Packages => self.dists().join(packages_path()),
+            Tamper::InRelease => self.index.tops(&self.files)?[0].clone(),
+            Tamper::Packages => self.index.tops(&self.files)?[1].clone(),
             Tamper::Deb(name, version) => self.pool_file(name, version)?,
         };
         let mut bytes =
             fs::read(&file).with_context(|| format!("failed to read '{}'", file.display()))?;
         flip_bit(&mut bytes);
-        self.publish(&file, &bytes)
+        self.files.publish(&file, &bytes)
     }
 
     /// Puts a package file into the pool.
     pub(crate) fn put(&self, file: &Path) -> Result<()> {
-        let fields = ["Package", "Version", "Architecture"].map(|field| control(file, &[field]));
-        let [name, version, architecture] = fields;
-        let version = version?.trim().replace(':', "%3a");
-        let name = format!("{}_{version}_{}.deb", name?.trim(), architecture?.trim());
+        let in_pool = self.files.pool().join(self.index.pool_name(file)?);
         let bytes =
             fs::read(file).with_context(|| format!("failed to read '{}'", file.display()))?;
-        self.publish(&self.directory.join("pool").join(name), &bytes)
+        self.files.publish(&in_pool, &bytes)?;
+        match self.files.signer() {
+            Some(signer) => self.index.sign_package(&in_pool, signer),
+            None => Ok(()),
+        }
     }
 
     /// Writes the index anew from what is in the pool, and signs it.
     pub(crate) fn reindex(&self) -> Result<()> {
-        let signer = self.signer();
-        let options = self.state().options.clone();
-        let packages = index::packages(&self.entries()?, &options);
-        let path = packages_path();
-        let release = index::release(&options, &[(&path, &packages)]);
-        for file in self.index_files() {
-            cache::remove(&file)?;
-        }
-        self.publish(&self.dists().join(path), packages.as_bytes())?;
-        match signer {
-            Some(key) => self.publish(
-                &self.dists().join("InRelease"),
-                key.sign(&release)?.as_bytes(),
-            ),
-            None => self.publish(&self.dists().join("Release"), release.as_bytes()),
-        }
-    }
-
-    fn entries(&self) -> Result<Vec<Entry>> {
-        let mut files: Vec<PathBuf> = fs::read_dir(self.directory.join("pool"))?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()?;
-        files.sort();
-        files.iter().map(|file| entry(file)).collect()
+        self.index.write(&self.files)
     }
 
     pub(crate) fn pool_file(&self, name: &str, version: &str) -> Result<PathBuf> {
-        let start = format!("{name}_{}_", version.replace(':', "%3a"));
-        let files = fs::read_dir(self.directory.join("pool"))?.flatten();
+        let start = self.index.pool_prefix(name, version);
+        let mut files = self.files.packages()?.into_iter();
         files
-            .map(|entry| entry.path())
             .find(|path| {
                 path.file_name()
                     .is_some_and(|file| file.to_string_lossy().starts_with(&start))
             })
             .with_context(|| format!("{name} {version} is not in the pool"))
+    }
+
+    pub(crate) fn enable(&self, host: &Host, name: &str, url: &str) -> Result<()> {
+        self.index.enable(&self.files, host, name, url)
+    }
+
+    pub(crate) fn definition(&self, host: &Host, name: &str) -> String {
+        self.index.definition(host, name)
+    }
+}
+
+impl Files {
+    fn pool(&self) -> PathBuf {
+        self.directory.join("pool")
+    }
+
+    /// The files of the pool, in a fixed order.
+    fn packages(&self) -> Result<Vec<PathBuf>> {
+        all_in(&self.pool())
+    }
+
+    fn signer(&self) -> Option<Key> {
+        self.state().signer
+    }
+
+    fn options(&self) -> ReleaseOptions {
+        self.state().options.clone()
     }
 
     /// Every change has a later time than the one before, as `Last-Modified` counts in whole seconds.
@@ -182,33 +213,18 @@ impl Archive {
             .set_modified(state.last_change)?)
     }
 
-    fn index_files(&self) -> [PathBuf; 3] {
-        ["InRelease", "Release", &packages_path()].map(|name| self.dists().join(name))
-    }
-
-    fn dists(&self) -> PathBuf {
-        self.directory.join("dists").join(&self.suite)
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn entry(file: &Path) -> Result<Entry> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Entry {
-        control: control(file, &[])?,
-        filename: format!("pool/{name}"),
-        bytes: fs::read(file).with_context(|| format!("failed to read '{}'", file.display()))?,
-    })
-}
-
-fn control(deb: &Path, fields: &[&str]) -> Result<String> {
-    let mut command = std::process::Command::new("dpkg-deb");
-    machine::run_command(command.arg("--field").arg(deb).args(fields))
-}
-
-fn packages_path() -> String {
-    format!("main/binary-{}/Packages", machine::architecture())
+/// What lies in a directory, sorted.
+fn all_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)
+        .with_context(|| format!("failed to read '{}'", directory.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    files.sort();
+    Ok(files)
 }
