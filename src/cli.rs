@@ -165,6 +165,14 @@ pub enum Run {
     },
     /// patch-request@.service
     Varlink,
+    /// A program that ends when whoever started it does
+    Leashed {
+        /// The process that starts it
+        parent: u32,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
     /// The package manager's hook
     Gate {
         /// The job whose transaction asks

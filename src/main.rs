@@ -16,6 +16,7 @@ use linux_patch_api::config::Config;
 use linux_patch_api::doors::client::{Asked, Client, Ended, NotReachable, Refused};
 use linux_patch_api::doors::{dbus, varlink};
 use linux_patch_api::host::systemd;
+use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::job::{Job, JobStatus};
@@ -94,7 +95,9 @@ fn act(cli: Cli) -> Result<ExitCode> {
 
 /// An error that is an event already is not said again on standard error, which is the journal, too.
 fn act_as_unit(run: Run) -> Result<ExitCode> {
-    journal::init(false);
+    if !matches!(run, Run::Leashed { .. }) {
+        journal::init(false);
+    }
     run_unit(run).or_else(|error| {
         if error.is::<RefreshFailed>() {
             Ok(ExitCode::FAILURE)
@@ -126,6 +129,9 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
         Run::Varlink => varlink::serve(Paths::default())?,
         Run::Gate { job } => open_gate(&job)?,
+        Run::Leashed { parent, program } => {
+            return command::hold(parent, &program).map(ExitCode::from);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use super::gate::{self, Expectation, Intent};
+use super::gate::{Expectation, Intent, expectation};
 use super::lifecycle::Event;
 use super::progress::Follower;
 use super::refresh::RefreshFailed;
@@ -256,7 +256,7 @@ fn attempt(
         ..applied
     };
 
-    let _ = std::fs::remove_file(gate::expectation(&worker.paths, leader));
+    let _ = std::fs::remove_file(expectation(&worker.paths, leader));
     let intent = Intent::load(&worker.paths, leader)
         .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
     match (intent, applied.ended.clone()) {
@@ -341,12 +341,12 @@ fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<()> 
         Selection::Everything => None,
         Selection::Exactly(updates) => Some(updates.iter().map(Change::from).collect()),
     };
-    let expectation = Expectation {
+    let expected = Expectation {
         since: Some(SystemTime::now()),
         plan,
     };
-    let bytes = serde_json::to_vec(&expectation)?;
-    write_atomically(&gate::expectation(&worker.paths, leader), &bytes, 0o600)
+    let bytes = serde_json::to_vec(&expected)?;
+    write_atomically(&expectation(&worker.paths, leader), &bytes, 0o600)
 }
 
 fn run_transaction(
@@ -361,11 +361,7 @@ fn run_transaction(
     // this very program, also when our own package was upgraded while it waited: by its path it would be
     // another one, or none
     let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
-    let arguments = [
-        "run".to_owned(),
-        "gate".to_owned(),
-        format!("--job={leader}"),
-    ];
+    let arguments = gate(leader);
     let log = job::log(&worker.paths, leader);
     let transaction = Transaction {
         selection,
@@ -377,6 +373,11 @@ fn run_transaction(
         &transaction,
         &mut Follower::new(worker, jobs, leader, update),
     )
+}
+
+/// The arguments by which the package manager asks for the gate of a transaction.
+pub fn gate(leader: &JobId) -> [String; 3] {
+    ["run".into(), "gate".into(), format!("--job={leader}")]
 }
 
 fn judge(

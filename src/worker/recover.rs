@@ -11,7 +11,7 @@ use super::settle::{self, Outcome};
 use super::update::Update;
 use super::{Worker, apply, verify};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
-use crate::package::{Applied, Change, Database, Ended, Installed, PackageState};
+use crate::package::{Applied, Change, Database, Ended, Installed, PackageState, command};
 use crate::request::{JobId, Kind};
 use crate::state::job::{self, Job};
 use crate::state::{self};
@@ -85,12 +85,15 @@ fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
     transactions
 }
 
-/// A package manager that outlived its worker and is not yet through the gate stays outside: its job
-/// is done anew, and must not be done twice.
+/// A package manager that outlived its worker and is not yet through the gate stays outside, and is ended:
+/// its job is done anew, must not be done twice, and must not wait for what a slow mirror still sends.
 fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let is_apply = jobs.iter().any(|job| job.request.kind == Kind::Apply);
         let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
+        if shut {
+            command::end_leftovers(&apply::gate(transaction).join(" "))?;
+        }
         let phase = if is_apply && !shut {
             "changing packages"
         } else {

@@ -221,14 +221,12 @@ fn a_killed_download_is_done_once(release: Release) {
         "nobody has told it yet"
     );
 
-    // the apt-get of the dead worker is still there: what it begins now must not come through
+    // the apt-get of the dead worker is still there, and what it waits for never comes
     let next = host.spawn("systemctl start patch-apply@other.service");
     host.wait_for("the next worker to find the job", || {
         events_of_kind(&host, message::JOB_INTERRUPTED).len() == 1
     });
     repo.heal();
-    repo.stop();
-    repo.start();
 
     assert!(next.wait().success());
     host.wait_for("the request that was interrupted", || {
@@ -241,6 +239,49 @@ fn a_killed_download_is_done_once(release: Release) {
     assert_eq!(upgrades_of_demo(&host), 1);
     assert_eq!(property(&host, "Health"), "healthy");
     assert_eq!(property(&host, "QueueLength"), "0");
+}
+
+#[test]
+fn a_worker_killed_during_its_refresh_leaves_nobody_who_holds_up_the_next_on_trixie() {
+    a_killed_refresh_holds_up_nobody(Release::Trixie);
+}
+
+#[test]
+fn a_worker_killed_during_its_refresh_leaves_nobody_who_holds_up_the_next_on_bookworm() {
+    a_killed_refresh_holds_up_nobody(Release::Bookworm);
+}
+
+/// Without a limit of its own, an `apt-get update` would hold apt's lock as long as the mirror drips.
+fn a_killed_refresh_holds_up_nobody(release: Release) {
+    let (host, repo) = host_with(release, &[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    repo.fault("InRelease", Fault::Drip);
+    let running = host.spawn(&format!("systemctl start {UNIT}"));
+    host.wait_for("the refresh", || !repo.requests().is_empty());
+
+    kill(&host, "KILL");
+
+    assert!(!running.wait().success());
+    host.wait_for("its apt-get, and what that started, to end with it", || {
+        host.try_sh("pgrep 'apt-get|http'").stdout.is_empty()
+    });
+    repo.heal();
+    assert!(start(&host, "demo").success());
+    assert_eq!(events_of_kind(&host, message::WAITING).len(), 0);
+    assert_eq!(
+        host.try_sh("pgrep --exact http").stdout,
+        "",
+        "a method is left"
+    );
+    assert_eq!(installed(&host, "demo"), "1.1 installed");
+    assert_eq!(upgrades_of_demo(&host), 1);
+    host.wait_for("both requests", || {
+        jobs(&host)
+            .iter()
+            .filter(|job| job["status"] == "succeeded")
+            .count()
+            == 2
+    });
 }
 
 #[test]

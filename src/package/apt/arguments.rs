@@ -35,6 +35,7 @@ pub fn update() -> Program {
             "Acquire::https::Timeout=20",
         ]))
         .arg("update")
+        .leashed()
 }
 
 /// Lists the downloaded package indexes, one a line.
