@@ -106,7 +106,7 @@ fn unit() -> Option<String> {
 pub fn plain(text: &str) -> String {
     let hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars()
         .take(2000)
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn text_of_others_cannot_steer_a_terminal() {
-        assert_eq!(plain("a\x1b[31mb\nc\u{202e}d"), "a [31mb c d");
+        assert_eq!(plain("a\x1b[31mb\nc\u{202e}d\u{061c}e"), "a [31mb c d e");
         assert_eq!(plain(&"x".repeat(5000)).len(), 2000);
     }
 

@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use job_id::JobId;
-pub use options::{Key, Options, Version};
+pub use options::{Key, Options, Version, each_once};
 pub use package::{PackageName, shown};
 pub use target::Target;
 
 /// The most bytes a queue entry may have.
 pub const MAX_ENTRY_BYTES: u64 = 64 * 1024;
+
+/// The most letters of a door's name.
+const MAX_DOOR: usize = 16;
 
 /// What a request asks the worker to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +145,12 @@ impl Request {
             "its id is {}, not its file's name",
             request.id
         );
+        let door = &request.requester.door;
+        ensure!(
+            (1..=MAX_DOOR).contains(&door.len()) && door.bytes().all(|c| c.is_ascii_lowercase()),
+            "{} is not the name of a door",
+            shown(door),
+        );
         match request.kind {
             Kind::Apply => ensure!(request.packages.is_some(), "an apply names no packages"),
             Kind::Refresh => ensure!(
@@ -200,6 +209,9 @@ mod tests {
             (r#""door":"dbus""#, r#""door":"dbus","root":1"#),
             (r#""door":"dbus""#, r#""door":"dbus","door":"x""#),
             (r#""door":"dbus""#, r#""door":"dbus","options":"x""#),
+            (r#""door":"dbus""#, r#""door":"""#),
+            (r#""door":"dbus""#, r#""door":"a b""#),
+            (r#""door":"dbus""#, r#""door":"aaaaaaaaaaaaaaaaa""#),
             (
                 r#""kind":"apply""#,
                 r#""kind":"apply","options":{"force":true}"#,

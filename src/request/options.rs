@@ -1,10 +1,12 @@
 //! What a request may ask for besides: waiting, preconditions, being one with its repetition.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::package::{PackageName, shown};
 
@@ -27,7 +29,11 @@ pub struct Options {
     #[serde(default, skip_serializing_if = "is_false")]
     pub wait_for_network: bool,
     /// The installed versions that the request was made against.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "each_once",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub expect: BTreeMap<PackageName, Version>,
     /// The date of the index that the request was made against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +78,33 @@ impl Options {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(truth: &bool) -> bool {
     !truth
+}
+
+/// Versions by package. One that is named twice is an error: which of the two was meant must not be
+/// guessed, and serde would take the last.
+pub fn each_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<PackageName, Version>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = BTreeMap<PackageName, Version>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("versions by package")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut versions = BTreeMap::new();
+            while let Some((package, version)) = map.next_entry::<PackageName, Version>()? {
+                if versions.contains_key(&package) {
+                    return Err(A::Error::custom(format!("{package} is there twice")));
+                }
+                versions.insert(package, version);
+            }
+            Ok(versions)
+        }
+    }
+    deserializer.deserialize_map(Entries)
 }
 
 /// A version, as a package manager writes it.
@@ -159,6 +192,8 @@ mod tests {
             r#"{"expect":{"demo-":"1"}}"#,
             r#"{"expect":{"demo":"1 2"}}"#,
             r#"{"expect":{"demo":""}}"#,
+            r#"{"expect":{"demo":"1","demo":"1"}}"#,
+            r#"{"expect":{"demo":"1","d\u0065mo":"2"}}"#,
             r#"{"if_unmodified_since":"yesterday"}"#,
             r#"{"idempotency_key":"a b"}"#,
             r#"{"idempotency_key":""}"#,

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::message::{self, Call};
 use crate::VERSION;
-use crate::request::{JobId, Key, MAX_ENTRY_BYTES, Options, PackageName, Version};
+use crate::journal::plain;
+use crate::request::{JobId, Key, MAX_ENTRY_BYTES, Options, PackageName, Version, each_once};
 
 /// Our interface. A dash, since a name of Varlink may have no underscore.
 pub const INTERFACE: &str = "org.linux-patch.Agent1";
@@ -133,7 +134,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The error, ready to be sent.
+    /// The error, ready to be sent; it is short, whatever it is about.
     pub fn message(&self) -> Vec<u8> {
         let (interface, name, parameters) = match self {
             Self::InterfaceNotFound(name) => {
@@ -146,13 +147,15 @@ impl Refusal {
             Self::InvalidParameter(name) => {
                 (SERVICE, "InvalidParameter", json!({"parameter": name}))
             }
-            Self::InvalidRequest(why) => (INTERFACE, "InvalidRequest", json!({"reason": why})),
+            Self::InvalidRequest(why) => {
+                (INTERFACE, "InvalidRequest", json!({"reason": plain(why)}))
+            }
             Self::NoSuchJob(id) => (INTERFACE, "NoSuchJob", json!({"job": id})),
-            Self::Busy(why) => (INTERFACE, "Busy", json!({"reason": why})),
+            Self::Busy(why) => (INTERFACE, "Busy", json!({"reason": plain(why)})),
             Self::TooManyConnections(limit) => {
                 (INTERFACE, "TooManyConnections", json!({"limit": limit}))
             }
-            Self::Failed(why) => (INTERFACE, "Failed", json!({"reason": why})),
+            Self::Failed(why) => (INTERFACE, "Failed", json!({"reason": plain(why)})),
         };
         message::error(&format!("{interface}.{name}"), parameters)
     }
@@ -225,11 +228,15 @@ fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
     )?;
     Ok(Options {
         wait_for_network: option::<bool>("wait_for_network", wait)?.unwrap_or_default(),
-        expect: option::<BTreeMap<PackageName, Version>>("expect", expect)?.unwrap_or_default(),
+        expect: option::<Expected>("expect", expect)?.map_or_else(BTreeMap::new, |given| given.0),
         if_unmodified_since: option::<DateTime<Utc>>("if_unmodified_since", unmodified)?,
         idempotency_key: option::<Key>("idempotency_key", key)?,
     })
 }
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Expected(#[serde(deserialize_with = "each_once")] BTreeMap<PackageName, Version>);
 
 /// An option's value is a thing of ours, of which more can be wrong than its type.
 fn option<T: DeserializeOwned>(name: &str, raw: Option<&RawValue>) -> Result<Option<T>, Refusal> {

@@ -93,6 +93,10 @@ pub enum Wanted {
 impl<'a> Call<'a> {
     /// Parses a message; the error says what is wrong with it.
     pub fn parse(message: &'a [u8]) -> Result<Self, String> {
+        // serde would take a list of the values, too
+        if !message.trim_ascii_start().starts_with(b"{") {
+            return Err("it is not an object".to_owned());
+        }
         let call: Self = serde_json::from_slice(message).map_err(|error| error.to_string())?;
         let flags = [call.more, call.oneway, call.upgrade];
         if flags.iter().filter(|flag| **flag == Some(true)).count() > 1 {
@@ -186,6 +190,7 @@ mod tests {
             "",
             "{}",
             "[]",
+            r#"["a.B",null,null,null,null]"#,
             "null",
             r#"{"method":1}"#,
             r#"{"method":"a.B","root":true}"#,

@@ -8,8 +8,8 @@
 //! `connection` keeps to the limits, `peer` knows who is there, `serve` answers.
 
 mod connection;
-mod interface;
-mod message;
+pub(crate) mod interface;
+pub(crate) mod message;
 mod peer;
 mod serve;
 

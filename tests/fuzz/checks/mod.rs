@@ -6,19 +6,22 @@
 
 mod apt;
 mod config;
+mod json;
 mod os_release;
 mod request;
+mod varlink;
 
 pub use apt::{database, hook, listing, refresh, status};
 pub use config::config;
 pub use os_release::os_release;
 pub use request::{instance, request};
+pub use varlink::varlink;
 
 /// A check of one input.
 pub type Check = fn(&[u8]);
 
 /// Every check, by the name of its fuzz target and of the directory of its corpus.
-pub const CHECKS: [(&str, Check); 9] = [
+pub const CHECKS: [(&str, Check); 10] = [
     ("config", config),
     ("database", database),
     ("hook", hook),
@@ -28,6 +31,7 @@ pub const CHECKS: [(&str, Check); 9] = [
     ("refresh", refresh),
     ("request", request),
     ("status", status),
+    ("varlink", varlink),
 ];
 
 /// Text that is shown to people stays on its line and steers no terminal.

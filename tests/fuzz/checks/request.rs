@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::Value;
 
+use super::json::says_nothing_twice;
 use super::shown_safely;
 use crate::journal::plain;
 use crate::queue::Mark;
@@ -25,6 +26,7 @@ pub fn request(input: &[u8]) {
     let again = Request::parse(&id, &written).expect("what was written is a request");
     assert_eq!(again, request);
 
+    says_nothing_twice(input);
     let given = given.expect("a request is JSON");
     let known = serde_json::to_value(&request).expect("a request can be written");
     let lost: Vec<_> = keys(&given).difference(&keys(&known)).cloned().collect();
@@ -70,7 +72,7 @@ fn other() -> JobId {
     "0000000000000000-000000".parse().expect("it is an id")
 }
 
-fn names_packages(target: &Target) {
+pub fn names_packages(target: &Target) {
     match target {
         Target::All | Target::Security => {}
         Target::Packages(packages) => {
@@ -82,7 +84,7 @@ fn names_packages(target: &Target) {
 
 /// Neither a shell nor apt, dnf, zypper, pacman or apk read more than a name into it: no option, no
 /// removal, pattern, version, file, address, group, second word.
-fn is_plain(name: &PackageName) {
+pub fn is_plain(name: &PackageName) {
     let text = name.as_str();
     assert!((1..=128).contains(&text.len()), "{text:?}");
     assert!(
