@@ -48,10 +48,22 @@ pub struct Picture {
 /// How far the running transaction is: `progress.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 pub struct Progress {
+    /// The job whose transaction it is; one of those that run.
+    pub job: String,
     /// 0 to 100.
     pub percent: u32,
     /// What it is doing, in one phrase.
     pub action: String,
+}
+
+impl Progress {
+    /// What was published last; nothing when no job runs.
+    fn of(paths: &Paths, running: &[String]) -> Self {
+        let published = state::try_read::<Self>(&paths.progress()).unwrap_or(None);
+        published
+            .filter(|_| !running.is_empty())
+            .unwrap_or_default()
+    }
 }
 
 impl Picture {
@@ -79,7 +91,7 @@ impl Picture {
         );
         let running: Vec<String> =
             state::read(&paths.state().join("running.json")).unwrap_or_default();
-        let progress: Option<Progress> = state::try_read(&paths.progress()).unwrap_or(None);
+        let progress = Progress::of(paths, &running);
         Self {
             backend: packages.as_ref().map_or("", |p| p.name()).to_owned(),
             unusable,
@@ -88,7 +100,7 @@ impl Picture {
             pending: PendingList::load(paths).unwrap_or_default().pending,
             problems,
             running,
-            progress: progress.unwrap_or_default(),
+            progress,
             queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
             reboot_reasons: packages.map_or_else(|_| Vec::new(), |p| p.reboot_reasons()),
         }
@@ -185,7 +197,15 @@ impl Picture {
 /// The latest picture, taken again when one of the files behind it has changed.
 pub struct Pictures {
     paths: Paths,
-    latest: Mutex<Option<(Vec<Stamp>, Arc<Picture>)>>,
+    latest: Mutex<Option<(Stamps, Arc<Picture>)>>,
+}
+
+/// When the files behind a picture have changed.
+#[derive(PartialEq, Eq)]
+struct Stamps {
+    records: Vec<Stamp>,
+    progress: Stamp,
+    database: Vec<Stamp>,
 }
 
 /// What of a file tells that it has changed.
@@ -202,18 +222,35 @@ impl Pictures {
         }
     }
 
-    /// The picture as of now.
+    /// The picture as of now. While a job runs, its progress comes often, and what the package manager
+    /// is about to change says nothing yet: neither is a reason to read everything again.
     #[must_use]
     pub fn current(&self) -> Arc<Picture> {
-        let stamps: Vec<Stamp> = self.files().iter().map(|path| stamp(path)).collect();
+        let stamps = self.stamps();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*latest {
-            Some((known, picture)) if *known == stamps => Arc::clone(picture),
-            _ => {
-                let picture = Arc::new(Picture::take(&self.paths));
-                *latest = Some((stamps, Arc::clone(&picture)));
-                picture
+        let picture = match &*latest {
+            Some((known, picture)) if *known == stamps => return Arc::clone(picture),
+            Some((known, picture))
+                if known.records == stamps.records && !picture.running.is_empty() =>
+            {
+                Picture {
+                    progress: Progress::of(&self.paths, &picture.running),
+                    ..Picture::clone(picture)
+                }
             }
+            _ => Picture::take(&self.paths),
+        };
+        let picture = Arc::new(picture);
+        *latest = Some((stamps, Arc::clone(&picture)));
+        picture
+    }
+
+    fn stamps(&self) -> Stamps {
+        let database = ["/var/lib/dpkg/status", "/var/lib/dpkg/updates"];
+        Stamps {
+            records: self.files().iter().map(|path| stamp(path)).collect(),
+            progress: stamp(&self.paths.progress()),
+            database: database.map(|path| stamp(&self.paths.host(path))).to_vec(),
         }
     }
 
@@ -221,11 +258,9 @@ impl Pictures {
         let paths = &self.paths;
         // the records themselves, too: somebody else may write one in place
         let records = ["cache.json", "running.json", "update.json", "updates.json"];
-        let mut files = vec![paths.state(), paths.queue(), paths.progress()];
+        let mut files = vec![paths.state(), paths.queue()];
         files.extend(records.iter().map(|name| paths.state().join(name)));
         let others = [
-            "/var/lib/dpkg/status",
-            "/var/lib/dpkg/updates",
             "/run/reboot-required",
             "/run/reboot-required.pkgs",
             "/usr/lib/linux_patch_api/config.d",

@@ -1,7 +1,7 @@
 //! Telling listeners what has changed: `PropertiesChanged`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +83,7 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
         before = Picture::clone(&picture);
         records.changed().await?;
         runtime.sleep(GATHER).await;
+        records.forget();
     }
 }
 
@@ -93,24 +94,23 @@ async fn tell_jobs(
     before: &Picture,
     now: &Picture,
 ) -> Result<()> {
-    for job in now
-        .running
-        .iter()
-        .filter(|job| !before.running.contains(job))
-    {
+    let missing_in = |other: &Picture| {
+        let known: BTreeSet<String> = other.running.iter().cloned().collect();
+        move |job: &&String| !known.contains(*job)
+    };
+    for job in now.running.iter().filter(missing_in(before)) {
         Agent::job_started(emitter, job).await?;
     }
-    // none is left when the package manager is done and its work is judged: that is no step back
     let is_news = now.progress != before.progress && now.progress != Progress::default();
     if is_news && !now.running.is_empty() {
-        let Progress { percent, action } = &now.progress;
-        Agent::job_progress(emitter, now.current_job(), *percent, action).await?;
+        let Progress {
+            job,
+            percent,
+            action,
+        } = &now.progress;
+        Agent::job_progress(emitter, job, *percent, action).await?;
     }
-    for job in before
-        .running
-        .iter()
-        .filter(|job| !now.running.contains(job))
-    {
+    for job in before.running.iter().filter(missing_in(now)) {
         let record = job
             .parse()
             .ok()

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -35,6 +35,11 @@ impl Records {
             })
             .await
     }
+
+    /// Takes the changes that were told besides: whoever looks now sees all of them.
+    pub fn forget(&self) {
+        forget(self.descriptor.get_ref());
+    }
 }
 
 /// A descriptor that can be read when something was renamed into place or away in the records of the
@@ -44,9 +49,9 @@ pub fn changes(paths: &Paths) -> Result<OwnedFd> {
 }
 
 /// Takes the changes that were told; the descriptor can be read again after the next one.
-pub fn forget(changes: &OwnedFd) {
+pub fn forget(changes: impl AsFd) {
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut events = inotify::Reader::new(changes, &mut buffer);
+    let mut events = inotify::Reader::new(changes.as_fd(), &mut buffer);
     while events.next().is_ok() {}
 }
 

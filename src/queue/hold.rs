@@ -1,15 +1,17 @@
 //! Jobs that are held: until the network is back, or until somebody resolves a conflict.
 
 use std::ffi::OsString;
+use std::fs;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 
-use super::submit;
+use super::put_back;
 use crate::fs::{remove_durably, rename_durably};
 use crate::journal;
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::state;
 use crate::state::job::{self, Job, JobStatus};
 
 /// Holds a job until the network is back. Its record moves whole, so that it is always in one place.
@@ -52,7 +54,7 @@ pub fn release(paths: &Paths) -> Result<usize> {
     ids.sort();
     for id in &ids {
         if let Some(job) = Job::find(paths, id)? {
-            submit(paths, &job.request)?;
+            put_back(paths, &job)?;
         }
         remove_durably(&job::deferred(paths, id))?;
     }
@@ -62,10 +64,14 @@ pub fn release(paths: &Paths) -> Result<usize> {
 /// The jobs in conflict, oldest first.
 #[must_use]
 pub fn conflicts(paths: &Paths) -> Vec<Job> {
-    let mut ids = job::ids(&paths.conflicts());
-    ids.sort();
-    ids.iter()
-        .filter_map(|id| Job::find(paths, id).ok().flatten())
+    let directory = paths.conflicts();
+    let names = fs::read_dir(&directory).into_iter().flatten().flatten();
+    let mut names: Vec<OsString> = names.map(|entry| entry.file_name()).collect();
+    names.sort();
+    let record = |name| state::try_read(&directory.join(name)).ok().flatten();
+    let jobs = names.iter().filter_map(record);
+    // one that has a record elsewhere, too, was resolved, and a crash came before it was taken away
+    jobs.filter(|job: &Job| !job::record(paths, job.id()).exists())
         .collect()
 }
 
@@ -138,7 +144,7 @@ pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
             }
             (Mark::Apply, Some(mut job)) if job.status == JobStatus::Conflict => {
                 job.request.options = job.request.options.unconditional();
-                submit(paths, &job.request)?;
+                put_back(paths, &job)?;
                 unhold(paths, id)?;
             }
             // it has just been taken, or will be in a moment: then it is cancelled

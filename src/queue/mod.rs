@@ -41,23 +41,24 @@ pub fn submit(paths: &Paths, request: &Request) -> Result<JobId> {
     );
     match key::resolve(paths, request)? {
         key::Resolved::Repeated(id) => Ok(id),
-        key::Resolved::New(id) => {
-            let name = format!("{id}.json");
-            let (prepared, queued) = (paths.tmp().join(&name), paths.queue().join(&name));
-            let bytes = serde_json::to_vec(request)?;
-            anyhow::ensure!(
-                bytes.len() as u64 <= MAX_ENTRY_BYTES,
-                "the request is larger than {MAX_ENTRY_BYTES} bytes",
-            );
-            crate::fs::write_atomically(&prepared, &bytes, 0o640)
-                .and_then(|()| rename_durably(&prepared, &queued))
-                .inspect_err(|_| {
-                    let _ = fs::remove_file(&prepared);
-                })
-                .context("the request could not be queued")?;
-            Ok(id)
-        }
+        key::Resolved::New(id) => enqueue(paths, request).map(|()| id),
     }
+}
+
+fn enqueue(paths: &Paths, request: &Request) -> Result<()> {
+    let name = format!("{}.json", request.id);
+    let (prepared, queued) = (paths.tmp().join(&name), paths.queue().join(&name));
+    let bytes = serde_json::to_vec(request)?;
+    anyhow::ensure!(
+        bytes.len() as u64 <= MAX_ENTRY_BYTES,
+        "the request is larger than {MAX_ENTRY_BYTES} bytes",
+    );
+    crate::fs::write_atomically(&prepared, &bytes, 0o640)
+        .and_then(|()| rename_durably(&prepared, &queued))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&prepared);
+        })
+        .context("the request could not be queued")
 }
 
 /// The directories of the queue and the records, made when missing: a host without tmpfiles has
@@ -78,7 +79,10 @@ pub fn prepare(paths: &Paths) -> Result<()> {
 /// The number of requests that wait.
 #[must_use]
 pub fn length(paths: &Paths) -> usize {
-    names(paths).map_or(0, |names| names.len())
+    let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| is_visible(&entry.file_name()))
+        .count()
 }
 
 /// The requests that wait, in the order of arrival, `limit` of them at most; nothing is moved.
@@ -123,12 +127,17 @@ pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Resu
     Ok(claimed)
 }
 
-/// Puts a job that was interrupted before it changed anything back into the queue.
+/// Puts a job that was taken before back into the queue, however many wait there: it was accepted.
 pub fn put_back(paths: &Paths, job: &Job) -> Result<()> {
-    submit(paths, &job.request).map(|_| ())
+    enqueue(paths, &job.request)
 }
 
-/// Every name in the queue, sorted; dot-files are others' unfinished work, which does not count.
+/// Dot-files are others' unfinished work, which does not count.
+fn is_visible(name: &OsStr) -> bool {
+    !name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Every name in the queue, sorted.
 fn names(paths: &Paths) -> Result<Vec<OsString>> {
     let queue = paths.queue();
     let mut names = Vec::new();
@@ -138,7 +147,7 @@ fn names(paths: &Paths) -> Result<Vec<OsString>> {
         let name = entry
             .with_context(|| format!("failed to read {}", quoted(&queue)))?
             .file_name();
-        if !name.as_encoded_bytes().starts_with(b".") {
+        if is_visible(&name) {
             names.push(name);
         }
     }

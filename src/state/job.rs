@@ -116,8 +116,10 @@ impl Job {
 
     /// The record, wherever it lies: taken, deferred or in conflict.
     pub fn find(paths: &Paths, id: &JobId) -> Result<Option<Self>> {
+        // whether it is in conflict is looked for last: that takes a look at all that are
         let places = [record(paths, id), deferred(paths, id)];
-        let places = places.into_iter().chain(conflict(paths, id));
+        let in_conflict = std::iter::once_with(|| conflict(paths, id)).flatten();
+        let places = places.into_iter().chain(in_conflict);
         for place in places {
             let job = super::try_read(&place).map_err(|why| anyhow::anyhow!("{why}"));
             if let Some(job) = job.with_context(|| format!("job {id} cannot be read"))? {

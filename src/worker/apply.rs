@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::gate::{Expectation, Intent, expectation};
 use super::lifecycle::Event;
-use super::progress::Follower;
+use super::progress::{self, Follower};
 use super::refresh::RefreshFailed;
 use super::settle::{Outcome, fail, finish, not_begun};
 use super::update::Update;
@@ -262,6 +262,7 @@ fn attempt(
     match (intent, applied.ended.clone()) {
         (Some(Intent::Activated { changes }), _) => {
             update.activated(leader, &changes)?;
+            progress::verifying(worker, leader);
             let verdict = judge(worker, &before, &changes, update)?.with(&applied.failures);
             Ok(Ok(Outcome::Changed { verdict, applied }))
         }

@@ -15,8 +15,8 @@ mod verify;
 
 pub use refresh::RefreshFailed;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ use crate::request::{JobId, Kind, Options, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
 use crate::{journal, queue};
 
-/// How often a held lock is tried again.
-const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+/// How soon whoever waits follows a stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a drain that could not even claim its requests waits before it ends. The path unit
 /// starts it again at once, so that this is what keeps a full disk from being a busy loop.
@@ -123,8 +123,8 @@ impl Worker {
             systemd::status(&text);
             let mut left = FAILURE_PAUSE;
             while !self.stopping() && !left.is_zero() {
-                thread::sleep(LOCK_INTERVAL);
-                left = left.saturating_sub(LOCK_INTERVAL);
+                thread::sleep(STOP_INTERVAL);
+                left = left.saturating_sub(STOP_INTERVAL);
             }
         }
         systemd::wake_door();
@@ -268,22 +268,27 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits for the one lock of all workers.
+    /// Waits for the one lock of all workers, as cheaply as it can be: the one who has it is at work.
     fn lock(&self, what: &str) -> Result<Lock> {
         queue::prepare(&self.paths)?;
-        let mut told = false;
+        let path = self.paths.worker_lock();
+        if let Some(lock) = Lock::try_take(&path)? {
+            return Ok(lock);
+        }
+        systemd::status(&format!("{what} waits for another worker"));
+        let (taker, taken) = mpsc::channel();
+        // one that nobody waits for any more gives the lock back at once
+        thread::spawn(move || taker.send(Lock::take(&path)));
         loop {
-            if let Some(lock) = Lock::try_take(&self.paths.worker_lock())? {
-                return Ok(lock);
+            match taken.recv_timeout(STOP_INTERVAL) {
+                Ok(lock) => return lock,
+                Err(_) if self.stopping() => {
+                    bail!(
+                        "stopped while waiting for another worker; the request stays in the queue"
+                    )
+                }
+                Err(_) => {}
             }
-            if !told {
-                systemd::status(&format!("{what} waits for another worker"));
-                told = true;
-            }
-            if self.stopping() {
-                bail!("stopped while waiting for another worker; the request stays in the queue");
-            }
-            thread::sleep(LOCK_INTERVAL);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::journal;
 use crate::package::{Observer, Report};
 use crate::queue::Mark;
 use crate::request::JobId;
+use crate::state;
 use crate::state::job::{self, Job};
 use crate::state::update::Phase;
 
@@ -62,21 +63,26 @@ struct Publisher<'a> {
     last: Option<Instant>,
     /// What came too soon after something else, and is still true.
     held: Option<(u32, String)>,
+    /// How far the transaction was at most. It may start anew; whoever waits sees no step back.
+    reached: u32,
 }
 
 impl<'a> Publisher<'a> {
     fn new(worker: &'a Worker, job: &'a JobId) -> Self {
+        let known: Option<Progress> = state::try_read(&worker.paths.progress()).unwrap_or(None);
         Self {
             worker,
             job,
             last: None,
             held: None,
+            reached: known.filter(|p| p.job == *job).map_or(0, |p| p.percent),
         }
     }
 
     /// Says what is done now; in a moment, when something was said just before.
     fn publish(&mut self, percent: u32, action: &str) {
-        self.held = Some((percent, journal::plain(action)));
+        self.reached = self.reached.max(percent);
+        self.held = Some((self.reached, journal::plain(action)));
         self.catch_up();
     }
 
@@ -106,10 +112,14 @@ impl<'a> Publisher<'a> {
     }
 }
 
-impl Drop for Publisher<'_> {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.worker.paths.progress());
-    }
+/// Says that the package manager is done, and that its work is looked at.
+pub fn verifying(worker: &Worker, job: &JobId) {
+    Publisher::new(worker, job).publish(0, "verifying");
+}
+
+/// Takes the progress away when no job runs any more.
+pub fn forget(worker: &Worker) {
+    let _ = std::fs::remove_file(worker.paths.progress());
 }
 
 /// Follows a running transaction.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use super::gate::Intent;
 use super::lifecycle::Event;
-use super::progress::Quiet;
+use super::progress::{self, Quiet};
 use super::settle::{self, Outcome};
 use super::update::Update;
 use super::{Worker, apply, verify};
@@ -28,7 +28,9 @@ pub fn remember(worker: &Worker, jobs: &[Job]) -> Result<()> {
 
 /// No job is in a worker's hands any more.
 pub fn forget(worker: &Worker) -> Result<()> {
-    remove_durably(&path(worker))
+    remove_durably(&path(worker))?;
+    progress::forget(worker);
+    Ok(())
 }
 
 /// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.

@@ -1,6 +1,8 @@
 //! Which updates a batch of jobs means: pure.
 
-use crate::package::{Change, Database, KeptBack, Key, PackageState, Pending, Update};
+use std::collections::BTreeSet;
+
+use crate::package::{Change, Database, Installed, KeptBack, Key, PackageState, Pending, Update};
 use crate::request::{PackageName, Target};
 use crate::state::job::Job;
 
@@ -27,25 +29,39 @@ pub fn not_installed(target: &Target, database: &Database) -> Vec<PackageName> {
     let Target::Packages(names) = target else {
         return Vec::new();
     };
-    let missing = |name: &&PackageName| {
-        !database
-            .keys()
-            .any(|key| is_named(name, &key.package, &key.architecture))
-    };
+    let missing = |name: &&PackageName| installed(name, database).next().is_none();
     names.iter().filter(missing).cloned().collect()
+}
+
+/// The packages of the database that have this name.
+fn installed<'a>(
+    name: &'a PackageName,
+    database: &'a Database,
+) -> impl Iterator<Item = (&'a Key, &'a Installed)> {
+    let (package, only) = name.as_str().split_once(':').unwrap_or((name.as_str(), ""));
+    let first = Key {
+        package: package.to_owned(),
+        architecture: only.to_owned(),
+    };
+    database
+        .range(first..)
+        .take_while(move |(key, _)| key.package == package)
+        .filter(|(key, _)| is_named(name, &key.package, &key.architecture))
 }
 
 /// The first package that one of the jobs names and that is broken, in a sentence: while no update of
 /// it is pending, nothing that a job could do would make it whole.
 pub fn broken(jobs: &[Job], database: &Database) -> Option<String> {
-    let targets = jobs.iter().filter_map(|job| job.request.packages.as_ref());
-    let named = |target: &Target, key: &Key| {
-        matches!(target, Target::Packages(_))
-            && covers(target, &key.package, &key.architecture, false)
-    };
-    let mut broken =
-        targets.flat_map(|target| database.iter().filter(|(key, _)| named(target, key)));
-    broken.find_map(|(key, installed)| match &installed.state {
+    let names: BTreeSet<&PackageName> = jobs
+        .iter()
+        .filter_map(|job| match &job.request.packages {
+            Some(Target::Packages(names)) => Some(names),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let mut named = names.iter().flat_map(|name| installed(name, database));
+    named.find_map(|(key, installed)| match &installed.state {
         PackageState::Good => None,
         PackageState::Broken(state) => Some(format!("{key} is {state} in {}", installed.version)),
     })
@@ -88,20 +104,37 @@ pub fn kept_back(target: &Target, kept_back: &[KeptBack]) -> Vec<KeptBack> {
 
 /// What of a transaction's changes belongs to the job: what it asked for, and what nobody asked for
 /// by name, since that came along as something needed.
-pub fn changes_of(target: &Target, all: &[Target], changes: &[Change]) -> Vec<Change> {
-    let named = |target: &Target, change: &Change| match target {
+pub fn changes_of(target: &Target, unasked: &BTreeSet<Key>, changes: &[Change]) -> Vec<Change> {
+    let belongs = |change: &&Change| asks_for(target, change) || unasked.contains(&change.key());
+    changes.iter().filter(belongs).cloned().collect()
+}
+
+/// The changes that none of the targets asks for.
+pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<Key> {
+    let mut names = BTreeSet::new();
+    for target in all {
+        match target {
+            Target::Packages(packages) => names.extend(packages.iter().map(PackageName::as_str)),
+            Target::All | Target::Security => return BTreeSet::new(),
+        }
+    }
+    let keys = changes.iter().map(Change::key);
+    keys.filter(|key| {
+        !names.contains(key.package.as_str()) && !names.contains(key.to_string().as_str())
+    })
+    .collect()
+}
+
+fn asks_for(target: &Target, change: &Change) -> bool {
+    match target {
         Target::Packages(_) => covers(target, &change.package, &change.architecture, false),
         Target::All | Target::Security => true,
-    };
-    let belongs =
-        |change: &&Change| named(target, change) || !all.iter().any(|other| named(other, change));
-    changes.iter().filter(belongs).cloned().collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::Installed;
 
     fn target(names: &[&str]) -> Target {
         Target::from_names(names).unwrap()
@@ -150,7 +183,7 @@ mod tests {
         let changes = [change("a"), change("b"), change("libdep")];
         let names = |target: &Target| -> Vec<String> {
             let all = [a.clone(), b.clone()];
-            changes_of(target, &all, &changes)
+            changes_of(target, &unasked(&all, &changes), &changes)
                 .into_iter()
                 .map(|c| c.package)
                 .collect()

@@ -1,5 +1,7 @@
 //! What a transaction means for each job it served, and for the list of pending updates.
 
+use std::collections::BTreeSet;
+
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::Verdict;
@@ -28,6 +30,10 @@ pub fn finish(worker: &Worker, jobs: &mut [Job], outcome: &Outcome, update: &mut
         .iter()
         .filter_map(|job| job.request.packages.clone())
         .collect();
+    let unasked = match outcome {
+        Outcome::Changed { verdict, .. } => select::unasked(&targets, &verdict.changes),
+        _ => BTreeSet::new(),
+    };
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
@@ -37,7 +43,7 @@ pub fn finish(worker: &Worker, jobs: &mut [Job], outcome: &Outcome, update: &mut
                 job.kept_back = select::kept_back(&target, kept_back);
             }
             Outcome::Changed { verdict, applied } => {
-                job.changes = select::changes_of(&target, &targets, &verdict.changes);
+                job.changes = select::changes_of(&target, &unasked, &verdict.changes);
                 job.kept_back = select::kept_back(&target, &applied.kept_back);
                 job.notes = [applied.notes.clone(), verdict.strangers.clone()].concat();
                 match failure(&target, verdict, &applied.ended) {

@@ -53,11 +53,11 @@ fn a_request_that_may_wait_is_served_when_the_network_is_back() {
         story::job(&host, &id)["request"]["options"]["expect"]["demo"],
         "1.0"
     );
-    assert_eq!(timer(&host), "active");
+    host.wait_for("the timer", || timer(&host) == "active");
     assert!(host.sh("patchctl queue").contains(&id));
 
     host.reboot();
-    assert_eq!(timer(&host), "active", "across reboots");
+    host.wait_for("the timer across reboots", || timer(&host) == "active");
     repo.start();
     // at once when the index can be refreshed again
     host.sh("systemctl start patch-refresh.service");
@@ -75,7 +75,7 @@ fn the_timer_tries_again_by_itself_and_a_new_request_is_served_at_once() {
     host.wait_for("a second attempt by the timer", || {
         story::events(&host, "MESSAGE_ID", "3ceaaf308142c8ea91d93080f9b439fc").len() >= 2
     });
-    assert_eq!(timer(&host), "active");
+    host.wait_for("the timer to go on", || timer(&host) == "active");
     repo.start();
     host.sh("patchctl apply other");
     host.wait_for("the deferred one", || {

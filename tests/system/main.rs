@@ -5,6 +5,7 @@
 
 mod apply;
 mod audit;
+mod backlog;
 mod bus;
 mod cli;
 mod detection;

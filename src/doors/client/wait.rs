@@ -137,7 +137,11 @@ impl Shown {
             "running" => text(&record["update"], "phase"),
             status => status,
         };
-        self.bar.set_position(u64::from(percent));
+        // the number is the host's: of another job while this one waits, and of each transaction in turn
+        if text(record, "status") == "running" {
+            let reached = self.bar.position();
+            self.bar.set_position(reached.max(u64::from(percent)));
+        }
         self.bar.set_prefix(phase.to_owned());
         if !std::io::stderr().is_terminal() && phase != self.last {
             use std::io::Write;

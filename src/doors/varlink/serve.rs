@@ -242,6 +242,7 @@ impl Standing {
     fn running(paths: &Paths, job: Job) -> Self {
         let published = state::try_read::<Progress>(&paths.progress()).unwrap_or(None);
         let progress = published.unwrap_or_else(|| Progress {
+            job: job.transaction.to_string(),
             percent: 0,
             action: job.update.phase.as_str().to_owned(),
         });

@@ -158,6 +158,10 @@ impl Drop for Spawned {
 /// Waits for a child's end without polling; `None` when the limit passes first.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
+    // one that was looked at before may be reaped already: then there is nothing left to watch
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
         .context("failed to watch a process")?;
     loop {

@@ -66,6 +66,9 @@ fn commands_say_how_they_ended() {
     });
     assert!(sleeper.is_running());
     assert_eq!(sleeper.kill().status, 137);
+    let mut brief = host.spawn("exit 3");
+    host.wait_for("the end of a brief one", || !brief.is_running());
+    assert_eq!(brief.wait().status, 3);
     assert_eq!(host.try_sh("pgrep -x sleep -a | grep infinity").stdout, "");
 
     host.write("/run/deep/in/here", "volatile");
