@@ -57,6 +57,10 @@ pub mod id {
     pub const STATE_UNUSABLE: &str = "627bf3225fac9cb6e34acb115ee347dd";
     /// The package database is not in order.
     pub const DATABASE_PROBLEM: &str = "a930d55d9545f0f3ee889fe46f2c7a8c";
+    /// The package database was found interrupted.
+    pub const DATABASE_INTERRUPTED: &str = "22ad00302009eb144f51f11be0bf3b5d";
+    /// The package database was repaired.
+    pub const DATABASE_REPAIRED: &str = "ccb24c5c6de7da68cfd732dfa8795416";
     /// Failed units of ours were started again.
     pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
     /// A job waits for the network.
@@ -242,6 +246,18 @@ pub fn state_unusable(path: &Path, why: &str) {
 pub fn database_problem(job: &JobId, problem: &str) {
     let problem = plain(problem);
     warn!(MESSAGE_ID = id::DATABASE_PROBLEM, PATCH_JOB = %job, PATCH_ERROR = %problem, "{problem}");
+}
+
+/// The package manager was killed in the middle of its work, ours or somebody else's.
+pub fn database_interrupted(job: &JobId) {
+    warn!(MESSAGE_ID = id::DATABASE_INTERRUPTED, PATCH_JOB = %job,
+        "the package manager was interrupted while it changed packages; repairing what it left");
+}
+
+/// It is in order again.
+pub fn database_repaired(job: &JobId) {
+    info!(MESSAGE_ID = id::DATABASE_REPAIRED, PATCH_JOB = %job,
+        "the package database is in order again");
 }
 
 /// Failed units of ours were started again.

@@ -238,6 +238,9 @@ pub enum Ended {
     FetchFailed(String),
     /// It failed in another way. Its own words.
     Failed(String),
+    /// It was killed, or a program that it had started: the database may have to be repaired. Its own
+    /// words.
+    Interrupted(String),
     /// It was stopped before it changed anything.
     Stopped,
 }
@@ -306,6 +309,12 @@ pub trait PackageManager: Send + Sync {
 
     /// What is wrong with the package database, one sentence each; empty when it is in order.
     fn problems(&self) -> Result<Vec<String>>;
+
+    /// Whether somebody was killed while changing packages, so that nothing works any more before the
+    /// database is repaired.
+    fn is_interrupted(&self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Runs one transaction.
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied>;

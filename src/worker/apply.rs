@@ -13,7 +13,7 @@ use super::refresh::RefreshFailed;
 use super::settle::{Outcome, fail, finish, not_begun};
 use super::update::Update;
 use super::verify::{self, Verdict};
-use super::{Worker, precondition, refresh, select};
+use super::{Worker, heal, precondition, refresh, select};
 use crate::fs::{remove_durably, write_atomically};
 use crate::host::logind;
 use crate::journal;
@@ -239,6 +239,7 @@ fn attempt(
     jobs: &[Job],
     update: &mut Update<'_>,
 ) -> Result<Result<Outcome, String>> {
+    heal::before(worker, leader)?;
     let cache = Cache::load(&worker.paths);
     let failed = cache.failed_sources();
     let (selection, kept_back) = selection(worker, jobs, &failed)?;
@@ -262,6 +263,7 @@ fn attempt(
     match (intent, applied.ended.clone()) {
         (Some(Intent::Activated { changes }), _) => {
             update.activated(leader, &changes)?;
+            heal::after(worker, leader, &changes, &applied.ended)?;
             progress::verifying(worker, leader);
             let verdict = judge(worker, &before, &changes, update)?.with(&applied.failures);
             Ok(Ok(Outcome::Changed { verdict, applied }))
@@ -277,7 +279,7 @@ fn attempt(
             }),
             _,
         )
-        | (None, Ended::FetchFailed(reason)) => Ok(Err(reason)),
+        | (None, Ended::FetchFailed(reason) | Ended::Interrupted(reason)) => Ok(Err(reason)),
         (
             Some(Intent::Refused {
                 reason,

@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod gate;
+mod heal;
 pub mod lifecycle;
 mod precondition;
 mod progress;

@@ -100,7 +100,7 @@ fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> 
     if why.is_empty() {
         return None;
     }
-    if let Ended::Failed(words) | Ended::FetchFailed(words) = ended {
+    if let Ended::Failed(words) | Ended::FetchFailed(words) | Ended::Interrupted(words) = ended {
         why.push(words.clone());
     }
     Some(why.join("; "))

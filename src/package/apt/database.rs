@@ -69,6 +69,16 @@ pub fn problems(directory: &Path) -> Result<Vec<String>> {
     Ok(problems)
 }
 
+/// Whether apt refuses to work before the database in `directory` is repaired: dpkg left its journal, or a
+/// package has to be installed again.
+pub fn needs_repair(directory: &Path) -> Result<bool> {
+    let status = directory.join("status");
+    let status =
+        std::fs::read(&status).with_context(|| format!("failed to read '{}'", status.display()))?;
+    let torn = |line: &str| line.starts_with("Status: ") && line.contains(" reinstreq ");
+    Ok(is_interrupted(directory) || String::from_utf8_lossy(&status).lines().any(torn))
+}
+
 /// Whether an interrupted run left its journal in `directory` (`/var/lib/dpkg`): dpkg keeps it in files
 /// named by a number, and removes them when it ends well.
 pub fn is_interrupted(directory: &Path) -> bool {
@@ -150,5 +160,21 @@ mod tests {
         );
         std::fs::write(directory.path().join("updates/0001"), "").unwrap();
         assert_eq!(problems(directory.path()).unwrap().len(), 2);
+        assert!(needs_repair(directory.path()).unwrap());
+    }
+
+    #[test]
+    fn what_is_only_not_configured_is_not_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let interrupted = |status: &str| {
+            std::fs::write(directory.path().join("status"), status).unwrap();
+            needs_repair(directory.path()).unwrap()
+        };
+        assert!(!interrupted(
+            "Package: b\nStatus: install ok half-configured\n"
+        ));
+        assert!(interrupted(
+            "Package: b\nStatus: install reinstreq half-installed\n"
+        ));
     }
 }

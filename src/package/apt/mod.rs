@@ -301,6 +301,10 @@ impl PackageManager for Apt {
         database::problems(&self.dpkg)
     }
 
+    fn is_interrupted(&self) -> Result<bool> {
+        database::needs_repair(&self.dpkg)
+    }
+
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let lists = self.lists_without(transaction.failed)?;
         let outcome = run::transaction(transaction, &lists, observer)?;

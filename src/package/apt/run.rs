@@ -162,13 +162,28 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
                 .find(|error| error.starts_with("Failed to fetch"));
             Ended::FetchFailed(fetch.cloned().unwrap_or_else(|| words("a download failed")))
         }
+        Ending::Exited(_) if errors.iter().any(|error| is_interruption(error)) => {
+            Ended::Interrupted(words("dpkg was killed"))
+        }
         Ending::Exited(code) => Ended::Failed(words(&format!("apt-get exited with {code}"))),
-        Ending::Killed(signal) => Ended::Failed(format!(
-            "apt-get was killed by signal {signal}; {}",
-            words("")
-        )),
+        Ending::Killed(signal) => {
+            Ended::Interrupted(words(&format!("apt-get was killed by signal {signal}")))
+        }
         Ending::TimedOut => Ended::Failed(words("apt-get took too long")),
     }
+}
+
+/// dpkg did not come to its end (apt-pkg/deb/dpkgpm.cc); when it did, and failed, apt says `returned an
+/// error code`.
+fn is_interruption(error: &str) -> bool {
+    error.starts_with("Sub-process")
+        && [
+            "exited unexpectedly",
+            "received signal",
+            "received a segmentation fault",
+        ]
+        .iter()
+        .any(|text| error.contains(text))
 }
 
 /// A download failed: texts of apt 2.6 and 3.0 for 404, a hash or size that does not match, a mirror
@@ -203,5 +218,24 @@ mod tests {
             Ended::Failed("apt-get exited with 100".into())
         );
         assert_eq!(ended(Ending::Stopped, &[fetch]), Ended::Stopped);
+        for (words, interrupted) in [
+            ("Sub-process /usr/bin/dpkg exited unexpectedly", true),
+            ("Sub-process /usr/bin/dpkg received signal 9.", true),
+            (
+                "Sub-process /usr/bin/dpkg returned an error code (1)",
+                false,
+            ),
+        ] {
+            let ended = ended(Ending::Exited(100), &[words.to_owned()]);
+            assert_eq!(
+                matches!(ended, Ended::Interrupted(_)),
+                interrupted,
+                "{words}"
+            );
+        }
+        assert_eq!(
+            ended(Ending::Killed(9), &[]),
+            Ended::Interrupted("apt-get was killed by signal 9".into())
+        );
     }
 }

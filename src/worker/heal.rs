@@ -1,0 +1,61 @@
+//! Healing a package database that somebody left interrupted: another program before us, or the package
+//! manager that we started and that was killed.
+
+use anyhow::Result;
+
+use super::Worker;
+use super::progress::Quiet;
+use crate::journal;
+use crate::package::{Change, Ended, Observer, Report};
+use crate::request::JobId;
+use crate::state::job;
+
+/// Before a transaction: heals what keeps the package manager from working at all. A package that is only
+/// not configured is none of it: trying its script again would change nothing, and every apply does so
+/// by itself. What cannot be healed is said; the package manager then says the same in its own words.
+pub fn before(worker: &Worker, leader: &JobId) -> Result<()> {
+    if !worker.packages.is_interrupted()? {
+        return Ok(());
+    }
+    // it may only be in somebody's hands at this moment
+    worker.packages.wait_until_idle(&mut Quiet::new(worker))?;
+    if worker.packages.is_interrupted()? {
+        repair(worker, leader, &[]);
+    }
+    Ok(())
+}
+
+/// After a transaction that did not come to its end by itself: what outlived it may still be at work and
+/// is waited for, the rest is repaired, so that what is judged is what stays.
+pub fn after(worker: &Worker, leader: &JobId, changes: &[Change], ended: &Ended) -> Result<()> {
+    if !matches!(ended, Ended::Interrupted(_)) && !worker.packages.is_interrupted()? {
+        return Ok(());
+    }
+    worker.packages.wait_until_idle(&mut Unstoppable)?;
+    repair(worker, leader, changes);
+    Ok(())
+}
+
+fn repair(worker: &Worker, leader: &JobId, changes: &[Change]) {
+    journal::database_interrupted(leader);
+    let log = job::log(&worker.paths, leader);
+    match worker.packages.repair(changes, &log) {
+        Ok(()) => journal::database_repaired(leader),
+        Err(error) => journal::database_problem(leader, &format!("{error:#}")),
+    }
+}
+
+/// Waits for what changes packages, whoever asks to stop meanwhile: it is finished first.
+struct Unstoppable;
+
+impl Observer for Unstoppable {
+    fn report(&mut self, report: Report) {
+        if let Report::Waiting(what) = report {
+            journal::waiting(None, &what);
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
