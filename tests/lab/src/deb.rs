@@ -204,36 +204,126 @@ impl Deb {
     }
 }
 
+/// A package file that is taken apart and put together again with something changed.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Repack {
+    deb: PathBuf,
+    version: Option<String>,
+    scripts: Vec<(&'static str, String)>,
+    files: Vec<(String, Vec<u8>, u32)>,
+    moved: Vec<(String, String)>,
+}
+
+impl Repack {
+    /// Of this package.
+    pub fn of(deb: &Path) -> Self {
+        Self {
+            deb: deb.to_owned(),
+            version: None,
+            scripts: Vec::new(),
+            files: Vec::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    /// Another version, in the control file alone.
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
+    /// One more file, or another one in its place.
+    pub fn file(mut self, path: &str, content: &str) -> Self {
+        self.files
+            .push((path.to_owned(), content.as_bytes().to_vec(), 0o644));
+        self
+    }
+
+    /// One more program, or another one in its place.
+    pub fn program(mut self, path: &str, content: &str) -> Self {
+        self.files
+            .push((path.to_owned(), content.as_bytes().to_vec(), 0o755));
+        self
+    }
+
+    /// A file that lies elsewhere.
+    pub fn moved(mut self, from: &str, to: &str) -> Self {
+        self.moved.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
+    /// Shell lines at the end of the postinst.
+    pub fn postinst(mut self, lines: &str) -> Self {
+        self.scripts.push(("postinst", lines.to_owned()));
+        self
+    }
+
+    /// The finished package file.
+    #[track_caller]
+    pub fn build(&self) -> PathBuf {
+        self.try_build()
+            .unwrap_or_else(|error| panic!("failed to repack {self:?}: {error:#}"))
+    }
+
+    fn try_build(&self) -> Result<PathBuf> {
+        let bytes = fs::read(&self.deb)
+            .with_context(|| format!("failed to read '{}'", self.deb.display()))?;
+        let changes = format!(
+            "{:?}",
+            (&self.version, &self.scripts, &self.files, &self.moved)
+        );
+        let key = cache::key([&bytes[..], changes.as_bytes()]);
+        let directory = cache::build_once("debs", &key, |partial| {
+            let tree = partial.join("tree");
+            fs::create_dir_all(&tree)?;
+            let extract = [
+                "--raw-extract".as_ref(),
+                self.deb.as_os_str(),
+                tree.as_os_str(),
+            ];
+            machine::run("dpkg-deb", &extract)?;
+            self.change(&tree)?;
+            pack(&tree, &partial.join("package.deb"))
+        })?;
+        Ok(directory.join("package.deb"))
+    }
+
+    fn change(&self, tree: &Path) -> Result<()> {
+        let control = tree.join("DEBIAN/control");
+        let text = fs::read_to_string(&control)?;
+        let lines = text.lines().map(|line| match &self.version {
+            Some(version) if line.starts_with("Version: ") => format!("Version: {version}\n"),
+            _ => format!("{line}\n"),
+        });
+        fs::write(&control, lines.collect::<String>())?;
+        for (from, to) in &self.moved {
+            let (from, to) = (below(tree, from), below(tree, to));
+            fs::create_dir_all(to.parent().context("no parent")?)?;
+            fs::rename(&from, &to)
+                .with_context(|| format!("failed to move '{}'", from.display()))?;
+        }
+        for (path, content, mode) in &self.files {
+            put(tree, path.trim_start_matches('/'), content, *mode)?;
+        }
+        for (name, lines) in &self.scripts {
+            let path = tree.join("DEBIAN").join(name);
+            let script = fs::read_to_string(&path)
+                .with_context(|| format!("failed to read '{}'", path.display()))?;
+            fs::write(&path, format!("{script}\n{lines}\n"))?;
+        }
+        Ok(())
+    }
+}
+
+fn below(tree: &Path, path: &str) -> PathBuf {
+    tree.join(path.trim_start_matches('/'))
+}
+
 /// The same package under another version: how our own package is upgraded in a test.
 #[track_caller]
 pub fn with_version(deb: &Path, version: &str) -> PathBuf {
-    try_with_version(deb, version)
-        .unwrap_or_else(|error| panic!("failed to repack '{}': {error:#}", deb.display()))
-}
-
-fn try_with_version(deb: &Path, version: &str) -> Result<PathBuf> {
-    let bytes = fs::read(deb).with_context(|| format!("failed to read '{}'", deb.display()))?;
-    let key = cache::key([&bytes[..], version.as_bytes()]);
-    let directory = cache::build_once("debs", &key, |partial| {
-        let tree = partial.join("tree");
-        fs::create_dir_all(&tree)?;
-        machine::run(
-            "dpkg-deb",
-            &["--raw-extract".as_ref(), deb.as_os_str(), tree.as_os_str()],
-        )?;
-        let control = tree.join("DEBIAN/control");
-        let text = fs::read_to_string(&control)?;
-        let lines = text.lines().map(|line| {
-            if line.starts_with("Version: ") {
-                format!("Version: {version}\n")
-            } else {
-                format!("{line}\n")
-            }
-        });
-        fs::write(&control, lines.collect::<String>())?;
-        pack(&tree, &partial.join("package.deb"))
-    })?;
-    Ok(directory.join("package.deb"))
+    Repack::of(deb).version(version).build()
 }
 
 fn put(tree: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {

@@ -37,7 +37,7 @@ pub use archive::{Advisory, ReleaseOptions, Snapshot, Tamper};
 pub use base::Release;
 pub use builder::HostBuilder;
 pub use command::{Output, Spawned};
-pub use deb::Deb;
+pub use deb::{Deb, Repack};
 pub use host::Host;
 pub use link::Link;
 pub use manager::Manager;

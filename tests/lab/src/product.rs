@@ -34,6 +34,23 @@ pub(crate) fn try_deb() -> Result<PathBuf> {
         return fs::canonicalize(&file)
             .with_context(|| format!("LAB_DEB: failed to find '{}'", file.display()));
     }
+    built(None)
+}
+
+/// The package of this checkout as it will be in its version `version`: another build of the same sources,
+/// which know no other version of themselves.
+#[track_caller]
+pub fn deb_of_version(version: &str) -> PathBuf {
+    built(Some(version))
+        .unwrap_or_else(|error| panic!("failed to build our package as {version}: {error:#}"))
+}
+
+/// A build of the checkout, made when there is none yet, in the version it has or another one.
+fn built(version: Option<&str>) -> Result<PathBuf> {
+    let key_of = |sources: &Path| {
+        let key = key_of(sources)?;
+        Ok::<_, anyhow::Error>(version.map_or(key.clone(), |version| cache::key([&key, version])))
+    };
     let repository = repository()?;
     let directory = cache::root().join("product").join(key_of(&repository)?);
     if directory.exists() {
@@ -43,8 +60,34 @@ pub(crate) fn try_deb() -> Result<PathBuf> {
     let _lock = cache::lock("product-build")?;
     let copy = cache::root().join("product-build/source");
     copy_sources(&repository, &copy)?;
-    let directory = cache::build_once("product", &key_of(&copy)?, |partial| build(&copy, partial))?;
+    let directory = cache::build_once("product", &key_of(&copy)?, |partial| {
+        if let Some(version) = version {
+            set_version(&copy, version)?;
+        }
+        build(&copy, partial)
+    })?;
     find_deb(&directory)
+}
+
+/// Releases the copy anew: its manifest, its lock file and its changelog name the version.
+fn set_version(copy: &Path, version: &str) -> Result<()> {
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        let path = copy.join(file);
+        let text = fs::read_to_string(&path)?;
+        let (before, ours) = text
+            .split_once("\nname = \"linux-patch-api\"\nversion = \"")
+            .with_context(|| format!("no version of ours in '{}'", path.display()))?;
+        let (former, after) = ours.split_once('"').context("no end of the version")?;
+        let name = &text[before.len()..text.len() - former.len() - after.len() - 1];
+        fs::write(&path, format!("{before}{name}{version}\"{after}"))?;
+    }
+    let path = copy.join("debian/changelog");
+    let former = fs::read_to_string(&path)?;
+    let entry = format!(
+        "linux-patch-api ({version}) unstable; urgency=medium\n\n  * The version after.\n\n \
+         -- Lab <lab@example.org>  Sun, 22 Nov 2026 00:00:00 +0000\n\n"
+    );
+    Ok(fs::write(&path, entry + &former)?)
 }
 
 /// The checkout cargo is working on, which need not be the one this was compiled in.
