@@ -40,5 +40,8 @@ pub mod worker;
 #[path = "../tests/fuzz/checks/mod.rs"]
 pub mod fuzz;
 
+/// The name of the package that this program comes in, in every package manager.
+pub const PACKAGE: &str = env!("CARGO_PKG_NAME");
+
 /// The version of this program, as `patchctl --version` and the bus property `Version` give it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

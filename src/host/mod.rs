@@ -1,5 +1,7 @@
-//! What the machine says of itself: its clocks, its service manager, its login manager.
+//! What the machine says of itself: its clocks, its service manager, its login manager, our
+//! own door on its bus.
 
 pub mod clock;
+pub mod door;
 pub mod logind;
 pub mod systemd;

@@ -18,6 +18,7 @@ trait Manager {
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn try_restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str])
     -> zbus::Result<Vec<Unit>>;
 }
@@ -80,6 +81,15 @@ pub fn stop_unit(name: &str) -> Result<()> {
     zbus::block_on(async {
         let manager = ManagerProxy::new(&system_bus().await?).await?;
         manager.stop_unit(name, "replace").await?;
+        Ok(())
+    })
+}
+
+/// Starts a unit anew if it runs; its end is not waited for.
+pub fn try_restart_unit(name: &str) -> Result<()> {
+    zbus::block_on(async {
+        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        manager.try_restart_unit(name, "replace").await?;
         Ok(())
     })
 }

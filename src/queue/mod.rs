@@ -166,10 +166,14 @@ fn parse(paths: &Paths, name: &OsStr) -> Result<Request, Unreadable> {
     Request::parse(&id, &bytes).map_err(|error| refused(format!("{error:#}")))
 }
 
-/// The job of a claimed request; `None` when it was served before, and only its entry stayed.
+/// The job of a claimed request; `None` when it was served before, and only its entry stayed. One that
+/// was interrupted after a part of it was done knows that part.
 fn unserved(paths: &Paths, request: Request) -> Option<Job> {
-    let served = Job::taken(paths, &request.id).is_some_and(|job| job.status.is_final());
-    (!served).then(|| Job::new(request))
+    match Job::taken(paths, &request.id) {
+        Some(job) if job.status.is_final() => None,
+        Some(job) => Some(job.anew()),
+        None => Some(Job::new(request)),
+    }
 }
 
 fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {

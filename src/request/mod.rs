@@ -11,6 +11,8 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::PACKAGE;
+
 pub use job_id::JobId;
 pub use options::{Key, Options, Version, each_once};
 pub use package::{PackageName, shown};
@@ -30,6 +32,8 @@ pub enum Kind {
     Refresh,
     /// Refresh, then apply updates.
     Apply,
+    /// The same for our own package, and for nothing else.
+    Update,
 }
 
 impl fmt::Display for Kind {
@@ -37,6 +41,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Refresh => "refresh",
             Self::Apply => "apply",
+            Self::Update => "update",
         })
     }
 }
@@ -138,7 +143,7 @@ impl Request {
     /// Parses a queue entry named `id`. A key that is not known is an error: it was meant to change
     /// something. (Records are read with the same type, and may hold keys of a newer version.)
     pub fn parse(id: &JobId, bytes: &[u8]) -> Result<Self> {
-        let request: Self = serde_json::from_slice(bytes)?;
+        let mut request: Self = serde_json::from_slice(bytes)?;
         only_known_keys(&serde_json::from_slice(bytes)?)?;
         ensure!(
             request.id == *id,
@@ -153,10 +158,24 @@ impl Request {
         );
         match request.kind {
             Kind::Apply => ensure!(request.packages.is_some(), "an apply names no packages"),
+            Kind::Update => ensure!(
+                request
+                    .packages
+                    .as_ref()
+                    .is_some_and(Target::is_own_package),
+                "an update names another package than {PACKAGE}",
+            ),
             Kind::Refresh => ensure!(
                 request.packages.is_none() && request.options.is_empty(),
                 "a refresh has packages or options",
             ),
+        }
+        if request
+            .packages
+            .as_ref()
+            .is_some_and(Target::is_own_package)
+        {
+            request.kind = Kind::Update;
         }
         Ok(request)
     }
@@ -227,6 +246,27 @@ mod tests {
         let id = &request.id;
         let list = format!(r#"[1,"{id}","apply",["all"],{{}},["file",0]]"#);
         assert!(Request::parse(id, list.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn our_own_package_alone_is_an_update() {
+        let kind = |kind: &str, packages: &str| {
+            let id = JobId::new().unwrap();
+            let text =
+                format!(r#"{{"version":1,"id":"{id}","kind":"{kind}","packages":{packages}}}"#);
+            Request::parse(&id, text.as_bytes()).map(|request| request.kind)
+        };
+        for own in [
+            r#"["linux-patch-api"]"#,
+            r#"["linux-patch-api","linux-patch-api:amd64"]"#,
+        ] {
+            assert_eq!(kind("apply", own).unwrap(), Kind::Update);
+            assert_eq!(kind("update", own).unwrap(), Kind::Update);
+        }
+        for others in [r#"["all"]"#, r#"["a","linux-patch-api"]"#] {
+            assert_eq!(kind("apply", others).unwrap(), Kind::Apply);
+            assert!(kind("update", others).is_err());
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::package::{PackageName, shown};
+use crate::PACKAGE;
 
 /// The most packages one request may name.
 pub const MAX_PACKAGES: usize = 1000;
@@ -64,6 +65,13 @@ impl Target {
         packages.sort();
         packages.dedup();
         Ok(Self::Packages(packages))
+    }
+
+    /// Whether this is our own package alone.
+    #[must_use]
+    pub fn is_own_package(&self) -> bool {
+        let own = |name: &PackageName| name.as_str().split(':').next() == Some(PACKAGE);
+        matches!(self, Self::Packages(names) if names.iter().all(own))
     }
 
     /// The names that [`Target::from_names`] makes this target of.

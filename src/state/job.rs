@@ -64,6 +64,9 @@ pub struct Job {
     /// Its update, as of the end of the job.
     #[serde(default)]
     pub update: UpdateState,
+    /// The update of everything else, when that of our own package came after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<UpdateState>,
     /// When a worker took it.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -93,12 +96,25 @@ impl Job {
             request,
             status: JobStatus::Queued,
             update: UpdateState::default(),
+            earlier: Vec::new(),
             started_at: None,
             finished_at: None,
             changes: Vec::new(),
             kept_back: Vec::new(),
             notes: Vec::new(),
             error: None,
+        }
+    }
+
+    /// The same job, from the beginning, but with what it has changed already.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self {
+            earlier: self.earlier,
+            changes: self.changes,
+            kept_back: self.kept_back,
+            notes: self.notes,
+            ..Self::new(self.request)
         }
     }
 

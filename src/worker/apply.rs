@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use super::gate::{Expectation, Intent, expectation};
+use super::gate::{Intent, expectation};
 use super::lifecycle::Event;
+use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
 use super::refresh::RefreshFailed;
-use super::settle::{Outcome, fail, finish, not_begun};
+use super::settle::{Outcome, cancel, fail, finish, not_begun};
 use super::update::Update;
 use super::verify::{self, Verdict};
-use super::{Worker, heal, precondition, refresh, select};
-use crate::fs::{remove_durably, write_atomically};
+use super::{Worker, heal, own, precondition, refresh, select};
+use crate::PACKAGE;
+use crate::fs::remove_durably;
 use crate::host::logind;
 use crate::journal;
 use crate::package::{Applied, Change, Database, Ended, KeptBack, Selection, Source, Transaction};
@@ -22,7 +23,7 @@ use crate::queue::{Mark, hold};
 use crate::request::{JobId, Target};
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job, JobStatus};
-use crate::state::pending::PendingList;
+use crate::state::update::Phase;
 
 /// The most bytes of a job's log that are kept.
 const LOG_LIMIT: u64 = 1024 * 1024;
@@ -39,7 +40,7 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         stamp(&mut jobs, &update);
         return (jobs, refreshed);
     }
-    let (mut ended, jobs) = refuse_unknown(worker, jobs);
+    let (mut ended, jobs) = precondition::refuse_unknown(worker, jobs);
     let precondition::Sorted {
         aside,
         good: mut jobs,
@@ -61,7 +62,7 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
             .into_iter()
             .partition(|job| job.request.options.mixes_with(&options));
         let update = update.take().unwrap_or_else(|| again(worker, &batch));
-        ended.extend(transact(worker, batch, update));
+        ended.extend(transact(worker, batch, update, Part::Whole));
         jobs = others;
     }
     // a success keeps the list true by itself
@@ -75,11 +76,31 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
 
 /// Another update after the same refresh.
 fn again<'a>(worker: &'a Worker, jobs: &[Job]) -> Update<'a> {
-    let mut update = Update::begin(worker, &target_of(jobs));
+    begin(worker, &target_of(jobs))
+}
+
+fn begin<'a>(worker: &'a Worker, target: &str) -> Update<'a> {
+    let mut update = Update::begin(worker, target);
     if let Err(error) = update.step(Event::Begin) {
         tracing::error!("{error:#}");
     }
     update
+}
+
+/// How one part ended.
+struct Ending {
+    outcome: Outcome,
+    /// Whether our own package was taken out, and is due now.
+    own_follows: bool,
+}
+
+impl Ending {
+    fn of(outcome: Outcome, own_follows: bool) -> Self {
+        Self {
+            outcome,
+            own_follows,
+        }
+    }
 }
 
 /// Everything the jobs ask for, each name once.
@@ -98,7 +119,8 @@ fn is_offline(error: &anyhow::Error) -> bool {
 /// Ends a job that cannot be done now: it waits for the network when it may, and that is the reason.
 fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     not_begun(worker, job, error);
-    if job.request.options.wait_for_network && is_offline(error) {
+    // one of which a part is done has a record to keep
+    if job.request.options.wait_for_network && job.earlier.is_empty() && is_offline(error) {
         let why = format!("{error:#}");
         if let Err(error) = hold::defer(&worker.paths, job, &why) {
             fail(job, &error);
@@ -106,36 +128,8 @@ fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     }
 }
 
-/// Fails the jobs that name a package which is not installed: nothing else may ever reach a package
-/// manager, which would read more into a name than a name.
-fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
-    let database = match worker.packages.installed() {
-        Ok(database) => database,
-        Err(error) => {
-            let mut jobs = jobs;
-            jobs.iter_mut().for_each(|job| fail(job, &error));
-            return (jobs, Vec::new());
-        }
-    };
-    let (mut refused, mut good) = (Vec::new(), Vec::new());
-    for mut job in jobs {
-        let target = job.request.packages.clone().unwrap_or(Target::All);
-        match select::not_installed(&target, &database).as_slice() {
-            [] => good.push(job),
-            [name, ..] => {
-                let error = anyhow::anyhow!(
-                    "{name} is not installed; only installed packages are updated",
-                );
-                fail(&mut job, &error);
-                refused.push(job);
-            }
-        }
-    }
-    (refused, good)
-}
-
 /// One transaction for all jobs; when it fails before it changed anything, one for each target.
-fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<Job> {
+fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: Part) -> Vec<Job> {
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
@@ -150,14 +144,24 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
         update.fail(&format!("{error:#}"));
         return jobs;
     }
-    let outcome = attempts(worker, &leader, &jobs, &mut update);
+    let ending = attempts(worker, &leader, &jobs, &mut update, part);
     cap_log(worker, &leader);
-    match outcome {
-        Ok(Outcome::Cancelled) if !worker.stopping() => without_cancelled(worker, jobs, &update),
-        Ok(outcome) => {
-            finish(worker, &mut jobs, &outcome, &mut update);
+    match ending {
+        Ok(Ending {
+            outcome: Outcome::Cancelled,
+            ..
+        }) if !worker.stopping() => without_cancelled(worker, jobs, &update, part),
+        Ok(Ending {
+            outcome,
+            own_follows,
+        }) => {
+            finish(worker, &mut jobs, &outcome, &mut update, own_follows);
             stamp(&mut jobs, &update);
-            jobs
+            if own_follows {
+                own_package(worker, jobs)
+            } else {
+                jobs
+            }
         }
         Err(error) => {
             update.fail(&format!("{error:#}"));
@@ -169,33 +173,45 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>) -> Vec<
                 stamp(&mut jobs, &update);
                 return jobs;
             }
-            one_by_one(worker, jobs)
+            one_by_one(worker, jobs, part)
         }
     }
 }
 
+/// Our own package, for the jobs that ask for it and that have come to a good end so far.
+fn own_package(worker: &Worker, jobs: Vec<Job>) -> Vec<Job> {
+    let (going_on, mut ended) = own::go_on(worker, jobs);
+    // whoever waits for one of these need not wait for more
+    if let Err(error) = worker.record(&mut ended) {
+        tracing::error!("{error:#}");
+    }
+    if !going_on.is_empty() {
+        let update = begin(worker, PACKAGE);
+        ended.extend(transact(worker, going_on, update, Part::Own));
+    }
+    ended
+}
+
 /// Serves each target by a transaction of its own, so that one bad package fails alone.
-fn one_by_one(worker: &Worker, mut jobs: Vec<Job>) -> Vec<Job> {
+fn one_by_one(worker: &Worker, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
     let mut ended = Vec::new();
     while let Some(target) = jobs.first().map(|job| job.request.packages.clone()) {
         let (batch, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
             .partition(|job| job.request.packages == target);
         let update = again(worker, &batch);
-        ended.extend(transact(worker, batch, update));
+        ended.extend(transact(worker, batch, update, part));
         jobs = others;
     }
     ended
 }
 
 /// Ends the jobs that somebody cancelled, and serves the others.
-fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>) -> Vec<Job> {
+fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>, part: Part) -> Vec<Job> {
     let (mut cancelled, others): (Vec<Job>, Vec<Job>) = jobs
         .into_iter()
         .partition(|job| Mark::Cancel.is_left(&worker.paths, job.id()));
-    for job in &mut cancelled {
-        job.status = JobStatus::Cancelled;
-    }
+    cancelled.iter_mut().for_each(cancel);
     stamp(&mut cancelled, update);
     // whoever cancelled waits for this, and not for the others
     if let Err(error) = worker.record(&mut cancelled) {
@@ -203,7 +219,7 @@ fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>) -> Ve
     }
     if !others.is_empty() {
         let update = again(worker, &others);
-        cancelled.extend(transact(worker, others, update));
+        cancelled.extend(transact(worker, others, update, part));
     }
     cancelled
 }
@@ -214,20 +230,21 @@ fn attempts(
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-) -> Result<Outcome> {
-    match attempt(worker, leader, jobs, update)? {
-        Ok(outcome) => Ok(outcome),
+    part: Part,
+) -> Result<Ending> {
+    match attempt(worker, leader, jobs, update, part)? {
+        Ok(ending) => Ok(ending),
         Err(why) => {
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;
             match refresh::run(worker) {
                 Err(error) if worker.stopping() => {
                     update.fail(&format!("{error:#}"));
-                    return Ok(Outcome::Cancelled);
+                    return Ok(Ending::of(Outcome::Cancelled, false));
                 }
                 other => other?,
             }
-            attempt(worker, leader, jobs, update)?.or_else(|why| bail!("{why}"))
+            attempt(worker, leader, jobs, update, part)?.or_else(|why| bail!("{why}"))
         }
     }
 }
@@ -238,18 +255,26 @@ fn attempt(
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-) -> Result<Result<Outcome, String>> {
+    part: Part,
+) -> Result<Result<Ending, String>> {
     heal::before(worker, leader)?;
     let cache = Cache::load(&worker.paths);
     let failed = cache.failed_sources();
-    let (selection, kept_back) = selection(worker, jobs, &failed)?;
+    let Plan {
+        selection,
+        kept_back,
+        own_follows,
+    } = plan::selection(worker, jobs, &failed, part)?;
     if selection == Selection::Exactly(Vec::new()) {
-        return nothing(worker, jobs, kept_back, update).map(Ok);
+        return nothing(worker, jobs, kept_back, update)
+            .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     let before = worker.packages.installed()?;
     remove_durably(&job::intent(&worker.paths, leader))?;
-    expect(worker, leader, &selection)?;
-    update.step(Event::Download)?;
+    plan::expect(worker, leader, &selection)?;
+    if update.state.phase == Phase::Checking {
+        update.step(Event::Download)?;
+    }
 
     let applied = run_transaction(worker, jobs, &selection, &failed, update)?;
     let applied = Applied {
@@ -266,11 +291,13 @@ fn attempt(
             heal::after(worker, leader, &changes, &applied.ended)?;
             progress::verifying(worker, leader);
             let verdict = judge(worker, &before, &changes, update)?.with(&applied.failures);
-            Ok(Ok(Outcome::Changed { verdict, applied }))
+            let outcome = Outcome::Changed { verdict, applied };
+            Ok(Ok(Ending::of(outcome, own_follows)))
         }
+        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, Part::Listed),
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
             update.fail("stopped on request before anything was changed");
-            Ok(Ok(Outcome::Cancelled))
+            Ok(Ok(Ending::of(Outcome::Cancelled, false)))
         }
         (
             Some(Intent::Refused {
@@ -288,7 +315,10 @@ fn attempt(
             _,
         ) => bail!("refused: {reason}"),
         (None, Ended::Failed(why)) => bail!("{why}"),
-        (None, Ended::Done) => nothing(worker, jobs, applied.kept_back, update).map(Ok),
+        (None, Ended::Done) => {
+            let outcome = nothing(worker, jobs, applied.kept_back, update)?;
+            Ok(Ok(Ending::of(outcome, own_follows)))
+        }
     }
 }
 
@@ -304,52 +334,6 @@ fn nothing(
     }
     update.step(Event::NothingToDo)?;
     Ok(Outcome::Nothing { kept_back })
-}
-
-/// What to install: everything that is due, or exactly what the jobs name and that needs.
-fn selection(
-    worker: &Worker,
-    jobs: &[Job],
-    failed: &[&Source],
-) -> Result<(Selection, Vec<KeptBack>)> {
-    if jobs
-        .iter()
-        .any(|job| job.request.packages == Some(Target::All))
-    {
-        return Ok((Selection::Everything, Vec::new()));
-    }
-    let fingerprint = worker.packages.fingerprint(failed);
-    let pending = match PendingList::load(&worker.paths) {
-        Some(list) if list.is_for(&fingerprint) => list.pending,
-        _ => refresh::pending(worker, failed)?,
-    };
-    let for_security = |job: &Job| job.request.packages == Some(Target::Security);
-    if jobs.iter().any(for_security)
-        && let Some(why) = worker.packages.no_security()?
-    {
-        bail!("it is not known which updates are for security: {why}");
-    }
-    let selected = select::selected(jobs, &pending);
-    if selected.is_empty() {
-        return Ok((Selection::Exactly(selected), pending.kept_back));
-    }
-    let plan = worker.packages.plan(&selected, failed)?;
-    let kept_back = [pending.kept_back, plan.kept_back].concat();
-    Ok((Selection::Exactly(plan.updates), kept_back))
-}
-
-/// Leaves for the gate what it may let through.
-fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<()> {
-    let plan = match selection {
-        Selection::Everything => None,
-        Selection::Exactly(updates) => Some(updates.iter().map(Change::from).collect()),
-    };
-    let expected = Expectation {
-        since: Some(SystemTime::now()),
-        plan,
-    };
-    let bytes = serde_json::to_vec(&expected)?;
-    write_atomically(&expectation(&worker.paths, leader), &bytes, 0o600)
 }
 
 fn run_transaction(
@@ -391,7 +375,11 @@ fn judge(
 ) -> Result<Verdict> {
     update.step(Event::Verify)?;
     let after = worker.packages.installed()?;
-    Ok(verify::verdict(before, &after, changes))
+    let mut verdict = verify::verdict(before, &after, changes);
+    if verdict.wrong.is_empty() {
+        verdict.wrong.extend(own::verify(changes));
+    }
+    Ok(verdict)
 }
 
 /// Keeps the state of the update with each job it served.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::own;
 use crate::fs::create_atomically;
 use crate::package::{Change, PackageManager};
 use crate::paths::Paths;
@@ -33,6 +34,8 @@ pub enum Intent {
         /// Whether another attempt, with a new refresh, may go through.
         again: bool,
     },
+    /// The gate stayed shut: our own package was among others, after which it belongs.
+    Mixed,
     /// A stop came before the package manager did.
     Stopped,
 }
@@ -83,12 +86,14 @@ pub fn run(
             reason: format!("damaged in the cache, removed: {}", damaged.join(", ")),
             again: true,
         },
+        None if expectation.plan.is_none() && own::is_mixed(&changes) => Intent::Mixed,
         None => Intent::Activated { changes },
     };
     let first = intent.create(&job::intent(paths, job))?;
     match intent {
         Intent::Activated { .. } if first => Ok(()),
         Intent::Refused { reason, .. } => bail!("refused: {reason}"),
+        Intent::Mixed => bail!("our own package is updated after the others"),
         _ => bail!("stopped on request before anything was changed"),
     }
 }

@@ -4,6 +4,8 @@ mod apply;
 pub mod gate;
 mod heal;
 pub mod lifecycle;
+mod own;
+mod plan;
 mod precondition;
 mod progress;
 mod recover;
@@ -21,11 +23,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::Config;
 use crate::fs::Lock;
-use crate::host::{clock, systemd};
+use crate::host::{clock, door, systemd};
 use crate::package::{self, PackageManager, Unusable};
 use crate::paths::Paths;
 use crate::queue::Mark;
@@ -35,6 +37,9 @@ use crate::{journal, queue};
 
 /// How soon whoever waits follows a stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Why a request was not served.
+const STOPPED: &str = "stopped while waiting for another worker; the request stays in the queue";
 
 /// How long a drain that could not even claim its requests waits before it ends. The path unit
 /// starts it again at once, so that this is what keeps a full disk from being a busy loop.
@@ -144,8 +149,14 @@ impl Worker {
     fn serve_until(&self, id: &JobId) -> Result<Job> {
         loop {
             let lock = self.lock(&format!("job {id}"))?;
-            self.serve_waiting()?;
-            drop(lock);
+            if own::gives_way() {
+                drop(lock);
+                ensure!(!self.stopping(), STOPPED);
+                thread::sleep(STOP_INTERVAL);
+            } else {
+                self.serve_waiting()?;
+                drop(lock);
+            }
             if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
                 return Ok(job);
             }
@@ -156,6 +167,10 @@ impl Worker {
         let mut failed = 0;
         while !self.stopping() {
             let _lock = self.lock("the queue")?;
+            // what waits is served by the new program: the path unit starts it
+            if door::was_replaced() {
+                break;
+            }
             match self.serve_waiting()? {
                 None => break,
                 Some(count) => failed += count,
@@ -175,7 +190,7 @@ impl Worker {
             .into_iter()
             .partition(|job| Mark::Cancel.is_left(&self.paths, job.id()));
         for job in &mut cancelled {
-            job.status = JobStatus::Cancelled;
+            settle::cancel(job);
             Mark::Cancel.remove(&self.paths, job.id())?;
         }
         self.record(&mut cancelled)?;
@@ -215,7 +230,7 @@ impl Worker {
         thread::spawn(systemd::wake_door);
         let (applies, mut refreshes): (Vec<_>, Vec<_>) = jobs
             .into_iter()
-            .partition(|job| job.request.kind == Kind::Apply);
+            .partition(|job| job.request.kind != Kind::Refresh);
         let mut done = if applies.is_empty() {
             let refreshed = refresh::run(self).and_then(|()| refresh::list_pending(self));
             refreshes
@@ -284,9 +299,7 @@ impl Worker {
             match taken.recv_timeout(STOP_INTERVAL) {
                 Ok(lock) => return lock,
                 Err(_) if self.stopping() => {
-                    bail!(
-                        "stopped while waiting for another worker; the request stays in the queue"
-                    )
+                    bail!(STOPPED)
                 }
                 Err(_) => {}
             }

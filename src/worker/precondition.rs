@@ -55,6 +55,34 @@ pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
     sorted
 }
 
+/// Fails the jobs that name a package which is not installed: nothing else may ever reach a package
+/// manager, which would read more into a name than a name.
+pub fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+    let database = match worker.packages.installed() {
+        Ok(database) => database,
+        Err(error) => {
+            let mut jobs = jobs;
+            jobs.iter_mut().for_each(|job| fail(job, &error));
+            return (jobs, Vec::new());
+        }
+    };
+    let (mut refused, mut good) = (Vec::new(), Vec::new());
+    for mut job in jobs {
+        let target = job.request.packages.clone().unwrap_or(Target::All);
+        match select::not_installed(&target, &database).as_slice() {
+            [] => good.push(job),
+            [name, ..] => {
+                let error = anyhow::anyhow!(
+                    "{name} is not installed; only installed packages are updated",
+                );
+                fail(&mut job, &error);
+                refused.push(job);
+            }
+        }
+    }
+    (refused, good)
+}
+
 /// What preconditions are held against.
 struct Host {
     database: Database,

@@ -9,7 +9,7 @@ use super::lifecycle::Event;
 use super::progress::{self, Quiet};
 use super::settle::{self, Outcome};
 use super::update::Update;
-use super::{Worker, apply, verify};
+use super::{Worker, apply, own, verify};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::package::{Applied, Change, Database, Ended, Installed, PackageState, command};
 use crate::request::{JobId, Kind};
@@ -48,6 +48,9 @@ pub fn run(worker: &Worker) -> Result<()> {
     }
     for (transaction, jobs) in transactions {
         match Intent::load(&worker.paths, &transaction).unwrap_or(None) {
+            Some(Intent::Activated { changes }) if own::is_of_the_part_before(&jobs, &changes) => {
+                put_back(worker, &transaction, &jobs)?;
+            }
             Some(Intent::Activated { changes }) => {
                 if heal(worker, &transaction, &changes)? {
                     judge(worker, &transaction, jobs, &changes)?;
@@ -91,7 +94,7 @@ fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
 /// its job is done anew, must not be done twice, and must not wait for what a slow mirror still sends.
 fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
-        let is_apply = jobs.iter().any(|job| job.request.kind == Kind::Apply);
+        let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
         let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
         if shut {
             command::end_leftovers(&apply::gate(transaction).join(" "))?;
@@ -130,7 +133,11 @@ fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]
     let mut update = Update::resume(worker, changes);
     update.step(Event::Verify)?;
     let after = worker.packages.installed()?;
-    let verdict = verify::verdict(&before(&after, changes), &after, changes);
+    let mut verdict = verify::verdict(&before(&after, changes), &after, changes);
+    if verdict.wrong.is_empty() {
+        verdict.wrong.extend(own::verify(changes));
+    }
+    let own_follows = !own::is_among(changes) && own::is_left(worker, &jobs);
     let applied = Applied {
         ended: Ended::Done,
         kept_back: Vec::new(),
@@ -138,9 +145,14 @@ fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]
         failures: Vec::new(),
     };
     let outcome = Outcome::Changed { verdict, applied };
-    settle::finish(worker, &mut jobs, &outcome, &mut update);
+    settle::finish(worker, &mut jobs, &outcome, &mut update, own_follows);
     apply::stamp(&mut jobs, &update);
     apply::cap_log(worker, leader);
+    if own_follows {
+        let (going_on, ended) = own::go_on(worker, jobs);
+        put_back(worker, leader, &going_on)?;
+        jobs = ended;
+    }
     worker.record(&mut jobs)
 }
 

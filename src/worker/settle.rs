@@ -24,8 +24,14 @@ pub enum Outcome {
     Cancelled,
 }
 
-/// Gives each job its own result.
-pub fn finish(worker: &Worker, jobs: &mut [Job], outcome: &Outcome, update: &mut Update<'_>) {
+/// Gives each job its own result; when our own package follows, that of the part before.
+pub fn finish(
+    worker: &Worker,
+    jobs: &mut [Job],
+    outcome: &Outcome,
+    update: &mut Update<'_>,
+    own_follows: bool,
+) {
     let targets: Vec<Target> = jobs
         .iter()
         .filter_map(|job| job.request.packages.clone())
@@ -37,15 +43,18 @@ pub fn finish(worker: &Worker, jobs: &mut [Job], outcome: &Outcome, update: &mut
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
-            Outcome::Cancelled => job.status = JobStatus::Cancelled,
+            Outcome::Cancelled => cancel(job),
             Outcome::Nothing { kept_back } => {
                 job.status = JobStatus::Succeeded;
-                job.kept_back = select::kept_back(&target, kept_back);
+                add(&mut job.kept_back, &select::kept_back(&target, kept_back));
             }
             Outcome::Changed { verdict, applied } => {
-                job.changes = select::changes_of(&target, &unasked, &verdict.changes);
-                job.kept_back = select::kept_back(&target, &applied.kept_back);
-                job.notes = [applied.notes.clone(), verdict.strangers.clone()].concat();
+                let changes = select::changes_of(&target, &unasked, &verdict.changes);
+                let kept_back = select::kept_back(&target, &applied.kept_back);
+                add(&mut job.changes, &changes);
+                add(&mut job.kept_back, &kept_back);
+                add(&mut job.notes, &applied.notes);
+                add(&mut job.notes, &verdict.strangers);
                 match failure(&target, verdict, &applied.ended) {
                     None => job.status = JobStatus::Succeeded,
                     Some(why) => fail(job, &anyhow::anyhow!("{why}")),
@@ -71,7 +80,26 @@ pub fn finish(worker: &Worker, jobs: &mut [Job], outcome: &Outcome, update: &mut
             Some(why) => update.fail(&why),
         }
     }
-    carry_on_list(worker, jobs, outcome);
+    carry_on_list(worker, jobs, outcome, own_follows);
+}
+
+/// Adds to a record what a part of the job that was done before has not left there already.
+fn add<T: Clone + PartialEq>(record: &mut Vec<T>, new: &[T]) {
+    for item in new {
+        if !record.contains(item) {
+            record.push(item.clone());
+        }
+    }
+}
+
+/// Ends a job that was stopped: cancelled, unless a part of it is done.
+pub fn cancel(job: &mut Job) {
+    if job.earlier.is_empty() {
+        job.status = JobStatus::Cancelled;
+    } else {
+        let why = "stopped before our own package was updated; everything else is done";
+        fail(job, &anyhow::anyhow!(why));
+    }
 }
 
 /// Ends a job with an error.
@@ -83,7 +111,7 @@ pub fn fail(job: &mut Job, error: &anyhow::Error) {
 /// Ends a job whose refresh did not come to its end: cancelled if that was asked for.
 pub fn not_begun(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     if worker.stopping() {
-        job.status = JobStatus::Cancelled;
+        cancel(job);
     } else {
         fail(job, error);
     }
@@ -108,10 +136,11 @@ fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> 
 
 /// Keeps the list of pending updates true without another run of the package manager: an update of
 /// everything leaves what it kept back, any other one takes its changes out.
-fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome) {
-    let everything = jobs
-        .iter()
-        .any(|job| job.request.packages == Some(Target::All))
+fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: bool) {
+    let everything = !own_follows
+        && jobs
+            .iter()
+            .any(|job| job.request.packages == Some(Target::All))
         && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
     let cache = Cache::load(&worker.paths);
     let list = match outcome {

@@ -18,6 +18,7 @@ mod interrupt;
 mod job;
 mod limits;
 mod locks;
+mod own;
 mod package;
 mod powercut;
 mod queue;

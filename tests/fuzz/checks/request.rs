@@ -33,7 +33,7 @@ pub fn request(input: &[u8]) {
     assert!(lost.is_empty(), "nobody looked at {lost:?}");
 
     match (&request.kind, &request.packages) {
-        (Kind::Apply, Some(target)) => names_packages(target),
+        (Kind::Apply | Kind::Update, Some(target)) => names_packages(target),
         (Kind::Refresh, None) => assert!(request.options.is_empty()),
         _ => panic!("an apply names packages, a refresh does not"),
     }

@@ -1,0 +1,109 @@
+//! Our own D-Bus door, asked from outside: which program answers there, and in which version.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use zbus::OwnedVariant;
+
+/// Where the installed program lies.
+pub const PROGRAM: &str = "/usr/bin/patchctl";
+
+const NAME: &str = "org.linux_patch.Agent1";
+const OBJECT: &str = "/org/linux_patch/Agent1";
+
+/// What became of a question for the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A process that runs the installed program says this version.
+    Installed(String),
+    /// A process that was started from a file which is not the installed one any more says this version.
+    Former(String),
+    /// Nobody answered, or not in time; why.
+    Silence(String),
+    /// Nobody could: there is no bus, or the administrator keeps the door shut.
+    Shut(String),
+}
+
+/// Asks for the property `Version`, which starts the door unless it is there; waits `limit` at most.
+#[must_use]
+pub fn ask(limit: Duration) -> Answer {
+    let (done, wait) = mpsc::channel();
+    // connecting has no time limit of its own, so it must not be waited for without one
+    thread::spawn(move || {
+        let _ = done.send(zbus::block_on(version(limit)));
+    });
+    match wait.recv_timeout(limit) {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => silence(&error),
+        Err(_) => Answer::Silence("no answer in time".to_owned()),
+    }
+}
+
+async fn version(limit: Duration) -> Result<Answer> {
+    let bus = zbus::connection::Builder::system()
+        .method_timeout(limit)
+        .build()
+        .await?;
+    let reply = bus
+        .call_method(
+            Some(NAME),
+            OBJECT,
+            Some("org.freedesktop.DBus.Properties"),
+            "Get",
+            &(NAME, "Version"),
+        )
+        .await?;
+    let header = reply.header();
+    let sender = header.sender().context("an answer from nobody")?;
+    let version = String::try_from(reply.body().deserialize::<OwnedVariant>()?)?;
+    let bus = zbus::fdo::DBusProxy::new(&bus).await?;
+    let pid = bus
+        .get_connection_unix_process_id(sender.clone().into())
+        .await?;
+    Ok(if runs_the_installed_program(pid)? {
+        Answer::Installed(version)
+    } else {
+        Answer::Former(version)
+    })
+}
+
+/// Whether the file this process was started from has given way to another one: an upgrade came.
+#[must_use]
+pub fn was_replaced() -> bool {
+    // proc_pid_exe(5)
+    std::fs::read_link("/proc/self/exe")
+        .is_ok_and(|path| path.as_os_str().as_bytes().ends_with(b" (deleted)"))
+}
+
+/// An upgrade puts another file in the place of the one that a process keeps running.
+fn runs_the_installed_program(pid: u32) -> io::Result<bool> {
+    let identity = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino()));
+    let running = identity(Path::new(&format!("/proc/{pid}/exe")))?;
+    Ok(running == identity(Path::new(PROGRAM))?)
+}
+
+fn silence(error: &anyhow::Error) -> Answer {
+    let why = format!("{error:#}");
+    match error.downcast_ref::<zbus::Error>() {
+        Some(zbus::Error::InputOutput(error))
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Answer::Shut(why)
+        }
+        Some(zbus::Error::MethodError(name, ..))
+            if name.as_str() == "org.freedesktop.systemd1.UnitMasked" =>
+        {
+            Answer::Shut(why)
+        }
+        _ => Answer::Silence(why),
+    }
+}
