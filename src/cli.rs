@@ -119,6 +119,12 @@ pub enum Verb {
         #[arg(long, group = "decision")]
         discard: bool,
     },
+    /// End an alert that tells of something that is over, once somebody has seen it
+    Acknowledge {
+        /// The alert's key, from 'patchctl status': update-failed, rolled-back or self-update-failed; or 'all'
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
     /// List the latest jobs
     Jobs {
         /// How many at most
@@ -157,6 +163,12 @@ pub enum Run {
     Drain,
     /// patch-retry.service
     Retry,
+    /// patch-alert@.service
+    Alert {
+        /// The unit's instance name: the key of the alert
+        #[arg(long, allow_hyphen_values = true, required = true)]
+        instance: String,
+    },
     /// patch-agent.service
     Agent {
         /// Seconds without a call after which it leaves

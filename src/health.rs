@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::state::alert::{Alert, Cause};
 use crate::state::cache::{Cache, CacheStatus};
-use crate::state::update::{Phase, UpdateState};
 
 /// Whether the host needs somebody to look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,8 @@ impl Health {
 pub struct Facts<'a> {
     /// The index.
     pub cache: &'a Cache,
-    /// The latest update.
-    pub update: &'a UpdateState,
+    /// What somebody should know.
+    pub alerts: &'a [Alert],
     /// What is wrong with the package database.
     pub problems: &'a [String],
     /// Why the configuration or the package manager cannot be used.
@@ -67,19 +67,14 @@ pub fn reasons(facts: Facts<'_>) -> Vec<String> {
         });
         reasons.extend(tolerated);
     }
-    if matches!(facts.update.phase, Phase::Failed | Phase::RolledBack) {
-        let why = facts
-            .update
-            .last_error
-            .as_deref()
-            .unwrap_or("no reason is recorded");
-        let target = facts
-            .update
-            .target
-            .as_deref()
-            .unwrap_or("an unknown target");
-        reasons.push(format!("the last update ({target}) failed: {why}"));
-    }
+    // what can be seen of the host now is said from there: an alert of it is as old as the last worker
+    let seen = |alert: &&Alert| match alert.key.parse() {
+        Ok(Cause::RefreshFailing) => !facts.cache.last_update_success,
+        Ok(Cause::DatabaseInterrupted) => true,
+        _ => false,
+    };
+    let unseen = facts.alerts.iter().filter(|alert| !seen(alert));
+    reasons.extend(unseen.map(|alert| alert.text.clone()));
     reasons.extend(facts.problems.iter().cloned());
     reasons
 }
@@ -125,6 +120,7 @@ mod tests {
     use super::*;
     use crate::host::clock;
     use crate::package::Source;
+    use crate::state::alert::Alerts;
 
     fn good() -> Cache {
         Cache {
@@ -134,16 +130,15 @@ mod tests {
         }
     }
 
-    fn reasons_of(cache: &Cache, phase: Phase, problems: &[String]) -> Vec<String> {
-        let update = UpdateState {
-            phase,
-            target: Some("all".into()),
-            last_error: Some("demo is half-configured".into()),
-            ..UpdateState::default()
-        };
+    fn alert(cause: Cause, text: &str) -> Alert {
+        let mut alerts = Alerts::default();
+        alerts.raise(cause, text, None).unwrap().alert
+    }
+
+    fn reasons_of(cache: &Cache, alerts: &[Alert], problems: &[String]) -> Vec<String> {
         reasons(Facts {
             cache,
-            update: &update,
+            alerts,
             problems,
             unusable: None,
         })
@@ -151,10 +146,9 @@ mod tests {
 
     #[test]
     fn a_fresh_host_without_failures_is_healthy() {
-        assert!(reasons_of(&good(), Phase::Idle, &[]).is_empty());
-        assert!(reasons_of(&good(), Phase::Activated, &[]).is_empty());
+        assert!(reasons_of(&good(), &[], &[]).is_empty());
         assert!(
-            reasons_of(&Cache::default(), Phase::Idle, &[]).is_empty(),
+            reasons_of(&Cache::default(), &[], &[]).is_empty(),
             "never is no failure"
         );
     }
@@ -167,19 +161,25 @@ mod tests {
             ..good()
         };
         assert_eq!(
-            reasons_of(&failed, Phase::Idle, &[]),
+            reasons_of(&failed, &[], &[]),
             ["the last refresh failed: 404"]
         );
         assert_eq!(
             reasons_of(
                 &good(),
-                Phase::Failed,
-                &["the package x is half-configured".into()]
+                &[
+                    alert(Cause::UpdateFailed, "the last update (all) failed: x"),
+                    alert(Cause::DatabaseInterrupted, "x is half-configured"),
+                ],
+                &["x is half-configured".into()]
             ),
-            [
-                "the last update (all) failed: demo is half-configured",
-                "the package x is half-configured"
-            ]
+            ["the last update (all) failed: x", "x is half-configured"]
+        );
+        let killed = [alert(Cause::RefreshFailing, "the refresh died")];
+        assert_eq!(reasons_of(&good(), &killed, &[]), ["the refresh died"]);
+        assert_eq!(
+            reasons_of(&failed, &killed, &[]),
+            ["the last refresh failed: 404"]
         );
         let source = Source {
             uri: "http://x/".into(),
@@ -196,7 +196,7 @@ mod tests {
             ..good()
         };
         assert_eq!(
-            reasons_of(&tolerated, Phase::Idle, &[]),
+            reasons_of(&tolerated, &[], &[]),
             ["the tolerated source http://x/ stable failed: gone"]
         );
     }

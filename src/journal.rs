@@ -69,6 +69,14 @@ pub mod id {
     pub const JOB_CONFLICT: &str = "9dfb369bab13dfae627655daa05f1119";
     /// A job has something to tell.
     pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
+    /// Something is wrong that somebody should know.
+    pub const ALERT_RAISED: &str = "c9ecb6bff7f84c25800110a5b64d1e0a";
+    /// What an alert was raised for is over.
+    pub const ALERT_RESOLVED: &str = "eafe1cd1309f4e1f8b24969169cec958";
+    /// A program of the administrator was run.
+    pub const HOOK_OUTPUT: &str = "6ceb163a60c14e9ea58be2107103c75c";
+    /// A program of the administrator could not be run, or failed.
+    pub const HOOK_FAILED: &str = "7c0c11778c674ae28451f14fa1d48d1c";
 }
 
 /// Sends events to the journal; also to standard error when `terminal` says so, and instead of the
@@ -284,6 +292,34 @@ pub fn job_conflict(job: &JobId, why: &str) {
 pub fn job_note(job: &JobId, note: &str) {
     let note = plain(note);
     warn!(MESSAGE_ID = id::JOB_NOTE, PATCH_JOB = %job, "{note}");
+}
+
+/// Something is wrong that somebody should know.
+pub fn alert_raised(key: &str, text: &str, job: Option<&JobId>) {
+    let text = plain(text);
+    warn!(MESSAGE_ID = id::ALERT_RAISED, PATCH_ALERT = key, PATCH_ALERT_STATE = "raised",
+        PATCH_JOB = job.map(JobId::as_str), PATCH_ERROR = %text, "alert {key}: {text}");
+}
+
+/// What an alert was raised for is over.
+pub fn alert_resolved(key: &str, text: &str, job: Option<&JobId>) {
+    let text = plain(text);
+    warn!(MESSAGE_ID = id::ALERT_RESOLVED, PATCH_ALERT = key, PATCH_ALERT_STATE = "resolved",
+        PATCH_JOB = job.map(JobId::as_str), PATCH_ERROR = %text,
+        "alert {key} is resolved; it was: {text}");
+}
+
+/// A program of the administrator has written a line.
+pub fn hook_output(hook: &Path, line: &str) {
+    let (hook, line) = (hook.display(), plain(line));
+    info!(MESSAGE_ID = id::HOOK_OUTPUT, PATCH_HOOK = %hook, "{hook}: {line}");
+}
+
+/// A program of the administrator could not be run, or failed.
+pub fn hook_failed(hook: &Path, why: &str) {
+    let (hook, why) = (hook.display(), plain(why));
+    warn!(MESSAGE_ID = id::HOOK_FAILED, PATCH_HOOK = %hook, PATCH_ERROR = %why,
+        "the hook '{hook}' failed: {why}");
 }
 
 /// Writes the messages, without their fields, to standard error.

@@ -20,7 +20,7 @@ use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::job::{Job, JobStatus};
-use linux_patch_api::worker::{RefreshFailed, Worker, gate};
+use linux_patch_api::worker::{RefreshFailed, Worker, gate, hook};
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
 
@@ -77,6 +77,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Cancel { job } => return client.cancel(&job).map(outcome),
         Verb::Resolve { job, apply, .. } => return client.resolve(&job, apply).map(outcome),
+        Verb::Acknowledge { key } => client.acknowledge(&key)?,
         Verb::Refresh { direct: true } => direct()?.refresh()?,
         Verb::Apply {
             packages,
@@ -126,6 +127,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
             worker()?.drain()?;
         }
         Run::Retry => worker()?.retry()?,
+        Run::Alert { instance } => hook::run(&Paths::default(), &instance, &hook::monitored())?,
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
         Run::Varlink => varlink::serve(Paths::default())?,
         Run::Gate { job } => open_gate(&job)?,

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::package::{self, Database, Pending, Update};
 use crate::paths::Paths;
-use crate::queue::{self, Mark};
+use crate::queue::{self, Mark, Order};
 use crate::request::{JobId, Options, Request, Requester, Target};
+use crate::state::alert::Cause;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::pending::PendingList;
@@ -83,6 +84,19 @@ pub fn plan(paths: &Paths, names: &[String], pending: &Pending) -> Result<Value>
         packages(paths)?.plan(&selected, &cache.failed_sources())?
     };
     Ok(serde_json::to_value(planned)?)
+}
+
+/// The order that ends the alert `key`, or `all` alerts that somebody can end.
+pub fn acknowledgement(key: &str) -> Result<Order> {
+    if key == "all" {
+        return Ok(Order::Acknowledge(None));
+    }
+    let cause: Cause = key.parse()?;
+    ensure!(
+        cause.can_be_acknowledged(),
+        "{key} says how the host is, and ends when it is no longer so"
+    );
+    Ok(Order::Acknowledge(Some(cause)))
 }
 
 /// Leaves a decision about a job for the worker.

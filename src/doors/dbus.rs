@@ -251,6 +251,22 @@ impl Agent {
         self.decide(&id, mark)
     }
 
+    /// Ends an alert that somebody has seen, or all of them.
+    async fn acknowledge(
+        &self,
+        key: &str,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<()> {
+        let _call = self.door.activity.begin();
+        let order = ask::acknowledgement(key)
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        polkit::authorise(bus, &header, Verb::Acknowledge).await?;
+        order
+            .leave(&self.door.paths)
+            .map_err(|error| failed(&error))
+    }
+
     /// The pending updates.
     #[zbus(out_args("updates"))]
     async fn list_updates(&self) -> fdo::Result<Vec<Dictionary>> {
@@ -327,6 +343,19 @@ impl Agent {
         job: &str,
         status: &str,
     ) -> zbus::Result<()>;
+
+    /// Something is wrong that somebody should know.
+    #[zbus(signal)]
+    pub async fn alert_raised(
+        emitter: &SignalEmitter<'_>,
+        key: &str,
+        text: &str,
+        since: u64,
+    ) -> zbus::Result<()>;
+
+    /// It is over.
+    #[zbus(signal)]
+    pub async fn alert_resolved(emitter: &SignalEmitter<'_>, key: &str) -> zbus::Result<()>;
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> String {

@@ -9,6 +9,7 @@ mod idle;
 pub mod picture;
 mod polkit;
 mod tell;
+mod told;
 mod value;
 pub mod varlink;
 mod watch;

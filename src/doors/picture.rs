@@ -12,6 +12,7 @@ use crate::health::{self, Facts, Health};
 use crate::host::clock::{self, Moment};
 use crate::package::{self, Pending};
 use crate::paths::Paths;
+use crate::state::alert::Alerts;
 use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
 use crate::state::update::UpdateState;
@@ -31,6 +32,8 @@ pub struct Picture {
     pub cache: Cache,
     /// The latest update.
     pub update: UpdateState,
+    /// What somebody should know.
+    pub alerts: Alerts,
     /// What is pending, as last worked out.
     pub pending: Pending,
     /// What is wrong with the package database.
@@ -97,6 +100,7 @@ impl Picture {
             unusable,
             cache: Cache::load(paths),
             update: UpdateState::load(paths),
+            alerts: Alerts::load(paths),
             pending: PendingList::load(paths).unwrap_or_default().pending,
             problems,
             running,
@@ -117,7 +121,7 @@ impl Picture {
     pub fn health(&self) -> (Health, Vec<String>) {
         health::health(Facts {
             cache: &self.cache,
-            update: &self.update,
+            alerts: &self.alerts.alerts,
             problems: &self.problems,
             unusable: self.unusable.as_deref(),
         })
@@ -169,6 +173,7 @@ impl Picture {
         json!({
             "status": health.as_str(),
             "reasons": reasons,
+            "alerts": self.alerts.alerts,
             "version": VERSION,
             "backend": self.backend,
             "uptime_seconds": clock::uptime().as_secs(),
@@ -257,7 +262,13 @@ impl Pictures {
     fn files(&self) -> Vec<PathBuf> {
         let paths = &self.paths;
         // the records themselves, too: somebody else may write one in place
-        let records = ["cache.json", "running.json", "update.json", "updates.json"];
+        let records = [
+            "alerts.json",
+            "cache.json",
+            "running.json",
+            "update.json",
+            "updates.json",
+        ];
         let mut files = vec![paths.state(), paths.queue()];
         files.extend(records.iter().map(|name| paths.state().join(name)));
         let others = [

@@ -18,6 +18,8 @@ pub enum Verb {
     Cancel,
     /// End a conflict.
     Resolve,
+    /// End alerts that were seen.
+    Acknowledge,
 }
 
 /// How long a person may take to give a password.
@@ -51,6 +53,7 @@ impl Verb {
             Self::Apply => "org.linux-patch.agent1.apply",
             Self::Cancel => "org.linux-patch.agent1.cancel",
             Self::Resolve => "org.linux-patch.agent1.resolve",
+            Self::Acknowledge => "org.linux-patch.agent1.acknowledge",
         }
     }
 }
@@ -113,7 +116,13 @@ mod tests {
     #[test]
     fn every_action_is_in_the_installed_policy() {
         let policy = include_str!("../../units/polkit-1/actions/org.linux_patch.agent1.policy");
-        for verb in [Verb::Refresh, Verb::Apply, Verb::Cancel, Verb::Resolve] {
+        for verb in [
+            Verb::Refresh,
+            Verb::Apply,
+            Verb::Cancel,
+            Verb::Resolve,
+            Verb::Acknowledge,
+        ] {
             assert!(
                 policy.contains(&format!("<action id=\"{}\">", verb.action())),
                 "{verb:?}"

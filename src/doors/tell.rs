@@ -1,4 +1,4 @@
-//! Telling listeners what has changed: `PropertiesChanged`.
+//! Telling listeners what has changed: `PropertiesChanged`, jobs, alerts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -15,6 +15,7 @@ use zruntime::SharedRuntime;
 use super::dbus::Agent;
 use super::door::Door;
 use super::picture::{Picture, Progress};
+use super::told::Told;
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
@@ -65,9 +66,13 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
     let runtime = SharedRuntime::current()?;
     let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
     let mut before = Picture::default();
+    let mut heard = Told::load(&door.paths);
     loop {
         let picture = door.pictures.current();
         tell_jobs(&door, &emitter, &before, &picture).await?;
+        heard
+            .tell_alerts(&door.paths, &emitter, &picture.alerts.events)
+            .await?;
         let now = told(&picture);
         let mut changed = HashMap::new();
         for (property, value) in &now {

@@ -9,6 +9,9 @@ use zbus::OwnedObjectPath;
 /// How long a call on the bus may take: zbus has no limit of its own.
 pub const CALL_LIMIT: Duration = Duration::from_secs(25);
 
+/// How long somebody is asked who need not answer.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
     default_service = "org.freedesktop.systemd1",
@@ -76,6 +79,18 @@ pub fn start_unit(name: &str) -> Result<()> {
     })
 }
 
+/// Starts a unit, and waits for no answer: not longer than it takes to ask. The unit may be one that
+/// waits for whoever asks.
+pub fn start_unit_soon(name: String) -> Result<()> {
+    let (done, wait) = std::sync::mpsc::channel();
+    // connecting has no time limit of its own
+    std::thread::spawn(move || {
+        let _ = done.send(start_unit(&name));
+    });
+    let asked = wait.recv_timeout(ASK_LIMIT);
+    asked.context("the service manager did not answer in time")?
+}
+
 /// Stops a unit.
 pub fn stop_unit(name: &str) -> Result<()> {
     zbus::block_on(async {
@@ -116,7 +131,7 @@ pub fn wake_door() {
         });
         let _ = done.send(woken);
     });
-    if let Ok(Err(error)) = wait.recv_timeout(Duration::from_secs(5)) {
+    if let Ok(Err(error)) = wait.recv_timeout(ASK_LIMIT) {
         tracing::debug!("the D-Bus door was not woken: {error:#}");
     }
 }

@@ -64,6 +64,7 @@ pub struct Program {
     directory: PathBuf,
     environment: Vec<(String, String)>,
     leashed: bool,
+    bare: bool,
 }
 
 /// One line a child wrote, without its end; empty lines are left out, bytes that are not UTF-8 are replaced.
@@ -138,6 +139,7 @@ impl Program {
             directory: "/".into(),
             environment: Vec::new(),
             leashed: false,
+            bare: false,
         }
     }
 
@@ -200,6 +202,14 @@ impl Program {
     #[must_use]
     pub fn leashed(mut self) -> Self {
         self.leashed = true;
+        self
+    }
+
+    /// Leaves the program `PATH` of the usual environment, and what was added to it: what is good for a
+    /// package manager may not be for a program of the administrator's.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
         self
     }
 
@@ -288,9 +298,10 @@ impl Program {
 
     fn spawn(&self) -> io::Result<(Child, Vec<Pipe>)> {
         let mut command = self.command();
+        let usual = if self.bare { 1 } else { ENVIRONMENT.len() };
         command
             .env_clear()
-            .envs(ENVIRONMENT)
+            .envs(ENVIRONMENT.into_iter().take(usual))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .current_dir(&self.directory);

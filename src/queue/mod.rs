@@ -2,6 +2,7 @@
 
 pub mod hold;
 mod key;
+pub mod order;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use hold::Mark;
+pub use order::Order;
 
 use crate::fs::{Unreadable, ensure_directory, read_untrusted, remove_all_durably, rename_durably};
 use crate::journal;
@@ -30,6 +32,8 @@ pub struct Claimed {
     pub jobs: Vec<Job>,
     /// What somebody decided about jobs that exist already.
     pub marks: Vec<(Mark, JobId)>,
+    /// What somebody told the worker besides, and the names of those entries.
+    pub orders: Vec<(Order, OsString)>,
 }
 
 /// Puts a request into the queue, durably: when this returns, a power cut loses nothing; when it
@@ -101,6 +105,10 @@ pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Resu
     for name in names(paths)? {
         if let Some(mark) = Mark::parse(&name) {
             claimed.marks.push(mark);
+            continue;
+        }
+        if let Some(order) = Order::parse(&name) {
+            claimed.orders.push((order, name));
             continue;
         }
         if taken.len() == BATCH {

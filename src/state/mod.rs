@@ -1,5 +1,6 @@
 //! The records: what the host knows of its index, its pending updates, its jobs, its latest update.
 
+pub mod alert;
 pub mod cache;
 pub mod job;
 pub mod pending;

@@ -1,8 +1,10 @@
 //! The only room that changes the host: takes the lock, drains the queue, writes the records.
 
+mod alert;
 mod apply;
 pub mod gate;
 mod heal;
+pub mod hook;
 pub mod lifecycle;
 mod own;
 mod plan;
@@ -30,8 +32,9 @@ use crate::fs::Lock;
 use crate::host::{clock, door, systemd};
 use crate::package::{self, PackageManager, Unusable};
 use crate::paths::Paths;
-use crate::queue::Mark;
+use crate::queue::{Mark, Order};
 use crate::request::{JobId, Kind, Options, Request, Requester, Target};
+use crate::state::alert::Cause;
 use crate::state::job::{Job, JobStatus};
 use crate::{journal, queue};
 
@@ -94,6 +97,7 @@ impl Worker {
     pub fn refresh(&self) -> Result<()> {
         let lock = self.lock("refresh")?;
         let result = refresh::run(self).and_then(|()| refresh::list_pending(self));
+        alert::look(self);
         drop(lock);
         self.arm_retry();
         match systemd::heal_units() {
@@ -111,6 +115,7 @@ impl Worker {
         let request = Request::apply(target, Options::default(), requester)?;
         let id = queue::submit(&self.paths, &request)?;
         let result = self.serve_until(&id);
+        self.tell_failure(&result);
         self.arm_retry();
         systemd::wake_door();
         result
@@ -124,6 +129,7 @@ impl Worker {
             other => other,
         };
         self.arm_retry();
+        self.tell_failure(&result);
         if let Err(error) = &result {
             let text = format!("{error:#}; trying again in {} s", FAILURE_PAUSE.as_secs());
             systemd::status(&text);
@@ -135,6 +141,14 @@ impl Worker {
         }
         systemd::wake_door();
         result
+    }
+
+    /// What kept the worker from serving any job is nobody's record: an alert says so.
+    fn tell_failure<T>(&self, result: &Result<T>) {
+        if let (Err(error), false) = (result, self.stopping()) {
+            let text = format!("the queue could not be served: {error:#}");
+            alert::raise(self, Cause::UpdateFailed, &text, None);
+        }
     }
 
     /// Puts deferred jobs back into the queue: the network may be back.
@@ -155,6 +169,7 @@ impl Worker {
                 thread::sleep(STOP_INTERVAL);
             } else {
                 self.serve_waiting()?;
+                alert::look(self);
                 drop(lock);
             }
             if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
@@ -171,7 +186,9 @@ impl Worker {
             if door::was_replaced() {
                 break;
             }
-            match self.serve_waiting()? {
+            let served = self.serve_waiting()?;
+            alert::look(self);
+            match served {
                 None => break,
                 Some(count) => failed += count,
             }
@@ -185,6 +202,13 @@ impl Worker {
         recover::run(self)?;
         let claimed = queue::claim(&self.paths, |jobs| recover::remember(self, jobs))?;
         queue::hold::settle_marks(&self.paths, &claimed.marks)?;
+        for (order, name) in &claimed.orders {
+            match order {
+                Order::Acknowledge(cause) => alert::acknowledge(self, *cause),
+                Order::Reboot(_) | Order::CancelReboot => {}
+            }
+            queue::order::remove(&self.paths, name)?;
+        }
         let (mut cancelled, jobs): (Vec<Job>, Vec<Job>) = claimed
             .jobs
             .into_iter()
@@ -195,7 +219,8 @@ impl Worker {
         }
         self.record(&mut cancelled)?;
         if jobs.is_empty() {
-            return Ok((!cancelled.is_empty() || !claimed.marks.is_empty()).then_some(0));
+            let told = !claimed.marks.is_empty() || !claimed.orders.is_empty();
+            return Ok((!cancelled.is_empty() || told).then_some(0));
         }
         self.serve(jobs).map(Some)
     }
@@ -281,6 +306,7 @@ impl Worker {
                 _ => journal::job_failed(job.id(), job.error.as_deref().unwrap_or("unknown")),
             }
         }
+        alert::settled(self, &ended);
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 
-use super::Worker;
 use super::progress::Quiet;
+use super::{Worker, alert};
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
@@ -14,6 +14,12 @@ use crate::{journal, queue};
 
 /// Refreshes the index of every source. Before every apply, always.
 pub fn run(worker: &Worker) -> Result<()> {
+    let result = attempt(worker);
+    alert::refreshed(worker, &result);
+    result
+}
+
+fn attempt(worker: &Worker) -> Result<()> {
     systemd::status("refreshing the package index");
     let known = Cache::load(&worker.paths);
     let answer = worker.packages.refresh(&mut Quiet::new(worker));

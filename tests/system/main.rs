@@ -3,6 +3,7 @@
 // a story that cannot go on says where, and stops
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod alerts;
 mod apply;
 mod audit;
 mod backlog;

@@ -5,6 +5,7 @@ mod show;
 mod wait;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -18,6 +19,7 @@ use self::show::{Table, text, texts};
 use super::value::{self, Dictionary};
 use crate::journal::plain;
 use crate::request::{JobId, Options, Target};
+use crate::state::alert::Cause;
 
 /// The command line, talking to this host or another.
 pub struct Client {
@@ -184,6 +186,37 @@ impl Client {
         } else {
             Ended::Failed
         })
+    }
+
+    /// `patchctl acknowledge KEY`; it is done when the alert is gone.
+    pub fn acknowledge(&self, key: &str) -> Result<()> {
+        let stand = |picture: &Value| {
+            let alerts = picture["alerts"].as_array().into_iter().flatten();
+            let ends = |key: &str| key.parse().is_ok_and(Cause::can_be_acknowledged);
+            let meant = |alert: &str| alert == key || (key == "all" && ends(alert));
+            alerts.filter(|alert| meant(text(alert, "key"))).count()
+        };
+        let known = self.session.ask(async |a| a.check_health().await)?;
+        self.session.ask(async |a| a.acknowledge(key).await)?;
+        if stand(&value::object(&known)) == 0 {
+            return show("there is no such alert");
+        }
+        self.await_picture("the alert goes when the jobs that run now are done", |p| {
+            stand(p) == 0
+        })
+    }
+
+    /// Waits until the picture is as it was asked to be; a worker with a long job in its hands may come to
+    /// it only later, and then somebody is told so.
+    fn await_picture(&self, later: &str, done: impl Fn(&Value) -> bool) -> Result<()> {
+        for _ in 0..100 {
+            let picture = self.session.ask(async |a| a.check_health().await)?;
+            if done(&value::object(&picture)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        show(later)
     }
 
     fn wait(&self, job: &str) -> Result<Ended> {

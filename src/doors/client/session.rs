@@ -29,6 +29,8 @@ pub trait Agent {
     fn cancel(&self, job: &str) -> fdo::Result<()>;
     #[zbus(allow_interactive_auth)]
     fn resolve(&self, job: &str, decision: &str) -> fdo::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn acknowledge(&self, key: &str) -> fdo::Result<()>;
     fn list_updates(&self) -> fdo::Result<Vec<Dictionary>>;
     fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>>;
     fn list_conflicts(&self) -> fdo::Result<Vec<Dictionary>>;

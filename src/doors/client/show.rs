@@ -14,6 +14,10 @@ pub fn status(picture: &Value) -> String {
             .into_iter()
             .map(|reason| ("", plain(reason))),
     );
+    for alert in picture["alerts"].as_array().into_iter().flatten() {
+        let since = text(alert, "since").chars().take(19).collect::<String>();
+        rows.push(("Alert", format!("{} since {since} UTC", text(alert, "key"))));
+    }
     let updated = match text(picture, "last_cache_update") {
         "" => "never".to_owned(),
         time => time.chars().take(19).collect::<String>() + " UTC",

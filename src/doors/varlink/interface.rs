@@ -436,6 +436,13 @@ mod tests {
         assert_eq!(keys(&job["request"]["options"]), declared("Options"));
         assert_eq!(keys(&job["request"]["requester"]), declared("Requester"));
         assert_eq!(keys(&Picture::default().json()), declared("Health"));
+        let mut alerts = crate::state::alert::Alerts::default();
+        let id = JobId::new().unwrap();
+        alerts.raise(crate::state::alert::Cause::RolledBack, "x", Some(&id));
+        assert_eq!(
+            keys(&serde_json::to_value(&alerts.alerts[0]).unwrap()),
+            declared("Alert")
+        );
         let text = String::new;
         let update = Update {
             package: text(),

@@ -1,0 +1,143 @@
+//! Alerts, raised and resolved where the worker learns of their causes, and told to whoever listens.
+
+use super::Worker;
+use super::refresh::RefreshFailed;
+use crate::host::systemd;
+use crate::journal;
+use crate::queue::hold;
+use crate::request::{JobId, Kind};
+use crate::state::alert::{Alert, Alerts, Cause, Event};
+use crate::state::job::{Job, JobStatus};
+use crate::state::update::Phase;
+
+/// Raises an alert. Whatever goes wrong with that harms nothing else: the records say the same.
+pub fn raise(worker: &Worker, cause: Cause, text: &str, job: Option<&JobId>) {
+    let text = journal::plain(text);
+    change(worker, |alerts| alerts.raise(cause, &text, job));
+}
+
+/// Resolves an alert, if it stands.
+pub fn resolve(worker: &Worker, cause: Cause) {
+    // most often there is none, and nothing to write
+    if Alerts::load(&worker.paths).standing(cause).is_some() {
+        change(worker, |alerts| alerts.resolve(cause));
+    }
+}
+
+/// A refresh has ended; one that was stopped on request says nothing.
+pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
+    match result {
+        Ok(()) => resolve(worker, Cause::RefreshFailing),
+        Err(_) if worker.stopping() => {}
+        Err(error) => {
+            let what = if error.is::<RefreshFailed>() {
+                "the last"
+            } else {
+                "the last refresh failed:"
+            };
+            let text = format!("{what} {error:#}");
+            raise(worker, Cause::RefreshFailing, &text, None);
+        }
+    }
+}
+
+/// Jobs have ended together: one that ended badly raises an alert, otherwise one that succeeded
+/// resolves it.
+pub fn settled(worker: &Worker, jobs: &[Job]) {
+    let of = |status: JobStatus| {
+        let mut jobs = jobs.iter().filter(|job| job.request.kind != Kind::Refresh);
+        jobs.find(|job| job.status == status)
+    };
+    if let Some(job) = of(JobStatus::Failed) {
+        let rolled_back = job.update.phase == Phase::RolledBack;
+        let (cause, other, what) = if rolled_back {
+            (
+                Cause::RolledBack,
+                Cause::UpdateFailed,
+                "failed and was rolled back",
+            )
+        } else {
+            (Cause::UpdateFailed, Cause::RolledBack, "failed")
+        };
+        let packages = job.request.packages.as_ref();
+        let target = packages.map_or_else(|| job.request.kind.to_string(), ToString::to_string);
+        let why = job.error.as_deref().unwrap_or("no reason is recorded");
+        let text = format!("the last update ({target}) {what}: {why}");
+        raise(worker, cause, &text, Some(job.id()));
+        resolve(worker, other);
+    } else if of(JobStatus::Succeeded).is_some() {
+        resolve(worker, Cause::UpdateFailed);
+        resolve(worker, Cause::RolledBack);
+    }
+}
+
+/// Somebody has seen the alert of this cause, or all that tell of something that is over.
+pub fn acknowledge(worker: &Worker, cause: Option<Cause>) {
+    for known in Cause::ALL {
+        if known.can_be_acknowledged() && cause.is_none_or(|cause| cause == known) {
+            resolve(worker, known);
+        }
+    }
+}
+
+/// Looks at what may be wrong without a job of this worker: conflicts that wait, the package database.
+/// Hooks that could not be started before are started.
+pub fn look(worker: &Worker) {
+    match hold::conflicts(&worker.paths).as_slice() {
+        [] => resolve(worker, Cause::ConflictWaiting),
+        [job, rest @ ..] => {
+            let more = match rest.len() {
+                0 => String::new(),
+                count => format!(" (and {count} more)"),
+            };
+            let id = job.id();
+            let text = format!("job {id}{more} is in conflict and waits for 'patchctl resolve'");
+            raise(worker, Cause::ConflictWaiting, &text, Some(id));
+        }
+    }
+    match worker.packages.problems() {
+        Ok(problems) if problems.is_empty() => resolve(worker, Cause::DatabaseInterrupted),
+        Ok(problems) => {
+            let text = problems.join("; ");
+            raise(worker, Cause::DatabaseInterrupted, &text, None);
+        }
+        Err(error) => tracing::debug!("the package database was not looked at: {error:#}"),
+    }
+    let alerts = Alerts::load(&worker.paths);
+    for cause in Cause::ALL {
+        if alerts.unhooked(cause).is_some() {
+            start_hooks(cause.as_str());
+        }
+    }
+}
+
+fn change(worker: &Worker, change: impl FnOnce(&mut Alerts) -> Option<Event>) {
+    match Alerts::change(&worker.paths, change) {
+        Ok(None) => {}
+        Ok(Some(event)) => announce(&event),
+        Err(error) => tracing::warn!("an alert could not be written down: {error:#}"),
+    }
+}
+
+/// Says what happened in the journal, and has the hooks told.
+pub fn announce(event: &Event) {
+    say(event);
+    start_hooks(&event.alert.key);
+}
+
+/// Says in the journal that an alert was raised or resolved.
+pub fn say(event: &Event) {
+    let Alert { key, text, job, .. } = &event.alert;
+    if event.raised {
+        journal::alert_raised(key, text, job.as_ref());
+    } else {
+        journal::alert_resolved(key, text, job.as_ref());
+    }
+}
+
+fn start_hooks(key: &str) {
+    if let Err(error) = systemd::start_unit_soon(format!("patch-alert@{key}.service")) {
+        // on a host without a service manager nobody runs hooks
+        tracing::debug!("the hooks were not started: {error:#}");
+    }
+}

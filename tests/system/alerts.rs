@@ -1,0 +1,379 @@
+//! What is wrong is said once, to whoever listens, and taken back when it is over.
+
+use lab::{Host, Release, Spawned, fixtures};
+use linux_patch_api::journal::id;
+use serde_json::Value;
+
+use crate::job::{applied, failed, host_with, id_of, start, text};
+use crate::story::{
+    drop_request, events, last_job, property, refresh_fails, refresh_succeeds, settled, unit,
+};
+
+/// Where the hooks of the stories write down what they were told.
+const TOLD: &str = "/run/told";
+
+/// A hook that writes down its environment as it was given, in one line and at once.
+const HOOK: &str =
+    "#!/bin/sh\nprintf '%s\\n' \"$(tr '\\0' '|' < /proc/$$/environ)\" >> /run/told\n";
+
+/// Puts a hook in place.
+fn hook(host: &Host, name: &str, script: &str) {
+    let path = format!("/etc/linux_patch_api/alert.d/{name}");
+    host.write(&path, script);
+    host.sh(&format!("chmod 0755 {path}"));
+}
+
+/// What the hooks were told so far: key and state, in order.
+fn told(host: &Host) -> Vec<String> {
+    let lines = host.sh(&format!("cat {TOLD} 2>/dev/null || true"));
+    let value = |line: &str, key: &str| {
+        let mut pairs = line.split('|').filter_map(|pair| pair.split_once('='));
+        let found = pairs.find(|(name, _)| *name == key);
+        found.map_or(String::new(), |(_, value)| value.to_owned())
+    };
+    lines
+        .lines()
+        .map(|line| {
+            format!(
+                "{} {}",
+                value(line, "PATCH_ALERT"),
+                value(line, "PATCH_ALERT_STATE")
+            )
+        })
+        .collect()
+}
+
+/// How often an alert was raised, or resolved, as the journal has it.
+fn counted(host: &Host, message: &str, key: &str) -> usize {
+    let told = events(host, "MESSAGE_ID", message);
+    told.iter()
+        .filter(|event| {
+            assert_eq!(event["PRIORITY"], "4", "a warning: {event}");
+            event["PATCH_ALERT"] == key
+        })
+        .count()
+}
+
+/// The keys of the alerts that stand.
+fn standing(host: &Host) -> Vec<String> {
+    let picture: Value = serde_json::from_str(&host.sh("patchctl status --json")).unwrap();
+    let alerts = picture["alerts"].as_array().expect("no list of alerts");
+    alerts
+        .iter()
+        .map(|alert| text(alert, "key").to_owned())
+        .collect()
+}
+
+/// Listens to the alerts, from now on.
+fn listen(host: &Host) -> Spawned {
+    let listener = host.spawn(
+        "exec busctl monitor --json=short --match \
+         \"type='signal',interface='org.linux_patch.Agent1'\"",
+    );
+    host.wait_for("the listener", || {
+        let bus = host.messages(&["-u", "dbus.service"]);
+        bus.iter().any(|line| line.contains("became a monitor"))
+    });
+    listener
+}
+
+/// The alerts that a listener has heard of, in order: signal and key.
+fn heard(listener: &Spawned) -> Vec<String> {
+    let heard = listener.output_so_far();
+    let messages = heard
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages
+        .filter(|m| text(m, "member").starts_with("Alert"))
+        .map(|m| {
+            format!(
+                "{} {}",
+                text(&m, "member"),
+                m["payload"]["data"][0].as_str().unwrap_or("")
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn an_update_that_fails_is_told_once_and_taken_back_by_the_next_success_on_trixie() {
+    an_update_that_fails_is_told_once_and_taken_back(Release::Trixie);
+}
+
+#[test]
+fn an_update_that_fails_is_told_once_and_taken_back_by_the_next_success_on_bookworm() {
+    an_update_that_fails_is_told_once_and_taken_back(Release::Bookworm);
+}
+
+fn an_update_that_fails_is_told_once_and_taken_back(release: Release) {
+    let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
+    hook(&host, "10-write", HOOK);
+    repo.add(&fixtures::failing_postinst("demo", "1.1"));
+    let listener = listen(&host);
+
+    let first = failed(&host, "demo");
+    let raised = ["update-failed", "database-interrupted"];
+    host.wait_for("the hook", || told(&host).len() == 2);
+    // a second failure is no second alert, and an instance of the door that has just been started tells
+    // nothing that another one has told
+    host.wait_for("the signals", || heard(&listener).len() == 2);
+    failed(&host, "demo");
+    host.sh("systemctl stop patch-agent.service");
+    assert_eq!(property(&host, "Health"), "degraded");
+    let mut stand = standing(&host);
+    stand.sort();
+    assert_eq!(stand, ["database-interrupted", "update-failed"]);
+    for key in raised {
+        assert_eq!(counted(&host, id::ALERT_RAISED, key), 1, "{key}");
+        assert_eq!(counted(&host, id::ALERT_RESOLVED, key), 0, "{key}");
+    }
+    let reasons = property(&host, "HealthReasons");
+    assert_eq!(
+        reasons.matches("the last update (demo) failed").count(),
+        1,
+        "{reasons}"
+    );
+    assert_eq!(
+        reasons.matches("package demo is half-configured").count(),
+        1,
+        "{reasons}"
+    );
+    assert!(host.sh("patchctl status").contains("update-failed since"));
+    let environment = host.sh(&format!("grep PATCH_ALERT=update-failed {TOLD}"));
+    assert!(
+        environment.contains(&format!("PATCH_JOB={}", id_of(&first))),
+        "{environment}"
+    );
+    let names: Vec<&str> = environment
+        .trim()
+        .split('|')
+        .filter_map(|pair| Some(pair.split_once('=')?.0))
+        .filter(|name| !name.starts_with("MONITOR_"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "PATCH_ALERT",
+            "PATCH_ALERT_STATE",
+            "PATCH_ALERT_TEXT",
+            "PATCH_JOB",
+            "PATH"
+        ],
+        "and nothing else"
+    );
+
+    repo.add(&fixtures::plain("demo", "1.2"));
+    applied(&host, "demo");
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert!(standing(&host).is_empty());
+    host.wait_for("the hook", || told(&host).len() == 4);
+    host.wait_for("the signals", || heard(&listener).len() == 4);
+    for key in raised {
+        assert_eq!(counted(&host, id::ALERT_RAISED, key), 1, "{key}");
+        assert_eq!(counted(&host, id::ALERT_RESOLVED, key), 1, "{key}");
+        for state in ["raised", "resolved"] {
+            let event = format!("{key} {state}");
+            assert_eq!(
+                told(&host).iter().filter(|e| **e == event).count(),
+                1,
+                "{event}"
+            );
+        }
+        for member in ["AlertRaised", "AlertResolved"] {
+            let signal = format!("{member} {key}");
+            assert_eq!(
+                heard(&listener).iter().filter(|s| **s == signal).count(),
+                1,
+                "{signal}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_refresh_that_fails_and_a_conflict_that_waits_are_told_once() {
+    let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
+    hook(&host, "10-write", HOOK);
+    repo.add(&fixtures::plain("demo", "1.1"));
+    repo.fault("", lab::Fault::Status(500));
+    refresh_fails(&host);
+    refresh_fails(&host);
+    assert_eq!(standing(&host), ["refresh-failing"]);
+    let reasons = property(&host, "HealthReasons");
+    assert_eq!(
+        reasons.matches("the last refresh failed").count(),
+        1,
+        "{reasons}"
+    );
+    repo.heal();
+    refresh_succeeds(&host);
+    assert!(standing(&host).is_empty());
+
+    let keys = r#""packages":["demo"],"options":{"expect":{"demo":"0.9"}}"#;
+    let ids = [drop_request(&host, 1, keys), drop_request(&host, 2, keys)];
+    for id in &ids {
+        assert_eq!(settled(&host, id)["status"], "conflict");
+    }
+    host.wait_for("the alert", || standing(&host) == ["conflict-waiting"]);
+    assert_eq!(property(&host, "Health"), "degraded");
+    assert!(property(&host, "HealthReasons").contains("is in conflict and waits for"));
+    host.sh(&format!("patchctl resolve --discard {}; true", ids[0]));
+    host.wait_for("the first decision", || {
+        settled(&host, &ids[0])["status"] == "cancelled"
+    });
+    assert_eq!(
+        standing(&host),
+        ["conflict-waiting"],
+        "the second still waits"
+    );
+    host.sh(&format!("patchctl resolve --discard {}; true", ids[1]));
+    host.wait_for("the end of the alert", || standing(&host).is_empty());
+    assert_eq!(property(&host, "Health"), "healthy");
+
+    for key in ["refresh-failing", "conflict-waiting"] {
+        assert_eq!(counted(&host, id::ALERT_RAISED, key), 1, "{key}");
+        assert_eq!(counted(&host, id::ALERT_RESOLVED, key), 1, "{key}");
+    }
+    host.wait_for("the hooks", || told(&host).len() == 4);
+    assert_eq!(
+        told(&host),
+        [
+            "refresh-failing raised",
+            "refresh-failing resolved",
+            "conflict-waiting raised",
+            "conflict-waiting resolved"
+        ]
+    );
+}
+
+#[test]
+fn a_worker_that_is_killed_leaves_its_alert_to_systemd_on_trixie() {
+    a_worker_that_is_killed_leaves_its_alert_to_systemd(Release::Trixie);
+}
+
+#[test]
+fn a_worker_that_is_killed_leaves_its_alert_to_systemd_on_bookworm() {
+    a_worker_that_is_killed_leaves_its_alert_to_systemd(Release::Bookworm);
+}
+
+fn a_worker_that_is_killed_leaves_its_alert_to_systemd(release: Release) {
+    let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
+    hook(&host, "10-write", HOOK);
+    repo.add(&fixtures::slow("demo", "1.1"));
+    host.sh("systemctl start --no-block patch-apply@demo.service");
+    host.wait_for("the postinst", || host.exists("/run/lab-slow-started"));
+    let pid = unit(&host, "patch-apply@demo.service", "MainPID");
+    host.sh(&format!("kill -9 {pid}"));
+
+    host.wait_for("the alert", || standing(&host) == ["update-failed"]);
+    let reasons = property(&host, "HealthReasons");
+    assert!(
+        reasons.contains("patch-apply@demo.service died without a word (signal, KILL)"),
+        "{reasons}"
+    );
+    host.wait_for("the hook", || told(&host) == ["update-failed raised"]);
+    let environment = host.read(TOLD);
+    for given in [
+        "MONITOR_UNIT=patch-apply@demo.service|",
+        "MONITOR_SERVICE_RESULT=signal|",
+        "MONITOR_EXIT_STATUS=KILL|",
+    ] {
+        assert!(environment.contains(given), "{given}: {environment}");
+    }
+
+    // what the dead worker began is brought to its end, and that was a success
+    host.sh("touch /run/lab-release; systemctl start patch-recover.service");
+    assert_eq!(last_job(&host)["status"], "succeeded");
+    host.wait_for("the hook", || told(&host).len() == 2);
+    assert_eq!(told(&host)[1], "update-failed resolved");
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
+fn a_hook_that_fails_or_hangs_or_is_not_roots_harms_nobody() {
+    let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
+    hook(
+        &host,
+        "10-fails",
+        "#!/bin/sh\necho this went wrong >&2\nexit 3\n",
+    );
+    hook(
+        &host,
+        "20-hangs",
+        "#!/bin/sh\ntouch /run/hangs\nexec sleep infinity\n",
+    );
+    hook(&host, "30-anybodys", "#!/bin/sh\ntouch /run/anybodys\n");
+    hook(&host, "40-alices", "#!/bin/sh\ntouch /run/alices\n");
+    hook(&host, "50-write", HOOK);
+    host.sh(
+        "useradd alice; cd /etc/linux_patch_api/alert.d; chmod 0777 30-anybodys; chown alice 40-alices",
+    );
+    repo.fault("", lab::Fault::Status(500));
+
+    // the worker does not wait for the hooks
+    let output = start(&host, "demo");
+    assert!(!output.success(), "{output}");
+    host.wait_for("the hook that hangs", || host.exists("/run/hangs"));
+    repo.heal();
+    repo.add(&fixtures::plain("demo", "1.1"));
+    applied(&host, "demo");
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert!(
+        told(&host).is_empty(),
+        "the hook that hangs is not through yet"
+    );
+
+    host.wait_for("the other hooks", || told(&host).len() >= 2);
+    assert!(!host.exists("/run/anybodys") && !host.exists("/run/alices"));
+    let failures = events(&host, "MESSAGE_ID", id::HOOK_FAILED);
+    let why = |hook: &str| {
+        let of = |event: &&Value| text(event, "PATCH_HOOK").ends_with(hook);
+        let found = failures.iter().find(of);
+        found
+            .map_or("", |event| text(event, "PATCH_ERROR"))
+            .to_owned()
+    };
+    assert!(why("10-fails").contains("exited with 3: this went wrong"));
+    assert!(why("20-hangs").contains("after its limit of 30 s"));
+    assert!(why("30-anybodys").contains("others than root may write to it"));
+    assert!(why("40-alices").contains("belongs to user"));
+    let said = events(&host, "MESSAGE_ID", id::HOOK_OUTPUT);
+    assert!(
+        said.iter()
+            .any(|event| text(event, "MESSAGE").contains("this went wrong"))
+    );
+}
+
+#[test]
+fn an_alert_that_was_seen_goes_without_a_success() {
+    let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
+    repo.fault("pool", lab::Fault::Status(404));
+    repo.add(&fixtures::plain("demo", "1.1"));
+    failed(&host, "demo");
+    assert_eq!(standing(&host), ["update-failed"]);
+
+    let refused = host.as_user("alice", "patchctl acknowledge update-failed");
+    assert_eq!(refused.status, 77, "{refused}");
+    let unknown = host.try_sh("patchctl acknowledge nothing");
+    assert_eq!(unknown.status, 2, "{unknown}");
+    let state = host.try_sh("patchctl acknowledge refresh-failing");
+    assert_eq!(state.status, 2, "{state}");
+    assert_eq!(standing(&host), ["update-failed"]);
+
+    host.sh("patchctl acknowledge update-failed");
+    assert!(standing(&host).is_empty());
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(counted(&host, id::ALERT_RESOLVED, "update-failed"), 1);
+    assert_eq!(last_job(&host)["status"], "failed", "the record stays");
+    host.sh("systemctl is-active patch-apply.path");
+
+    failed(&host, "demo");
+    assert_eq!(
+        standing(&host),
+        ["update-failed"],
+        "the next failure is news"
+    );
+    assert_eq!(counted(&host, id::ALERT_RAISED, "update-failed"), 2);
+    host.sh("patchctl acknowledge all");
+    assert!(standing(&host).is_empty());
+}
