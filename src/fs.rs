@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
 
 use crate::paths::quoted;
 
@@ -59,15 +59,22 @@ pub fn write_all_atomically(
     })
 }
 
-/// Removes files of one directory, with one sync for all; those that are gone already are no error.
+/// Removes files of one directory, with one sync for all; those that are gone already are no error, and
+/// what has become a directory stays.
 pub fn remove_all_durably(directory: &Path, names: &[OsString]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
+    let is_gone = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+        )
+    };
     let remove = || -> io::Result<()> {
         for name in names {
             match fs::remove_file(directory.join(name)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if !is_gone(&error) => return Err(error),
                 _ => {}
             }
         }
@@ -187,13 +194,18 @@ impl From<io::Error> for Unreadable {
 pub fn read_untrusted(directory: &Path, name: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(directory, flags, Mode::empty()).map_err(io::Error::from)?;
+    // no openat2(2), which RestrictSUIDSGID= takes from the doors: of one name, NOFOLLOW says it all
+    if name.file_name() != Some(name.as_os_str()) {
+        return Err(refused("it is not in this directory"));
+    }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let file = match rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve) {
+    let file = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Err(Unreadable::Gone),
         Err(rustix::io::Errno::LOOP) => return Err(refused("it is a symbolic link")),
         Err(rustix::io::Errno::NXIO) => return Err(refused("it is a socket")),
+        // fcntl(2), F_SETLEASE: whoever owns it can keep it from being opened for a while
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(refused("somebody holds a lease on it")),
         Err(error) => return Err(Unreadable::Failed(error.into())),
     };
     let metadata = file.metadata()?;
@@ -351,7 +363,9 @@ mod tests {
             );
         }
         assert!(matches!(read("missing"), Err(Unreadable::Gone)));
-        assert!(read("../x").is_err());
+        for name in ["../x", "directory/../good", "directory/", "..", "."] {
+            assert!(read(name).is_err(), "{name}");
+        }
     }
 
     #[test]

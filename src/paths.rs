@@ -71,7 +71,7 @@ impl Paths {
     /// Which job an idempotency key stands for.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
-        self.tmp().join("keys")
+        self.lib().join("keys")
     }
 
     /// One record and one log for each job.

@@ -227,17 +227,21 @@ impl Pictures {
         }
     }
 
-    /// The picture as of now. While a job runs, its progress comes often, and what the package manager
-    /// is about to change says nothing yet: neither is a reason to read everything again.
+    /// The picture as of now. While a job runs, its progress comes often: that is no reason to read
+    /// everything again, and as long as it comes, what the package manager is changing says nothing yet.
     #[must_use]
     pub fn current(&self) -> Arc<Picture> {
-        let stamps = self.stamps();
+        let mut stamps = self.stamps();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let picture = match &*latest {
             Some((known, picture)) if *known == stamps => return Arc::clone(picture),
             Some((known, picture))
-                if known.records == stamps.records && !picture.running.is_empty() =>
+                if known.records == stamps.records
+                    && known.progress != stamps.progress
+                    && !picture.running.is_empty() =>
             {
+                // a job whose progress has stopped is looked at closely
+                stamps.database.clone_from(&known.database);
                 Picture {
                     progress: Progress::of(&self.paths, &picture.running),
                     ..Picture::clone(picture)

@@ -6,6 +6,7 @@ pub mod order;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -104,7 +105,11 @@ pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Resu
     let (mut claimed, mut taken) = (Claimed::default(), Vec::new());
     for name in names(paths)? {
         if let Some(mark) = Mark::parse(&name) {
-            claimed.marks.push(mark);
+            match paths.queue().join(&name).symlink_metadata() {
+                Ok(metadata) if metadata.is_file() => claimed.marks.push(mark),
+                Ok(_) => refuse(paths, &name, "it is not a regular file")?,
+                Err(_) => {}
+            }
             continue;
         }
         if let Some(order) = Order::parse(&name) {
@@ -137,6 +142,11 @@ pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Resu
 
 /// Puts a job that was taken before back into the queue, however many wait there: it was accepted.
 pub fn put_back(paths: &Paths, job: &Job) -> Result<()> {
+    let name = OsString::from(format!("{}.json", job.id()));
+    let there = paths.queue().join(&name).symlink_metadata();
+    if there.is_ok_and(|metadata| metadata.is_dir()) {
+        refuse(paths, &name, "it is in the way of a request")?;
+    }
     enqueue(paths, &job.request)
 }
 
@@ -189,7 +199,9 @@ fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
     let target = paths.refused().join(name);
     // something may lie there under this name: the newest is kept, beside it
     let target = if target.symlink_metadata().is_ok() {
-        let mut unique = name.to_owned();
+        // a name has 255 bytes at most
+        let name = name.as_encoded_bytes();
+        let mut unique = OsStr::from_bytes(&name[..name.len().min(200)]).to_owned();
         unique.push(format!(".{}", JobId::new()?));
         paths.refused().join(unique)
     } else {
@@ -273,9 +285,27 @@ mod tests {
         assert_eq!(jobs.len(), 1);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 4);
         assert_eq!(length(&paths), 0);
-        fs::write(entry("nonsense"), "again").unwrap();
-        claim(&paths, |_| Ok(())).unwrap();
-        assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 5);
+        let long = "x".repeat(255);
+        for names in [
+            [&long, "nonsense"],
+            [&long, "0123456789abcdef-abcdef.cancel"],
+        ] {
+            fs::write(entry(names[0]), "again").unwrap();
+            fs::create_dir(entry(names[1])).unwrap();
+            claim(&paths, |_| Ok(())).unwrap();
+        }
+        assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 8);
+        assert_eq!(length(&paths), 0);
+    }
+
+    #[test]
+    fn a_job_that_was_taken_comes_back_whatever_is_in_its_way() {
+        let (_root, paths) = host();
+        let job = Job::new(request());
+        fs::create_dir(paths.queue().join(format!("{}.json", job.id()))).unwrap();
+        put_back(&paths, &job).unwrap();
+        assert_eq!(claim(&paths, |_| Ok(())).unwrap().jobs.len(), 1);
+        assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 1);
     }
 
     #[test]

@@ -96,6 +96,10 @@ fn a_request_made_against_another_state_changes_nothing() {
     let expecting = submit(&host, "--expect demo=1.0");
     let dated = submit(&host, "--if-unmodified-since 2020-01-01T00:00:00Z");
     let holding = submit(&host, "--expect demo=1.1");
+    let queue = host.sh("patchctl queue");
+    for id in [&expecting, &dated, &holding] {
+        assert!(queue.contains(id.as_str()), "{id} waits: {queue}");
+    }
     host.sh("apt-get -q update && apt-get -q -y install demo=1.1");
     repo.add(&fixtures::plain("demo", "1.2"));
     lock.release(&host);

@@ -29,4 +29,5 @@ mod remote;
 mod signals;
 mod sources;
 mod story;
+mod takeover;
 mod varlink;

@@ -3,8 +3,8 @@
 use lab::{Deb, Host, Link, Output, Release, Repo, fixtures};
 use serde_json::Value;
 
-use crate::job::{put_on, text};
-use crate::story::{installed, jobs, last_job};
+use crate::job::{id_of, put_on, text};
+use crate::story::{self, installed, jobs, last_job};
 
 /// The host that is asked, and who asks there.
 const THERE: &str = "root@10.77.0.2";
@@ -15,7 +15,7 @@ struct Pair {
     here: Host,
     there: Host,
     link: Link,
-    _repo: Repo,
+    repo: Repo,
 }
 
 impl Pair {
@@ -37,7 +37,7 @@ impl Pair {
             here,
             there,
             link,
-            _repo: repo,
+            repo,
         }
     }
 
@@ -107,10 +107,56 @@ fn another_host_is_patched_over_ssh(release: Release) {
     assert!(pair.says("jobs").contains(id));
     assert!(pair.says("queue").contains("no jobs"));
     assert!(pair.says("updates").contains("nothing is pending"));
+    what_waits_there_is_decided_here(&pair);
     assert!(jobs(&pair.here).is_empty(), "the wrong host was patched");
 
     an_ordinary_user_is_who_they_are_there(&pair);
     what_is_no_host_is_said(&pair);
+}
+
+/// What is planned, cancelled and resolved, with the worker over there held until all of it is asked for.
+fn what_waits_there_is_decided_here(pair: &Pair) {
+    pair.repo.add(&fixtures::plain("demo", "1.2"));
+    assert!(pair.says("refresh").contains("succeeded"));
+    let plan = pair.json("plan demo");
+    assert_eq!(text(&plan["updates"][0], "candidate"), "1.2", "{plan}");
+    let lock = story::hold_worker(&pair.there);
+    let ask = |options: &str| {
+        let id = pair.says(&format!("apply demo --no-wait {options}"));
+        id.trim().to_owned()
+    };
+    // made against 1.0, and 1.1 is installed
+    let (discarded, resolved) = (ask("--expect demo=1.0"), ask("--expect demo=1.0"));
+    let cancelled = ask("");
+    let queue = pair.json("queue");
+    let listed = [&cancelled, &resolved, &discarded].map(String::as_str);
+    let ids: Vec<&str> = queue.as_array().map_or(Vec::new(), |jobs| {
+        jobs.iter().map(|job| text(&job["request"], "id")).collect()
+    });
+    assert_eq!(ids, listed, "{queue}");
+    let cancel = pair
+        .here
+        .spawn(&format!("patchctl -H {THERE} cancel {cancelled}"));
+    pair.there.wait_for("the decision", || {
+        pair.there
+            .exists(&format!("{}/{cancelled}.cancel", story::QUEUE))
+    });
+    lock.release(&pair.there);
+    let cancel = cancel.wait();
+    assert!(cancel.success(), "{cancel}");
+    for id in [&discarded, &resolved] {
+        assert_eq!(story::settled(&pair.there, id)["status"], "conflict");
+        assert!(pair.says("conflicts").contains(id.as_str()));
+    }
+    pair.says(&format!("resolve {discarded} --discard"));
+    assert_eq!(
+        text(&pair.json(&format!("log {discarded}")), "status"),
+        "cancelled"
+    );
+    assert_eq!(installed(&pair.there, "demo"), "1.1 installed");
+    pair.says(&format!("resolve {resolved} --apply"));
+    assert_eq!(installed(&pair.there, "demo"), "1.2 installed");
+    assert_eq!(pair.says("conflicts"), "no conflicts\n");
 }
 
 /// What counts is the account over there, not the one here.
@@ -131,8 +177,16 @@ fn an_ordinary_user_is_who_they_are_there(pair: &Pair) {
         pair.here.try_sh(&command)
     };
     assert!(as_bob("status").success());
-    let refused = as_bob("apply demo");
-    assert_eq!(refused.status, 77, "{refused}");
+    let job = id_of(&last_job(&pair.there)).to_owned();
+    for what in [
+        "apply demo",
+        "refresh",
+        &format!("cancel {job}"),
+        &format!("resolve {job} --apply"),
+    ] {
+        let refused = as_bob(what);
+        assert_eq!(refused.status, 77, "{what}: {refused}");
+    }
 }
 
 fn what_is_no_host_is_said(pair: &Pair) {
@@ -150,8 +204,17 @@ fn what_is_no_host_is_said(pair: &Pair) {
 }
 
 #[test]
-fn a_link_that_drops_in_mid_apply_costs_nothing_but_time() {
-    let pair = Pair::new(Release::Trixie, &fixtures::slow("demo", "1.1"));
+fn a_link_that_drops_in_mid_apply_costs_nothing_but_time_on_trixie() {
+    a_link_that_drops_in_mid_apply(Release::Trixie);
+}
+
+#[test]
+fn a_link_that_drops_in_mid_apply_costs_nothing_but_time_on_bookworm() {
+    a_link_that_drops_in_mid_apply(Release::Bookworm);
+}
+
+fn a_link_that_drops_in_mid_apply(release: Release) {
+    let pair = Pair::new(release, &fixtures::slow("demo", "1.1"));
     let mut client = pair.here.spawn(&format!("patchctl -H {THERE} apply demo"));
     pair.there.wait_for("the postinst", || {
         pair.there.exists("/run/lab-slow-started")

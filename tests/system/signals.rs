@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::job::{host_with, id_of};
 use crate::story::{installed, last_job, property, settled, unit};
 
-/// Every signal about jobs.
-const MATCH: &str = "type='signal',interface='org.linux_patch.Agent1'";
+/// Every signal of the door: about jobs, and properties that change.
+const MATCH: &str = "type='signal',path='/org/linux_patch/Agent1'";
 
 /// More than this the door never needs, whoever listens or does not: 8 MB, in KiB.
 const DOOR_LIMIT: u64 = 8 * 1024;
@@ -85,15 +85,42 @@ fn in_order(heard: &[Signal], job: &str) {
         percents.is_sorted() && percents.iter().all(|p| *p <= 100),
         "{percents:?}"
     );
+    // nor does the property, from the start of the job to its end
+    let is_of_job = |signal: &&Signal| signal.job() == job;
+    let between = heard.iter().skip_while(|signal| !is_of_job(signal));
+    let between = between.take_while(|signal| signal.member != "JobFinished");
+    let properties: Vec<u64> = between.filter_map(Signal::progress).collect();
+    assert!(
+        properties.is_sorted() && properties.last() >= Some(&50),
+        "{properties:?}"
+    );
 }
 
 #[test]
-fn a_subscriber_that_never_reads_harms_nobody() {
-    let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
+fn a_subscriber_that_never_reads_harms_nobody_on_trixie() {
+    a_subscriber_that_never_reads_harms_nobody(Release::Trixie);
+}
+
+#[test]
+fn a_subscriber_that_never_reads_harms_nobody_on_bookworm() {
+    a_subscriber_that_never_reads_harms_nobody(Release::Bookworm);
+}
+
+fn a_subscriber_that_never_reads_harms_nobody(release: Release) {
+    let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     let deaf = ["alice", "bob"].map(|user| deaf(&host, user));
-    // every client that comes and goes is two signals more: what the kernel holds for one who does not
-    // read is used up before the first job
-    host.sh("for i in $(seq 500); do busctl status org.freedesktop.login1 >/dev/null; done");
+    let trace = host.spawn(
+        "exec strace -q -o /run/trace -e trace=sendmsg -p \
+         $(systemctl show -P MainPID dbus.service)",
+    );
+    // every client that comes and goes is two signals more, until the kernel takes no more for those who
+    // do not read: from then on the bus keeps it for them
+    host.wait_for("what the kernel holds for them to be full", || {
+        host.sh("for i in $(seq 50); do busctl status org.freedesktop.login1 >/dev/null; done");
+        let full = host.sh("grep -o '^sendmsg([0-9]*.*EAGAIN' /run/trace | cut -d, -f1 | sort -u");
+        full.lines().count() >= deaf.len()
+    });
+    trace.kill();
     let listener = listen(&host);
     for patch in 1..=5 {
         let version = format!("1.{patch}");
@@ -174,6 +201,11 @@ impl Signal {
         self.arguments[0].as_str().unwrap_or_default()
     }
 
+    /// The property `Progress`, where it is told.
+    fn progress(&self) -> Option<u64> {
+        self.arguments.get(1)?["Progress"]["data"].as_u64()
+    }
+
     fn percent(&self) -> Option<u64> {
         let is_progress = self.member == "JobProgress";
         is_progress.then(|| self.arguments[1].as_u64()).flatten()
@@ -186,7 +218,7 @@ fn heard(listener: &Spawned) -> Vec<Signal> {
     heard
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["interface"] == "org.linux_patch.Agent1")
+        .filter(|message| message["path"] == "/org/linux_patch/Agent1")
         .map(|message| Signal {
             member: message["member"].as_str().unwrap_or_default().to_owned(),
             arguments: message["payload"]["data"]

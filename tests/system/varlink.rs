@@ -221,7 +221,7 @@ fn only_operators_come_in(release: Release) {
     let state = |name: &str| format!("{}/{name}", story::STATE);
     let mut writable: Vec<&str> = writable.lines().collect();
     writable.sort_unstable();
-    assert_eq!(writable, [state("queue"), state("tmp"), state("tmp/keys")]);
+    assert_eq!(writable, [state("keys"), state("queue"), state("tmp")]);
     let score = host.sh("systemctl start --quiet patch-request.socket\n\
          systemd-analyze security --no-pager patch-request@1-1-0.service | tail -n 1");
     let number = score
@@ -291,9 +291,10 @@ fn clients_of_every_kind_are_handled(release: Release) {
         said["seconds"].as_f64().unwrap()
     });
     println!("{release:?}: silent, slow, deaf end after {seconds:?} s");
-    assert!((25.0..40.0).contains(&seconds[0]), "silent: {}", seconds[0]);
-    assert!((4.0..10.0).contains(&seconds[1]), "slow: {}", seconds[1]);
-    assert!((9.0..20.0).contains(&seconds[2]), "deaf: {}", seconds[2]);
+    // 30, 5 and 10; a busy machine may take longer to notice
+    for (least, seconds) in [25.0, 4.0, 9.0].into_iter().zip(seconds) {
+        assert!((least..100.0).contains(&seconds), "{least}: {seconds}");
+    }
     let peak = memory.kill().stdout;
     let peak = peak
         .split_whitespace()
@@ -318,34 +319,77 @@ fn a_flood_keeps_nobody_out_on_bookworm() {
     a_flood_keeps_nobody_out(Release::Bookworm);
 }
 
+/// Two hundred in an instant would fail the socket of systemd 252; a thousand are more than all users
+/// together may have.
 fn a_flood_keeps_nobody_out(release: Release) {
     let host = host(release);
-    let flood = host
-        .spawn("runuser -u alice -- prlimit --nofile=4096 python3 /opt/varlink.py flood 200 15");
-    host.wait_for("the flood", || flood.output_so_far().contains("seconds"));
-    let begun = std::time::Instant::now();
-    assert_eq!(client(&host, "bob", "half_closed")["answers"][0], "reply");
-    println!(
-        "{release:?}: another user is served after {:?}",
-        begun.elapsed()
-    );
-    // the service manager starts one process after the other, and is slow on a machine that is busy
-    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
-    assert_eq!(client(&host, "bob", "many 50"), 50);
-    let output = flood.wait();
-    let (took, kept) = output.stdout.trim().split_once('\n').unwrap();
-    println!("{release:?}: {took} {kept}");
-    let (took, kept): (Value, Value) = (
-        serde_json::from_str(took).unwrap(),
-        serde_json::from_str(kept).unwrap(),
-    );
-    assert!(took["seconds"].as_f64().unwrap() < 2.0, "{output}");
-    // 64; of a burst, a few more get in
-    assert!(
-        (40..=96).contains(&kept["open"].as_u64().unwrap()),
-        "{output}"
-    );
-    assert_well(&host);
-    assert_eq!(client(&host, "alice", "many 50"), 50);
+    for count in [200, 1000] {
+        let mut flood = host.spawn(&format!(
+            "runuser -u alice -- prlimit --nofile=4096 python3 /opt/varlink.py flood {count} /run/enough"
+        ));
+        host.wait_for("the flood", || flood.output_so_far().contains("seconds"));
+        let attempts = client(&host, "bob", "served");
+        println!("{release:?}: another user is served by attempt {attempts}");
+        assert_eq!(client(&host, "bob", "many 50"), 50);
+        assert!(flood.is_running());
+        // those who have too many are told so, one process after the other
+        host.wait_for("the others to be turned away", || {
+            let open = host.sh("systemctl list-units --no-legend 'patch-request@*' | wc -l");
+            open.trim().parse::<u64>().unwrap() <= 96
+        });
+        host.write("/run/enough", "");
+        let output = flood.wait();
+        let (took, kept) = output.stdout.trim().split_once('\n').unwrap();
+        println!("{release:?}: {took} {kept}");
+        let kept: Value = serde_json::from_str(kept).unwrap();
+        // 64; of a burst, a few more get in; and none who has been silent for half a minute
+        assert!(kept["open"].as_u64().unwrap() <= 96, "{output}");
+        assert_well(&host);
+        host.sh("rm /run/enough");
+        assert_eq!(client(&host, "alice", "many 50"), 50);
+        assert_well(&host);
+    }
+}
+
+#[test]
+fn a_removal_of_the_package_ends_every_connection_on_trixie() {
+    a_removal_of_the_package_ends_every_connection(Release::Trixie);
+}
+
+#[test]
+fn a_removal_of_the_package_ends_every_connection_on_bookworm() {
+    a_removal_of_the_package_ends_every_connection(Release::Bookworm);
+}
+
+fn a_removal_of_the_package_ends_every_connection(release: Release) {
+    let host = host(release);
+    let _repo = with_update(&host, &fixtures::plain("demo", "1.1"));
+    // one says nothing, one follows a job that nobody serves: it would stay for a day
+    let lock = story::hold_worker(&host);
+    let silent = host.spawn("runuser -u alice -- python3 /opt/varlink.py silent");
+    let following = host.spawn(&format!(
+        "runuser -u alice -- python3 /opt/varlink.py call Apply '{}' more || true",
+        r#"{"packages":["demo"]}"#
+    ));
+    let open = || host.sh("systemctl list-units --all --plain --no-legend 'patch-request@*'");
+    host.wait_for("both connections", || {
+        open().lines().count() == 2 && host.sh(&format!("ls {}", story::QUEUE)).lines().count() == 1
+    });
+    let queued = host.sh(&format!("ls {}", story::QUEUE));
+    host.sh("apt-get remove -q -y linux-patch-api 2>&1");
+    let said = silent.wait();
+    assert!(said.success(), "{said}");
+    following.wait();
+    assert_eq!(open(), "");
+    assert!(!host.exists(SOCKET));
+    assert_eq!(host.try_sh("pgrep -a patchctl | grep varlink").stdout, "");
+
+    // what was asked for is kept, and served when the package is back
+    host.install(&lab::product::deb());
+    lock.release(&host);
+    let id = queued.trim().trim_end_matches(".json");
+    assert_eq!(story::settled(&host, id)["status"], "succeeded");
+    assert_eq!(installed(&host, "demo"), "1.1 installed");
+    assert_eq!(client(&host, "alice", "half_closed")["answers"][0], "reply");
     assert_well(&host);
 }
