@@ -190,6 +190,9 @@ pub enum Run {
         /// The job whose transaction asks
         #[arg(long)]
         job: JobId,
+        /// It puts former versions back, for this many times
+        #[arg(long, value_name = "ATTEMPT")]
+        back: Option<u32>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
@@ -19,6 +20,30 @@ pub struct Config {
     pub keep_jobs: usize,
     /// For how many days an ended job is kept at most.
     pub keep_days: u32,
+    /// How an update is verified.
+    pub verify: Verify,
+    /// How an update is undone.
+    pub rollback: Rollback,
+}
+
+/// The table `[verify]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// How long a service that was started by an update has to stay up.
+    pub settle: Duration,
+    /// How long a program in `verify.d` may take.
+    pub timeout: Duration,
+}
+
+/// The table `[rollback]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    /// Whether an update that fails its verification is undone without being asked.
+    pub automatic: bool,
+    /// Whether an update that could not be undone is refused.
+    pub require: bool,
+    /// How many bytes of packages are kept.
+    pub keep_size: u64,
 }
 
 impl Default for Config {
@@ -28,6 +53,15 @@ impl Default for Config {
             tolerate: Vec::new(),
             keep_jobs: 2000,
             keep_days: 365,
+            verify: Verify {
+                settle: Duration::from_secs(5),
+                timeout: Duration::from_secs(60),
+            },
+            rollback: Rollback {
+                automatic: true,
+                require: false,
+                keep_size: 1 << 30,
+            },
         }
     }
 }
@@ -41,6 +75,51 @@ struct Fragment {
     refresh: RefreshFragment,
     #[serde(default)]
     jobs: JobsFragment,
+    #[serde(default)]
+    verify: VerifyFragment,
+    #[serde(default)]
+    rollback: RollbackFragment,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyFragment {
+    settle: Option<u32>,
+    timeout: Option<std::num::NonZeroU32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackFragment {
+    automatic: Option<bool>,
+    require_rollback: Option<bool>,
+    keep_size: Option<Size>,
+}
+
+/// A number of bytes: `500M`, `1G`, with the units K, M, G and T of systemd (powers of 1024).
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Size(u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not a size, such as \"500M\" or \"1G\"");
+        let unit = text.find(|c: char| !c.is_ascii_digit());
+        let (number, unit) = text.split_at(unit.unwrap_or(text.len()));
+        let power = match unit {
+            "" => 0,
+            "K" => 10,
+            "M" => 20,
+            "G" => 30,
+            "T" => 40,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let bytes = number.checked_mul(1 << power).ok_or_else(wrong)?;
+        Ok(Self(bytes))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,6 +165,15 @@ impl Config {
         }
         self.keep_jobs = fragment.jobs.keep.unwrap_or(self.keep_jobs);
         self.keep_days = fragment.jobs.keep_days.unwrap_or(self.keep_days);
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        let (verify, rollback) = (&mut self.verify, &mut self.rollback);
+        verify.settle = fragment.verify.settle.map_or(verify.settle, seconds);
+        let timeout = fragment.verify.timeout.map(u32::from);
+        verify.timeout = timeout.map_or(verify.timeout, seconds);
+        let undo = fragment.rollback;
+        rollback.automatic = undo.automatic.unwrap_or(rollback.automatic);
+        rollback.require = undo.require_rollback.unwrap_or(rollback.require);
+        rollback.keep_size = undo.keep_size.map_or(rollback.keep_size, |size| size.0);
     }
 }
 
@@ -199,6 +287,25 @@ mod tests {
         );
         assert!(config.tolerate.is_empty());
         assert_eq!((config.keep_jobs, config.keep_days), (5, 365));
+    }
+
+    #[test]
+    fn a_size_has_a_unit() {
+        let size = |text: &str| {
+            let text = format!("[rollback]\nkeep_size = \"{text}\"\n");
+            let (_root, paths) = host(&[("etc/linux_patch_api/config.toml", &text)]);
+            Config::load(&paths).map(|config| config.rollback.keep_size)
+        };
+        assert_eq!(size("0").unwrap(), 0);
+        assert_eq!(size("500M").unwrap(), 500 << 20);
+        assert_eq!(size("2G").unwrap(), 2 << 30);
+        for wrong in ["", "G", "-1", "1.5G", "1GB", "1 G", "99999999T"] {
+            let error = format!("{:#}", size(wrong).unwrap_err());
+            assert!(
+                error.contains("line 2") && error.contains("is not a size"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -67,6 +67,18 @@ pub mod id {
     pub const JOB_DEFERRED: &str = "3ceaaf308142c8ea91d93080f9b439fc";
     /// A job's preconditions no longer hold.
     pub const JOB_CONFLICT: &str = "9dfb369bab13dfae627655daa05f1119";
+    /// Something was looked at after an update.
+    pub const CHECKED: &str = "c9209b469055948a46d051d6c78f2f35";
+    /// An update is being undone.
+    pub const ROLLBACK_STARTED: &str = "738f52330fae8038405e74442539a57d";
+    /// An update was undone.
+    pub const ROLLED_BACK: &str = "3bdf14ff036596bbc61e6d72615e67f5";
+    /// An update could not be undone.
+    pub const ROLLBACK_FAILED: &str = "d4df6afd9608953ec58d7f237f0e41b9";
+    /// What was undone is not offered again.
+    pub const BLOCKED: &str = "17fbe1591ca73c4a437cec523af2a3f8";
+    /// What was undone is offered again.
+    pub const UNBLOCKED: &str = "bb43d18ef09aa8ca7a802a252686ab80";
     /// A job has something to tell.
     pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
     /// Something is wrong that somebody should know.
@@ -286,6 +298,73 @@ pub fn job_conflict(job: &JobId, why: &str) {
     let why = plain(why);
     warn!(MESSAGE_ID = id::JOB_CONFLICT, PATCH_JOB = %job, PATCH_ERROR = %why,
         "job {job} is in conflict, nothing was changed: {why}");
+}
+
+/// Something was looked at after an update.
+pub fn checked(job: &JobId, kind: &str, name: &str, required: bool, passed: bool, message: &str) {
+    let (name, text) = (plain(name), plain(message));
+    let result = match (passed, required) {
+        (true, _) => "passed",
+        (false, true) => "failed",
+        (false, false) => "warned",
+    };
+    if passed {
+        info!(MESSAGE_ID = id::CHECKED, PATCH_JOB = %job, PATCH_KIND = kind, PATCH_CHECK = %name,
+            PATCH_RESULT = result, PATCH_OUTPUT = %text, "check {kind} {name} {result}: {text}");
+    } else {
+        warn!(MESSAGE_ID = id::CHECKED, PATCH_JOB = %job, PATCH_KIND = kind, PATCH_CHECK = %name,
+            PATCH_RESULT = result, PATCH_OUTPUT = %text, "check {kind} {name} {result}: {text}");
+    }
+}
+
+/// An update is being undone; `sources` by package.
+pub fn rollback_started(
+    job: &JobId,
+    why: &str,
+    sources: &std::collections::BTreeMap<String, String>,
+) {
+    let why = plain(why);
+    let count = sources.len();
+    let shown: Vec<String> = sources
+        .iter()
+        .map(|(key, source)| format!("{key}={source}"))
+        .collect();
+    let shown = shown.join(" ");
+    warn!(MESSAGE_ID = id::ROLLBACK_STARTED, PATCH_JOB = %job, PATCH_ERROR = %why, PATCH_COUNT = count,
+        PATCH_SOURCES = %shown, "job {job} is rolled back, {count} packages: {why}");
+}
+
+/// An update was undone.
+pub fn rolled_back(job: &JobId, count: usize, as_before: bool, error: Option<&str>) {
+    let why = plain(error.unwrap_or_default());
+    if as_before {
+        warn!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count, PATCH_AS_BEFORE = 1,
+            "job {job} was rolled back, the host is as it was before");
+    } else {
+        error!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count, PATCH_AS_BEFORE = 0,
+            PATCH_ERROR = %why, "job {job} was rolled back, but the host is not as it was before: {why}");
+    }
+}
+
+/// An update could not be undone.
+pub fn rollback_failed(job: &JobId, why: &str) {
+    let why = plain(why);
+    error!(MESSAGE_ID = id::ROLLBACK_FAILED, PATCH_JOB = %job, PATCH_ERROR = %why,
+        "job {job} could not be rolled back: {why}");
+}
+
+/// What was undone is not offered again.
+pub fn blocked(job: &JobId, packages: &str) {
+    let packages = plain(packages);
+    warn!(MESSAGE_ID = id::BLOCKED, PATCH_JOB = %job, PATCH_PACKAGES = %packages,
+        "not offered again until there is a newer version: {packages}");
+}
+
+/// What was undone is offered again.
+pub fn unblocked(job: &JobId, why: &str) {
+    let why = plain(why);
+    info!(MESSAGE_ID = id::UNBLOCKED, PATCH_JOB = %job, PATCH_REASON = %why,
+        "what job {job} rolled back is offered again: {why}");
 }
 
 /// A job has something to tell.

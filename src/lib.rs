@@ -12,7 +12,7 @@
 //! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
 //! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config |
 //! | [`host`] | what the machine says of itself: clocks, logind, systemd | |
-//! | [`state`] | the records: index, updates, jobs, the latest update | request package host journal paths fs |
+//! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
 //! | [`config`] | fragments, merged and validated | paths |

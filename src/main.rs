@@ -20,7 +20,7 @@ use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::job::{Job, JobStatus};
-use linux_patch_api::worker::{RefreshFailed, Worker, gate, hook};
+use linux_patch_api::worker::{RefreshFailed, Worker, gate, hook, rollback};
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
 
@@ -130,7 +130,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         Run::Alert { instance } => hook::run(&Paths::default(), &instance, &hook::monitored())?,
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
         Run::Varlink => varlink::serve(Paths::default())?,
-        Run::Gate { job } => open_gate(&job)?,
+        Run::Gate { job, back } => open_gate(&job, back)?,
         Run::Leashed { parent, program } => {
             return command::hold(parent, &program).map(ExitCode::from);
         }
@@ -158,15 +158,14 @@ fn direct() -> Result<Worker> {
     Ok(worker()?.on_terminal())
 }
 
-fn open_gate(job: &JobId) -> Result<()> {
+fn open_gate(job: &JobId, back: Option<u32>) -> Result<()> {
     let paths = Paths::default();
     let packages = package::detect(&Config::load(&paths)?, &paths.run())?;
-    gate::run(
-        &paths,
-        packages.as_ref(),
-        job,
-        &mut BufReader::new(std::io::stdin()),
-    )
+    let (packages, input) = (packages.as_ref(), &mut BufReader::new(std::io::stdin()));
+    match back {
+        None => gate::run(&paths, packages, job, input),
+        Some(attempt) => rollback::gate(&paths, packages, job, attempt, input),
+    }
 }
 
 /// Leaves the job's result where `systemctl status` shows it; the exit code.

@@ -86,6 +86,12 @@ impl Paths {
         self.lib().join("state")
     }
 
+    /// Packages that updates brought, kept for undoing the next one.
+    #[must_use]
+    pub fn packages(&self) -> PathBuf {
+        self.lib().join("packages")
+    }
+
     /// The lock that every worker holds from before its refresh until its record is written.
     #[must_use]
     pub fn worker_lock(&self) -> PathBuf {
@@ -100,7 +106,7 @@ impl Paths {
 
     /// The directories of a job's own files, created when missing by whoever is root.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 10] {
+    pub fn directories(&self) -> [PathBuf; 11] {
         [
             self.lib(),
             self.run(),
@@ -112,6 +118,7 @@ impl Paths {
             self.keys(),
             self.jobs(),
             self.state(),
+            self.packages(),
         ]
     }
 }

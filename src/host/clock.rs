@@ -19,6 +19,13 @@ pub fn uptime() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
+/// Microseconds of the clock that the service manager dates its units by: it stands still in a suspend.
+#[must_use]
+pub fn monotonic() -> u64 {
+    let time = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A moment that a later one can be held against even when the wall clock was set in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {

@@ -5,3 +5,4 @@ pub mod clock;
 pub mod door;
 pub mod logind;
 pub mod systemd;
+pub mod units;

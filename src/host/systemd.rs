@@ -17,7 +17,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
     default_service = "org.freedesktop.systemd1",
     default_path = "/org/freedesktop/systemd1"
 )]
-trait Manager {
+pub(super) trait Manager {
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
@@ -89,6 +89,20 @@ pub fn start_unit_soon(name: String) -> Result<()> {
     });
     let asked = wait.recv_timeout(ASK_LIMIT);
     asked.context("the service manager did not answer in time")?
+}
+
+/// Forgets of these units that they failed, and how often they were started lately.
+pub fn reset_failed(names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    zbus::block_on(async {
+        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        for name in names {
+            manager.reset_failed_unit(name).await?;
+        }
+        Ok(())
+    })
 }
 
 /// Stops a unit.

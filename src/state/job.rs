@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{write_all_atomically, write_atomically};
-use crate::package::{Change, KeptBack};
+use crate::package::{Change, Former, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Request};
 use crate::state::update::UpdateState;
+use crate::state::verification::{Check, Rollback};
 
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,15 @@ pub struct Job {
     /// Why it failed.
     #[serde(default)]
     pub error: Option<String>,
+    /// Where the former versions could be had from, found out before the first file changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Former>,
+    /// What was looked at afterwards, and what it said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verification: Vec<Check>,
+    /// How it was undone, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<Rollback>,
 }
 
 impl Job {
@@ -103,6 +113,9 @@ impl Job {
             kept_back: Vec::new(),
             notes: Vec::new(),
             error: None,
+            former: Vec::new(),
+            verification: Vec::new(),
+            rollback: None,
         }
     }
 

@@ -3,8 +3,10 @@
 pub mod alert;
 pub mod cache;
 pub mod job;
+pub mod kept;
 pub mod pending;
 pub mod update;
+pub mod verification;
 
 use std::fs;
 use std::io::{self, Read};

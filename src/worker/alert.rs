@@ -62,6 +62,7 @@ pub fn settled(worker: &Worker, jobs: &[Job]) {
         let packages = job.request.packages.as_ref();
         let target = packages.map_or_else(|| job.request.kind.to_string(), ToString::to_string);
         let why = job.error.as_deref().unwrap_or("no reason is recorded");
+        let why = why.strip_prefix("rolled back: ").unwrap_or(why);
         let text = format!("the last update ({target}) {what}: {why}");
         raise(worker, cause, &text, Some(job.id()));
         resolve(worker, other);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use super::conclude::conclude;
 use super::gate::{Intent, expectation};
 use super::lifecycle::Event;
 use super::plan::{self, Part, Plan};
@@ -12,13 +13,13 @@ use super::progress::{self, Follower};
 use super::refresh::RefreshFailed;
 use super::settle::{Outcome, cancel, fail, finish, not_begun};
 use super::update::Update;
-use super::verify::{self, Verdict};
-use super::{Worker, heal, own, precondition, refresh, select};
+use super::verify::Before;
+use super::{Worker, heal, own, precondition, refresh, rollback, select};
 use crate::PACKAGE;
 use crate::fs::remove_durably;
 use crate::host::logind;
 use crate::journal;
-use crate::package::{Applied, Change, Database, Ended, KeptBack, Selection, Source, Transaction};
+use crate::package::{Applied, Ended, KeptBack, Selection, Source, Transaction};
 use crate::queue::{Mark, hold};
 use crate::request::{JobId, Target};
 use crate::state::cache::Cache;
@@ -35,7 +36,11 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         .step(Event::Begin)
         .and_then(|()| refresh::run(worker));
     if let Err(error) = &refreshed {
-        update.fail(&format!("{error:#}"));
+        if worker.stopping() {
+            update.cancel();
+        } else {
+            update.fail(&format!("{error:#}"));
+        }
         jobs.iter_mut().for_each(|job| give_up(worker, job, error));
         stamp(&mut jobs, &update);
         return (jobs, refreshed);
@@ -152,6 +157,13 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: P
             ..
         }) if !worker.stopping() => without_cancelled(worker, jobs, &update, part),
         Ok(Ending {
+            outcome: Outcome::Changed(concluded),
+            ..
+        }) if concluded.is_undone() && !is_alone(&jobs) => {
+            update.roll_back(&concluded.judgement.reason());
+            one_by_one(worker, jobs, part)
+        }
+        Ok(Ending {
             outcome,
             own_follows,
         }) => {
@@ -165,10 +177,7 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: P
         }
         Err(error) => {
             update.fail(&format!("{error:#}"));
-            let alone = jobs
-                .iter()
-                .all(|job| job.request.packages == jobs[0].request.packages);
-            if alone || is_offline(&error) {
+            if is_alone(&jobs) || is_offline(&error) {
                 jobs.iter_mut().for_each(|job| give_up(worker, job, &error));
                 stamp(&mut jobs, &update);
                 return jobs;
@@ -190,6 +199,13 @@ fn own_package(worker: &Worker, jobs: Vec<Job>) -> Vec<Job> {
         ended.extend(transact(worker, going_on, update, Part::Own));
     }
     ended
+}
+
+/// Whether all jobs ask for the same.
+fn is_alone(jobs: &[Job]) -> bool {
+    let mut targets = jobs.iter().map(|job| &job.request.packages);
+    let first = targets.next();
+    targets.all(|target| Some(target) == first)
 }
 
 /// Serves each target by a transaction of its own, so that one bad package fails alone.
@@ -238,8 +254,8 @@ fn attempts(
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;
             match refresh::run(worker) {
-                Err(error) if worker.stopping() => {
-                    update.fail(&format!("{error:#}"));
+                Err(_) if worker.stopping() => {
+                    update.cancel();
                     return Ok(Ending::of(Outcome::Cancelled, false));
                 }
                 other => other?,
@@ -269,8 +285,9 @@ fn attempt(
         return nothing(worker, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
-    let before = worker.packages.installed()?;
+    let before = Before::look(worker, leader)?;
     remove_durably(&job::intent(&worker.paths, leader))?;
+    rollback::forget(&worker.paths, leader)?;
     plan::expect(worker, leader, &selection)?;
     if update.state.phase == Phase::Checking {
         update.step(Event::Download)?;
@@ -286,17 +303,17 @@ fn attempt(
     let intent = Intent::load(&worker.paths, leader)
         .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
     match (intent, applied.ended.clone()) {
-        (Some(Intent::Activated { changes }), _) => {
+        (Some(Intent::Activated { changes, former }), _) => {
             update.activated(leader, &changes)?;
             heal::after(worker, leader, &changes, &applied.ended)?;
             progress::verifying(worker, leader);
-            let verdict = judge(worker, &before, &changes, update)?.with(&applied.failures);
-            let outcome = Outcome::Changed { verdict, applied };
+            let intent = (&*changes, former);
+            let outcome = conclude(worker, leader, &before, intent, applied, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
         (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, Part::Listed),
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
-            update.fail("stopped on request before anything was changed");
+            update.cancel();
             Ok(Ok(Ending::of(Outcome::Cancelled, false)))
         }
         (
@@ -365,21 +382,6 @@ fn run_transaction(
 /// The arguments by which the package manager asks for the gate of a transaction.
 pub fn gate(leader: &JobId) -> [String; 3] {
     ["run".into(), "gate".into(), format!("--job={leader}")]
-}
-
-fn judge(
-    worker: &Worker,
-    before: &Database,
-    changes: &[Change],
-    update: &mut Update<'_>,
-) -> Result<Verdict> {
-    update.step(Event::Verify)?;
-    let after = worker.packages.installed()?;
-    let mut verdict = verify::verdict(before, &after, changes);
-    if verdict.wrong.is_empty() {
-        verdict.wrong.extend(own::verify(changes));
-    }
-    Ok(verdict)
 }
 
 /// Keeps the state of the update with each job it served.

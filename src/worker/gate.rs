@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::own;
 use crate::fs::create_atomically;
-use crate::package::{Change, PackageManager};
+use crate::package::{Change, Former, FormerSource, PackageManager};
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::state::kept::Store;
 use crate::state::{self, job};
 
 /// What stands in the intent file of a transaction.
@@ -26,6 +27,9 @@ pub enum Intent {
     Activated {
         /// The changes.
         changes: Vec<Change>,
+        /// Where each former version could be had from.
+        #[serde(default)]
+        former: Vec<Former>,
     },
     /// The gate stayed shut.
     Refused {
@@ -59,6 +63,9 @@ pub struct Expectation {
     pub since: Option<SystemTime>,
     /// Exactly these changes are due; none when whatever is due may go through.
     pub plan: Option<Vec<Change>>,
+    /// Whether what could not be undone is refused.
+    #[serde(default)]
+    pub require_rollback: bool,
 }
 
 /// Reads the change list from `input` and decides. An error, and the package manager stops before it
@@ -87,7 +94,16 @@ pub fn run(
             again: true,
         },
         None if expectation.plan.is_none() && own::is_mixed(&changes) => Intent::Mixed,
-        None => Intent::Activated { changes },
+        None => {
+            let former = prepare_rollback(paths, packages, &changes);
+            match irreversible(&former).filter(|_| expectation.require_rollback) {
+                Some(reason) => Intent::Refused {
+                    reason,
+                    again: false,
+                },
+                None => Intent::Activated { changes, former },
+            }
+        }
     };
     let first = intent.create(&job::intent(paths, job))?;
     match intent {
@@ -96,6 +112,71 @@ pub fn run(
         Intent::Mixed => bail!("our own package is updated after the others"),
         _ => bail!("stopped on request before anything was changed"),
     }
+}
+
+/// Finds out where each former version could be had from, and takes care that it and the new one
+/// are still there when they are needed: others may clean up the package manager's cache as soon as
+/// the transaction is through.
+fn prepare_rollback(
+    paths: &Paths,
+    packages: &dyn PackageManager,
+    changes: &[Change],
+) -> Vec<Former> {
+    let mut store = Store::open(paths);
+    let mut former = packages
+        .former(changes, store.kept(), store.directory())
+        .unwrap_or_else(|error| unknown(changes, &error));
+    // an update is not held up by what only the next one needs
+    if let Err(error) = put_aside(&mut store, &mut former) {
+        tracing::warn!("{error:#}");
+    }
+    for file in changes.iter().filter_map(|change| change.file.as_deref()) {
+        if let Err(error) = store.hold(file) {
+            tracing::warn!("{error:#}");
+        }
+    }
+    former
+}
+
+/// Takes those former versions into the store that lie somewhere else.
+fn put_aside(store: &mut Store, former: &mut [Former]) -> Result<()> {
+    let mut entered = false;
+    for former in former {
+        let (FormerSource::Cached { file, .. } | FormerSource::Repacked { file, .. }) =
+            &former.source
+        else {
+            continue;
+        };
+        let place = store.hold(file)?;
+        let version = former.change.from.as_deref().unwrap_or_default();
+        store.enter(&former.change.key(), version, &place)?;
+        entered = true;
+        former.source = former.source.clone().moved(place);
+    }
+    if entered { store.save() } else { Ok(()) }
+}
+
+fn unknown(changes: &[Change], error: &anyhow::Error) -> Vec<Former> {
+    let why = format!("it could not be looked for: {error:#}");
+    let former = |change: &Change| Former {
+        change: change.clone(),
+        source: FormerSource::Missing { why: why.clone() },
+    };
+    changes.iter().map(former).collect()
+}
+
+/// Why the changes could not be undone: pure.
+fn irreversible(former: &[Former]) -> Option<String> {
+    let missing = former.iter().filter_map(|former| match &former.source {
+        FormerSource::Missing { why } => {
+            let version = former.change.from.as_deref().unwrap_or_default();
+            Some(format!("{} {version}: {why}", former.change.key()))
+        }
+        _ => None,
+    });
+    let missing: Vec<String> = missing.collect();
+    let why = "it could not be undone, which the configuration requires (require_rollback)";
+    (!missing.is_empty()).then(|| format!("{why}: {}", missing.join("; ")))
 }
 
 /// Why the list may not go through: pure.
@@ -175,7 +256,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("x.intent");
         assert!(Intent::Stopped.create(&path).unwrap());
-        assert!(!Intent::Activated { changes: vec![] }.create(&path).unwrap());
+        let other = Intent::Activated {
+            changes: vec![],
+            former: vec![],
+        };
+        assert!(!other.create(&path).unwrap());
         let read: Intent = state::try_read(&path).unwrap().unwrap();
         assert_eq!(read, Intent::Stopped);
     }

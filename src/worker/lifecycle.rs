@@ -5,7 +5,7 @@
 //!           │  ▲          │             │                       ├─► rolled_back
 //!           │  └── fetch error, once ───┘                       └─► failed
 //!           ├─► success (nothing to do)
-//!           └─► failed ◄── any step before activation
+//!           └─► failed ◄── any step before activation ──► idle (cancelled)
 //! ```
 
 use crate::state::update::Phase;
@@ -33,11 +33,13 @@ pub enum Event {
     RollBack,
     /// It went wrong.
     Fail,
+    /// Somebody stopped it before anything changed.
+    Cancel,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Begin,
         Self::Download,
         Self::Stage,
@@ -48,6 +50,7 @@ impl Event {
         Self::Succeed,
         Self::RollBack,
         Self::Fail,
+        Self::Cancel,
     ];
 }
 
@@ -87,6 +90,7 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalStep> {
         (P::Checking | P::Downloading, E::NothingToDo) | (P::Verifying, E::Succeed) => P::Success,
         (P::Verifying, E::RollBack) => P::RolledBack,
         (P::Checking | P::Downloading | P::Staged | P::Verifying, E::Fail) => P::Failed,
+        (P::Checking | P::Downloading | P::Staged, E::Cancel) => P::Idle,
         _ => return Err(IllegalStep { phase, event }),
     })
 }
@@ -111,9 +115,9 @@ mod tests {
         }
         expect![[r"
             idle: Begin->checking
-            checking: Download->downloading NothingToDo->success Fail->failed
-            downloading: Stage->staged FetchError->checking NothingToDo->success Fail->failed
-            staged: FetchError->checking Activate->activated Fail->failed
+            checking: Download->downloading NothingToDo->success Fail->failed Cancel->idle
+            downloading: Stage->staged FetchError->checking NothingToDo->success Fail->failed Cancel->idle
+            staged: FetchError->checking Activate->activated Fail->failed Cancel->idle
             activated: Verify->verifying
             verifying: Succeed->success RollBack->rolled_back Fail->failed
             success: Begin->checking

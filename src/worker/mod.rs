@@ -2,6 +2,7 @@
 
 mod alert;
 mod apply;
+mod conclude;
 pub mod gate;
 mod heal;
 pub mod hook;
@@ -13,6 +14,7 @@ mod progress;
 mod recover;
 mod refresh;
 mod retention;
+pub mod rollback;
 mod select;
 mod settle;
 mod update;

@@ -95,6 +95,7 @@ pub fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<
     let expected = Expectation {
         since: Some(SystemTime::now()),
         plan,
+        require_rollback: worker.config.rollback.require,
     };
     let bytes = serde_json::to_vec(&expected)?;
     write_atomically(&expectation(&worker.paths, leader), &bytes, 0o600)

@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::Worker;
+use super::conclude;
 use super::gate::Intent;
 use super::update::Update;
 use crate::host::systemd;
@@ -122,6 +124,48 @@ pub fn forget(worker: &Worker) {
     let _ = std::fs::remove_file(worker.paths.progress());
 }
 
+/// Follows the putting back of former versions, which is never stopped on the way.
+pub struct Restoring<'a> {
+    worker: &'a Worker,
+    job: &'a JobId,
+    publisher: Publisher<'a>,
+}
+
+impl<'a> Restoring<'a> {
+    pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
+        Self {
+            worker,
+            job,
+            publisher: Publisher::new(worker, job),
+        }
+    }
+}
+
+impl Observer for Restoring<'_> {
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Output(line) if self.worker.terminal => {
+                let _ = writeln!(std::io::stderr(), "{}", journal::plain(&line));
+            }
+            Report::Output(_) => {}
+            Report::Waiting(what) => {
+                journal::waiting(Some(self.job), &what);
+                self.publisher.publish(0, &format!("waiting: {what}"));
+            }
+            Report::Downloading { percent } => self.publisher.publish(percent / 2, "rolling back"),
+            Report::Installing { percent, action } => {
+                let action = format!("rolling back: {action}");
+                self.publisher.publish(50 + percent / 2, &action);
+            }
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        self.publisher.catch_up();
+        false
+    }
+}
+
 /// Follows a running transaction.
 pub struct Follower<'a, 'b> {
     worker: &'a Worker,
@@ -130,6 +174,8 @@ pub struct Follower<'a, 'b> {
     leader: &'a JobId,
     update: &'a mut Update<'b>,
     publisher: Publisher<'a>,
+    /// Who takes the sums of what the update brings, while the package manager works.
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl<'a, 'b> Follower<'a, 'b> {
@@ -146,6 +192,7 @@ impl<'a, 'b> Follower<'a, 'b> {
             leader,
             update,
             publisher: Publisher::new(worker, leader),
+            keeper: None,
         }
     }
 }
@@ -204,11 +251,23 @@ impl Follower<'_, '_> {
         if self.update.state.phase == Phase::Activated {
             return;
         }
-        if let Ok(Some(Intent::Activated { changes })) =
+        if let Ok(Some(Intent::Activated { changes, .. })) =
             Intent::load(&self.worker.paths, self.leader)
-            && let Err(error) = self.update.activated(self.leader, &changes)
         {
-            tracing::error!("{error:#}");
+            if let Err(error) = self.update.activated(self.leader, &changes) {
+                tracing::error!("{error:#}");
+            }
+            let paths = self.worker.paths.clone();
+            self.keeper = Some(thread::spawn(move || conclude::keep(&paths, &changes)));
+        }
+    }
+}
+
+impl Drop for Follower<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            // what it has not done is done when the transaction is judged
+            let _ = keeper.join();
         }
     }
 }

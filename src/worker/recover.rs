@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use super::conclude::conclude;
 use super::gate::Intent;
 use super::lifecycle::Event;
 use super::progress::{self, Quiet};
-use super::settle::{self, Outcome};
+use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
-use super::{Worker, apply, own, verify};
+use super::verify::{Before, Judgement};
+use super::{Worker, apply, own, rollback};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
-use crate::package::{Applied, Change, Database, Ended, Installed, PackageState, command};
+use crate::package::{Applied, Change, Ended, Former, PackageState, command};
 use crate::request::{JobId, Kind};
 use crate::state::job::{self, Job};
 use crate::state::{self};
@@ -47,13 +49,19 @@ pub fn run(worker: &Worker) -> Result<()> {
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
     for (transaction, jobs) in transactions {
+        if let Some(intent) = rollback::Intent::load(&worker.paths, &transaction)? {
+            go_on_back(worker, &transaction, jobs, intent)?;
+            continue;
+        }
         match Intent::load(&worker.paths, &transaction).unwrap_or(None) {
-            Some(Intent::Activated { changes }) if own::is_of_the_part_before(&jobs, &changes) => {
+            Some(Intent::Activated { changes, .. })
+                if own::is_of_the_part_before(&jobs, &changes) =>
+            {
                 put_back(worker, &transaction, &jobs)?;
             }
-            Some(Intent::Activated { changes }) => {
+            Some(Intent::Activated { changes, former }) => {
                 if heal(worker, &transaction, &changes)? {
-                    judge(worker, &transaction, jobs, &changes)?;
+                    judge(worker, &transaction, jobs, &changes, former)?;
                 } else {
                     put_back(worker, &transaction, &jobs)?;
                 }
@@ -95,14 +103,15 @@ fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
 fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
+        let going_back = rollback::take_over(&worker.paths, transaction)?;
         let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
         if shut {
             command::end_leftovers(&apply::gate(transaction).join(" "))?;
         }
-        let phase = if is_apply && !shut {
-            "changing packages"
-        } else {
-            "preparing"
+        let phase = match (going_back, is_apply && !shut) {
+            (true, _) => "rolling back",
+            (false, true) => "changing packages",
+            (false, false) => "preparing",
         };
         for job in jobs {
             journal::job_interrupted(job.id(), phase);
@@ -129,23 +138,71 @@ fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<bool
 }
 
 /// Judges a transaction as the worker would have that began it.
-fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]) -> Result<()> {
+fn judge(
+    worker: &Worker,
+    leader: &JobId,
+    jobs: Vec<Job>,
+    changes: &[Change],
+    former: Vec<Former>,
+) -> Result<()> {
     let mut update = Update::resume(worker, changes);
-    update.step(Event::Verify)?;
-    let after = worker.packages.installed()?;
-    let mut verdict = verify::verdict(&before(&after, changes), &after, changes);
-    if verdict.wrong.is_empty() {
-        verdict.wrong.extend(own::verify(changes));
-    }
+    let before = Before::remembered(worker, leader, changes)?;
+    let intent = (changes, former);
+    let outcome = conclude(worker, leader, &before, intent, noted(), &mut update)?;
     let own_follows = !own::is_among(changes) && own::is_left(worker, &jobs);
-    let applied = Applied {
+    end(worker, leader, jobs, &outcome, update, own_follows)
+}
+
+/// Ends the rollback that a dead worker began.
+fn go_on_back(
+    worker: &Worker,
+    leader: &JobId,
+    jobs: Vec<Job>,
+    intent: rollback::Intent,
+) -> Result<()> {
+    let changes: Vec<Change> = intent.former.iter().map(|f| f.change.clone()).collect();
+    let mut update = Update::resume(worker, &changes);
+    update.step(Event::Verify)?;
+    let before = Before::remembered(worker, leader, &changes)?;
+    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    if let Err(error) = worker
+        .packages
+        .repair(&undone, &job::log(&worker.paths, leader))
+    {
+        journal::database_problem(leader, &format!("{error:#}"));
+    }
+    let concluded = Concluded {
+        judgement: Judgement {
+            checks: intent.checks.clone(),
+            ..Judgement::default()
+        },
+        applied: noted(),
+        former: intent.former.clone(),
+        rollback: Some(rollback::resume(worker, leader, &before, intent)),
+    };
+    Before::forget(&worker.paths, leader);
+    let outcome = Outcome::Changed(Box::new(concluded));
+    end(worker, leader, jobs, &outcome, update, false)
+}
+
+fn noted() -> Applied {
+    Applied {
         ended: Ended::Done,
         kept_back: Vec::new(),
         notes: vec![NOTE.to_owned()],
         failures: Vec::new(),
-    };
-    let outcome = Outcome::Changed { verdict, applied };
-    settle::finish(worker, &mut jobs, &outcome, &mut update, own_follows);
+    }
+}
+
+fn end(
+    worker: &Worker,
+    leader: &JobId,
+    mut jobs: Vec<Job>,
+    outcome: &Outcome,
+    mut update: Update<'_>,
+    own_follows: bool,
+) -> Result<()> {
+    settle::finish(worker, &mut jobs, outcome, &mut update, own_follows);
     apply::stamp(&mut jobs, &update);
     apply::cap_log(worker, leader);
     if own_follows {
@@ -154,26 +211,6 @@ fn judge(worker: &Worker, leader: &JobId, mut jobs: Vec<Job>, changes: &[Change]
         jobs = ended;
     }
     worker.record(&mut jobs)
-}
-
-/// The database as it was before the changes, as far as the change list tells.
-fn before(after: &Database, changes: &[Change]) -> Database {
-    let mut before = after.clone();
-    for change in changes {
-        let key = change.key();
-        match &change.from {
-            None => before.remove(&key),
-            Some(version) => before.insert(
-                key,
-                Installed {
-                    version: version.clone(),
-                    state: PackageState::Good,
-                    held: false,
-                },
-            ),
-        };
-    }
-    before
 }
 
 fn put_back(worker: &Worker, transaction: &JobId, jobs: &[Job]) -> Result<()> {

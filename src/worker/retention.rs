@@ -39,11 +39,13 @@ fn created(id: &JobId) -> Option<DateTime<Utc>> {
 }
 
 /// The record goes first: output without a record is of no use, a record without output is.
-fn files(id: &JobId) -> [OsString; 3] {
+fn files(id: &JobId) -> [OsString; 5] {
     [
         format!("{id}.json"),
         format!("{id}.log"),
         format!("{id}.intent"),
+        format!("{id}.rollback"),
+        format!("{id}.before"),
     ]
     .map(Into::into)
 }

@@ -4,24 +4,41 @@ use std::collections::BTreeSet;
 
 use super::lifecycle::Event;
 use super::update::Update;
-use super::verify::Verdict;
+use super::verify::{self, Judgement};
 use super::{Worker, select};
 use crate::host::clock;
 use crate::journal;
-use crate::package::{Applied, Ended, KeptBack, Pending};
+use crate::package::{Applied, Ended, Former, KeptBack, Key, Pending};
 use crate::request::Target;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::pending::PendingList;
+use crate::state::verification::{Rollback, Undone};
 
 /// How one transaction ended.
 pub enum Outcome {
     /// There was nothing to install.
     Nothing { kept_back: Vec<KeptBack> },
-    /// Packages were changed; the verdict says how well.
-    Changed { verdict: Verdict, applied: Applied },
+    /// Packages were changed; the judgement says how well.
+    Changed(Box<Concluded>),
     /// It was stopped before anything changed.
     Cancelled,
+}
+
+/// A transaction that changed packages.
+pub struct Concluded {
+    pub judgement: Judgement,
+    pub applied: Applied,
+    pub former: Vec<Former>,
+    pub rollback: Option<Rollback>,
+}
+
+impl Concluded {
+    /// Whether it was undone.
+    pub fn is_undone(&self) -> bool {
+        let outcome = self.rollback.as_ref().map(|rollback| rollback.outcome);
+        outcome == Some(Undone::RolledBack)
+    }
 }
 
 /// Gives each job its own result; when our own package follows, that of the part before.
@@ -37,7 +54,9 @@ pub fn finish(
         .filter_map(|job| job.request.packages.clone())
         .collect();
     let unasked = match outcome {
-        Outcome::Changed { verdict, .. } => select::unasked(&targets, &verdict.changes),
+        Outcome::Changed(concluded) => {
+            select::unasked(&targets, &concluded.judgement.verdict.changes)
+        }
         _ => BTreeSet::new(),
     };
     for job in jobs.iter_mut() {
@@ -48,35 +67,18 @@ pub fn finish(
                 job.status = JobStatus::Succeeded;
                 add(&mut job.kept_back, &select::kept_back(&target, kept_back));
             }
-            Outcome::Changed { verdict, applied } => {
-                let changes = select::changes_of(&target, &unasked, &verdict.changes);
-                let kept_back = select::kept_back(&target, &applied.kept_back);
-                add(&mut job.changes, &changes);
-                add(&mut job.kept_back, &kept_back);
-                add(&mut job.notes, &applied.notes);
-                add(&mut job.notes, &verdict.strangers);
-                match failure(&target, verdict, &applied.ended) {
-                    None => job.status = JobStatus::Succeeded,
-                    Some(why) => fail(job, &anyhow::anyhow!("{why}")),
-                }
-            }
+            Outcome::Changed(concluded) => finish_changed(job, &target, &unasked, concluded),
         }
     }
-    if let Outcome::Changed { verdict, applied } = outcome {
-        let id = jobs.first().map(|job| job.transaction.clone());
-        for change in &verdict.changes {
-            let (from, to) = (change.from.as_deref(), change.to.as_deref());
-            if let Some(id) = &id {
-                journal::package_changed(id, &change.package, &change.architecture, from, to);
-            }
+    if let Outcome::Changed(concluded) = outcome {
+        if let Some(id) = jobs.first().map(|job| job.transaction.clone()) {
+            tell(&id, concluded);
         }
-        for (stranger, id) in verdict.strangers.iter().zip(id.iter().cycle()) {
-            journal::database_problem(id, stranger);
-        }
-        match failure(&Target::All, verdict, &applied.ended) {
+        match failure(&Target::All, concluded) {
             None => {
                 let _ = update.step(Event::Succeed);
             }
+            Some(why) if concluded.is_undone() => update.roll_back(&why),
             Some(why) => update.fail(&why),
         }
     }
@@ -102,6 +104,49 @@ pub fn cancel(job: &mut Job) {
     }
 }
 
+fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concluded: &Concluded) {
+    let Concluded {
+        judgement,
+        applied,
+        former,
+        rollback,
+    } = concluded;
+    if !concluded.is_undone() {
+        let changes = select::changes_of(target, unasked, &judgement.verdict.changes);
+        add(&mut job.changes, &changes);
+    }
+    let kept_back = select::kept_back(target, &applied.kept_back);
+    add(&mut job.kept_back, &kept_back);
+    let warnings = judgement.checks.iter().filter(|c| !c.required && !c.passed);
+    let warnings: Vec<String> = warnings.map(|check| check.message.clone()).collect();
+    for notes in [&applied.notes, &judgement.verdict.strangers, &warnings] {
+        add(&mut job.notes, notes);
+    }
+    add(&mut job.former, former);
+    add(&mut job.verification, &judgement.checks);
+    job.rollback.clone_from(rollback);
+    match failure(target, concluded) {
+        None => job.status = JobStatus::Succeeded,
+        Some(why) => fail(job, &anyhow::anyhow!("{why}")),
+    }
+}
+
+/// Says in the journal what was changed, and what has stayed so.
+fn tell(id: &crate::request::JobId, concluded: &Concluded) {
+    let verdict = &concluded.judgement.verdict;
+    for change in &verdict.changes {
+        let (from, to) = (change.from.as_deref(), change.to.as_deref());
+        if concluded.is_undone() {
+            journal::package_changed(id, &change.package, &change.architecture, to, from);
+        } else {
+            journal::package_changed(id, &change.package, &change.architecture, from, to);
+        }
+    }
+    for stranger in &verdict.strangers {
+        journal::database_problem(id, stranger);
+    }
+}
+
 /// Ends a job with an error.
 pub fn fail(job: &mut Job, error: &anyhow::Error) {
     job.status = JobStatus::Failed;
@@ -117,21 +162,38 @@ pub fn not_begun(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     }
 }
 
-/// Why the transaction is a failure for a job with this target.
-fn failure(target: &Target, verdict: &Verdict, ended: &Ended) -> Option<String> {
-    let mine = verdict.wrong.iter().filter(|(key, _)| {
-        matches!(target, Target::All | Target::Security)
-            || select::covers(target, &key.package, &key.architecture, false)
-    });
-    let mut why: Vec<String> = mine.map(|(_, why)| why.clone()).collect();
-    why.extend(verdict.unplanned.iter().cloned());
+/// Why the transaction is a failure for a job with this target. One that was undone is a failure for
+/// every job it served.
+fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
+    let Judgement { verdict, checks } = &concluded.judgement;
+    let undone = concluded.is_undone();
+    let everything = undone || matches!(target, Target::All | Target::Security);
+    let against = checks.iter().filter(|check| check.decides_against());
+    // the check of the versions is about all packages of the transaction
+    let others = against.filter(|check| everything || check.name != verify::VERSIONS);
+    let mut why: Vec<String> = others.map(|check| check.message.clone()).collect();
+    if !everything {
+        let mine = verdict
+            .wrong
+            .iter()
+            .filter(|(key, _)| select::covers(target, &key.package, &key.architecture, false));
+        why.splice(0..0, mine.map(|(_, why)| why.clone()));
+    }
     if why.is_empty() {
         return None;
     }
+    let ended = &concluded.applied.ended;
     if let Ended::Failed(words) | Ended::FetchFailed(words) | Ended::Interrupted(words) = ended {
         why.push(words.clone());
     }
-    Some(why.join("; "))
+    let why = why.join("; ");
+    let error = concluded.rollback.as_ref().and_then(|r| r.error.as_deref());
+    Some(match (undone, error) {
+        (true, None) => format!("rolled back: {why}"),
+        (true, Some(error)) => format!("rolled back: {why}; and since then: {error}"),
+        (false, Some(error)) => format!("{why}; it was not rolled back: {error}"),
+        (false, None) => why,
+    })
 }
 
 /// Keeps the list of pending updates true without another run of the package manager: an update of
@@ -144,34 +206,40 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
         && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
     let cache = Cache::load(&worker.paths);
     let list = match outcome {
-        Outcome::Nothing { kept_back }
-        | Outcome::Changed {
-            applied: Applied { kept_back, .. },
-            ..
-        } if everything => PendingList {
-            computed_at: Some(clock::now()),
-            fingerprint: Some(worker.packages.fingerprint(&cache.failed_sources())),
-            pending: Pending {
-                updates: Vec::new(),
-                kept_back: kept_back.clone(),
-            },
-        },
+        Outcome::Nothing { kept_back } if everything => all_done(worker, &cache, kept_back.clone()),
+        Outcome::Changed(concluded) if everything => {
+            all_done(worker, &cache, concluded.applied.kept_back.clone())
+        }
         Outcome::Cancelled | Outcome::Nothing { .. } => return,
-        Outcome::Changed { verdict, .. } => {
+        Outcome::Changed(concluded) => {
             let Some(mut list) = PendingList::load(&worker.paths) else {
                 return;
             };
             list.fingerprint = None;
             list.pending.updates.retain(|update| {
-                !verdict.changes.iter().any(|change| {
-                    change.package == update.package
-                        && change.to.as_ref() == Some(&update.candidate)
-                })
+                let mut changes = concluded.judgement.verdict.changes.iter();
+                concluded.is_undone()
+                    || !changes.any(|change| {
+                        change.package == update.package
+                            && change.to.as_ref() == Some(&update.candidate)
+                    })
             });
             list
         }
     };
     if let Err(error) = list.save(&worker.paths) {
         tracing::warn!("{error:#}");
+    }
+}
+
+/// The list after everything that was due is in.
+fn all_done(worker: &Worker, cache: &Cache, kept_back: Vec<KeptBack>) -> PendingList {
+    PendingList {
+        computed_at: Some(clock::now()),
+        fingerprint: Some(worker.packages.fingerprint(&cache.failed_sources())),
+        pending: Pending {
+            updates: Vec::new(),
+            kept_back,
+        },
     }
 }

@@ -14,13 +14,20 @@ use crate::state::update::{Phase, UpdateState};
 pub struct Update<'a> {
     worker: &'a Worker,
     pub state: UpdateState,
+    /// The update before this one: its end is the host's again when this one is cancelled.
+    former: UpdateState,
 }
 
 impl<'a> Update<'a> {
     /// A new update of `target`.
     pub fn begin(worker: &'a Worker, target: &str) -> Self {
-        let state = UpdateState::load(&worker.paths).begin(target, clock::now());
-        Self { worker, state }
+        let former = UpdateState::load(&worker.paths);
+        let state = former.begin(target, clock::now());
+        Self {
+            worker,
+            state,
+            former,
+        }
     }
 
     /// The update that another worker began and did not end. The change list on the disk proves how
@@ -29,7 +36,11 @@ impl<'a> Update<'a> {
         let mut state = UpdateState::load(&worker.paths);
         state.phase = Phase::Activated;
         state.set_versions(changes);
-        Self { worker, state }
+        Self {
+            worker,
+            former: state.clone(),
+            state,
+        }
     }
 
     /// Takes a step and writes it down.
@@ -43,6 +54,26 @@ impl<'a> Update<'a> {
     pub fn fail(&mut self, why: &str) {
         self.state.last_error = Some(journal::plain(why));
         if let Err(error) = self.step(Event::Fail) {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    /// Ends the update as one after which the host is as it was before.
+    pub fn roll_back(&mut self, why: &str) {
+        self.state.last_error = Some(journal::plain(why));
+        if let Err(error) = self.step(Event::RollBack) {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    /// Ends the update as if it had never been begun: what the host said of itself before is true again.
+    pub fn cancel(&mut self) {
+        if let Err(error) = self.step(Event::Cancel) {
+            tracing::error!("{error:#}");
+        }
+        if self.former.phase.is_final()
+            && let Err(error) = self.former.save(&self.worker.paths)
+        {
             tracing::error!("{error:#}");
         }
     }

@@ -116,11 +116,6 @@ fn transaction(gate: (&Path, &[String])) -> Program {
         ]))
 }
 
-/// The packages that are there because others need them, one a line.
-pub fn show_automatic() -> Program {
-    Program::new(APT_MARK).arg("showauto")
-}
-
 /// Marks packages as being there because others need them.
 pub fn mark_automatic(names: &[impl AsRef<OsStr>]) -> Program {
     Program::new(APT_MARK).arg("auto").args(names)

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::marks::Marks;
 use super::{Apt, arguments, database, run};
 use crate::checksum;
-use crate::package::command::{Line, Program};
+use crate::package::command::Line;
 use crate::package::{Change, Ended, Former, FormerSource, Kept, Key, Observer, Restore};
 
 /// Where apt keeps what it fetched, unless a change list shows another place.
@@ -159,36 +160,16 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
             .run(&mut |_: Line<'_>| {})
             .map(|_| ())?;
     }
-    let automatic = marked_automatic()?;
+    let new = |former: &&Former| former.source == FormerSource::New;
+    let new = restore.former.iter().filter(new);
+    let marks = Marks::read().without(&new.map(|f| &*f.change.package).collect());
     let program = arguments::put_back(restore.former, restore.gate).log(restore.log);
     let outcome = run::supervised(&program, observer)?;
-    restore_marks(&automatic, restore.log)?;
+    marks.restore(restore.log)?;
     match outcome.ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
         ended => Ok(ended),
     }
-}
-
-/// The packages that apt installed because others need them.
-fn marked_automatic() -> Result<BTreeSet<String>> {
-    let shown = arguments::show_automatic().capture()?;
-    Ok(shown.lines().map(str::to_owned).collect())
-}
-
-/// Naming a package in an installation may mark it as wanted for its own sake: the marks are made
-/// again what they were.
-fn restore_marks(before: &BTreeSet<String>, log: &Path) -> Result<()> {
-    let after = marked_automatic()?;
-    let lost: Vec<&String> = before.difference(&after).collect();
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let program: Program = arguments::mark_automatic(&lost).log(log);
-    let finished = program.run(&mut |_: Line<'_>| {})?;
-    if !finished.succeeded() {
-        tracing::warn!("{}", program.failure(&finished));
-    }
-    Ok(())
 }
 
 /// The words that name what is to be put back: files, exact versions, and a trailing dash for what is

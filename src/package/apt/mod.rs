@@ -7,6 +7,7 @@ mod former;
 pub(crate) mod hook;
 pub(crate) mod listing;
 mod locks;
+mod marks;
 mod repair;
 mod run;
 pub(crate) mod status;
@@ -307,7 +308,9 @@ impl PackageManager for Apt {
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let lists = self.lists_without(transaction.failed)?;
+        let marks = marks::Marks::read();
         let outcome = run::transaction(transaction, &lists, observer)?;
+        marks.restore(transaction.log)?;
         let kept_back = if transaction.failed.is_empty() {
             self.reasons(&outcome.kept, &lists)?
         } else {

@@ -1,9 +1,10 @@
 //! Configuration files: a key is taken as it stands, or stays as it was.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::shown_safely;
-use crate::config::Config;
+use crate::config::{Config, Rollback, Verify};
 
 /// One file, over two different configurations.
 pub fn config(input: &[u8]) {
@@ -18,6 +19,15 @@ pub fn config(input: &[u8]) {
             tolerate: vec!["before.example".to_owned()],
             keep_jobs: 1,
             keep_days: 1,
+            verify: Verify {
+                settle: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+            },
+            rollback: Rollback {
+                automatic: false,
+                require: true,
+                keep_size: 1,
+            },
         },
     ];
     let after = before.clone().map(|mut config| {
@@ -34,6 +44,11 @@ pub fn config(input: &[u8]) {
     set_or_kept(&before, &first, &second, |c| &c.tolerate);
     set_or_kept(&before, &first, &second, |c| &c.keep_jobs);
     set_or_kept(&before, &first, &second, |c| &c.keep_days);
+    set_or_kept(&before, &first, &second, |c| &c.verify.settle);
+    set_or_kept(&before, &first, &second, |c| &c.verify.timeout);
+    set_or_kept(&before, &first, &second, |c| &c.rollback.automatic);
+    set_or_kept(&before, &first, &second, |c| &c.rollback.require);
+    set_or_kept(&before, &first, &second, |c| &c.rollback.keep_size);
     let mut again = first.clone();
     again.add(path, text).expect("it was taken before");
     assert_eq!(again, first);

@@ -31,6 +31,26 @@ pub fn broken_service(name: &str, version: &str) -> Deb {
     )
 }
 
+/// A service that starts, and dies after this many seconds.
+pub fn dying_service(name: &str, version: &str, seconds: &str) -> Deb {
+    serving(
+        name,
+        version,
+        &format!("/bin/sh -c 'sleep {seconds}; exit 1'"),
+        &format!("systemctl restart {name}.service"),
+    )
+}
+
+/// A service that dies at once and is started again for ever, below every limit.
+pub fn looping_service(name: &str, version: &str) -> Deb {
+    serving(
+        name,
+        version,
+        "/bin/false\nRestart=always\nRestartSec=1",
+        &format!("systemctl restart {name}.service || true"),
+    )
+}
+
 /// A configuration file, `/etc/NAME.conf`, whose default is another in every version.
 pub fn with_conffile(name: &str, version: &str) -> Deb {
     plain(name, version).conffile(

@@ -1,0 +1,95 @@
+//! How the units of this host are, as the service manager says: for comparing before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use zbus::proxy::CacheProperties;
+
+use super::clock;
+use super::systemd::{ManagerProxy, system_bus};
+
+/// The units at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Units {
+    /// When this was: microseconds of the monotonic clock.
+    pub at: u64,
+    /// In which boot this was.
+    pub boot: String,
+    /// The units that have failed, of every type.
+    pub failed: BTreeSet<String>,
+    /// The services that are active, or on their way from or to it.
+    pub services: BTreeMap<String, Service>,
+}
+
+/// One service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its sub state, such as `running` or `auto-restart`.
+    pub sub: String,
+    /// How often it was restarted by itself since somebody started it.
+    pub restarts: u32,
+    /// When it last became active: microseconds of the monotonic clock, 0 for never.
+    pub since: u64,
+}
+
+/// Asks the service manager; an error when it does not answer within `limit`: the bus itself may have
+/// been replaced by an update a moment ago.
+pub fn look(limit: Duration) -> Result<Units> {
+    let (done, wait) = mpsc::channel();
+    std::thread::spawn(move || {
+        // nobody waits any more when the time is up
+        let _ = done.send(zbus::block_on(ask()));
+    });
+    wait.recv_timeout(limit)
+        .unwrap_or_else(|_| anyhow::bail!("it did not answer within {} s", limit.as_secs()))
+        .context("the service manager cannot be asked for its units")
+}
+
+async fn ask() -> Result<Units> {
+    let bus = system_bus().await?;
+    let manager = ManagerProxy::new(&bus).await?;
+    let at = clock::monotonic();
+    let failed = manager.list_units_by_patterns(&["failed"], &[]).await?;
+    let states = ["active", "reloading", "activating", "deactivating"];
+    let active = manager
+        .list_units_by_patterns(&states, &["*.service"])
+        .await?;
+    let mut services = BTreeMap::new();
+    for (name, _, _, _, sub, _, path, ..) in active {
+        let properties = zbus::proxy::Builder::<zbus::fdo::PropertiesProxy<'_>>::new(&bus)
+            .destination("org.freedesktop.systemd1")
+            .path(path)
+            .cache_properties(CacheProperties::No)
+            .build()
+            .await?;
+        let (unit, service) = (
+            "org.freedesktop.systemd1.Unit",
+            "org.freedesktop.systemd1.Service",
+        );
+        // a unit may be gone between the two questions
+        let Ok(since) = properties
+            .get(unit.try_into()?, "ActiveEnterTimestampMonotonic")
+            .await
+        else {
+            continue;
+        };
+        let Ok(restarts) = properties.get(service.try_into()?, "NRestarts").await else {
+            continue;
+        };
+        let service = Service {
+            sub,
+            restarts: restarts.try_into()?,
+            since: since.try_into()?,
+        };
+        services.insert(name, service);
+    }
+    Ok(Units {
+        at,
+        boot: clock::boot_id(),
+        failed: failed.into_iter().map(|(name, ..)| name).collect(),
+        services,
+    })
+}

@@ -1,0 +1,74 @@
+//! apt's marks of what is there only because others need it: a run of ours leaves them as they were.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::arguments;
+use crate::package::command::Line;
+
+/// Where apt keeps them (apt-mark(8), "FILES").
+const FILE: &str = "/var/lib/apt/extended_states";
+
+/// The marked packages, as `name:architecture`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Marks(BTreeSet<String>);
+
+impl Marks {
+    /// The marks of this moment. A host without the file has none.
+    pub fn read() -> Self {
+        let text = std::fs::read_to_string(FILE).unwrap_or_default();
+        Self(parse(&text))
+    }
+
+    /// The marks without those of packages that are to go.
+    pub fn without(mut self, gone: &BTreeSet<&str>) -> Self {
+        let name = |marked: &str| marked.split(':').next().unwrap_or_default().to_owned();
+        self.0.retain(|marked| !gone.contains(&*name(marked)));
+        self
+    }
+
+    /// Makes them again what they were: naming a package, which we do for its exact version, makes apt
+    /// take it for one that somebody wants for its own sake (measured on apt 2.6 and 3.0).
+    pub fn restore(&self, log: &Path) -> Result<()> {
+        let now = Self::read();
+        let lost: Vec<&String> = self.0.difference(&now.0).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let program = arguments::mark_automatic(&lost).log(log);
+        let finished = program.run(&mut |_: Line<'_>| {})?;
+        if !finished.succeeded() {
+            tracing::warn!("{}", program.failure(&finished));
+        }
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> BTreeSet<String> {
+    let record = |record: &str| {
+        let field = |name: &str| {
+            let mut lines = record.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
+        let (package, architecture) = (field("Package")?, field("Architecture")?);
+        (field("Auto-Installed")? == "1").then(|| format!("{package}:{architecture}"))
+    };
+    text.split("\n\n").filter_map(record).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorded_file() {
+        let text = "Package: dbus-bin\nArchitecture: amd64\nAuto-Installed: 1\n\n\
+            Package: own\nArchitecture: amd64\nAuto-Installed: 0\n\n\
+            Package: libx\nArchitecture: i386\nAuto-Installed: 1\n";
+        let marked: Vec<String> = parse(text).into_iter().collect();
+        assert_eq!(marked, ["dbus-bin:amd64", "libx:i386"]);
+        assert!(parse("").is_empty());
+    }
+}

@@ -1,0 +1,228 @@
+//! The packages we keep: what an update brought stays on the disk, so that the next one can be undone.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::checksum;
+use crate::fs::write_atomically;
+use crate::host::clock;
+use crate::package::{Database, Kept, Key};
+use crate::paths::Paths;
+
+/// The package files and their index. A file counts once its entry is written: then it is on the disk,
+/// whole, and its SHA-256 is known.
+#[derive(Debug, Default)]
+pub struct Store {
+    directory: PathBuf,
+    entries: Vec<Kept>,
+}
+
+impl Store {
+    /// The store of this host.
+    #[must_use]
+    pub fn open(paths: &Paths) -> Self {
+        let directory = paths.packages();
+        let entries = super::read(&directory.join(INDEX)).unwrap_or_default();
+        Self { directory, entries }
+    }
+
+    /// Where files lie that are not entered yet.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn kept(&self) -> &[Kept] {
+        &self.entries
+    }
+
+    /// Where a package file lies once it is held.
+    #[must_use]
+    pub fn place_of(&self, file: &Path) -> Option<PathBuf> {
+        Some(self.directory.join(file.file_name()?))
+    }
+
+    /// Gives the file a second name in the store, so that whoever cleans up the package manager's cache
+    /// takes nothing from us; on another file system it is copied.
+    pub fn hold(&self, file: &Path) -> Result<PathBuf> {
+        let hold = || -> io::Result<PathBuf> {
+            let place = self
+                .place_of(file)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+            if place == file {
+                return Ok(place);
+            }
+            match fs::remove_file(&place) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            match fs::hard_link(file, &place) {
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    fs::copy(file, &place)?;
+                }
+                other => other?,
+            }
+            Ok(place)
+        };
+        hold().with_context(|| format!("failed to keep '{}'", file.display()))
+    }
+
+    /// Enters a file that is held: it is written out, its sum is taken, and from the next
+    /// [`save`](Self::save) on it counts.
+    pub fn enter(&mut self, key: &Key, version: &str, place: &Path) -> Result<()> {
+        let enter = || -> Result<Kept> {
+            let file = File::open(place)?;
+            file.sync_all()?;
+            Ok(Kept {
+                package: key.package.clone(),
+                architecture: key.architecture.clone(),
+                version: version.to_owned(),
+                size: file.metadata()?.len(),
+                sha256: checksum::sha256_of_file(place)?,
+                file: place.to_owned(),
+                kept_at: clock::now(),
+            })
+        };
+        let kept = enter().with_context(|| format!("failed to keep '{}'", place.display()))?;
+        self.entries
+            .retain(|old| old.file != kept.file && (old.key() != *key || old.version != version));
+        self.entries.push(kept);
+        Ok(())
+    }
+
+    /// Writes the index.
+    pub fn save(&self) -> Result<()> {
+        let bytes = serde_json::to_vec(&self.entries)?;
+        write_atomically(&self.directory.join(INDEX), &bytes, 0o644)
+    }
+
+    /// Throws away what is beyond `limit` bytes: first versions that are not installed any more, then
+    /// installed ones, each the oldest first, and never the files that are `needed`. What lies there
+    /// without an entry was left by somebody who died, and goes, too.
+    pub fn evict(
+        &mut self,
+        limit: u64,
+        installed: &Database,
+        needed: &BTreeSet<PathBuf>,
+    ) -> Result<()> {
+        let victims = victims(&self.entries, limit, installed, needed);
+        self.entries
+            .retain(|kept| !victims.contains(&kept.file) && kept.file.exists());
+        // an entry without its file would be a promise; a file without its entry is only a waste
+        self.save()?;
+        let entered: BTreeSet<&Path> = self.entries.iter().map(|kept| &*kept.file).collect();
+        for entry in fs::read_dir(&self.directory)?.flatten() {
+            let path = entry.path();
+            let ours = path.ends_with(INDEX) || entered.contains(&*path) || needed.contains(&path);
+            if !ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                fs::remove_file(&path)
+                    .with_context(|| format!("failed to remove '{}'", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The index's name in the directory of the store.
+const INDEX: &str = "index.json";
+
+/// Which files have to go: pure.
+fn victims(
+    entries: &[Kept],
+    limit: u64,
+    installed: &Database,
+    needed: &BTreeSet<PathBuf>,
+) -> BTreeSet<PathBuf> {
+    let is_installed = |kept: &Kept| {
+        let now = installed.get(&kept.key());
+        now.is_some_and(|now| now.version == kept.version)
+    };
+    let mut total: u64 = entries.iter().map(|kept| kept.size).sum();
+    let mut order: Vec<&Kept> = entries
+        .iter()
+        .filter(|kept| !needed.contains(&kept.file))
+        .collect();
+    order.sort_by_key(|kept| (is_installed(kept), kept.kept_at));
+    let mut victims = BTreeSet::new();
+    for kept in order {
+        if total <= limit {
+            break;
+        }
+        total -= kept.size;
+        victims.insert(kept.file.clone());
+    }
+    victims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{Installed, PackageState};
+
+    fn key(package: &str) -> Key {
+        Key {
+            package: package.into(),
+            architecture: "all".into(),
+        }
+    }
+
+    #[test]
+    fn a_kept_file_outlives_the_one_it_was_made_of() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        fs::create_dir_all(paths.packages()).unwrap();
+        let cached = root.path().join("a_1_all.deb");
+        fs::write(&cached, "a").unwrap();
+        let mut store = Store::open(&paths);
+        let place = store.hold(&cached).unwrap();
+        fs::remove_file(&cached).unwrap();
+        store.enter(&key("a"), "1", &place).unwrap();
+        store.save().unwrap();
+        let again = Store::open(&paths);
+        assert_eq!(again.kept(), store.kept());
+        assert_eq!(again.kept()[0].sha256, checksum::sha256(b"a"));
+        assert_eq!(again.kept()[0].size, 1);
+        assert!(store.hold(&cached).is_err());
+    }
+
+    #[test]
+    fn what_is_not_installed_goes_first_and_what_is_needed_never() {
+        let kept = |package: &str, version: &str, minute: i64| Kept {
+            package: package.into(),
+            architecture: "all".into(),
+            version: version.into(),
+            file: format!("/{package}_{version}").into(),
+            sha256: String::new(),
+            size: 10,
+            kept_at: chrono::DateTime::from_timestamp(minute * 60, 0).unwrap(),
+        };
+        let entries = [
+            kept("a", "1", 1),
+            kept("a", "2", 2),
+            kept("b", "1", 3),
+            kept("b", "2", 4),
+        ];
+        let installed = |version: &str| Installed {
+            version: version.into(),
+            state: PackageState::Good,
+            held: false,
+        };
+        let database = Database::from([(key("a"), installed("1")), (key("b"), installed("2"))]);
+        let gone = |limit: u64, needed: &[&str]| -> Vec<String> {
+            let needed = needed.iter().map(PathBuf::from).collect();
+            let victims = victims(&entries, limit, &database, &needed);
+            victims.iter().map(|v| v.display().to_string()).collect()
+        };
+        assert_eq!(gone(40, &[]), [""; 0]);
+        assert_eq!(gone(39, &[]), ["/a_2"]);
+        assert_eq!(gone(20, &[]), ["/a_2", "/b_1"]);
+        assert_eq!(gone(10, &[]), ["/a_1", "/a_2", "/b_1"]);
+        assert_eq!(gone(0, &["/a_2", "/b_2"]), ["/a_1", "/b_1"]);
+    }
+}

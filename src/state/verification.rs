@@ -1,0 +1,96 @@
+//! What the record of a job says of its verification, and of its being undone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// The package database: versions and states.
+    Database,
+    /// The units of the host.
+    Unit,
+    /// A program in `verify.d`.
+    Hook,
+}
+
+impl CheckKind {
+    /// The word that stands for it in every interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Unit => "unit",
+            Self::Hook => "hook",
+        }
+    }
+}
+
+/// One thing that was looked at after a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The unit, the program, the part of the database.
+    pub name: String,
+    /// What it is.
+    pub kind: CheckKind,
+    /// Whether it decides; otherwise it only warns.
+    pub required: bool,
+    /// Whether it is as it should be.
+    pub passed: bool,
+    /// What it said.
+    pub message: String,
+}
+
+impl Check {
+    /// Whether the update has failed because of it.
+    #[must_use]
+    pub fn decides_against(&self) -> bool {
+        self.required && !self.passed
+    }
+}
+
+/// How undoing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undone {
+    /// Every package has its former version again.
+    RolledBack,
+    /// Not all of them have.
+    Failed,
+    /// It was not tried, because a former version was nowhere to be had.
+    Impossible,
+    /// It was not tried, because the configuration says so.
+    Disabled,
+}
+
+impl Undone {
+    /// The word that stands for it in every interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::Impossible => "impossible",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// How an update was undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// Where each former version came from, by `package:architecture`.
+    pub sources: BTreeMap<String, String>,
+    /// How it ended.
+    pub outcome: Undone,
+    /// Whether the host is as it was before the update: versions, states, units, and what `verify.d`
+    /// says.
+    pub as_before: bool,
+    /// What was looked at after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verification: Vec<Check>,
+    /// What went wrong with it.
+    pub error: Option<String>,
+}

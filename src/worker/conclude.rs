@@ -1,0 +1,89 @@
+//! After the package manager has ended: what it brought is kept, judged, and undone when it is bad.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::lifecycle::Event;
+use super::settle::{Concluded, Outcome};
+use super::update::Update;
+use super::verify::{self, Before};
+use super::{Worker, rollback};
+use crate::package::{Applied, Change, Former};
+use crate::paths::Paths;
+use crate::request::JobId;
+use crate::state::kept::Store;
+
+/// Judges an activated transaction, and undoes it when it is bad and that is possible.
+pub fn conclude(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    (changes, former): (&[Change], Vec<Former>),
+    applied: Applied,
+    update: &mut Update<'_>,
+) -> Result<Outcome> {
+    update.step(Event::Verify)?;
+    keep(&worker.paths, changes);
+    let judgement = verify::judge(worker, leader, before, changes, &applied.failures)?;
+    let rollback = if judgement.is_to_be_undone() {
+        rollback::after(worker, leader, before, &former, &judgement.checks)
+    } else {
+        None
+    };
+    make_room(worker, changes, &former);
+    Before::forget(&worker.paths, leader);
+    Ok(Outcome::Changed(Box::new(Concluded {
+        judgement,
+        applied,
+        former,
+        rollback,
+    })))
+}
+
+/// Enters what the update brought into the store. The gate has put the files there; their sums are
+/// taken here, while the package manager works, or afterwards what is left of that.
+pub fn keep(paths: &Paths, changes: &[Change]) {
+    let mut store = Store::open(paths);
+    let mut entered = false;
+    for change in changes {
+        let place = change.file.as_deref().and_then(|file| store.place_of(file));
+        let (Some(place), Some(version)) = (place, change.to.as_deref()) else {
+            continue;
+        };
+        let known = |store: &Store| {
+            let mut kept = store.kept().iter();
+            kept.any(|kept| kept.file == place && kept.version == version)
+        };
+        if known(&store) || !place.exists() {
+            continue;
+        }
+        match store.enter(&change.key(), version, &place) {
+            Ok(()) => entered = true,
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+    if entered && let Err(error) = store.save() {
+        tracing::warn!("{error:#}");
+    }
+}
+
+/// Throws away kept packages beyond the limit, but for those that this update needs to be undone.
+fn make_room(worker: &Worker, changes: &[Change], former: &[Former]) {
+    let mut store = Store::open(&worker.paths);
+    let new = changes.iter().filter_map(|change| change.file.as_deref());
+    let needed: BTreeSet<PathBuf> = former
+        .iter()
+        .filter_map(|former| former.source.file().map(Path::to_owned))
+        .chain(new.filter_map(|file| store.place_of(file)))
+        .collect();
+    let limit = worker.config.rollback.keep_size;
+    let made = worker
+        .packages
+        .installed()
+        .and_then(|installed| store.evict(limit, &installed, &needed));
+    if let Err(error) = made {
+        tracing::warn!("{error:#}");
+    }
+}

@@ -1,0 +1,422 @@
+//! Undoing an update: exactly the former versions come back, and the record says whether all is as before.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Worker;
+use super::progress::Restoring;
+use super::verify::{self, Before};
+use crate::fs::{create_atomically, remove_durably, write_atomically};
+use crate::host::{clock, logind, systemd};
+use crate::journal;
+use crate::package::{Change, Database, Ended, Former, PackageManager, PackageState, Restore};
+use crate::paths::Paths;
+use crate::request::JobId;
+use crate::state::verification::{Check, Rollback, Undone};
+use crate::state::{self, job};
+
+/// How often a worker tries: once more after what the update left has been repaired.
+const TRIES: u32 = 2;
+
+/// What stands in `jobs/<id>.rollback` before the first file changes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Why it is undone.
+    pub reason: String,
+    /// What is put back, and from where.
+    pub former: Vec<Former>,
+    /// When it was begun.
+    pub begun_at: DateTime<Utc>,
+    /// Which attempt this is: the gate lets only the latest through.
+    pub attempt: u32,
+    /// What spoke against the update.
+    pub checks: Vec<Check>,
+    /// Whether another worker has taken over from one that died, which happens once.
+    pub resumed: bool,
+}
+
+impl Intent {
+    /// The intent of a rollback, if there is one.
+    pub fn load(paths: &Paths, job: &JobId) -> Result<Option<Self>> {
+        state::try_read(&path(paths, job))
+            .map_err(|why| anyhow::anyhow!("what was to be undone cannot be read: {why}"))
+    }
+}
+
+/// Undoes a transaction that failed its verification; `None` when there is nothing to undo.
+pub(super) fn after(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    former: &[Former],
+    checks: &[Check],
+) -> Option<Rollback> {
+    if former.is_empty() {
+        return None;
+    }
+    if !worker.config.rollback.automatic {
+        let why = "rollback.automatic is off in the configuration";
+        return Some(not_done(Undone::Disabled, why));
+    }
+    Some(undo(worker, leader, before, former, checks))
+}
+
+/// Undoes changes, because of what these checks say; the record of it.
+pub(super) fn undo(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    former: &[Former],
+    checks: &[Check],
+) -> Rollback {
+    match begin(worker, leader, former, checks) {
+        Ok(intent) => carry_on(worker, leader, before, intent),
+        Err(error) => {
+            let why = format!("{error:#}");
+            journal::rollback_failed(leader, &why);
+            not_done(Undone::Impossible, &why)
+        }
+    }
+}
+
+fn begin(worker: &Worker, leader: &JobId, former: &[Former], checks: &[Check]) -> Result<Intent> {
+    for former in due(former, &worker.packages.installed()?) {
+        former.check()?;
+    }
+    let against = checks.iter().filter(|check| check.decides_against());
+    let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
+    let intent = Intent {
+        reason: reasons.join("; "),
+        former: former.to_vec(),
+        begun_at: clock::now(),
+        attempt: 1,
+        checks: checks.to_vec(),
+        resumed: false,
+    };
+    let bytes = serde_json::to_vec(&intent)?;
+    ensure!(
+        create_atomically(&path(&worker.paths, leader), &bytes, 0o640)?,
+        "job {leader} was undone before",
+    );
+    Ok(intent)
+}
+
+/// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.
+pub(super) fn take_over(paths: &Paths, job: &JobId) -> Result<bool> {
+    let Some(intent) = Intent::load(paths, job)? else {
+        return Ok(false);
+    };
+    let attempt = intent.attempt + 1;
+    save(paths, job, &Intent { attempt, ..intent })?;
+    Ok(true)
+}
+
+/// Ends what a dead worker began, once; a second time the host is only looked at.
+pub(super) fn resume(worker: &Worker, leader: &JobId, before: &Before, intent: Intent) -> Rollback {
+    if intent.resumed {
+        let why = "it was interrupted twice, and is not tried again";
+        return conclude(worker, leader, before, &intent, Err(anyhow::anyhow!(why)));
+    }
+    let intent = Intent {
+        resumed: true,
+        ..intent
+    };
+    match save(&worker.paths, leader, &intent) {
+        Ok(()) => carry_on(worker, leader, before, intent),
+        Err(error) => conclude(worker, leader, before, &intent, Err(error)),
+    }
+}
+
+/// Puts back what is not back yet, and looks at the host again.
+fn carry_on(worker: &Worker, leader: &JobId, before: &Before, mut intent: Intent) -> Rollback {
+    journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
+    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is undone"));
+    let mut result = put_back(worker, leader, before, &intent);
+    for _ in 1..TRIES {
+        if is_back(worker, &intent.former) {
+            break;
+        }
+        // what stopped it may have been left by the update itself: a package that is half there
+        let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+        let log = job::log(&worker.paths, leader);
+        if let Err(error) = worker.packages.repair(&undone, &log) {
+            journal::database_problem(leader, &format!("{error:#}"));
+        }
+        intent.attempt += 1;
+        result = save(&worker.paths, leader, &intent)
+            .and_then(|()| put_back(worker, leader, before, &intent));
+    }
+    conclude(worker, leader, before, &intent, result)
+}
+
+fn put_back(worker: &Worker, leader: &JobId, before: &Before, intent: &Intent) -> Result<()> {
+    let due = due(&intent.former, &worker.packages.installed()?);
+    if due.is_empty() {
+        return Ok(());
+    }
+    let failing = verify::failing(before);
+    // whoever failed too often is not started again, not even in a version that would stay up
+    if let Err(error) = systemd::reset_failed(&failing) {
+        tracing::debug!("units that failed were not reset: {error:#}");
+    }
+    let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    let arguments = [
+        "run".to_owned(),
+        "gate".to_owned(),
+        format!("--job={leader}"),
+        format!("--back={}", intent.attempt),
+    ];
+    let restore = Restore {
+        former: &due,
+        log: &job::log(&worker.paths, leader),
+        gate: (&program, &arguments),
+    };
+    match worker
+        .packages
+        .roll_back(&restore, &mut Restoring::new(worker, leader))?
+    {
+        Ended::Done | Ended::Stopped => Ok(()),
+        Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
+            Err(anyhow::anyhow!(why))
+        }
+    }
+}
+
+/// What the package database says decides, not what the package manager said of itself.
+fn conclude(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    intent: &Intent,
+    result: Result<()>,
+) -> Rollback {
+    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    start_again(before);
+    let judged = verify::judge(worker, leader, before, &undone, &[]);
+    let is_back = is_back(worker, &intent.former);
+    let (checks, as_before) = match judged {
+        Ok(judgement) => {
+            let unchanged = undone.iter().all(|change| {
+                let mut changed = judgement.verdict.changes.iter();
+                !changed.any(|found| found.key() == change.key())
+            });
+            let good = judgement.failures().is_empty() && unchanged;
+            (judgement.checks, good && is_back)
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            (Vec::new(), false)
+        }
+    };
+    let wrong = checks.iter().filter(|check| check.decides_against());
+    let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
+    if !is_back {
+        let words = result.err().map(|error| format!("{error:#}"));
+        why.insert(
+            0,
+            words.unwrap_or_else(|| "not every former version is back".to_owned()),
+        );
+    }
+    let error = (!why.is_empty()).then(|| journal::plain(&why.join("; ")));
+    let outcome = if is_back {
+        Undone::RolledBack
+    } else {
+        Undone::Failed
+    };
+    if is_back {
+        journal::rolled_back(leader, undone.len(), as_before, error.as_deref());
+    } else {
+        journal::rollback_failed(leader, error.as_deref().unwrap_or("unknown"));
+    }
+    Rollback {
+        sources: sources(&intent.former),
+        outcome,
+        as_before,
+        verification: checks,
+        error,
+    }
+}
+
+/// Starts the services that ran before the update and do not now: a package need not do that when it
+/// goes back.
+fn start_again(before: &Before) {
+    let Some(units) = &before.rest.units else {
+        return;
+    };
+    let Ok(now) = verify::units_now() else {
+        return;
+    };
+    let ran = units.services.iter().filter(|(name, service)| {
+        service.sub == "running" && units.boot == now.boot && now.failed.contains(*name)
+    });
+    for (name, _) in ran {
+        if let Err(error) = systemd::start_unit(name) {
+            tracing::warn!("{name} could not be started again: {error:#}");
+        }
+    }
+}
+
+fn is_back(worker: &Worker, former: &[Former]) -> bool {
+    worker
+        .packages
+        .installed()
+        .is_ok_and(|now| due(former, &now).is_empty())
+}
+
+/// What is not back yet: pure.
+fn due(former: &[Former], now: &Database) -> Vec<Former> {
+    let is_back = |former: &&Former| match (now.get(&former.change.key()), &former.change.from) {
+        (None, None) => true,
+        (Some(installed), Some(version)) => {
+            installed.version == *version && installed.state == PackageState::Good
+        }
+        _ => false,
+    };
+    former.iter().filter(|f| !is_back(f)).cloned().collect()
+}
+
+fn sources(former: &[Former]) -> BTreeMap<String, String> {
+    let source = |former: &Former| {
+        let source = former.source.as_str().to_owned();
+        (former.change.key().to_string(), source)
+    };
+    former.iter().map(source).collect()
+}
+
+fn not_done(outcome: Undone, why: &str) -> Rollback {
+    Rollback {
+        sources: BTreeMap::new(),
+        outcome,
+        as_before: false,
+        verification: Vec::new(),
+        error: Some(journal::plain(why)),
+    }
+}
+
+fn save(paths: &Paths, job: &JobId, intent: &Intent) -> Result<()> {
+    write_atomically(&path(paths, job), &serde_json::to_vec(intent)?, 0o640)
+}
+
+/// Takes the intent away: a new transaction of the same job begins.
+pub(super) fn forget(paths: &Paths, job: &JobId) -> Result<()> {
+    remove_durably(&path(paths, job))
+}
+
+/// Reads the change list of a run that puts former versions back, and lets through nothing but that.
+pub fn gate(
+    paths: &Paths,
+    packages: &dyn PackageManager,
+    job: &JobId,
+    attempt: u32,
+    input: &mut dyn std::io::BufRead,
+) -> Result<()> {
+    let changes = packages.change_list(input)?;
+    let intent = Intent::load(paths, job)?.context("nothing is to be undone")?;
+    ensure!(
+        intent.attempt == attempt,
+        "refused: another worker has taken this over"
+    );
+    match stranger(&intent.former, &changes) {
+        None => Ok(()),
+        Some(why) => anyhow::bail!("refused: {why}"),
+    }
+}
+
+/// What of the change list does not belong to going back: pure.
+fn stranger(former: &[Former], changes: &[Change]) -> Option<String> {
+    let allowed = |change: &Change| {
+        former
+            .iter()
+            .any(|former| former.change.key() == change.key() && former.change.from == change.to)
+    };
+    let stranger = changes.iter().find(|change| !allowed(change))?;
+    let (key, to) = (stranger.key(), stranger.to.as_deref());
+    Some(match to {
+        Some(to) => format!("{key} {to} does not belong to what is undone"),
+        None => format!("{key} would be removed"),
+    })
+}
+
+fn path(paths: &Paths, job: &JobId) -> PathBuf {
+    paths.jobs().join(format!("{job}.rollback"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{FormerSource, Installed, Key};
+
+    fn former(package: &str, from: Option<&str>, source: FormerSource) -> Former {
+        Former {
+            change: Change {
+                package: package.into(),
+                architecture: "all".into(),
+                from: from.map(Into::into),
+                to: Some("2".into()),
+                file: None,
+            },
+            source,
+        }
+    }
+
+    #[test]
+    fn what_is_back_is_not_put_back_again() {
+        let entry = |package: &str, version: &str, state| {
+            let key = Key {
+                package: package.into(),
+                architecture: "all".into(),
+            };
+            let installed = Installed {
+                version: version.into(),
+                state,
+                held: false,
+            };
+            (key, installed)
+        };
+        let broken = PackageState::Broken("half-configured".into());
+        let now = Database::from([
+            entry("a", "1", PackageState::Good),
+            entry("b", "1", broken),
+            entry("c", "2", PackageState::Good),
+            entry("n", "2", PackageState::Good),
+        ]);
+        let all = [
+            former("a", Some("1"), FormerSource::Archive),
+            former("b", Some("1"), FormerSource::Archive),
+            former("c", Some("1"), FormerSource::Archive),
+            former("n", None, FormerSource::New),
+            former("m", None, FormerSource::New),
+        ];
+        let due = due(&all, &now);
+        let names: Vec<&str> = due.iter().map(|f| &*f.change.package).collect();
+        assert_eq!(names, ["b", "c", "n"]);
+    }
+
+    #[test]
+    fn nothing_but_what_is_undone_passes_the_gate() {
+        let all = [
+            former("a", Some("1"), FormerSource::Archive),
+            former("n", None, FormerSource::New),
+        ];
+        let undone: Vec<Change> = all.iter().map(Former::undone).collect();
+        assert_eq!(stranger(&all, &undone), None);
+        assert_eq!(stranger(&all, &undone[..1]), None);
+        let removal = Change {
+            to: None,
+            ..undone[0].clone()
+        };
+        assert_eq!(
+            stranger(&all, &[removal]).unwrap(),
+            "a:all would be removed"
+        );
+        let other = Change {
+            package: "x".into(),
+            ..undone[0].clone()
+        };
+        assert!(stranger(&all, &[other]).unwrap().contains("x:all 1"));
+    }
+}

@@ -1,0 +1,241 @@
+//! Whether an update is good: the package database, the units of the host, the administrator's programs.
+
+mod database;
+mod hooks;
+mod units;
+
+pub use database::Verdict;
+pub use units::{failing, look as units_now};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{Worker, own};
+use crate::host::units::Units;
+use crate::journal;
+use crate::package::{Change, Database, Installed, Key, PackageState};
+use crate::paths::Paths;
+use crate::request::JobId;
+use crate::state;
+use crate::state::verification::{Check, CheckKind};
+
+/// The host before a transaction.
+#[derive(Debug)]
+pub struct Before {
+    /// The package database.
+    pub database: Database,
+    /// The rest.
+    pub rest: Rest,
+}
+
+/// What is on the disk of the host before a transaction, for a worker that comes after one that died.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Rest {
+    /// Its units, where they are known.
+    pub units: Option<Units>,
+    /// What was wrong with the package database; not known after a crash.
+    pub problems: Option<Vec<String>>,
+}
+
+impl Before {
+    /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
+    pub fn look(worker: &Worker, leader: &JobId) -> Result<Self> {
+        let rest = Rest {
+            units: units::look()
+                .inspect_err(|error| tracing::debug!("{error:#}"))
+                .ok(),
+            problems: Some(worker.packages.problems()?),
+        };
+        // of use in most cases, and not worth a sync of the disk
+        std::fs::write(path(&worker.paths, leader), serde_json::to_vec(&rest)?)?;
+        Ok(Self {
+            database: worker.packages.installed()?,
+            rest,
+        })
+    }
+
+    /// The host before changes that somebody else began: the database as far as the change list tells.
+    pub fn remembered(worker: &Worker, leader: &JobId, changes: &[Change]) -> Result<Self> {
+        let mut database = worker.packages.installed()?;
+        for change in changes {
+            let key = change.key();
+            match &change.from {
+                None => database.remove(&key),
+                Some(version) => database.insert(
+                    key,
+                    Installed {
+                        version: version.clone(),
+                        state: PackageState::Good,
+                        held: false,
+                    },
+                ),
+            };
+        }
+        Ok(Self {
+            database,
+            rest: state::read(&path(&worker.paths, leader)).unwrap_or_default(),
+        })
+    }
+
+    /// What was seen is of no use any more.
+    pub fn forget(paths: &Paths, leader: &JobId) {
+        let _ = std::fs::remove_file(path(paths, leader));
+    }
+}
+
+fn path(paths: &Paths, leader: &JobId) -> PathBuf {
+    paths.jobs().join(format!("{leader}.before"))
+}
+
+/// The judgement on a transaction.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    /// What the package database says.
+    pub verdict: Verdict,
+    /// Everything that was looked at.
+    pub checks: Vec<Check>,
+}
+
+impl Judgement {
+    /// What speaks against the update, one sentence each; none when it is good.
+    pub fn failures(&self) -> Vec<&Check> {
+        let checks = self.checks.iter();
+        checks.filter(|check| check.decides_against()).collect()
+    }
+
+    /// Whether undoing it would put something right: what somebody else did to other packages
+    /// meanwhile, it would not.
+    pub fn is_to_be_undone(&self) -> bool {
+        self.failures().iter().any(|check| check.name != UNPLANNED)
+    }
+
+    /// All that speaks against it, in one line.
+    pub fn reason(&self) -> String {
+        let sentences: Vec<&str> = self.failures().iter().map(|c| &*c.message).collect();
+        sentences.join("; ")
+    }
+}
+
+/// The check of what was planned.
+pub const VERSIONS: &str = "versions";
+
+/// The check for changes that nobody planned.
+const UNPLANNED: &str = "unplanned";
+
+/// Looks at everything: the host, as it was `before`, what was `intended`, and the `failures` that only
+/// the package manager knows of. What the package
+/// database says comes first; when that is bad already, nothing else is waited for.
+pub fn judge(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    intended: &[Change],
+    failures: &[(Key, String)],
+) -> Result<Judgement> {
+    let after = worker.packages.installed()?;
+    let mut verdict = database::verdict(&before.database, &after, intended).with(failures);
+    if verdict.wrong.is_empty() {
+        verdict.wrong.extend(own::verify(intended));
+    }
+    let mut checks = vec![versions(&verdict, intended.len())];
+    if !verdict.unplanned.is_empty() {
+        checks.push(database_check(
+            UNPLANNED,
+            false,
+            verdict.unplanned.join("; "),
+        ));
+    }
+    checks.extend(problems(
+        before.rest.problems.as_deref(),
+        &worker.packages.problems()?,
+    ));
+    if !checks.iter().any(Check::decides_against) {
+        let config = &worker.config.verify;
+        checks.extend(units::checks(before.rest.units.as_ref(), config.settle));
+        checks.extend(hooks::checks(
+            &worker.paths,
+            leader,
+            intended,
+            config.timeout,
+        ));
+    }
+    for check in &checks {
+        journal::checked(
+            leader,
+            check.kind.as_str(),
+            &check.name,
+            check.required,
+            check.passed,
+            &check.message,
+        );
+    }
+    Ok(Judgement { verdict, checks })
+}
+
+fn versions(verdict: &Verdict, planned: usize) -> Check {
+    let wrong: Vec<&str> = verdict.wrong.iter().map(|(_, why)| &**why).collect();
+    let message = match (wrong.is_empty(), planned) {
+        (false, _) => wrong.join("; "),
+        (true, 1) => "the one planned package is as planned".to_owned(),
+        (true, count) => format!("{count} packages are as planned"),
+    };
+    database_check(VERSIONS, wrong.is_empty(), message)
+}
+
+/// What is wrong with the database: new problems decide, old ones are told.
+fn problems(before: Option<&[String]>, after: &[String]) -> Vec<Check> {
+    let mut told: BTreeMap<&str, bool> = BTreeMap::new();
+    for problem in after {
+        let is_new = before.is_some_and(|before| !before.contains(problem));
+        told.insert(problem, is_new);
+    }
+    let check = |(problem, is_new): (&str, bool)| Check {
+        required: is_new,
+        ..database_check("database", false, problem.to_owned())
+    };
+    told.into_iter().map(check).collect()
+}
+
+fn database_check(name: &str, passed: bool, message: String) -> Check {
+    Check {
+        name: name.to_owned(),
+        kind: CheckKind::Database,
+        required: true,
+        passed,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_problem_is_told_and_a_new_one_decides() {
+        let after = ["a is broken".to_owned(), "b is broken".to_owned()];
+        let decided = |before: Option<&[String]>| -> Vec<bool> {
+            let checks = problems(before, &after);
+            checks.iter().map(Check::decides_against).collect()
+        };
+        assert_eq!(decided(Some(&after[..1])), [false, true]);
+        assert_eq!(decided(None), [false, false], "nothing is known of before");
+        assert!(problems(None, &[]).is_empty());
+    }
+
+    #[test]
+    fn what_others_did_is_not_put_right_by_going_back() {
+        let judgement = |names: &[&str]| Judgement {
+            verdict: Verdict::default(),
+            checks: names
+                .iter()
+                .map(|name| database_check(name, false, String::new()))
+                .collect(),
+        };
+        assert!(!judgement(&[]).is_to_be_undone());
+        assert!(!judgement(&[UNPLANNED]).is_to_be_undone());
+        assert!(judgement(&[UNPLANNED, "versions"]).is_to_be_undone());
+    }
+}

@@ -1,0 +1,266 @@
+//! Going back: what fails its verification is undone, from wherever the former version is to be had.
+
+use lab::fixtures::{broken_service, failing_postinst, plain, with_conffile, with_service};
+use lab::{Host, Release, Repo};
+use linux_patch_api::journal::id as message;
+use serde_json::Value;
+
+use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, list, text};
+use crate::story::{STATE, events, installed, property, state};
+
+/// Where the former version of a package came from.
+fn source(job: &Value, package: &str) -> String {
+    let sources = &job["rollback"]["sources"];
+    text(sources, &format!("{package}:all")).to_owned()
+}
+
+/// A job that was rolled back, and after which the host is as it was before.
+#[track_caller]
+fn rolled_back(host: &Host, instance: &str) -> Value {
+    let job = failed(host, instance);
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
+    assert_eq!(job["rollback"]["error"], Value::Null, "{job:#}");
+    assert_eq!(job["update"]["phase"], "rolled_back", "{job:#}");
+    assert!(text(&job, "error").starts_with("rolled back: "), "{job:#}");
+    assert_eq!(changes(&job), [""; 0], "nothing has stayed");
+    assert_eq!(host.sh("dpkg --audit"), "");
+    job
+}
+
+/// The messages of a job in the journal, in order.
+fn told(host: &Host, job: &Value) -> Vec<String> {
+    let events = events(host, "PATCH_JOB", id_of(job));
+    let ids = events.iter().map(|event| text(event, "MESSAGE_ID"));
+    ids.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_service_that_no_longer_starts_goes_back_on_trixie() {
+    a_service_that_no_longer_starts_goes_back(Release::Trixie);
+}
+
+#[test]
+fn a_service_that_no_longer_starts_goes_back_on_bookworm() {
+    a_service_that_no_longer_starts_goes_back(Release::Bookworm);
+}
+
+fn a_service_that_no_longer_starts_goes_back(release: Release) {
+    let (host, repo) = host_with(release, &[plain("other", "1.0")]);
+    repo.add(&with_service("demo", "1.0"));
+    host.sh("apt-get -q update && apt-get -q -y install demo && apt-get clean");
+    host.sh("apt-mark auto demo");
+    assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
+    repo.add(&broken_service("demo", "1.1"));
+    let automatic = host.sh("apt-mark showauto");
+
+    let job = rolled_back(&host, "demo");
+
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(host.read("/usr/share/demo/version"), "1.0\n");
+    assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
+    assert_eq!(
+        host.sh("systemctl list-units --failed --no-legend 'demo*'"),
+        ""
+    );
+    assert_eq!(host.sh("apt-mark showauto"), automatic);
+    assert_eq!(source(&job, "demo"), "archive");
+    let check = list(&job, "verification")
+        .iter()
+        .find(|check| check["name"] == "demo.service")
+        .unwrap_or_else(|| panic!("{job:#}"));
+    assert_eq!(
+        (&check["passed"], &check["required"]),
+        (&false.into(), &true.into())
+    );
+
+    // health says it, and why
+    assert_eq!(property(&host, "Health"), "degraded");
+    assert_eq!(property(&host, "Phase"), "rolled_back");
+    let reasons = property(&host, "HealthReasons");
+    assert!(reasons.contains("demo.service has failed"), "{reasons}");
+
+    // the journal tells the whole story, in order
+    let story = told(&host, &job);
+    let mut place = 0;
+    for event in [
+        message::JOB_STARTED,
+        message::ACTIVATION,
+        message::CHECKED,
+        message::ROLLBACK_STARTED,
+        message::CHECKED,
+        message::ROLLED_BACK,
+        message::PACKAGE_CHANGED,
+        message::JOB_FAILED,
+    ] {
+        let found = story[place..].iter().position(|id| id == event);
+        place += found.unwrap_or_else(|| panic!("{event} is not told after {place}: {story:?}"));
+    }
+    let back = &events_of_kind(&host, message::PACKAGE_CHANGED)[0];
+    assert_eq!(
+        (text(back, "PATCH_FROM"), text(back, "PATCH_TO")),
+        ("1.1", "1.0")
+    );
+
+    // the next good one goes through, and all is well again
+    repo.add(&with_service("demo", "1.2"));
+    assert_eq!(changes(&applied(&host, "all")), ["demo 1.0 -> 1.2"]);
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
+fn a_maintainer_script_that_fails_is_undone_with_what_came_along() {
+    let (host, repo) = host_with(Release::Trixie, &[with_conffile("demo", "1.0")]);
+    host.write("/etc/demo.conf", "mine\n");
+    repo.add(&with_conffile("demo", "1.0"));
+    repo.add(&plain("newdep", "1.0").breaks("demo (<< 1.1)"));
+    let bad = with_conffile("demo", "1.1")
+        .depends("newdep")
+        .postinst("exit 1");
+    repo.add(&bad);
+
+    let job = rolled_back(&host, "demo");
+
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(host.read("/etc/demo.conf"), "mine\n");
+    assert_eq!(source(&job, "newdep"), "new");
+    assert!(
+        !host
+            .try_sh("dpkg-query -s newdep")
+            .stdout
+            .contains("ok installed")
+    );
+    assert!(
+        text(&job, "error").contains("demo:all is half-configured"),
+        "{job:#}"
+    );
+    assert_eq!(property(&host, "Health"), "degraded");
+}
+
+/// A host on which `demo` 1.1, which cannot be configured, is pending, and 1.0 is in no index.
+fn without_archive(packages: &[lab::Deb]) -> (Host, Repo) {
+    let (host, repo) = host_with(Release::Trixie, packages);
+    repo.add(&failing_postinst("demo", "1.1"));
+    (host, repo)
+}
+
+#[test]
+fn what_an_update_brought_is_kept_for_undoing_the_next() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1:0.9")]);
+    repo.add(&plain("demo", "1:1.0+x~1"));
+    // as in container images: nothing stays in apt's cache
+    host.write(
+        "/etc/apt/apt.conf.d/docker-clean",
+        "DPkg::Post-Invoke { \"rm -f /var/cache/apt/archives/*.deb\"; };\n",
+    );
+    applied(&host, "demo");
+    repo.remove("demo", "1:1.0+x~1");
+    repo.add(&failing_postinst("demo", "1:1.1"));
+
+    let job = rolled_back(&host, "demo");
+
+    assert_eq!(source(&job, "demo"), "kept");
+    assert_eq!(installed(&host, "demo"), "1:1.0+x~1 installed");
+    let kept = state(&host, "packages/index.json");
+    let of_demo: Vec<&str> = list(&serde_json::json!({ "k": kept }), "k")
+        .iter()
+        .map(|kept| kept["version"].as_str().unwrap())
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|v| if v == "1:1.0+x~1" { "old" } else { "new" })
+        .collect();
+    assert_eq!(of_demo, ["old", "new"]);
+
+    // what is kept is used only when it is what was put aside
+    repo.add(&failing_postinst("demo", "1:1.2"));
+    host.sh(&format!(
+        "echo x >> '{STATE}/packages/demo_1%3a1.0+x~1_all.deb'"
+    ));
+    let job = failed(&host, "demo");
+    assert_eq!(job["rollback"]["outcome"], "impossible", "{job:#}");
+    assert!(
+        text(&job, "error").contains("is not the file that was put aside"),
+        "{job:#}"
+    );
+    assert_eq!(job["update"]["phase"], "failed");
+    assert_eq!(installed(&host, "demo"), "1:1.2 half-configured");
+    assert_eq!(events_of_kind(&host, message::ROLLBACK_FAILED).len(), 1);
+    assert_eq!(property(&host, "Health"), "degraded");
+}
+
+#[test]
+fn a_former_version_comes_from_the_cache_also_when_it_is_cleaned_meanwhile() {
+    let (host, repo) = host_with(Release::Trixie, &[]);
+    repo.add(&plain("demo", "1.0"));
+    host.sh("apt-get -q update && apt-get -q -y install demo");
+    host.write(
+        "/etc/apt/apt.conf.d/docker-clean",
+        "DPkg::Post-Invoke { \"rm -f /var/cache/apt/archives/*.deb\"; };\n",
+    );
+    repo.remove("demo", "1.0");
+    repo.add(&failing_postinst("demo", "1.1"));
+
+    let job = rolled_back(&host, "demo");
+
+    assert_eq!(source(&job, "demo"), "cached");
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+}
+
+#[test]
+fn a_former_version_is_repacked_when_it_is_nowhere_else() {
+    let host = Host::builder(Release::Trixie)
+        .extra_packages(&["dpkg-repack"])
+        .boot();
+    crate::job::put_on(&host, &[plain("demo", "1.0")]);
+    let repo = Repo::new(&host);
+    repo.enable(&host);
+    repo.add(&failing_postinst("demo", "1.1"));
+
+    let job = rolled_back(&host, "demo");
+
+    assert_eq!(source(&job, "demo"), "repacked");
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(host.read("/usr/share/demo/version"), "1.0\n");
+}
+
+#[test]
+fn without_a_former_version_the_record_says_so_and_require_rollback_refuses() {
+    let (host, repo) = without_archive(&[plain("demo", "1.0"), plain("other", "1.0")]);
+    host.write(
+        "/etc/linux_patch_api/config.toml",
+        "[rollback]\nrequire_rollback = true\n",
+    );
+
+    let job = failed(&host, "demo");
+
+    assert!(text(&job, "error").contains("require_rollback"), "{job:#}");
+    assert!(text(&job, "error").contains("demo:all 1.0"), "{job:#}");
+    assert_eq!(job["rollback"], Value::Null, "there was nothing to undo");
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(host.read("/usr/share/demo/version"), "1.0\n");
+
+    host.sh("rm /etc/linux_patch_api/config.toml");
+    let job = failed(&host, "demo");
+    assert_eq!(job["rollback"]["outcome"], "impossible", "{job:#}");
+    assert!(
+        text(&job, "error").contains("demo:all 1.0 is not to be had any more"),
+        "{job:#}"
+    );
+    assert_eq!(list(&job, "former")[0]["source"], "missing");
+    assert_eq!(job["update"]["phase"], "failed");
+    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"]);
+    assert_eq!(installed(&host, "demo"), "1.1 half-configured");
+    drop(repo);
+}
+
+#[test]
+fn rolling_back_can_be_switched_off() {
+    let (host, _repo) = without_archive(&[plain("demo", "1.0")]);
+    host.write(
+        "/etc/linux_patch_api/config.toml",
+        "[rollback]\nautomatic = false\n",
+    );
+    let job = failed(&host, "demo");
+    assert_eq!(job["rollback"]["outcome"], "disabled", "{job:#}");
+    assert_eq!(installed(&host, "demo"), "1.1 half-configured");
+}

@@ -1,0 +1,161 @@
+//! Verification: what is looked at after an update, what decides, and what only warns.
+
+use lab::fixtures::{dying_service, looping_service, plain, with_service};
+use lab::{Host, Release, Repo};
+use linux_patch_api::journal::id as message;
+use serde_json::Value;
+
+use crate::job::{applied, changes, events_of_kind, failed, host_with, list, text};
+use crate::story::{installed, property};
+
+/// A check of a job, by its name.
+#[track_caller]
+fn check<'a>(job: &'a Value, name: &str) -> &'a Value {
+    let mut checks = list(job, "verification").iter();
+    let found = checks.find(|check| check["name"] == name);
+    found.unwrap_or_else(|| panic!("no check {name}: {job:#}"))
+}
+
+/// A host with the service `demo` 1.0 running, which the repository has, too.
+fn with_demo() -> (Host, Repo) {
+    let (host, repo) = host_with(Release::Trixie, &[with_service("demo", "1.0")]);
+    repo.add(&with_service("demo", "1.0"));
+    (host, repo)
+}
+
+#[track_caller]
+fn is_back(host: &Host, job: &Value) {
+    assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
+    assert_eq!(installed(host, "demo"), "1.0 installed");
+    assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
+}
+
+#[test]
+fn a_service_that_dies_within_the_settling_time_goes_back() {
+    let (host, repo) = with_demo();
+    repo.add(&dying_service("demo", "1.1", "2"));
+
+    let job = failed(&host, "demo");
+
+    let why = text(check(&job, "demo.service"), "message");
+    assert!(why.contains("demo.service has failed"), "{why}");
+    is_back(&host, &job);
+}
+
+#[test]
+fn a_service_that_restarts_in_a_loop_goes_back() {
+    let (host, repo) = with_demo();
+    repo.add(&looping_service("demo", "1.1"));
+
+    let job = failed(&host, "demo");
+
+    let why = text(check(&job, "demo.service"), "message");
+    assert!(why.contains("does not stay up"), "{why}");
+    is_back(&host, &job);
+}
+
+#[test]
+fn a_good_service_passes_and_what_was_broken_before_is_no_reason() {
+    let (host, repo) = with_demo();
+    host.try_sh("systemd-run --unit=old-trouble.service --service-type=oneshot /bin/false");
+    host.wait_for("the old trouble", || {
+        host.sh("systemctl --failed --no-legend")
+            .contains("old-trouble")
+    });
+    repo.add(&with_service("demo", "1.1"));
+
+    let job = applied(&host, "demo");
+
+    let units = check(&job, "units");
+    assert_eq!(units["passed"], true);
+    assert!(
+        text(units, "message").contains("the one service that was started is up"),
+        "{units}"
+    );
+    assert_eq!(check(&job, "versions")["passed"], true);
+    assert!(
+        host.sh("systemctl --failed --no-legend")
+            .contains("old-trouble")
+    );
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
+fn the_programs_of_the_administrator_decide_or_warn() {
+    let (host, repo) = with_demo();
+    repo.add(&plain("plain", "1.0"));
+    let hook = |path: &str, script: &str| {
+        let path = format!("/etc/linux_patch_api/verify.d/{path}");
+        host.write(&path, format!("#!/bin/sh\n{script}\n"));
+        host.sh(&format!("chmod 755 {path}"));
+    };
+    host.write(
+        "/etc/linux_patch_api/config.toml",
+        "[verify]\ntimeout = 2\n",
+    );
+    hook(
+        "10-good",
+        "echo \"checked $PATCH_COUNT: $PATCH_PACKAGES of $PATCH_JOB\"",
+    );
+    hook(
+        "wanted.d/20-moans",
+        "echo 'the web page is slow' >&2; exit 1",
+    );
+    hook(
+        "wanted.d/30-hangs",
+        "sleep 1000 & echo $! > /run/hanging; wait",
+    );
+    hook("wanted.d/40-foreign", "touch /run/foreign");
+    host.sh("chown nobody /etc/linux_patch_api/verify.d/wanted.d/40-foreign");
+    repo.add(&with_service("demo", "1.1"));
+
+    let job = applied(&host, "demo");
+
+    let good = check(&job, "10-good");
+    assert_eq!(
+        (&good["kind"], &good["required"], &good["passed"]),
+        (&"hook".into(), &true.into(), &true.into())
+    );
+    let id = crate::job::id_of(&job);
+    assert_eq!(
+        text(good, "message"),
+        format!("checked 1: demo:all=1.0=1.1 of {id}")
+    );
+    let moans = check(&job, "wanted.d/20-moans");
+    assert_eq!(
+        (&moans["required"], &moans["passed"]),
+        (&false.into(), &false.into())
+    );
+    assert!(
+        text(moans, "message").contains("the web page is slow"),
+        "{moans}"
+    );
+    let hangs = text(check(&job, "wanted.d/30-hangs"), "message");
+    assert!(hangs.contains("limit of 2 s"), "{hangs}");
+    let left = host.try_sh("kill -0 $(cat /run/hanging)");
+    assert!(!left.success(), "the whole group of processes is ended");
+    let foreign = text(check(&job, "wanted.d/40-foreign"), "message");
+    assert!(foreign.contains("not to root"), "{foreign}");
+    assert!(!host.exists("/run/foreign"));
+    assert_eq!(list(&job, "notes").len(), 3, "{job:#}");
+    let told = events_of_kind(&host, message::CHECKED);
+    let moaned = told
+        .iter()
+        .find(|event| event["PATCH_CHECK"] == "wanted.d/20-moans");
+    let moaned = moaned.expect("it is not in the journal");
+    assert_eq!(text(moaned, "PATCH_RESULT"), "warned");
+    assert!(text(moaned, "PATCH_OUTPUT").contains("slow"));
+    assert_eq!(property(&host, "Health"), "healthy");
+
+    hook(
+        "required.d/50-strict",
+        "[ $(cat /usr/share/demo/version) != 1.2 ]",
+    );
+    repo.add(&with_service("demo", "1.2"));
+    let job = failed(&host, "demo");
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
+    assert_eq!(check(&job, "required.d/50-strict")["passed"], false);
+    assert_eq!(installed(&host, "demo"), "1.1 installed");
+    assert_eq!(changes(&job), [""; 0]);
+}
