@@ -10,7 +10,7 @@
 //! | [`request`] | a request, parsed once and strictly | |
 //! | [`queue`] | submit, claim, finish | checksum request state journal paths fs |
 //! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
-//! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config |
+//! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs |
 //! | [`host`] | what the machine says of itself: clocks, logind, systemd | |
 //! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs |
 //! | [`health`] | pure: the records in, health and its reasons out | state |

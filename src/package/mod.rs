@@ -5,6 +5,7 @@ pub mod command;
 pub mod detect;
 mod former;
 pub mod os_release;
+pub mod pacman;
 mod unusable;
 
 use std::collections::BTreeMap;
@@ -356,6 +357,7 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
     let facts = detect::Facts::gather();
     Ok(match detect::choose(config.backend.as_deref(), &facts)? {
         Backend::Apt => Box::new(apt::Apt::new(scratch)),
+        Backend::Pacman => Box::new(pacman::Pacman::new(scratch)),
         other => bail!("this version does not support the package manager of this host, {other:?}"),
     })
 }

@@ -21,6 +21,7 @@ mod limits;
 mod locks;
 mod own;
 mod package;
+mod pacman;
 mod powercut;
 mod queue;
 mod records;

@@ -83,6 +83,9 @@ pub(crate) fn tree(release: Release, extra: &[String]) -> Result<PathBuf> {
         if packages.contains(&"rpm") {
             make_known_to_rpm(release, tree)?;
         }
+        if packages.contains(&"pacman-package-manager") {
+            make_like_arch(tree)?;
+        }
         make_quiet(tree)
     })
 }
@@ -129,6 +132,31 @@ fn make_known_to_rpm(release: Release, tree: &Path) -> Result<()> {
         fs::write(variables.join("releasever"), release.codename())?;
     }
     Ok(())
+}
+
+/// What pacman finds on Arch Linux: an account for its downloads, and repositories in files of their own.
+fn make_like_arch(tree: &Path) -> Result<()> {
+    let account = [
+        "useradd",
+        "--system",
+        "--home-dir",
+        "/",
+        "--shell",
+        "/usr/sbin/nologin",
+        "alpm",
+    ];
+    let account = account.map(AsRef::as_ref);
+    machine::run("chroot", &[&[tree.as_os_str()], &account[..]].concat())?;
+    fs::create_dir_all(tree.join("etc/pacman.d/repos"))?;
+    // pacman takes it for an error when there is none
+    fs::write(
+        tree.join("etc/pacman.d/repos/00-none.conf"),
+        "# no repository\n",
+    )?;
+    let configuration = "[options]\nHoldPkg = pacman glibc\nArchitecture = auto\nCheckSpace\n\
+        ParallelDownloads = 5\nDownloadUser = alpm\nSigLevel = Required DatabaseOptional\n\
+        LocalFileSigLevel = Optional\nInclude = /etc/pacman.d/repos/*.conf\n";
+    fs::write(tree.join("etc/pacman.conf"), configuration).context("failed to configure pacman")
 }
 
 /// No sources, no names of this machine, no background work, and nothing left to do at the first boot.

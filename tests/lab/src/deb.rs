@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{cache, machine, rpm};
+use crate::{cache, machine, pkg, rpm};
 
 /// What a package is to contain, in dpkg's words; the other formats are made from the same description.
 #[derive(Clone, Debug)]
@@ -129,6 +129,13 @@ impl Deb {
     pub fn build_rpm(&self) -> PathBuf {
         rpm::build(self)
             .unwrap_or_else(|error| panic!("failed to build {self:?} as an rpm: {error:#}"))
+    }
+
+    /// The same as a package file of pacman's. Scripts are called with dpkg's words there, too.
+    #[track_caller]
+    pub fn build_pkg(&self) -> PathBuf {
+        pkg::build(self)
+            .unwrap_or_else(|error| panic!("failed to build {self:?} for pacman: {error:#}"))
     }
 
     fn try_build(&self) -> Result<PathBuf> {

@@ -200,7 +200,9 @@ impl Host {
             self.copy_in(&file, &format!("/root/by-hand/{}", package.name()));
         }
         let put = self.manager().put_command();
-        self.try_sh(&format!("{put} /root/by-hand/*; rm -r /root/by-hand"));
+        let said = self.try_sh(&format!("{put} /root/by-hand/* 2>&1; rm -r /root/by-hand"));
+        // shown when the test fails
+        println!("{}", said.stdout);
     }
 
     /// Gives the host the archive the machine is installed from: the release, its updates, its security updates.

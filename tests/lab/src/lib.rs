@@ -4,7 +4,7 @@
 //! HostBuilder ─► base (a release with a manager, bootstrapped once) ─► product (our package installed, once per package)
 //!            ─► scratch (one writable overlay, cgroup and network namespace per host) ─► boot (systemd-nspawn)
 //! host.sh …  ─► command (a program inside)      host.write … ─► files      host.wait_for … ─► wait
-//! Deb, fixtures ─► deb, rpm (package files) ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
+//! Deb, fixtures ─► deb, rpm, pkg (package files) ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
 //! ```
 //!
 //! What a test calls panics with everything that is known, so that the log of a failed run is enough.
@@ -25,6 +25,7 @@ mod link;
 mod machine;
 mod manager;
 mod mirror;
+mod pkg;
 pub mod product;
 mod repo;
 mod rpm;

@@ -16,6 +16,8 @@ pub enum Manager {
     Dnf5,
     /// zypper, on Debian 13.
     Zypper,
+    /// pacman, on Debian 13.
+    Pacman,
 }
 
 /// The kind of files a package manager reads.
@@ -23,13 +25,14 @@ pub enum Manager {
 pub(crate) enum Format {
     Deb,
     Rpm,
+    Pacman,
 }
 
 impl Manager {
     /// The release whose hosts carry it; apt is on all of them.
     pub fn release(self) -> Release {
         match self {
-            Self::Apt | Self::Dnf | Self::Zypper => Release::Trixie,
+            Self::Apt | Self::Dnf | Self::Zypper | Self::Pacman => Release::Trixie,
             Self::Dnf5 => Release::Forky,
         }
     }
@@ -37,7 +40,7 @@ impl Manager {
     /// `version` of a fixture, as the package database has it: with its release.
     pub fn version(self, version: &str) -> String {
         match self.format() {
-            Format::Rpm if !version.contains('-') => format!("{version}-1"),
+            Format::Rpm | Format::Pacman if !version.contains('-') => format!("{version}-1"),
             _ => version.to_owned(),
         }
     }
@@ -48,6 +51,7 @@ impl Manager {
         match self.format() {
             Format::Deb => package.build(),
             Format::Rpm => package.build_rpm(),
+            Format::Pacman => package.build_pkg(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Manager {
         match self {
             Self::Apt => Format::Deb,
             Self::Dnf | Self::Dnf5 | Self::Zypper => Format::Rpm,
+            Self::Pacman => Format::Pacman,
         }
     }
 
@@ -65,6 +70,12 @@ impl Manager {
             Self::Dnf => &["createrepo-c", "dnf", "rpm"],
             Self::Dnf5 => &["createrepo-c", "dnf5", "rpm"],
             Self::Zypper => &["createrepo-c", "rpm", "zypper"],
+            Self::Pacman => &[
+                "binutils",
+                "libarchive-tools",
+                "makepkg",
+                "pacman-package-manager",
+            ],
         }
     }
 
@@ -74,6 +85,7 @@ impl Manager {
             Self::Apt => "/etc/apt/sources.list.d",
             Self::Dnf | Self::Dnf5 => "/etc/yum.repos.d",
             Self::Zypper => "/etc/zypp/repos.d",
+            Self::Pacman => "/etc/pacman.d/repos",
         }
     }
 
@@ -83,6 +95,7 @@ impl Manager {
             Self::Apt => "apt-get install -q -y --allow-downgrades",
             Self::Dnf => "dnf install -q -y --disablerepo='*' --nogpgcheck",
             Self::Dnf5 => "dnf5 install -q -y --disable-repo='*' --no-gpgchecks",
+            Self::Pacman => "pacman -U --noconfirm",
             Self::Zypper => {
                 "zypper --non-interactive --quiet --no-refresh install --allow-unsigned-rpm --oldpackage"
             }
@@ -94,6 +107,7 @@ impl Manager {
         match self.format() {
             Format::Deb => "dpkg --install",
             Format::Rpm => "rpm --upgrade --oldpackage --nosignature",
+            Format::Pacman => "pacman --upgrade --noconfirm --nodeps --nodeps",
         }
     }
 }

@@ -50,6 +50,19 @@ impl Key {
         machine::run_command(self.gpg()?.args(options).arg("--detach-sign").arg(file))
     }
 
+    /// Puts a signature beside a file, as pacman wants it.
+    pub(crate) fn sign_beside(self, file: &Path) -> Result<()> {
+        let mut signature = file.as_os_str().to_owned();
+        signature.push(".sig");
+        let options = ["--digest-algo", "SHA512", "--yes", "--output"];
+        let mut gpg = self.gpg()?;
+        gpg.args(options)
+            .arg(signature)
+            .arg("--detach-sign")
+            .arg(file);
+        machine::run_command(&mut gpg).map(drop)
+    }
+
     /// Puts a signature into an rpm file.
     pub(crate) fn sign_rpm(self, file: &Path) -> Result<()> {
         let mut rpmsign = Command::new("rpmsign");

@@ -2,6 +2,7 @@
 
 mod apt;
 mod index;
+mod pacman;
 mod rpm;
 
 use std::fs;
@@ -26,7 +27,7 @@ pub struct Snapshot(Vec<(PathBuf, Vec<u8>)>);
 /// What is forged, while sizes stay as they were.
 #[derive(Clone, Copy, Debug)]
 pub enum Tamper<'a> {
-    /// The signed file on top of the index: `InRelease`, `repomd.xml`.
+    /// The signed file on top of the index: `InRelease`, `repomd.xml`, `lab.db`.
     InRelease,
     /// The list of packages: `Packages`, `primary.xml`.
     Packages,
@@ -86,6 +87,7 @@ impl Archive {
         let index: Box<dyn Index> = match format {
             Format::Deb => Box::new(apt::Apt::new(&options)),
             Format::Rpm => Box::new(rpm::Rpm),
+            Format::Pacman => Box::new(pacman::Pacman),
         };
         let state = State {
             options,

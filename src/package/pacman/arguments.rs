@@ -1,0 +1,144 @@
+//! The command lines given to pacman: pure builders.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::package::command::Program;
+
+/// What `-p` prints of each package: repository, name, version, architecture, file.
+const FORMAT: &str = "%r\t%n\t%v\t%a\t%f";
+
+/// Shows the configuration, with every `Include` followed.
+pub fn configuration() -> Program {
+    Program::new("/usr/bin/pacman-conf")
+}
+
+/// Shows one repository's configuration.
+pub fn repository(name: &str) -> Program {
+    Program::new("/usr/bin/pacman-conf").arg(format!("--repo={name}"))
+}
+
+/// Fetches the databases of all repositories into a tree of ours: `-Sy` on the live ones would leave them
+/// ahead of what is installed, and every later `-S` would be a partial upgrade (checkupdates(8)).
+pub fn refresh(tree: &Path) -> Program {
+    pacman("-Sy", tree).args(["--noconfirm", "--noprogressbar"])
+}
+
+/// Lists every package of every repository: the one way to have each database read to its end.
+pub fn list(tree: &Path) -> Program {
+    pacman("-Sl", tree)
+}
+
+/// Lists installed packages with a newer version, those that are ignored, too; exits with 1 when there
+/// is none.
+pub fn updates(tree: &Path) -> Program {
+    pacman("-Qu", tree)
+}
+
+/// Shows what an upgrade would install, and fetches nothing.
+pub fn simulate(tree: &Path, without: &[String]) -> Program {
+    pacman("-Sup", tree)
+        .args(["--noconfirm", "--print-format", FORMAT])
+        .args(ignored(without))
+}
+
+/// Fetches what an upgrade would install; the live databases do not move.
+pub fn download(tree: &Path, without: &[String]) -> Program {
+    pacman("-Suw", tree)
+        .args(["--noconfirm", "--noprogressbar"])
+        .args(ignored(without))
+}
+
+/// Upgrades everything, by the live databases as they are. Nothing here weakens authentication.
+pub fn upgrade(hooks: &[PathBuf], without: &[String]) -> Program {
+    changing("-Su")
+        .args(directories(hooks))
+        .args(ignored(without))
+}
+
+/// Installs package files over whatever version there is.
+pub fn install(files: &[PathBuf], hooks: &[PathBuf]) -> Program {
+    changing("-U")
+        .args(directories(hooks))
+        .arg("--")
+        .args(files)
+}
+
+/// Installs package files again over what an interrupted run left of them. Files that no package owns
+/// any more are in the way then, and pacman had found no other conflict before that run began.
+pub fn install_again(files: &[PathBuf]) -> Program {
+    changing("-U").args(["--overwrite", "*", "--"]).args(files)
+}
+
+/// Installs packages again from their repositories, fetching what is not in the cache or damaged there.
+pub fn fetch_again<S: AsRef<OsStr>>(names: &[S]) -> Program {
+    changing("-S").args(["--overwrite", "*", "--"]).args(names)
+}
+
+/// Takes packages away that were newly installed.
+pub fn remove<S: AsRef<OsStr>>(names: &[S], hooks: &[PathBuf]) -> Program {
+    changing("-R")
+        .args(directories(hooks))
+        .arg("--")
+        .args(names)
+}
+
+/// A run that changes nothing of the host: without the log, which it has no reason to write to.
+fn pacman(operation: &str, tree: &Path) -> Program {
+    Program::new("/usr/bin/pacman")
+        .args([
+            operation,
+            "--color",
+            "never",
+            "--logfile",
+            "/dev/null",
+            "--dbpath",
+        ])
+        .arg(tree)
+}
+
+fn changing(operation: &str) -> Program {
+    Program::new("/usr/bin/pacman").args([
+        operation,
+        "--color",
+        "never",
+        "--noconfirm",
+        "--noprogressbar",
+    ])
+}
+
+fn ignored(without: &[String]) -> Vec<String> {
+    without
+        .iter()
+        .map(|name| format!("--ignore={name}"))
+        .collect()
+}
+
+fn directories(hooks: &[PathBuf]) -> Vec<String> {
+    let option = |directory: &PathBuf| format!("--hookdir={}", directory.display());
+    hooks.iter().map(option).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_databases_are_never_fetched() {
+        let tree = Path::new("/t");
+        let without = ["x".to_owned()];
+        let hooks = [PathBuf::from("/h")];
+        assert_eq!(
+            refresh(tree).shown(),
+            "/usr/bin/pacman -Sy --color never --logfile /dev/null --dbpath /t --noconfirm --noprogressbar"
+        );
+        assert_eq!(
+            upgrade(&hooks, &without).shown(),
+            "/usr/bin/pacman -Su --color never --noconfirm --noprogressbar --hookdir=/h --ignore=x"
+        );
+        assert_eq!(
+            remove(&["a"], &[]).shown(),
+            "/usr/bin/pacman -R --color never --noconfirm --noprogressbar -- a"
+        );
+    }
+}

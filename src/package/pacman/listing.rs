@@ -1,0 +1,108 @@
+//! What pacman prints of pending updates: parsed strictly, because what is not understood is not fine.
+
+use anyhow::{Result, bail, ensure};
+
+/// A line of `-Qu`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newer {
+    /// The package.
+    pub package: String,
+    /// The version that the repositories have.
+    pub candidate: String,
+    /// Whether `IgnorePkg` or `IgnoreGroup` keeps it as it is.
+    pub ignored: bool,
+}
+
+/// A line of `-Sup`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The repository it comes from.
+    pub repository: String,
+    /// The package.
+    pub package: String,
+    /// Its version there.
+    pub version: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The name of its file.
+    pub file: String,
+}
+
+/// Parses `-Qu`: `name old -> new`, with ` [ignored]` behind it.
+pub fn newer(text: &str) -> Result<Vec<Newer>> {
+    let parse = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (package, candidate, ignored) = match words[..] {
+            [package, _, "->", candidate] if !candidate.is_empty() => (package, candidate, false),
+            [package, _, "->", candidate, "[ignored]"] => (package, candidate, true),
+            _ => bail!("pacman -Qu printed {line:?}"),
+        };
+        Ok(Newer {
+            package: package.to_owned(),
+            candidate: candidate.to_owned(),
+            ignored,
+        })
+    };
+    text.lines().map(parse).collect()
+}
+
+/// Parses `-Sup` in our format. Questions that are answered at once, and what is said of them, begin with
+/// colons.
+pub fn targets(text: &str) -> Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with("::")) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [repository, package, version, architecture, file] = fields[..] else {
+            bail!("pacman -Sup printed {line:?}");
+        };
+        ensure!(
+            fields.iter().all(|field| !field.is_empty()) && !file.contains('/'),
+            "pacman -Sup printed {line:?}"
+        );
+        targets.push(Target {
+            repository: repository.to_owned(),
+            package: package.to_owned(),
+            version: version.to_owned(),
+            architecture: architecture.to_owned(),
+            file: file.to_owned(),
+        });
+    }
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_lines() {
+        // pacman 7.0
+        let newer = newer("demo 1.0-1 -> 1.1-1\nother 1.0-1 -> 1.1-1 [ignored]\n").unwrap();
+        assert_eq!(
+            (newer[0].candidate.as_str(), newer[0].ignored),
+            ("1.1-1", false)
+        );
+        assert!(newer[1].ignored);
+        let targets = targets("lab\tdemo\t1.1-1\tany\tdemo-1.1-1-any.pkg.tar.gz\n").unwrap();
+        assert_eq!(targets[0].file, "demo-1.1-1-any.pkg.tar.gz");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_an_error() {
+        for line in [
+            "demo",
+            "demo 1 -> ",
+            "demo 1 -> 2 [held]",
+            "there is nothing to do",
+        ] {
+            assert!(newer(line).is_err(), "{line}");
+        }
+        for line in [
+            "lab\tdemo\t1\tany\t../x",
+            "lab\tdemo\t1\tany",
+            "lab\t\t1\tany\tx",
+        ] {
+            assert!(targets(line).is_err(), "{line}");
+        }
+    }
+}

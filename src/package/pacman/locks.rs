@@ -1,0 +1,122 @@
+//! pacman's lock: a file that exists. Whose it is, only the processes tell.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::package::{Observer, Report};
+
+/// The lock of the live database.
+pub const LOCK: &str = "/var/lib/pacman/db.lck";
+
+/// How often a held lock is looked at again.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Who has the lock.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nobody.
+    No,
+    /// A process that lives, in a phrase.
+    By(String),
+    /// Nobody that lives: a run that was interrupted has left it.
+    Stale,
+    /// Processes of others cannot be seen from here.
+    Unknown,
+}
+
+/// Looks.
+pub fn held(lock: &Path) -> Held {
+    if !lock.exists() {
+        return Held::No;
+    }
+    match holder(Path::new("/proc")) {
+        Some(holder) => Held::By(format!("'{}' is held by {holder}", lock.display())),
+        // gone in the meantime
+        None if !lock.exists() => Held::No,
+        None if fs::read("/proc/1/maps").is_err() => Held::Unknown,
+        None => Held::Stale,
+    }
+}
+
+/// A process other than this one that uses libalpm, as pacman and every front end of it does.
+fn holder(proc: &Path) -> Option<String> {
+    let own = std::process::id().to_string();
+    for entry in fs::read_dir(proc).ok()?.flatten() {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if pid == own || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let maps = fs::read(entry.path().join("maps")).unwrap_or_default();
+        if String::from_utf8_lossy(&maps).contains("/libalpm.so") {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            return Some(format!("process {pid} ({})", name.trim()));
+        }
+    }
+    None
+}
+
+/// Waits until nobody who lives has the lock; what is left then. An error when a stop is asked for, or
+/// when it takes longer than `limit`.
+pub fn wait(observer: &mut dyn Observer, limit: Option<Duration>) -> Result<Held> {
+    let started = Instant::now();
+    let mut told = String::new();
+    loop {
+        let holder = match held(Path::new(LOCK)) {
+            Held::By(holder) => holder,
+            other => return Ok(other),
+        };
+        if observer.stop() {
+            bail!("stopped while waiting: {holder}");
+        }
+        if limit.is_some_and(|limit| started.elapsed() >= limit) {
+            bail!("{holder}");
+        }
+        if told != holder {
+            told.clone_from(&holder);
+            observer.report(Report::Waiting(holder));
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Why nothing may be changed while a stale lock is there.
+pub fn stale() -> String {
+    format!(
+        "'{LOCK}' was left behind by a package manager that was interrupted; make sure that the database is \
+         in order (pacman -Dk, pacman -Qk), then remove it"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_file_nobody_holds_it() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(held(&root.path().join("db.lck")), Held::No);
+    }
+
+    #[test]
+    fn a_process_that_uses_libalpm_is_found() {
+        let proc = tempfile::tempdir().unwrap();
+        for (pid, maps, name) in [
+            ("7", "/usr/lib/libc.so.6\n", "sh"),
+            (
+                "9",
+                "7f00 r-xp /usr/lib/libalpm.so.15.0.0\n",
+                "pamac-daemon",
+            ),
+        ] {
+            fs::create_dir(proc.path().join(pid)).unwrap();
+            fs::write(proc.path().join(pid).join("maps"), maps).unwrap();
+            fs::write(proc.path().join(pid).join("comm"), format!("{name}\n")).unwrap();
+        }
+        assert_eq!(holder(proc.path()).unwrap(), "process 9 (pamac-daemon)");
+        fs::remove_dir_all(proc.path().join("9")).unwrap();
+        assert_eq!(holder(proc.path()), None);
+    }
+}

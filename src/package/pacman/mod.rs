@@ -1,0 +1,195 @@
+//! pacman.
+
+mod arguments;
+mod conf;
+mod former;
+mod hook;
+mod listing;
+mod local;
+mod locks;
+mod reboot;
+mod refresh;
+mod repair;
+mod run;
+mod sync;
+mod transaction;
+mod upgrade;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::BufRead;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Result, ensure};
+
+use crate::checksum;
+use crate::package::{
+    Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager, Pending,
+    Refreshed, Restore, Selection, Source, Transaction, Update,
+};
+use conf::Conf;
+use hook::Gate;
+use locks::{Held, LOCK};
+use sync::Tree;
+use upgrade::is_everything;
+
+/// pacman's own database.
+const DATABASE: &str = "/var/lib/pacman";
+
+/// Where our tree of databases lies: durable, because which of them were live matters after a power cut.
+const TREE: &str = "/var/lib/linux_patch_api/pacman";
+
+/// Why anything but everything is refused.
+const PARTIAL: &str = "partial upgrades are unsupported on Arch Linux: only all pending updates together \
+    can be applied, or the only pending one";
+
+/// pacman on this host.
+#[derive(Debug)]
+pub struct Pacman {
+    tree: Tree,
+    gate: Gate,
+}
+
+impl Pacman {
+    /// pacman, with a directory of ours for volatile files.
+    #[must_use]
+    pub fn new(scratch: &Path) -> Self {
+        Self {
+            tree: Tree::new(TREE),
+            gate: Gate::below(scratch),
+        }
+    }
+}
+
+impl PackageManager for Pacman {
+    fn name(&self) -> &'static str {
+        "pacman"
+    }
+
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        self.fetch(observer)
+    }
+
+    fn pending(&self, failed: &[&Source]) -> Result<Pending> {
+        Ok(self.upgrade(&Conf::read()?, failed)?.pending)
+    }
+
+    fn no_security(&self) -> Result<Option<String>> {
+        let why = "pacman's repositories do not say it; apply all updates instead";
+        Ok(Some(why.to_owned()))
+    }
+
+    fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
+        let pending = self.pending(failed)?;
+        ensure!(is_everything(updates, &pending.updates), "{PARTIAL}");
+        Ok(pending)
+    }
+
+    fn installed(&self) -> Result<Database> {
+        local::read(&Path::new(DATABASE).join("local"))
+    }
+
+    fn problems(&self) -> Result<Vec<String>> {
+        let mut problems = local::problems(&Path::new(DATABASE).join("local"))?;
+        let before_boot = || {
+            let booted = reboot::booted(&fs::read_to_string("/proc/stat").unwrap_or_default());
+            let locked = fs::metadata(LOCK)
+                .ok()
+                .and_then(|m| u64::try_from(m.mtime()).ok());
+            locked
+                .zip(booted)
+                .is_some_and(|(locked, booted)| locked < booted)
+        };
+        match locks::held(Path::new(LOCK)) {
+            Held::Stale => problems.push(locks::stale()),
+            Held::Unknown if before_boot() => problems.push(locks::stale()),
+            Held::No | Held::By(_) | Held::Unknown => {}
+        }
+        Ok(problems)
+    }
+
+    fn is_interrupted(&self) -> Result<bool> {
+        Ok(locks::held(Path::new(LOCK)) == Held::Stale)
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        let conf = Conf::read()?;
+        let upgrade = self.upgrade(&conf, transaction.failed)?;
+        if let Selection::Exactly(updates) = transaction.selection {
+            ensure!(
+                is_everything(updates, &upgrade.pending.updates),
+                "{PARTIAL}"
+            );
+        }
+        let kept_back = upgrade.pending.kept_back.clone();
+        let done = |ended| Applied {
+            ended,
+            kept_back,
+            notes: Vec::new(),
+            failures: Vec::new(),
+        };
+        if upgrade.changes.is_empty() {
+            return Ok(done(Ended::Done));
+        }
+        let outcome = self.transact(&conf, &upgrade, transaction, observer)?;
+        let key = |package: &str| {
+            let change = upgrade
+                .changes
+                .iter()
+                .find(|change| change.package == package);
+            change.map(Change::key)
+        };
+        let failures: Vec<(Key, String)> = outcome
+            .failed
+            .into_iter()
+            .filter_map(|(package, why)| Some((key(&package)?, why)))
+            .collect();
+        Ok(Applied {
+            notes: outcome.notes,
+            failures,
+            ..done(outcome.ended)
+        })
+    }
+
+    fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
+        locks::wait(observer, None).map(drop)
+    }
+
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+        repair::run(&self.tree, changes, log)
+    }
+
+    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+        former::find(changes, kept, &Conf::read()?.caches)
+    }
+
+    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        self.put_back(restore, observer)
+    }
+
+    fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
+        self.gate.announced(input, &self.installed()?)
+    }
+
+    /// pacman checks every file that it finds in its cache, and removes a damaged one (measured).
+    fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn reboot_reasons(&self) -> Vec<String> {
+        reboot::reasons(Path::new("/"), &Path::new(DATABASE).join("local"))
+    }
+
+    fn fingerprint(&self, failed: &[&Source]) -> String {
+        let mut text = self.tree.fingerprint();
+        for source in failed {
+            let _ = write!(text, "{source};");
+        }
+        for path in ["/etc/pacman.conf", "/etc/pacman.d", "/var/lib/pacman/local"] {
+            text.push_str(&sync::stamp(Path::new(path)));
+        }
+        checksum::sha256(text.as_bytes())
+    }
+}

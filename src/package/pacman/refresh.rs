@@ -1,0 +1,108 @@
+//! A refresh: every repository's database fetched, read to its end, and told of.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::conf::{self, Conf, redacted};
+use super::{Pacman, arguments, run};
+use crate::package::command::{Ending, Finished, Line, Program, Watch};
+use crate::package::{Observer, Refreshed, Report, Source};
+
+/// The time a refresh may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+impl Pacman {
+    pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        let conf = Conf::read()?;
+        if !self.tree.has_begun() {
+            // a power cut came between moving the live databases and the upgrade
+            self.tree.put_back_unless_used()?;
+        }
+        self.tree.prepare()?;
+        let mut listener = Refresh {
+            errors: Vec::new(),
+            observer,
+        };
+        let program = arguments::refresh(self.tree.path()).limit(LIMIT);
+        let finished = program.run(&mut listener)?;
+        let said = listener.errors;
+        match finished.ending {
+            Ending::TimedOut => bail!(
+                "pacman -Sy was ended after {} s; a source does not answer, or too slowly",
+                LIMIT.as_secs(),
+            ),
+            Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
+            Ending::Exited(_) => {}
+        }
+        let wrong = self.tree.check(&conf.repositories)?;
+        let mut sources = Vec::new();
+        for repository in &conf.repositories {
+            let of_file = format!("'{repository}.db");
+            let said = said
+                .iter()
+                .find(|error| error.contains(&of_file))
+                .filter(|_| !finished.succeeded());
+            let wrong = wrong
+                .iter()
+                .find(|(name, _)| name == repository)
+                .map(|(_, why)| why.clone());
+            sources.push(Source {
+                uri: conf::server(repository)?,
+                suite: repository.clone(),
+                last_success: None,
+                index_date: self.tree.date(repository),
+                error: said.cloned().or(wrong),
+                went_back: false,
+                tolerated: false,
+                file: format!("{repository}.db"),
+            });
+        }
+        let mut errors = Vec::new();
+        if sources.is_empty() {
+            errors.push("no repository is configured; see pacman.conf(5)".to_owned());
+        } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
+            errors.push(failure(&program, &finished, &said));
+        }
+        let mut failures = sources
+            .iter()
+            .filter_map(|s| s.error.as_ref())
+            .chain(&errors)
+            .peekable();
+        let offline =
+            failures.peek().is_some() && failures.all(|error| run::is_network_error(error));
+        Ok(Refreshed {
+            sources,
+            errors,
+            offline,
+        })
+    }
+}
+
+struct Refresh<'a> {
+    errors: Vec<String>,
+    observer: &'a mut dyn Observer,
+}
+
+impl Watch for Refresh<'_> {
+    fn line(&mut self, line: Line<'_>) {
+        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+        let text = redacted(text);
+        if let Some(error) = text.strip_prefix("error: ") {
+            self.errors.push(error.to_owned());
+        }
+        self.observer.report(Report::Output(text));
+    }
+
+    fn stop(&mut self) -> bool {
+        self.observer.stop()
+    }
+}
+
+fn failure(program: &Program, finished: &Finished, said: &[String]) -> String {
+    if said.is_empty() {
+        program.failure(finished)
+    } else {
+        said.join("; ")
+    }
+}

@@ -1,0 +1,362 @@
+//! What a running pacman prints, and how it ended.
+
+use anyhow::Result;
+
+use super::conf::redacted;
+use crate::package::command::{Ending, Line, Program, Watch};
+use crate::package::{Ended, Observer, Report};
+
+/// The most lines that a job's error quotes.
+const QUOTED: usize = 8;
+
+/// What a run said of itself.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub ended: Ended,
+    /// Whether it found the database locked.
+    pub locked: bool,
+    /// Configuration files that were not merged.
+    pub notes: Vec<String>,
+    /// Packages in which something failed, each with its words: pacman goes on, and exits with 0 (measured).
+    pub failed: Vec<(String, String)>,
+}
+
+/// How far a run may be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It is ended: it only fetches.
+    Ends,
+    /// It is asked only whether a stop came first: then the gate refuses, and pacman ends by itself. Ended
+    /// by a signal it would leave its lock behind (measured).
+    AtTheGate,
+}
+
+/// Runs pacman to its end. `total` packages are expected.
+pub fn run(
+    program: &Program,
+    total: usize,
+    stop: Stop,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    let mut run = Run {
+        observer,
+        reader: Reader::new(total),
+        stop,
+    };
+    let ending = program.run(&mut run)?.ending;
+    Ok(run.reader.finish(ending))
+}
+
+struct Run<'a> {
+    observer: &'a mut dyn Observer,
+    reader: Reader,
+    stop: Stop,
+}
+
+impl Watch for Run<'_> {
+    fn line(&mut self, line: Line<'_>) {
+        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+        let text = redacted(text);
+        if let Some(progress) = self.reader.line(&text) {
+            self.observer.report(progress);
+        }
+        self.observer.report(Report::Output(text));
+    }
+
+    fn stop(&mut self) -> bool {
+        let asked = self.observer.stop();
+        asked && self.stop == Stop::Ends
+    }
+}
+
+/// Reads the lines of one run.
+#[derive(Debug, Default)]
+pub struct Reader {
+    total: usize,
+    fetched: usize,
+    changed: usize,
+    /// The package that is being changed.
+    current: Option<String>,
+    errors: Vec<String>,
+    notes: Vec<String>,
+    failed: Vec<(String, String)>,
+    /// The last line before a scriptlet's failure is usually its own explanation.
+    last: String,
+}
+
+impl Reader {
+    /// For a run that is to change so many packages.
+    pub fn new(total: usize) -> Self {
+        Self {
+            total: total.max(1),
+            ..Self::default()
+        }
+    }
+
+    /// Takes one line; what it says of the progress.
+    pub fn line(&mut self, line: &str) -> Option<Report> {
+        // what follows an answered question stands in its line
+        let text = line
+            .rsplit_once("[Y/n] ")
+            .map_or(line, |(_, rest)| rest)
+            .trim_start();
+        let progress = self.progress(text);
+        if let Some(error) = text.strip_prefix("error: ") {
+            self.error(error);
+        } else if explains(text) && !self.errors.is_empty() || text.contains(" is corrupted (") {
+            self.errors.push(text.trim_start_matches(": ").to_owned());
+        } else if let Some(note) = text.strip_prefix("warning: ").and_then(not_merged) {
+            self.notes.push(note);
+        }
+        text.clone_into(&mut self.last);
+        progress
+    }
+
+    fn progress(&mut self, text: &str) -> Option<Report> {
+        if text.ends_with(" downloading...") {
+            let percent = percent(self.fetched, self.total);
+            self.fetched += 1;
+            return Some(Report::Downloading { percent });
+        }
+        if text.starts_with(":: Running post-transaction hooks") {
+            self.current = None;
+            return Some(Report::Installing {
+                percent: 99,
+                action: "running hooks".to_owned(),
+            });
+        }
+        let package = [
+            "installing ",
+            "upgrading ",
+            "downgrading ",
+            "reinstalling ",
+            "removing ",
+        ]
+        .iter()
+        .find_map(|verb| text.strip_prefix(verb)?.strip_suffix("..."))
+        .filter(|package| !package.contains(' '))?;
+        let percent = percent(self.changed, self.total);
+        self.changed += 1;
+        self.current = Some(package.to_owned());
+        Some(Report::Installing {
+            percent,
+            action: text.trim_end_matches('.').to_owned(),
+        })
+    }
+
+    fn error(&mut self, error: &str) {
+        match &self.current {
+            // pacman 7.0, when a scriptlet exits with another code than 0
+            Some(package) if error.starts_with("command failed to execute correctly") => {
+                let why = format!("a scriptlet failed: {}", self.last);
+                self.failed.push((package.clone(), why));
+            }
+            _ => self.errors.push(error.to_owned()),
+        }
+    }
+
+    /// What it means, now that it has ended.
+    pub fn finish(self, ending: Ending) -> Outcome {
+        let locked = self
+            .errors
+            .iter()
+            .any(|error| error.contains("unable to lock database"));
+        Outcome {
+            ended: ended(ending, &self.errors),
+            locked,
+            notes: self.notes,
+            failed: self.failed,
+        }
+    }
+}
+
+/// Lines that belong to the error before them: dependencies (`:: installing a breaks dependency …`), the
+/// files in a conflict (`a: /x exists in filesystem`).
+fn explains(text: &str) -> bool {
+    text.starts_with(":: ")
+        || text.contains(" exists in filesystem")
+        || text.contains(" exists in both ")
+}
+
+/// `/etc/x installed as /etc/x.pacnew`: the administrator changed it, and it is kept.
+fn not_merged(text: &str) -> Option<String> {
+    let (file, new) = text.split_once(" installed as ")?;
+    Some(format!(
+        "{file} was changed here and is kept; the new version is {new}"
+    ))
+}
+
+fn percent(done: usize, total: usize) -> u32 {
+    u32::try_from((done * 100 / total.max(1)).min(99)).unwrap_or(99)
+}
+
+fn ended(ending: Ending, errors: &[String]) -> Ended {
+    let words = |how: String| match errors.iter().take(QUOTED).cloned().collect::<Vec<_>>() {
+        words if words.is_empty() => how,
+        words => words.join("; "),
+    };
+    match ending {
+        Ending::Exited(0) => Ended::Done,
+        Ending::Stopped => Ended::Stopped,
+        Ending::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
+            let first = errors
+                .iter()
+                .find(|error| error.starts_with("failed retrieving file"));
+            Ended::FetchFailed(
+                first
+                    .cloned()
+                    .unwrap_or_else(|| words("a download failed".to_owned())),
+            )
+        }
+        Ending::Exited(code) => Ended::Failed(words(format!("pacman exited with {code}"))),
+        Ending::Killed(signal) => {
+            Ended::Interrupted(words(format!("pacman was killed by signal {signal}")))
+        }
+        Ending::TimedOut => Ended::Failed(words("pacman took too long".to_owned())),
+    }
+}
+
+/// A download failed: texts of pacman 7.0 for 404, a mirror that is not there, a file that is not what the
+/// database says it is (pacman has deleted it then).
+fn is_fetch_error(error: &str) -> bool {
+    [
+        "failed retrieving file",
+        "failed to retrieve some files",
+        "failed to synchronize",
+        "download library error",
+        "invalid or corrupted package",
+        " is corrupted (",
+    ]
+    .iter()
+    .any(|text| error.contains(text))
+}
+
+/// Whether the words of a failure mean that the network is away (texts of libcurl).
+pub fn is_network_error(error: &str) -> bool {
+    [
+        "Could not resolve host",
+        "Could not connect to server",
+        "Couldn't connect to server",
+        "Failed to connect to",
+        "Network is unreachable",
+        "No route to host",
+        "Connection timed out",
+        "Operation too slow",
+        "Timeout was reached",
+    ]
+    .iter()
+    .any(|text| error.contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, ending: Ending) -> Outcome {
+        let mut reader = Reader::new(2);
+        for line in text.lines() {
+            reader.line(line);
+        }
+        reader.finish(ending)
+    }
+
+    #[test]
+    fn a_failing_scriptlet_is_a_failure_of_its_package() {
+        // pacman 7.0; it exits with 0
+        let outcome = read(
+            ":: Processing package changes...\nupgrading bad...\nscriptlet says no\n\
+             error: command failed to execute correctly\nupgrading demo...\n\
+             warning: /etc/demo.conf installed as /etc/demo.conf.pacnew\n",
+            Ending::Exited(0),
+        );
+        assert_eq!(outcome.ended, Ended::Done);
+        assert_eq!(
+            outcome.failed,
+            [("bad".into(), "a scriptlet failed: scriptlet says no".into())]
+        );
+        assert_eq!(outcome.notes.len(), 1);
+    }
+
+    #[test]
+    fn a_refusing_gate_is_no_failure_of_a_package() {
+        let outcome = read(
+            ":: Running pre-transaction hooks...\n(1/1) gate\nerror: command failed to execute correctly\n\
+             error: failed to commit transaction (failed to run transaction hooks)\n",
+            Ending::Exited(1),
+        );
+        assert!(outcome.failed.is_empty());
+        assert!(matches!(outcome.ended, Ended::Failed(_)));
+    }
+
+    #[test]
+    fn fetch_errors_are_told_apart() {
+        // pacman 7.0: a file that is gone, a damaged one, a lock, a dependency
+        let gone = read(
+            "error: failed retrieving file 'demo-1.1-1-any.pkg.tar.gz' from 127.0.0.1:8099 : The requested URL returned error: 404\n\
+             warning: failed to retrieve some files\n\
+             error: failed to commit transaction (failed to retrieve some files)\n",
+            Ending::Exited(1),
+        );
+        let Ended::FetchFailed(why) = gone.ended else {
+            panic!("{gone:?}")
+        };
+        assert!(
+            why.contains("'demo-1.1-1-any.pkg.tar.gz'") && why.contains("404"),
+            "{why}"
+        );
+        let damaged = read(
+            ":: File /var/cache/pacman/pkg/demo-1.1-1-any.pkg.tar.gz is corrupted (invalid or corrupted package (checksum)).\n\
+             Do you want to delete it? [Y/n] error: failed to commit transaction (invalid or corrupted package)\n",
+            Ending::Exited(1),
+        );
+        assert!(
+            matches!(damaged.ended, Ended::FetchFailed(_)),
+            "{damaged:?}"
+        );
+        let locked = read(
+            "error: failed to init transaction (unable to lock database)\n",
+            Ending::Exited(1),
+        );
+        assert!(locked.locked && matches!(locked.ended, Ended::Failed(_)));
+        let other = read(
+            "error: failed to prepare transaction (could not satisfy dependencies)\n\
+             :: unable to satisfy dependency 'nothing' required by demo\n",
+            Ending::Exited(1),
+        );
+        let Ended::Failed(why) = other.ended else {
+            panic!("{other:?}")
+        };
+        assert!(
+            why.ends_with("unable to satisfy dependency 'nothing' required by demo"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn progress_is_counted() {
+        let mut reader = Reader::new(2);
+        assert_eq!(
+            reader.line(" demo-1.1-1-any downloading..."),
+            Some(Report::Downloading { percent: 0 })
+        );
+        assert_eq!(
+            reader.line(" other-1.1-1-any downloading..."),
+            Some(Report::Downloading { percent: 50 })
+        );
+        let installing = reader.line("upgrading demo...");
+        assert_eq!(
+            installing,
+            Some(Report::Installing {
+                percent: 0,
+                action: "upgrading demo".into()
+            })
+        );
+        assert_eq!(reader.line("upgrading the world now..."), None);
+        let second = reader.line("installing other...");
+        assert!(
+            matches!(second, Some(Report::Installing { percent: 50, .. })),
+            "{second:?}"
+        );
+    }
+}

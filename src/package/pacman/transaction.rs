@@ -1,0 +1,181 @@
+//! One transaction: fetched, put through the gate, made; and the one that undoes it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::conf::Conf;
+use super::hook::Plan;
+use super::locks::{self, Held};
+use super::run::{self, Stop};
+use super::upgrade::{Upgrade, in_caches};
+use super::{Pacman, arguments};
+use crate::package::command::Program;
+use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Transaction};
+
+/// How long a transaction waits for somebody else's.
+const LOCK_LIMIT: Duration = Duration::from_secs(600);
+
+impl Pacman {
+    /// Fetches, moves the live databases, upgrades; in this order, so that a download that fails leaves
+    /// them where they were, and no network is needed once they have moved.
+    pub(super) fn transact(
+        &self,
+        conf: &Conf,
+        upgrade: &Upgrade,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<run::Outcome> {
+        let total = upgrade.changes.len();
+        let program = arguments::download(self.tree.path(), &upgrade.without).log(transaction.log);
+        let fetched = run::run(&program, total, Stop::Ends, observer)?;
+        if fetched.ended != Ended::Done {
+            return Ok(fetched);
+        }
+        // where the cache directories are as pacman found them a moment ago
+        let changes: Vec<Change> = upgrade
+            .changes
+            .iter()
+            .map(|change| {
+                let name = change
+                    .file
+                    .as_deref()
+                    .and_then(Path::file_name)
+                    .unwrap_or_default();
+                let file = in_caches(&conf.caches, &name.to_string_lossy());
+                Change {
+                    file: file.or_else(|| change.file.clone()),
+                    ..change.clone()
+                }
+            })
+            .collect();
+        free(observer)?;
+        let failed = |repository: &&str| transaction.failed.iter().any(|s| s.suite == **repository);
+        let moving: Vec<&str> = conf
+            .repositories
+            .iter()
+            .map(String::as_str)
+            .filter(|r| !failed(r))
+            .collect();
+        let databases = self.tree.put_live(&moving)?;
+        let hooks = self.hooks(conf, &Plan { changes, databases }, transaction.gate)?;
+        let program = arguments::upgrade(&hooks, &upgrade.without).log(transaction.log);
+        let outcome = self.run(&program, total, observer)?;
+        let behind = self.tree.put_back_unless_used()?;
+        let ended = if behind || outcome.ended == Ended::Done {
+            outcome.ended
+        } else {
+            ahead(outcome.ended)
+        };
+        Ok(run::Outcome { ended, ..outcome })
+    }
+
+    /// Runs pacman on the live database; once more when somebody else was faster with the lock.
+    fn run(
+        &self,
+        program: &Program,
+        total: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<run::Outcome> {
+        loop {
+            free(observer)?;
+            self.tree.begin()?;
+            let outcome = run::run(program, total, Stop::AtTheGate, observer)?;
+            if !matches!(outcome.ended, Ended::Interrupted(_)) {
+                self.tree.end()?;
+            }
+            if !outcome.locked {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// The hook directories of a run: ours, and the administrator's, which an option would hide.
+    fn hooks(&self, conf: &Conf, plan: &Plan, gate: (&Path, &[String])) -> Result<Vec<PathBuf>> {
+        let ours = self.gate.set_up(plan, gate)?;
+        Ok(conf.hooks.iter().cloned().chain([ours]).collect())
+    }
+
+    /// The new packages go in a run of their own, when those that need them are gone: pacman has no
+    /// transaction that does both.
+    pub(super) fn put_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Ended> {
+        let conf = Conf::read()?;
+        restore.former.iter().try_for_each(Former::check)?;
+        let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+        let files: Vec<PathBuf> = restore
+            .former
+            .iter()
+            .filter_map(|f| f.source.file().map(Path::to_owned))
+            .collect();
+        let going: Vec<&str> = restore
+            .former
+            .iter()
+            .filter(|former| former.source == FormerSource::New)
+            .map(|former| former.change.package.as_str())
+            .collect();
+        let plan = Plan {
+            changes,
+            databases: Vec::new(),
+        };
+        let hooks = self.hooks(&conf, &plan, restore.gate)?;
+        // the gate is asked once, for all of it
+        let gated = if files.is_empty() {
+            &hooks
+        } else {
+            &conf.hooks
+        };
+        let programs = [
+            (!files.is_empty()).then(|| arguments::install(&files, &hooks)),
+            (!going.is_empty()).then(|| arguments::remove(&going, gated)),
+        ];
+        for program in programs.into_iter().flatten() {
+            let program = program.log(restore.log);
+            let outcome = self.run(&program, restore.former.len(), observer)?;
+            if outcome.ended != Ended::Done {
+                return Ok(outcome.ended);
+            }
+        }
+        self.tree.put_back()?;
+        Ok(Ended::Done)
+    }
+}
+
+/// Waits until somebody else has finished; an error when the lock is nobody's.
+fn free(observer: &mut dyn Observer) -> Result<()> {
+    match locks::wait(observer, Some(LOCK_LIMIT))? {
+        Held::Stale | Held::Unknown => bail!("{}", locks::stale()),
+        Held::No | Held::By(_) => Ok(()),
+    }
+}
+
+/// A failure after the live databases moved: whoever installs anything now makes a partial upgrade.
+fn ahead(ended: Ended) -> Ended {
+    let told = |words: String| {
+        format!(
+            "{words}; pacman's databases are ahead of what is installed now, until all is upgraded"
+        )
+    };
+    match ended {
+        Ended::Failed(words) | Ended::FetchFailed(words) => Ended::Failed(told(words)),
+        Ended::Interrupted(words) => Ended::Interrupted(told(words)),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_that_the_databases_are_ahead() {
+        let Ended::Failed(why) = ahead(Ended::Failed("x".into())) else {
+            panic!()
+        };
+        assert!(why.starts_with("x; pacman's databases are ahead"), "{why}");
+    }
+}

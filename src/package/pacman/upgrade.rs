@@ -1,0 +1,201 @@
+//! What an upgrade would do: all of it, or nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use super::conf::Conf;
+use super::{Pacman, arguments, listing};
+use crate::package::command::{Ending, Finished, Line, Program};
+use crate::package::{Change, KeptBack, Key, PackageManager, Pending, Source, Update};
+
+/// What an upgrade would do: [`Pending`], with what pacman needs to know to do it.
+pub struct Upgrade {
+    /// For others.
+    pub pending: Pending,
+    /// The same, with the files.
+    pub changes: Vec<Change>,
+    /// Packages that are left out because their repository's last refresh failed.
+    pub without: Vec<String>,
+}
+
+impl Pacman {
+    /// Asks pacman, by the databases of our tree.
+    pub(super) fn upgrade(&self, conf: &Conf, failed: &[&Source]) -> Result<Upgrade> {
+        let installed = self.installed()?;
+        let newer = listing::newer(&none_or(&arguments::updates(self.tree.path()))?)?;
+        let mut kept_back: Vec<KeptBack> = newer
+            .iter()
+            .filter(|newer| newer.ignored)
+            .map(|newer| {
+                kept(
+                    &newer.package,
+                    "[ignored]: pacman.conf keeps it (IgnorePkg, IgnoreGroup)",
+                )
+            })
+            .collect();
+        let mut targets = match simulated(&arguments::simulate(self.tree.path(), &[]))? {
+            Ok(targets) => targets,
+            Err(words) => {
+                let reason = format!("pacman cannot upgrade this host as a whole: {words}");
+                let due = newer.iter().filter(|newer| !newer.ignored);
+                kept_back.extend(due.map(|newer| kept(&newer.package, &reason)));
+                Vec::new()
+            }
+        };
+        let of_failed =
+            |target: &listing::Target| failed.iter().any(|s| s.suite == target.repository);
+        let without: Vec<String> = targets
+            .iter()
+            .filter(|t| of_failed(t))
+            .map(|t| t.package.clone())
+            .collect();
+        if !without.is_empty() {
+            kept_back.extend(targets.iter().filter(|t| of_failed(t)).map(|target| {
+                let reason = format!(
+                    "{} comes from a source whose last refresh failed",
+                    target.version
+                );
+                kept(&target.package, &reason)
+            }));
+            let program = arguments::simulate(self.tree.path(), &without);
+            targets = simulated(&program)?.map_err(|words| anyhow::anyhow!("{words}"))?;
+        }
+        let version = |target: &listing::Target| {
+            let mut of_name = installed
+                .iter()
+                .filter(|(key, _)| key.package == target.package);
+            of_name
+                .next()
+                .map(|(_, installed)| installed.version.clone())
+        };
+        let updates: Vec<Update> = targets
+            .iter()
+            .map(|target| Update {
+                package: target.package.clone(),
+                architecture: target.architecture.clone(),
+                installed: version(target),
+                candidate: target.version.clone(),
+                origin: target.repository.clone(),
+                security: false,
+            })
+            .collect();
+        let cache = conf.caches.first().cloned().unwrap_or_default();
+        let changes = updates.iter().zip(&targets).map(|(update, target)| Change {
+            file: Some(
+                in_caches(&conf.caches, &target.file).unwrap_or_else(|| cache.join(&target.file)),
+            ),
+            ..Change::from(update)
+        });
+        let mut changes: Vec<Change> = changes.collect();
+        changes.sort();
+        Ok(Upgrade {
+            changes,
+            pending: Pending { updates, kept_back },
+            without,
+        })
+    }
+}
+
+/// Whether `updates` leave out nothing that is pending. What an update newly needs comes by itself.
+pub fn is_everything(updates: &[Update], pending: &[Update]) -> bool {
+    let asked: BTreeSet<Key> = updates.iter().map(Update::key).collect();
+    let due = pending.iter().filter(|update| update.installed.is_some());
+    due.map(Update::key).all(|key| asked.contains(&key))
+}
+
+/// The file of that name in the first cache that has it.
+pub fn in_caches(caches: &[PathBuf], name: &str) -> Option<PathBuf> {
+    caches
+        .iter()
+        .map(|cache| cache.join(name))
+        .find(|file| file.exists())
+}
+
+fn kept(package: &str, reason: &str) -> KeptBack {
+    KeptBack {
+        package: package.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// What `-Qu` prints: it exits with 1 when there is nothing, and also when it could not find out.
+fn none_or(program: &Program) -> Result<String> {
+    let mut output = String::new();
+    let finished = program.run(&mut |line: Line<'_>| {
+        if let Line::Output(text) = line {
+            output.push_str(text);
+            output.push('\n');
+        }
+    })?;
+    let none = finished.ending == Ending::Exited(1) && output.is_empty();
+    ensure!(
+        (finished.succeeded() || none) && !has_error(&finished),
+        "{}",
+        program.failure(&finished)
+    );
+    Ok(output)
+}
+
+/// What `-Sup` prints; inside, pacman's words when it cannot upgrade.
+fn simulated(program: &Program) -> Result<Result<Vec<listing::Target>, String>> {
+    let (mut output, mut said) = (String::new(), Vec::new());
+    let finished = program.run(&mut |line: Line<'_>| match line {
+        Line::Output(text) => {
+            output.push_str(text);
+            output.push('\n');
+        }
+        Line::Error(text) | Line::Status(text) => said.push(text.to_owned()),
+    })?;
+    if finished.succeeded() {
+        // with a database that it cannot read it exits with 0 (measured)
+        ensure!(!has_error(&finished), "{}", program.failure(&finished));
+        return listing::targets(&output).map(Ok);
+    }
+    let unresolved = said
+        .iter()
+        .any(|line| line.contains("failed to prepare transaction"));
+    ensure!(unresolved, "{}", program.failure(&finished));
+    let explained = output.lines().filter(|line| line.starts_with("::"));
+    let words: Vec<&str> = said.iter().map(String::as_str).chain(explained).collect();
+    Ok(Err(words.join("; ")))
+}
+
+fn has_error(finished: &Finished) -> bool {
+    finished
+        .errors
+        .iter()
+        .any(|line| line.starts_with("error: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(package: &str, installed: Option<&str>) -> Update {
+        Update {
+            package: package.into(),
+            architecture: "any".into(),
+            installed: installed.map(Into::into),
+            candidate: "2-1".into(),
+            origin: "core".into(),
+            security: false,
+        }
+    }
+
+    #[test]
+    fn only_everything_is_no_partial_upgrade() {
+        let due = [
+            update("a", Some("1-1")),
+            update("b", Some("1-1")),
+            update("new", None),
+        ];
+        assert!(is_everything(&due[..2], &due));
+        assert!(!is_everything(&due[..1], &due));
+        assert!(
+            is_everything(&due[..1], &[due[0].clone(), due[2].clone()]),
+            "the only pending one"
+        );
+    }
+}
