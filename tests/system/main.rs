@@ -28,6 +28,7 @@ mod records;
 mod refresh;
 mod remote;
 mod rollback;
+mod rpm;
 mod signals;
 mod sources;
 mod story;

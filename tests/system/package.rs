@@ -21,15 +21,33 @@ fn it_installs_on_a_bare_host_on_bookworm() {
 fn it_installs_on_a_bare_host(release: Release) {
     let host = Host::bare(release);
     host.install(&product::deb());
+    everything_is_in_place(&host);
+    let overrides = "%nrconf = (override_rc => {}); do '/etc/needrestart/conf.d/linux-patch-api.conf'; die $@ if $@; \
+        print join ',', map { my $u = $_; grep { $u =~ $_ } keys %{$nrconf{override_rc}} } @ARGV";
+    let overridden = host.run(&[
+        "perl",
+        "-e",
+        &format!("our {overrides}"),
+        "patch-apply@demo.service",
+        "other.service",
+    ]);
+    assert_eq!(overridden.unwrap().stdout.matches("patch-").count(), 1);
+}
+
+/// Units, directories, accounts and the door, as every package has to leave them.
+pub fn everything_is_in_place(host: &Host) {
     for (name, state, enabled) in [
         ("patch-refresh.timer", "active", "enabled"),
+        ("patch-retry.timer", "inactive", "enabled"),
+        ("patch-request.socket", "active", "enabled"),
+        ("patch-recover.service", "inactive", "enabled"),
         ("patch-apply.path", "active", "enabled"),
         ("patch-refresh.service", "inactive", "static"),
         ("patch-apply.service", "inactive", "static"),
         ("patch-agent.service", "inactive", "static"),
     ] {
-        assert_eq!(unit(&host, name, "ActiveState"), state, "{name}");
-        assert_eq!(unit(&host, name, "UnitFileState"), enabled, "{name}");
+        assert_eq!(unit(host, name, "ActiveState"), state, "{name}");
+        assert_eq!(unit(host, name, "UnitFileState"), enabled, "{name}");
     }
     for (path, expected) in [
         ("/etc/linux_patch_api/config.d", "755 root root"),
@@ -51,22 +69,12 @@ fn it_installs_on_a_bare_host(release: Release) {
     let account = host.sh("getent passwd linux-patch");
     assert!(account.trim().ends_with("/nologin"), "{account}");
     host.sh("getent group linux-patch patch-operators");
-    let overrides = "%nrconf = (override_rc => {}); do '/etc/needrestart/conf.d/linux-patch-api.conf'; die $@ if $@; \
-        print join ',', map { my $u = $_; grep { $u =~ $_ } keys %{$nrconf{override_rc}} } @ARGV";
-    let overridden = host.run(&[
-        "perl",
-        "-e",
-        &format!("our {overrides}"),
-        "patch-apply@demo.service",
-        "other.service",
-    ]);
-    assert_eq!(overridden.unwrap().stdout.matches("patch-").count(), 1);
     let verify = host.try_sh(
         "cd /usr/lib/systemd/system && systemd-analyze verify --man=no \
         patch-*.timer patch-*.path $(ls patch-*.service | sed 's/@/@demo/') 2>&1",
     );
     assert_eq!((verify.status, verify.stdout.as_str()), (0, ""), "{verify}");
-    assert_eq!(property(&host, "Version"), "2.0.0");
+    assert_eq!(property(host, "Version"), "2.0.0");
     assert_eq!(host.sh("systemctl is-system-running").trim(), "running");
 }
 
@@ -218,14 +226,16 @@ fn nothing_is_left_of_it_and_it_comes_back(release: Release) {
 }
 
 /// Every file of the host, but for what others write about what has happened.
-fn files(host: &Host) -> BTreeSet<String> {
+pub fn files(host: &Host) -> BTreeSet<String> {
     let others = [
         "/root/*",
         "/tmp/*",
         "/usr/share/mime/*",
         "/var/cache/*",
         "/var/lib/apt/*",
+        "/var/lib/dnf/*",
         "/var/lib/dpkg/info",
+        "/var/lib/rpm/*",
         "/var/lib/systemd/catalog/*",
         "/var/lib/systemd/timers",
         "/var/log/*",

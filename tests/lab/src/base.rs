@@ -77,7 +77,12 @@ pub(crate) fn tree(release: Release, extra: &[String]) -> Result<PathBuf> {
     packages.sort_unstable();
     packages.dedup();
     let list = packages.join(",");
-    let key = cache::key([RECIPE, machine::architecture(), &list, &MASKED.join(",")]);
+    let masked = MASKED.join(",");
+    let mut parts = vec![RECIPE, machine::architecture(), &list, &masked];
+    if packages.contains(&"rpm") {
+        parts.extend(rpm::STOOD_IN_FOR);
+    }
+    let key = cache::key(parts);
     cache::build_once("base", &format!("{}-{key}", release.codename()), |tree| {
         bootstrap(release, &list, tree)?;
         if packages.contains(&"rpm") {
@@ -121,7 +126,10 @@ fn make_known_to_rpm(release: Release, tree: &Path) -> Result<()> {
     .map(|name| libraries.join(name))
     .into_iter()
     .filter(|library| library.exists());
-    let stand_in = rpm::stand_in(&libraries.collect::<Vec<_>>())?;
+    let query = ["dpkg-query", "--show", "--showformat=${Version}", "systemd"].map(AsRef::as_ref);
+    let systemd = machine::run("chroot", &[&[tree.as_os_str()], &query[..]].concat())?;
+    let (systemd, _) = systemd.split_once('-').context("systemd has no version")?;
+    let stand_in = rpm::stand_in(systemd, &libraries.collect::<Vec<_>>())?;
     let copy = tree.join("stand-in.rpm");
     fs::copy(stand_in, &copy).context("failed to copy a package into the tree")?;
     let install = ["rpm", "--install", "--nosignature", "/stand-in.rpm"].map(AsRef::as_ref);

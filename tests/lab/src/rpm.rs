@@ -151,12 +151,14 @@ fn section(script: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// The package that stands for the Debian below it, of which rpm's own database knows nothing: what packages
-/// of a distribution with rpm find there. `libraries` are those of the tree.
-pub(crate) fn stand_in(libraries: &[PathBuf]) -> Result<PathBuf> {
-    let mut provides: Vec<String> = ["/bin/sh", "dbus", "polkit", "systemd"]
-        .map(str::to_owned)
-        .to_vec();
+/// What packages of a distribution with rpm find there, besides libraries. The last is the C library's.
+pub(crate) const STOOD_IN_FOR: &[&str] = &["/bin/sh", "dbus", "polkit", "rtld(GNU_HASH)"];
+
+/// The package that stands for the Debian below it, of which rpm's own database knows nothing: its systemd, in
+/// that version, and these libraries of the tree.
+pub(crate) fn stand_in(systemd: &str, libraries: &[PathBuf]) -> Result<PathBuf> {
+    let mut provides: Vec<String> = STOOD_IN_FOR.iter().map(ToString::to_string).collect();
+    provides.push(format!("systemd = {systemd}"));
     for library in libraries {
         let script = r#"echo "$1" | "$(rpm --eval %_rpmconfigdir)"/elfdeps --provides"#;
         let library = library

@@ -1,8 +1,10 @@
 //! Our own package: built once per state of the sources, and installed once per base tree and build.
 
+mod deb;
+mod rpm;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -10,51 +12,66 @@ use anyhow::{Context, Result};
 use crate::builder::HostBuilder;
 use crate::{cache, machine, scratch};
 
-/// What the package is made of, below the top of the repository; the rest may change without a new build.
-const SOURCES: &[&str] = &[
-    "Cargo.lock",
-    "Cargo.toml",
-    "README.md",
-    "debian",
-    "src",
-    "units",
-];
+/// What every package is made of, below the top of the repository.
+const SOURCES: &[&str] = &["Cargo.lock", "Cargo.toml", "README.md", "src", "units"];
 
 /// Layers of so many builds of our package are kept.
 const BUILDS_KEPT: usize = 3;
 
-/// The package file: `LAB_DEB`, or one that is built from this checkout when its sources have changed.
+/// A form our package comes in.
+#[derive(Clone, Copy)]
+enum Kind {
+    Deb,
+    Rpm,
+}
+
+/// The Debian package: `LAB_DEB`, or one that is built from this checkout when its sources have changed.
 #[track_caller]
 pub fn deb() -> PathBuf {
-    try_deb().unwrap_or_else(|error| panic!("failed to build our package: {error:#}"))
+    must(try_deb())
 }
 
 pub(crate) fn try_deb() -> Result<PathBuf> {
-    if let Some(file) = std::env::var_os("LAB_DEB") {
-        return fs::canonicalize(&file)
-            .with_context(|| format!("LAB_DEB: failed to find '{}'", file.display()));
-    }
-    built(None)
+    given_or_built("LAB_DEB", Kind::Deb)
 }
 
-/// The package of this checkout as it will be in its version `version`: another build of the same sources,
-/// which know no other version of themselves.
+/// The rpm: `LAB_RPM`, or one that is built from this checkout when its sources have changed.
+#[track_caller]
+pub fn rpm() -> PathBuf {
+    must(given_or_built("LAB_RPM", Kind::Rpm))
+}
+
+/// The Debian package of this checkout as it will be in its version `version`: another build of the same
+/// sources, which know no other version of themselves.
 #[track_caller]
 pub fn deb_of_version(version: &str) -> PathBuf {
-    built(Some(version))
-        .unwrap_or_else(|error| panic!("failed to build our package as {version}: {error:#}"))
+    must(built(Kind::Deb, Some(version)))
+}
+
+/// As [`deb_of_version`], the rpm.
+#[track_caller]
+pub fn rpm_of_version(version: &str) -> PathBuf {
+    must(built(Kind::Rpm, Some(version)))
+}
+
+fn given_or_built(variable: &str, kind: Kind) -> Result<PathBuf> {
+    match std::env::var_os(variable) {
+        Some(file) => fs::canonicalize(&file)
+            .with_context(|| format!("{variable}: failed to find '{}'", file.display())),
+        None => built(kind, None),
+    }
 }
 
 /// A build of the checkout, made when there is none yet, in the version it has or another one.
-fn built(version: Option<&str>) -> Result<PathBuf> {
+fn built(kind: Kind, version: Option<&str>) -> Result<PathBuf> {
     let key_of = |sources: &Path| {
-        let key = key_of(sources)?;
+        let key = key_of(kind, sources)?;
         Ok::<_, anyhow::Error>(version.map_or(key.clone(), |version| cache::key([&key, version])))
     };
     let repository = repository()?;
     let directory = cache::root().join("product").join(key_of(&repository)?);
     if directory.exists() {
-        return find_deb(&directory);
+        return find(&directory, kind.suffix());
     }
     // what is built is a copy, and named by it: somebody may be editing the checkout
     let _lock = cache::lock("product-build")?;
@@ -64,12 +81,36 @@ fn built(version: Option<&str>) -> Result<PathBuf> {
         if let Some(version) = version {
             set_version(&copy, version)?;
         }
-        build(&copy, partial)
+        let built = match kind {
+            Kind::Deb => deb::build(&copy)?,
+            Kind::Rpm => rpm::build(&copy, version.is_none())?,
+        };
+        fs::create_dir_all(partial)?;
+        let name = built.file_name().context("the package has no name")?;
+        fs::rename(&built, partial.join(name)).context("failed to keep the package")
     })?;
-    find_deb(&directory)
+    find(&directory, kind.suffix())
 }
 
-/// Releases the copy anew: its manifest, its lock file and its changelog name the version.
+impl Kind {
+    /// What it is made of; the rest may change without a new build.
+    fn sources(self) -> impl Iterator<Item = &'static str> {
+        let own: &[&str] = match self {
+            Self::Deb => &["debian"],
+            Self::Rpm => &["rpm", "tests/lab/debian.macros"],
+        };
+        SOURCES.iter().chain(own).copied()
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Deb => ".deb",
+            Self::Rpm => ".rpm",
+        }
+    }
+}
+
+/// Releases the copy anew: its manifest, its lock file, its changelog and its spec name the version.
 fn set_version(copy: &Path, version: &str) -> Result<()> {
     for file in ["Cargo.toml", "Cargo.lock"] {
         let path = copy.join(file);
@@ -87,7 +128,17 @@ fn set_version(copy: &Path, version: &str) -> Result<()> {
         "linux-patch-api ({version}) unstable; urgency=medium\n\n  * The version after.\n\n \
          -- Lab <lab@example.org>  Sun, 22 Nov 2026 00:00:00 +0000\n\n"
     );
-    Ok(fs::write(&path, entry + &former)?)
+    fs::write(&path, entry + &former)?;
+    let path = copy.join("rpm/linux-patch-api.spec");
+    let spec = fs::read_to_string(&path)?;
+    let (before, after) = spec
+        .split_once("\nVersion:")
+        .context("no version in the spec")?;
+    let (_, after) = after.split_once('\n').context("no end of the version")?;
+    Ok(fs::write(
+        &path,
+        format!("{before}\nVersion: {version}\n{after}"),
+    )?)
 }
 
 /// The checkout cargo is working on, which need not be the one this was compiled in.
@@ -101,10 +152,10 @@ fn repository() -> Result<PathBuf> {
         .with_context(|| format!("no debian/changelog in or above '{}'", start.display()))
 }
 
-fn key_of(sources: &Path) -> Result<String> {
+fn key_of(kind: Kind, top: &Path) -> Result<String> {
     let mut contents = Vec::new();
-    for source in SOURCES {
-        collect(sources, Path::new(source), &mut contents)?;
+    for source in kind.sources() {
+        collect(top, Path::new(source), &mut contents)?;
     }
     Ok(cache::key(contents))
 }
@@ -123,26 +174,6 @@ pub(crate) fn layer(base: &Path, deb: &Path, bare_host: &HostBuilder) -> Result<
     Ok(layer)
 }
 
-/// Builds in the copy, so that neither the checkout nor a build that goes on in it is disturbed.
-fn build(copy: &Path, partial: &Path) -> Result<()> {
-    let results = copy.parent().context("the copy has no place for results")?;
-    if let Ok(former) = find_deb(results) {
-        cache::remove(&former)?;
-    }
-    let mut command = Command::new("dpkg-buildpackage");
-    command
-        .args(["-us", "-uc", "-b", "-Ppkg.linux-patch-api.rustup"])
-        .current_dir(copy);
-    command
-        .env("DEB_BUILD_OPTIONS", "nocheck noautodbgsym")
-        .env_remove("CARGO_TARGET_DIR");
-    machine::run_command(&mut command)?;
-    let built = find_deb(results)?;
-    fs::create_dir_all(partial)?;
-    let name = built.file_name().context("the package has no name")?;
-    fs::rename(&built, partial.join(name)).context("failed to keep the package")
-}
-
 /// Everything but `target`, which stays from the last build, and what git and editors keep for themselves.
 fn copy_sources(repository: &Path, copy: &Path) -> Result<()> {
     fs::create_dir_all(copy).with_context(|| format!("failed to create '{}'", copy.display()))?;
@@ -155,9 +186,11 @@ fn copy_sources(repository: &Path, copy: &Path) -> Result<()> {
     for entry in fs::read_dir(repository)?.flatten() {
         let name = entry.file_name();
         if name != "target" && !name.to_string_lossy().starts_with('.') {
+            // with new times, which are all that cargo compares: another checkout's files may be older, and differ
+            let how = ["--recursive", "--preserve=mode,links"].map(AsRef::as_ref);
             machine::run(
                 "cp",
-                &["-a".as_ref(), entry.path().as_os_str(), copy.as_os_str()],
+                &[&how[..], &[entry.path().as_os_str(), copy.as_os_str()]].concat(),
             )?;
         }
     }
@@ -165,7 +198,7 @@ fn copy_sources(repository: &Path, copy: &Path) -> Result<()> {
 }
 
 /// The one package file of a directory that is ours and no debugging symbols.
-fn find_deb(directory: &Path) -> Result<PathBuf> {
+fn find(directory: &Path, suffix: &str) -> Result<PathBuf> {
     let files = fs::read_dir(directory)
         .with_context(|| format!("failed to read '{}'", directory.display()))?;
     files
@@ -173,7 +206,9 @@ fn find_deb(directory: &Path) -> Result<PathBuf> {
         .map(|entry| entry.path())
         .find(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("linux-patch-api_") && name.ends_with(".deb")
+            name.starts_with("linux-patch-api")
+                && !name.contains("dbgsym")
+                && name.ends_with(suffix)
         })
         .with_context(|| format!("no package in '{}'", directory.display()))
 }
@@ -225,4 +260,9 @@ fn prune(current: &Path) -> Result<()> {
 fn build_of(layer: &Path) -> String {
     let name = layer.file_name().unwrap_or_default().to_string_lossy();
     name.split('-').next().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn must(result: Result<PathBuf>) -> PathBuf {
+    result.unwrap_or_else(|error| panic!("failed to build our package: {error:#}"))
 }
