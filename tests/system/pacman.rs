@@ -1,11 +1,11 @@
 //! What is particular about pacman: all or nothing, two databases, a lock that stays.
 
-use lab::fixtures::{plain, with_conffile};
-use lab::{Deb, Host, Manager, Repo, RepoBuilder};
+use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_conffile, with_service};
+use lab::{Deb, Fault, Host, Manager, Repo, RepoBuilder};
 use linux_patch_api::journal::id as message;
 
 use crate::job::{applied, changes, events_of_kind, failed, kept_back, list, text};
-use crate::story::{property, refresh_fails, refresh_succeeds};
+use crate::story::{last_job, property, refresh_fails, refresh_succeeds};
 
 /// A host that pacman patches, with these packages and a repository, empty yet.
 fn host_with(packages: &[Deb]) -> (Host, Repo) {
@@ -100,7 +100,7 @@ fn the_page_of_a_captive_portal_is_no_database_and_does_not_stay() {
     repo.add(&plain("demo", "1.1"));
     refresh_succeeds(&host);
 
-    repo.fault("lab.db", lab::Fault::Html);
+    repo.fault("lab.db", Fault::Html);
     let why = refresh_fails(&host);
     assert!(why.contains("lab.db: Unrecognized archive format"), "{why}");
     let job = failed(&host, "all");
@@ -111,5 +111,147 @@ fn the_page_of_a_captive_portal_is_no_database_and_does_not_stay() {
     repo.heal();
     let job = applied(&host, "all");
     assert_eq!(changes(&job), ["demo 1.0-1 -> 1.1-1"]);
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
+fn a_scriptlet_that_fails_and_a_service_that_stays_down_are_undone() {
+    let (host, repo) = host_with(&[]);
+    repo.add(&with_service("demod", "1.0"));
+    repo.add(&plain("tool", "1.0"));
+    host.sh("pacman -Sy --noconfirm demod tool");
+    // pacman exits with 0, and its database knows nothing of it
+    repo.add(&failing_postinst("tool", "1.1"));
+
+    let job = failed(&host, "all");
+
+    let error = text(&job, "error");
+    assert!(
+        error.contains("a scriptlet failed: tool cannot be configured"),
+        "{error}"
+    );
+    assert_eq!(job["update"]["phase"], "rolled_back", "{job:#}");
+    assert_eq!(installed(&host, "tool"), "1.0-1");
+
+    repo.remove("tool", "1.1");
+    repo.add(&broken_service("demod", "1.1").depends("libnew"));
+    repo.add(&plain("libnew", "1.0"));
+    let job = failed(&host, "all");
+
+    assert!(text(&job, "error").contains("demod.service"), "{job:#}");
+    assert_eq!(job["update"]["phase"], "rolled_back", "{job:#}");
+    assert_eq!(installed(&host, "demod"), "1.0-1");
+    assert!(
+        !host.try_sh("pacman -Q libnew").success(),
+        "what was new is gone again"
+    );
+    assert_eq!(host.sh("systemctl is-active demod").trim(), "active");
+    // and so are the live databases: nothing is ahead of what is installed
+    assert_eq!(host.try_sh("pacman -Qu").stdout, "");
+
+    repo.add(&with_service("demod", "1.2"));
+    applied(&host, "all");
+    assert_eq!(installed(&host, "demod"), "1.2-1");
+}
+
+#[test]
+fn a_power_cut_in_the_middle_is_healed_and_the_lock_is_taken_away() {
+    let (host, repo) = host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
+    let once = "[ -e /var/tmp/seen ] && exit 0\ntouch /var/tmp/seen /run/lab-slow-started\nsync\nsleep 600";
+    repo.add(&plain("demo", "1.1").postinst(once));
+    repo.add(&plain("tool", "1.1"));
+    let running = host.spawn("systemctl start patch-apply@all.service");
+    host.wait_for("its scriptlet", || host.exists("/run/lab-slow-started"));
+
+    host.power_cut();
+    drop(running);
+    assert!(host.exists("/var/lib/pacman/db.lck"));
+    host.start();
+
+    host.wait_for("the job to end", || {
+        let status = last_job(&host)["status"].as_str().map(str::to_owned);
+        !matches!(status.as_deref(), Some("queued" | "running") | None)
+    });
+    let job = last_job(&host);
+    assert_eq!(job["status"], "succeeded", "{job:#}");
+    assert_eq!(installed(&host, "demo"), "1.1-1");
+    assert_eq!(installed(&host, "tool"), "1.1-1");
+    assert!(!host.exists("/var/lib/pacman/db.lck"));
+    assert_eq!(host.read("/usr/share/tool/version"), "1.1\n");
+
+    // the lock of somebody else's interrupted run stays, and is a problem with a name
+    host.write("/var/lib/pacman/db.lck", "");
+    repo.add(&plain("demo", "1.2"));
+    let job = failed(&host, "all");
+    assert!(
+        text(&job, "error").contains("left behind by a package manager"),
+        "{job:#}"
+    );
+    assert!(host.exists("/var/lib/pacman/db.lck"));
+    assert_eq!(property(&host, "Health"), "degraded");
+    host.sh("rm /var/lib/pacman/db.lck");
+    applied(&host, "all");
+    assert_eq!(installed(&host, "demo"), "1.2-1");
+}
+
+#[test]
+fn a_mirror_that_moved_on_is_followed_and_the_live_database_moves_with_the_packages() {
+    let (host, repo) = host_with(&[plain("demo", "1.0"), plain("other", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    refresh_succeeds(&host);
+
+    // it stays away: tried twice, nothing moved
+    repo.remove_from_pool("demo", "1.1");
+    let job = failed(&host, "all");
+    let error = text(&job, "error");
+    assert!(
+        error.contains("demo-1.1-1") && error.contains("404"),
+        "{error}"
+    );
+    assert_eq!(events_of_kind(&host, message::RETRY).len(), 1);
+    assert_eq!(events_of_kind(&host, message::ACTIVATION).len(), 0);
+    assert!(
+        !host.exists("/var/lib/pacman/sync/lab.db"),
+        "the live database did not move"
+    );
+
+    // it is superseded while we fetch it
+    repo.add(&plain("demo", "1.2"));
+    repo.fault("demo-1.2", Fault::Hang);
+    repo.take_requests();
+    let running = host.spawn("systemctl start patch-apply@all.service");
+    host.wait_for("the download", || {
+        repo.requests().iter().any(|path| path.contains("demo-1.2"))
+    });
+    repo.remove_from_pool("demo", "1.2");
+    repo.add(&slow("demo", "1.3"));
+    repo.heal();
+    repo.stop();
+    repo.start();
+    host.wait_for("its scriptlet", || host.exists("/run/lab-slow-started"));
+
+    // meanwhile another one waits for the lock, and so do we for another one
+    let ours = host.try_sh("pacman -S --noconfirm demo 2>&1");
+    assert!(ours.stdout.contains("unable to lock database"), "{ours}");
+    host.write("/run/lab-release", "");
+    let output = running.wait();
+    assert!(output.success(), "{output}\n{:#}", last_job(&host));
+    assert_eq!(installed(&host, "demo"), "1.3-1");
+
+    host.sh("rm -f /run/lab-release /run/lab-slow-started");
+    repo.add(&slow("other", "1.1"));
+    host.sh("pacman -Sy");
+    let other = host.spawn("pacman -S --noconfirm other");
+    host.wait_for("its scriptlet", || host.exists("/run/lab-slow-started"));
+    repo.add(&plain("demo", "1.4"));
+    let running = host.spawn("systemctl start patch-apply@all.service");
+    host.wait_for("the word that it waits", || {
+        !events_of_kind(&host, message::WAITING).is_empty()
+    });
+    host.write("/run/lab-release", "");
+    assert!(other.wait().success());
+    let output = running.wait();
+    assert!(output.success(), "{output}\n{:#}", last_job(&host));
+    assert_eq!(installed(&host, "demo"), "1.4-1");
     assert_eq!(property(&host, "Health"), "healthy");
 }
