@@ -41,7 +41,7 @@ pub fn waiting_and_extra_requests() -> Vec<Row> {
         .map(|_| {
             let renamed = host.sh(&format!(
                 "{}; date +%s%N; mv $id.json ../queue/; \
-                 until grep -qs finished_at..20 ../jobs/$id.json; do sleep 0.05; done; \
+                 until grep -qs finished_at...20 ../jobs/$id.json; do sleep 0.05; done; \
                  cat ../jobs/$id.json; \
                  while systemctl is-active -q patch-apply.service; do sleep 0.05; done",
                 put(1)
