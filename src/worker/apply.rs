@@ -17,7 +17,7 @@ use super::verify::Before;
 use super::{Worker, heal, own, precondition, refresh, rollback, select};
 use crate::PACKAGE;
 use crate::fs::remove_durably;
-use crate::host::logind;
+use crate::host::{logind, systemd};
 use crate::journal;
 use crate::package::{Applied, Ended, KeptBack, Selection, Source, Transaction};
 use crate::queue::{Mark, hold};
@@ -175,6 +175,10 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: P
                 jobs
             }
         }
+        Err(error) if error.is::<heal::LeftForBoot>() => {
+            systemd::status(&format!("{error:#}"));
+            jobs
+        }
         Err(error) => {
             update.fail(&format!("{error:#}"));
             if is_alone(&jobs) || is_offline(&error) {
@@ -305,6 +309,7 @@ fn attempt(
     match (intent, applied.ended.clone()) {
         (Some(Intent::Activated { changes, former }), _) => {
             update.activated(leader, &changes)?;
+            heal::or_leave(worker)?;
             heal::after(worker, leader, &changes, &applied.ended)?;
             progress::verifying(worker, leader);
             let intent = (&*changes, former);

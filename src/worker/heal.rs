@@ -1,14 +1,20 @@
 //! Healing a package database that somebody left interrupted: another program before us, or the package
 //! manager that we started and that was killed.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::Worker;
 use super::progress::Quiet;
 use crate::journal;
+use crate::package::command::{Line, Program};
 use crate::package::{Change, Ended, Observer, Report};
 use crate::request::JobId;
 use crate::state::job;
+
+/// How long the service manager is waited for.
+const ASKING: Duration = Duration::from_secs(10);
 
 /// Before a transaction: heals what keeps the package manager from working at all. A package that is only
 /// not configured is none of it: trying its script again would change nothing, and every apply does so
@@ -34,6 +40,46 @@ pub fn after(worker: &Worker, leader: &JobId, changes: &[Change], ended: &Ended)
     worker.packages.wait_until_idle(&mut Unstoppable)?;
     repair(worker, leader, changes);
     Ok(())
+}
+
+/// The host goes down with packages broken: nothing can be started any more (measured: a maintainer
+/// script that restarts its service fails), so that neither repairing nor judging would be fair. The job
+/// is left as an interrupted one is, and the next boot ends it.
+#[derive(Debug)]
+pub struct LeftForBoot;
+
+impl std::fmt::Display for LeftForBoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(
+            "the host is going down; what is left of the update is finished at the next boot",
+        )
+    }
+}
+
+impl std::error::Error for LeftForBoot {}
+
+/// An error when the rest is for the next boot to do.
+pub fn or_leave(worker: &Worker) -> Result<()> {
+    let left = worker.stopping() && !worker.packages.problems()?.is_empty() && is_going_down();
+    if left {
+        Err(LeftForBoot.into())
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the host is being shut down. systemctl(1) asks the service manager directly, which is needed:
+/// the bus may be gone already.
+fn is_going_down() -> bool {
+    let mut state = String::new();
+    let program = Program::new("/usr/bin/systemctl").arg("is-system-running");
+    // every state but `running` has an exit code of its own
+    let asked = program.limit(ASKING).run(&mut |line: Line<'_>| {
+        if let Line::Output(text) = line {
+            text.clone_into(&mut state);
+        }
+    });
+    asked.is_ok() && state == "stopping"
 }
 
 fn repair(worker: &Worker, leader: &JobId, changes: &[Change]) {

@@ -177,6 +177,8 @@ impl Worker {
             if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
                 return Ok(job);
             }
+            let left = Job::taken(&self.paths, id).is_some();
+            ensure!(!(self.stopping() && left), heal::LeftForBoot);
         }
     }
 
@@ -273,6 +275,10 @@ impl Worker {
         };
         done.append(&mut refreshes);
         self.record(&mut done)?;
+        if done.iter().any(|job| job.status == JobStatus::Running) {
+            // left for the next boot, which has to find them
+            return Ok(0);
+        }
         recover::forget(self)?;
         retention::run(self)?;
         Ok(done

@@ -9,6 +9,7 @@ use super::{Worker, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Ended, Former, KeptBack, Key, Pending};
+use crate::queue::Mark;
 use crate::request::Target;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
@@ -155,7 +156,7 @@ pub fn fail(job: &mut Job, error: &anyhow::Error) {
 
 /// Ends a job whose refresh did not come to its end: cancelled if that was asked for.
 pub fn not_begun(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
-    if worker.stopping() {
+    if worker.stopping() || Mark::Cancel.is_left(&worker.paths, job.id()) {
         cancel(job);
     } else {
         fail(job, error);
