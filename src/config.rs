@@ -16,6 +16,8 @@ pub struct Config {
     pub backend: Option<String>,
     /// Hosts whose package sources may fail without failing the refresh.
     pub tolerate: Vec<String>,
+    /// Whether a refresh also downloads what is pending.
+    pub stage: bool,
     /// How many ended jobs are kept at most.
     pub keep_jobs: usize,
     /// For how many days an ended job is kept at most.
@@ -51,6 +53,7 @@ impl Default for Config {
         Self {
             backend: None,
             tolerate: Vec::new(),
+            stage: false,
             keep_jobs: 2000,
             keep_days: 365,
             verify: Verify {
@@ -133,6 +136,7 @@ struct JobsFragment {
 #[serde(deny_unknown_fields)]
 struct RefreshFragment {
     tolerate: Option<Vec<String>>,
+    stage: Option<bool>,
 }
 
 impl Config {
@@ -163,6 +167,7 @@ impl Config {
         if let Some(tolerate) = fragment.refresh.tolerate {
             self.tolerate = tolerate;
         }
+        self.stage = fragment.refresh.stage.unwrap_or(self.stage);
         self.keep_jobs = fragment.jobs.keep.unwrap_or(self.keep_jobs);
         self.keep_days = fragment.jobs.keep_days.unwrap_or(self.keep_days);
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));

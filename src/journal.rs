@@ -61,6 +61,8 @@ pub mod id {
     pub const DATABASE_INTERRUPTED: &str = "22ad00302009eb144f51f11be0bf3b5d";
     /// The package database was repaired.
     pub const DATABASE_REPAIRED: &str = "ccb24c5c6de7da68cfd732dfa8795416";
+    /// What is pending was downloaded ahead.
+    pub const STAGED: &str = "3a27a181f269bbbf1fa5583149f3c6cd";
     /// Failed units of ours were started again.
     pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
     /// A job waits for the network.
@@ -278,6 +280,15 @@ pub fn database_interrupted(job: &JobId) {
 pub fn database_repaired(job: &JobId) {
     info!(MESSAGE_ID = id::DATABASE_REPAIRED, PATCH_JOB = %job,
         "the package database is in order again");
+}
+
+/// What is pending was downloaded ahead.
+pub fn staged(count: usize) {
+    info!(
+        MESSAGE_ID = id::STAGED,
+        PATCH_COUNT = count,
+        "{count} pending packages are downloaded; an update only has to install them"
+    );
 }
 
 /// Failed units of ours were started again.

@@ -292,6 +292,12 @@ pub trait PackageManager: Send + Sync {
     /// about a source is in the answer.
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed>;
 
+    /// Fetches what an update of everything would install, at idle priority, and installs nothing; whether
+    /// it came to its end. An error when this package manager cannot do that.
+    fn download(&self, _failed: &[&Source], _observer: &mut dyn Observer) -> Result<bool> {
+        bail!("{} cannot download ahead", self.name())
+    }
+
     /// What an update of everything would do, without what comes from `failed` sources.
     fn pending(&self, failed: &[&Source]) -> Result<Pending>;
 

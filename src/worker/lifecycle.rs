@@ -7,6 +7,9 @@
 //!           ├─► success (nothing to do)
 //!           └─► failed ◄── any step before activation ──► idle (cancelled)
 //! ```
+//!
+//! A refresh that downloads ahead leads from `idle` and `success` to `staged`, too; from there an update
+//! begins with `checking` as always, and `idle` follows when nothing of it is pending any more.
 
 use crate::state::update::Phase;
 
@@ -19,6 +22,10 @@ pub enum Event {
     Download,
     /// Everything is here.
     Stage,
+    /// A refresh has downloaded what is pending, for an update that nobody has asked for yet.
+    StageAhead,
+    /// What was downloaded ahead is not pending any more.
+    Unstage,
     /// Something could not be fetched, for the first time: the index is refreshed again.
     FetchError,
     /// The change list is on disk, and the package manager starts.
@@ -39,10 +46,12 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Begin,
         Self::Download,
         Self::Stage,
+        Self::StageAhead,
+        Self::Unstage,
         Self::FetchError,
         Self::Activate,
         Self::Verify,
@@ -81,16 +90,16 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalStep> {
     use Event as E;
     use Phase as P;
     Ok(match (phase, event) {
-        (P::Idle | P::Success | P::RolledBack | P::Failed, E::Begin)
+        (P::Idle | P::Staged | P::Success | P::RolledBack | P::Failed, E::Begin)
         | (P::Downloading | P::Staged, E::FetchError) => P::Checking,
         (P::Checking, E::Download) => P::Downloading,
-        (P::Downloading, E::Stage) => P::Staged,
+        (P::Downloading, E::Stage) | (P::Idle | P::Success | P::Staged, E::StageAhead) => P::Staged,
         (P::Staged, E::Activate) => P::Activated,
         (P::Activated, E::Verify) => P::Verifying,
         (P::Checking | P::Downloading, E::NothingToDo) | (P::Verifying, E::Succeed) => P::Success,
         (P::Verifying, E::RollBack) => P::RolledBack,
         (P::Checking | P::Downloading | P::Staged | P::Verifying, E::Fail) => P::Failed,
-        (P::Checking | P::Downloading | P::Staged, E::Cancel) => P::Idle,
+        (P::Checking | P::Downloading | P::Staged, E::Cancel) | (P::Staged, E::Unstage) => P::Idle,
         _ => return Err(IllegalStep { phase, event }),
     })
 }
@@ -114,13 +123,13 @@ mod tests {
             let _ = writeln!(matrix, "{}:{steps}", phase.as_str());
         }
         expect![[r"
-            idle: Begin->checking
+            idle: Begin->checking StageAhead->staged
             checking: Download->downloading NothingToDo->success Fail->failed Cancel->idle
             downloading: Stage->staged FetchError->checking NothingToDo->success Fail->failed Cancel->idle
-            staged: FetchError->checking Activate->activated Fail->failed Cancel->idle
+            staged: Begin->checking StageAhead->staged Unstage->idle FetchError->checking Activate->activated Fail->failed Cancel->idle
             activated: Verify->verifying
             verifying: Succeed->success RollBack->rolled_back Fail->failed
-            success: Begin->checking
+            success: Begin->checking StageAhead->staged
             rolled_back: Begin->checking
             failed: Begin->checking
         "]]

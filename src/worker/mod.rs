@@ -17,6 +17,7 @@ mod retention;
 pub mod rollback;
 mod select;
 mod settle;
+mod stage;
 mod update;
 mod verify;
 
@@ -99,6 +100,13 @@ impl Worker {
     pub fn refresh(&self) -> Result<()> {
         let lock = self.lock("refresh")?;
         let result = refresh::run(self).and_then(|()| refresh::list_pending(self));
+        if result.is_ok()
+            && self.config.stage
+            && let Err(error) = stage::run(self)
+        {
+            // it is done by the update, then
+            tracing::warn!("what is pending could not be downloaded ahead: {error:#}");
+        }
         alert::look(self);
         drop(lock);
         self.arm_retry();

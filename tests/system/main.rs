@@ -31,6 +31,7 @@ mod rollback;
 mod rpm;
 mod signals;
 mod sources;
+mod stage;
 mod story;
 mod takeover;
 mod varlink;

@@ -38,6 +38,22 @@ pub fn update() -> Program {
         .leashed()
 }
 
+/// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
+/// the processors have nothing else to do. A lock that somebody holds is not waited for.
+pub fn download(lists: &[OsString]) -> Program {
+    Program::new("/usr/bin/nice")
+        .args(["-n", "19", "/usr/bin/ionice", "-c", "3", APT_GET])
+        .args(["-q", "-y", "--no-remove", "--download-only"])
+        .args(options(&[
+            "Acquire::Retries=2",
+            "Acquire::http::Timeout=20",
+            "Acquire::https::Timeout=20",
+        ]))
+        .args(lists)
+        .args(["upgrade", "--with-new-pkgs"])
+        .leashed()
+}
+
 /// Lists the downloaded package indexes, one a line.
 pub fn index_targets() -> Program {
     Program::new(APT_GET).args([
@@ -232,6 +248,7 @@ mod tests {
         let gate = (Path::new("/usr/bin/patchctl"), &[][..]);
         let programs = [
             update(),
+            download(&[]),
             simulate_upgrade(&[]),
             simulate_full_upgrade(&[]),
             simulate_install(&[demo()], &[]),

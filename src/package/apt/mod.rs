@@ -246,6 +246,20 @@ impl PackageManager for Apt {
         })
     }
 
+    fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
+        let program = arguments::download(&self.lists_without(failed)?);
+        let finished = program.run(&mut Refresh {
+            reader: acquire::Reader::default(),
+            observer,
+        })?;
+        ensure!(
+            finished.succeeded() || finished.ending == Ending::Stopped,
+            "{}",
+            program.failure(&finished)
+        );
+        Ok(finished.succeeded())
+    }
+
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
         let lists = self.lists_without(failed)?;
         let listing = listing::parse(&arguments::simulate_upgrade(&lists).capture()?)?;

@@ -17,6 +17,7 @@ pub fn config(input: &[u8]) {
         Config {
             backend: Some("of a file before".to_owned()),
             tolerate: vec!["before.example".to_owned()],
+            stage: true,
             keep_jobs: 1,
             keep_days: 1,
             verify: Verify {
@@ -42,6 +43,7 @@ pub fn config(input: &[u8]) {
     };
     set_or_kept(&before, &first, &second, |c| &c.backend);
     set_or_kept(&before, &first, &second, |c| &c.tolerate);
+    set_or_kept(&before, &first, &second, |c| &c.stage);
     set_or_kept(&before, &first, &second, |c| &c.keep_jobs);
     set_or_kept(&before, &first, &second, |c| &c.keep_days);
     set_or_kept(&before, &first, &second, |c| &c.verify.settle);

@@ -1,0 +1,72 @@
+//! Downloading ahead: a refresh also fetches what is pending, so that an update only has to install it.
+
+use anyhow::Result;
+
+use super::lifecycle::{Event, next};
+use super::{Worker, refresh};
+use crate::host::{clock, systemd};
+use crate::package::{Change, Observer, Report};
+use crate::state::cache::Cache;
+use crate::state::pending::PendingList;
+use crate::state::update::{Phase, UpdateState};
+use crate::{journal, queue};
+
+/// Fetches what is pending, unless it was fetched already, and says so in the state of the update. A
+/// request that comes meanwhile has the right of way; the next refresh fetches the rest. An update that
+/// failed stays the latest one, whatever is fetched: somebody has to see it.
+pub fn run(worker: &Worker) -> Result<()> {
+    let cache = Cache::load(&worker.paths);
+    let failed = cache.failed_sources();
+    let pending = match PendingList::load(&worker.paths) {
+        Some(list) if list.is_for(&worker.packages.fingerprint(&failed)) => list.pending,
+        _ => refresh::pending(worker, &failed)?,
+    };
+    let changes: Vec<Change> = pending.updates.iter().map(Change::from).collect();
+    if changes.is_empty() {
+        return settle(worker, Event::Unstage, &changes);
+    }
+    systemd::status("downloading pending updates ahead");
+    if worker.packages.download(&failed, &mut GivesWay(worker))? {
+        settle(worker, Event::StageAhead, &changes)?;
+    }
+    Ok(())
+}
+
+/// Writes down what the update is now, where that is news.
+fn settle(worker: &Worker, event: Event, changes: &[Change]) -> Result<()> {
+    let known = UpdateState::load(&worker.paths);
+    // in another phase there is a result to be seen, or nothing to take back
+    let Ok(phase) = next(known.phase, event) else {
+        return Ok(());
+    };
+    let now = clock::now();
+    let mut state = UpdateState {
+        phase,
+        started_at: Some(now),
+        updated_at: Some(now),
+        ..UpdateState::default()
+    };
+    state.set_versions(changes);
+    let same = |a: &UpdateState, b: &UpdateState| {
+        (a.phase, &a.from_version, &a.to_version) == (b.phase, &b.from_version, &b.to_version)
+    };
+    if same(&known, &state) {
+        return Ok(());
+    }
+    state.save(&worker.paths)?;
+    if state.phase == Phase::Staged {
+        journal::staged(changes.len());
+    }
+    Ok(())
+}
+
+/// Ends the download as soon as anybody asks for anything.
+struct GivesWay<'a>(&'a Worker);
+
+impl Observer for GivesWay<'_> {
+    fn report(&mut self, _: Report) {}
+
+    fn stop(&mut self) -> bool {
+        self.0.stopping() || queue::length(&self.0.paths) > 0
+    }
+}
