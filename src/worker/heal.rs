@@ -42,9 +42,9 @@ pub fn after(worker: &Worker, leader: &JobId, changes: &[Change], ended: &Ended)
     Ok(())
 }
 
-/// The host goes down with packages broken: nothing can be started any more (measured: a maintainer
-/// script that restarts its service fails), so that neither repairing nor judging would be fair. The job
-/// is left as an interrupted one is, and the next boot ends it.
+/// The host is going down. Nothing can be started any more (measured: a maintainer script that restarts its
+/// service fails), and services end all around, so that neither repairing, nor judging, nor going back
+/// would be fair. The job is left as an interrupted one is, and the next boot ends it.
 #[derive(Debug)]
 pub struct LeftForBoot;
 
@@ -60,7 +60,7 @@ impl std::error::Error for LeftForBoot {}
 
 /// An error when the rest is for the next boot to do.
 pub fn or_leave(worker: &Worker) -> Result<()> {
-    let left = worker.stopping() && !worker.packages.problems()?.is_empty() && is_going_down();
+    let left = worker.stopping() && is_going_down();
     if left {
         Err(LeftForBoot.into())
     } else {
