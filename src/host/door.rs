@@ -1,6 +1,7 @@
 //! Our own D-Bus door, asked from outside: which program answers there, and in which version.
 
-use std::io;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -46,10 +47,11 @@ pub fn ask(limit: Duration) -> Answer {
 }
 
 async fn version(limit: Duration) -> Result<Answer> {
-    let bus = zbus::connection::Builder::system()
-        .method_timeout(limit)
-        .build()
-        .await?;
+    let bus = zbus::connection::Builder::system().method_timeout(limit);
+    let bus = match bus.build().await {
+        Err(error) if is_no_bus(&error) => return Ok(Answer::Shut(error.to_string())),
+        other => other?,
+    };
     let reply = bus
         .call_method(
             Some(NAME),
@@ -88,17 +90,19 @@ fn runs_the_installed_program(pid: u32) -> io::Result<bool> {
     Ok(running == identity(Path::new(PROGRAM))?)
 }
 
+/// Whether nobody listens where the bus belongs.
+fn is_no_bus(error: &zbus::Error) -> bool {
+    let chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
+    let mut kinds = chain.filter_map(|error| match error.downcast_ref::<zbus::Error>() {
+        Some(zbus::Error::InputOutput(error)) => Some(error.kind()),
+        _ => Some(error.downcast_ref::<io::Error>()?.kind()),
+    });
+    kinds.any(|kind| matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused))
+}
+
 fn silence(error: &anyhow::Error) -> Answer {
     let why = format!("{error:#}");
     match error.downcast_ref::<zbus::Error>() {
-        Some(zbus::Error::InputOutput(error))
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
-            Answer::Shut(why)
-        }
         Some(zbus::Error::MethodError(name, ..))
             if name.as_str() == "org.freedesktop.systemd1.UnitMasked" =>
         {

@@ -14,6 +14,8 @@ pub enum CheckKind {
     Unit,
     /// A program in `verify.d`.
     Hook,
+    /// This program itself, in its new version.
+    Agent,
 }
 
 impl CheckKind {
@@ -24,6 +26,7 @@ impl CheckKind {
             Self::Database => "database",
             Self::Unit => "unit",
             Self::Hook => "hook",
+            Self::Agent => "agent",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Alerts, raised and resolved where the worker learns of their causes, and told to whoever listens.
 
-use super::Worker;
 use super::refresh::RefreshFailed;
+use super::{Worker, own};
+use crate::PACKAGE;
 use crate::host::systemd;
 use crate::journal;
 use crate::queue::hold;
@@ -42,12 +43,25 @@ pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
 }
 
 /// Jobs have ended together: one that ended badly raises an alert, otherwise one that succeeded
-/// resolves it.
+/// resolves it. That our own package was not updated is an alert of its own, which only its update ends.
 pub fn settled(worker: &Worker, jobs: &[Job]) {
+    let failed_itself = |job: &Job| job.status == JobStatus::Failed && own::has_updated(job);
     let of = |status: JobStatus| {
-        let mut jobs = jobs.iter().filter(|job| job.request.kind != Kind::Refresh);
+        let mut jobs = jobs
+            .iter()
+            .filter(|job| job.request.kind != Kind::Refresh && !failed_itself(job));
         jobs.find(|job| job.status == status)
     };
+    for job in jobs.iter().filter(|job| own::has_updated(job)) {
+        match job.status {
+            JobStatus::Failed => self_update_failed(worker, job),
+            // not when there was nothing to do, as with a version that is not offered again
+            JobStatus::Succeeded if own::is_among(&job.changes) => {
+                resolve(worker, Cause::SelfUpdateFailed);
+            }
+            _ => {}
+        }
+    }
     if let Some(job) = of(JobStatus::Failed) {
         let rolled_back = job.update.phase == Phase::RolledBack;
         let (cause, other, what) = if rolled_back {
@@ -70,6 +84,14 @@ pub fn settled(worker: &Worker, jobs: &[Job]) {
         resolve(worker, Cause::UpdateFailed);
         resolve(worker, Cause::RolledBack);
     }
+}
+
+/// This program was not replaced by its new version, or that is not as it should be.
+fn self_update_failed(worker: &Worker, job: &Job) {
+    let to = job.update.to_version.as_deref().unwrap_or("a new version");
+    let why = job.error.as_deref().unwrap_or("no reason is recorded");
+    let text = format!("the update of {PACKAGE} to {to} failed: {why}");
+    raise(worker, Cause::SelfUpdateFailed, &text, Some(job.id()));
 }
 
 /// Somebody has seen the alert of this cause, or all that tell of something that is over.

@@ -11,11 +11,10 @@ use super::lifecycle::Event;
 use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
 use super::refresh::RefreshFailed;
-use super::settle::{Outcome, cancel, fail, finish, not_begun};
+use super::settle::{Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
 use super::verify::Before;
 use super::{Worker, heal, own, precondition, refresh, rollback, select};
-use crate::PACKAGE;
 use crate::fs::remove_durably;
 use crate::host::{logind, systemd};
 use crate::journal;
@@ -84,7 +83,8 @@ fn again<'a>(worker: &'a Worker, jobs: &[Job]) -> Update<'a> {
     begin(worker, &target_of(jobs))
 }
 
-fn begin<'a>(worker: &'a Worker, target: &str) -> Update<'a> {
+/// A new update, which has begun.
+pub fn begin<'a>(worker: &'a Worker, target: &str) -> Update<'a> {
     let mut update = Update::begin(worker, target);
     if let Err(error) = update.step(Event::Begin) {
         tracing::error!("{error:#}");
@@ -134,7 +134,12 @@ fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
 }
 
 /// One transaction for all jobs; when it fails before it changed anything, one for each target.
-fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: Part) -> Vec<Job> {
+pub fn transact(
+    worker: &Worker,
+    mut jobs: Vec<Job>,
+    mut update: Update<'_>,
+    part: Part,
+) -> Vec<Job> {
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
@@ -159,7 +164,7 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: P
         Ok(Ending {
             outcome: Outcome::Changed(concluded),
             ..
-        }) if concluded.is_undone() && !is_alone(&jobs) => {
+        }) if concluded.is_undone() && !is_alone(&jobs, part) => {
             update.roll_back(&concluded.judgement.reason());
             one_by_one(worker, jobs, part)
         }
@@ -170,18 +175,20 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: P
             finish(worker, &mut jobs, &outcome, &mut update, own_follows);
             stamp(&mut jobs, &update);
             if own_follows {
-                own_package(worker, jobs)
+                own::last(worker, jobs)
             } else {
                 jobs
             }
         }
-        Err(error) if error.is::<heal::LeftForBoot>() => {
+        // what was let through is not done again, one by one or otherwise: the next worker judges it
+        Err(error) if error.is::<heal::LeftForBoot>() || is_activated(worker, &leader) => {
+            tracing::warn!("left to be judged: {error:#}");
             systemd::status(&format!("{error:#}"));
             jobs
         }
         Err(error) => {
             update.fail(&format!("{error:#}"));
-            if is_alone(&jobs) || is_offline(&error) {
+            if is_alone(&jobs, part) || is_offline(&error) {
                 jobs.iter_mut().for_each(|job| give_up(worker, job, &error));
                 stamp(&mut jobs, &update);
                 return jobs;
@@ -191,25 +198,18 @@ fn transact(worker: &Worker, mut jobs: Vec<Job>, mut update: Update<'_>, part: P
     }
 }
 
-/// Our own package, for the jobs that ask for it and that have come to a good end so far.
-fn own_package(worker: &Worker, jobs: Vec<Job>) -> Vec<Job> {
-    let (going_on, mut ended) = own::go_on(worker, jobs);
-    // whoever waits for one of these need not wait for more
-    if let Err(error) = worker.record(&mut ended) {
-        tracing::error!("{error:#}");
-    }
-    if !going_on.is_empty() {
-        let update = begin(worker, PACKAGE);
-        ended.extend(transact(worker, going_on, update, Part::Own));
-    }
-    ended
+fn is_activated(worker: &Worker, leader: &JobId) -> bool {
+    matches!(
+        Intent::load(&worker.paths, leader),
+        Ok(Some(Intent::Activated { .. }))
+    )
 }
 
 /// Whether all jobs ask for the same.
-fn is_alone(jobs: &[Job]) -> bool {
+fn is_alone(jobs: &[Job], part: Part) -> bool {
     let mut targets = jobs.iter().map(|job| &job.request.packages);
     let first = targets.next();
-    targets.all(|target| Some(target) == first)
+    part == Part::Own || targets.all(|target| Some(target) == first)
 }
 
 /// Serves each target by a transaction of its own, so that one bad package fails alone.
@@ -387,13 +387,6 @@ fn run_transaction(
 /// The arguments by which the package manager asks for the gate of a transaction.
 pub fn gate(leader: &JobId) -> [String; 3] {
     ["run".into(), "gate".into(), format!("--job={leader}")]
-}
-
-/// Keeps the state of the update with each job it served.
-pub fn stamp(jobs: &mut [Job], update: &Update<'_>) {
-    for job in jobs {
-        job.update = update.state.clone();
-    }
 }
 
 /// Cuts a log that grew beyond its limit; its beginning and its end say the most.

@@ -44,6 +44,9 @@ use crate::{journal, queue};
 /// How soon whoever waits follows a stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Finishes what an interrupted worker left.
+const RECOVERY: &str = "patch-recover.service";
+
 /// Why a request was not served.
 const STOPPED: &str = "stopped while waiting for another worker; the request stays in the queue";
 
@@ -110,6 +113,10 @@ impl Worker {
         alert::look(self);
         drop(lock);
         self.arm_retry();
+        // a worker may have had to leave that to another one, and nobody has asked for one since
+        if recover::is_due(self) {
+            let _ = systemd::start_unit_soon(RECOVERY.to_owned());
+        }
         match systemd::heal_units() {
             Ok(units) if !units.is_empty() => journal::units_healed(&units),
             Ok(_) => {}
@@ -284,7 +291,7 @@ impl Worker {
         done.append(&mut refreshes);
         self.record(&mut done)?;
         if done.iter().any(|job| job.status == JobStatus::Running) {
-            // left for the next boot, which has to find them
+            // left for the next worker, or the next boot, which has to find them
             return Ok(0);
         }
         recover::forget(self)?;

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::Worker;
+use super::plan::Part;
+use super::{Worker, apply, heal};
 use crate::PACKAGE;
 use crate::host::door::{self, Answer};
 use crate::host::systemd;
 use crate::package::command::Program;
-use crate::package::{Change, Key, Source, Update};
-use crate::request::Target;
+use crate::package::{Change, Source, Update};
+use crate::request::{Kind, Target};
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
+use crate::state::verification::{Check, CheckKind};
 
 /// How long the new program has to answer in.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -77,6 +79,20 @@ pub fn others_of(
     Ok((whole && apart).then_some(plan))
 }
 
+/// Our own package, for the jobs that ask for it and that have come to a good end so far.
+pub fn last(worker: &Worker, jobs: Vec<Job>) -> Vec<Job> {
+    let (going_on, mut ended) = go_on(worker, jobs);
+    // whoever waits for one of these need not wait for more
+    if let Err(error) = worker.record(&mut ended) {
+        tracing::error!("{error:#}");
+    }
+    if !going_on.is_empty() {
+        let update = apply::begin(worker, PACKAGE);
+        ended.extend(apply::transact(worker, going_on, update, Part::Own));
+    }
+    ended
+}
+
 /// Tells the jobs for which our own package follows from those that have ended; those of the first kind
 /// go on, with what they have changed already in their record.
 pub fn go_on(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
@@ -94,6 +110,11 @@ pub fn go_on(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
         return (Vec::new(), ended);
     }
     (going_on, ended)
+}
+
+/// Whether the last part of the job was about our own package.
+pub fn has_updated(job: &Job) -> bool {
+    job.request.kind == Kind::Update || !job.earlier.is_empty() || is_among(&job.changes)
 }
 
 /// Whether the change list on the disk is that of the part before: the worker died before our own
@@ -114,16 +135,29 @@ pub fn is_left(worker: &Worker, jobs: &[Job]) -> bool {
 }
 
 /// After changes of our own package: whether the program that is installed now answers, and with the
-/// version that it was to have. Nothing is to be said of other changes.
-pub fn verify(changes: &[Change]) -> Option<(Key, String)> {
-    let change = changes.iter().find(|change| change.package == PACKAGE)?;
-    let expected = upstream(change.to.as_ref()?);
-    let wrong = answers(&expected).err()?;
-    Some((change.key(), wrong))
+/// version that it is to have. Nothing is to be said of other changes. An error when the
+/// host goes down: then nothing answers, and that proves nothing.
+pub fn check(worker: &Worker, changes: &[Change]) -> Result<Option<Check>> {
+    let mut own = changes.iter().filter(|change| change.package == PACKAGE);
+    let Some(to) = own.find_map(|change| change.to.as_deref()) else {
+        return Ok(None);
+    };
+    let expected = upstream(to);
+    let answer = answers(&expected, &|| heal::or_leave(worker).is_err());
+    if answer.is_err() {
+        heal::or_leave(worker)?;
+    }
+    Ok(Some(Check {
+        name: PACKAGE.to_owned(),
+        kind: CheckKind::Agent,
+        required: true,
+        passed: answer.is_ok(),
+        message: answer.map_or_else(|wrong| wrong, |()| format!("agent reports {expected}")),
+    }))
 }
 
 /// Asks until the installed program has answered, or its time is up.
-fn answers(expected: &str) -> Result<(), String> {
+fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
     systemd::status("waiting for the new version to answer");
     // the maintainer scripts do that, too, unless they are what is broken
     if let Err(error) = systemd::try_restart_unit(DOOR) {
@@ -140,7 +174,7 @@ fn answers(expected: &str) -> Result<(), String> {
             Answer::Former(version) => heard = Some(version),
             Answer::Silence(why) => tracing::debug!("the door is silent: {why}"),
         }
-        if begun.elapsed() + pause >= LIMIT {
+        if stopping() || begun.elapsed() + pause >= LIMIT {
             break;
         }
         thread::sleep(pause);
@@ -217,6 +251,5 @@ mod tests {
         let (own, other) = (change(PACKAGE), change("demo"));
         assert!(is_mixed(&[other.clone(), own.clone()]));
         assert!(!is_mixed(std::slice::from_ref(&own)) && !is_mixed(std::slice::from_ref(&other)));
-        assert!(verify(&[other]).is_none(), "nobody is asked");
     }
 }

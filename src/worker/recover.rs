@@ -28,6 +28,11 @@ pub fn remember(worker: &Worker, jobs: &[Job]) -> Result<()> {
     write_atomically(&path(worker), &serde_json::to_vec(&ids)?, 0o644)
 }
 
+/// Whether jobs are in a worker's hands, or were in those of one that has died.
+pub fn is_due(worker: &Worker) -> bool {
+    path(worker).exists()
+}
+
 /// No job is in a worker's hands any more.
 pub fn forget(worker: &Worker) -> Result<()> {
     remove_durably(&path(worker))?;
@@ -203,7 +208,7 @@ fn end(
     own_follows: bool,
 ) -> Result<()> {
     settle::finish(worker, &mut jobs, outcome, &mut update, own_follows);
-    apply::stamp(&mut jobs, &update);
+    settle::stamp(&mut jobs, &update);
     apply::cap_log(worker, leader);
     if own_follows {
         let (going_on, ended) = own::go_on(worker, jobs);

@@ -14,7 +14,7 @@ use crate::request::Target;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::pending::PendingList;
-use crate::state::verification::{Rollback, Undone};
+use crate::state::verification::{Check, CheckKind, Rollback, Undone};
 
 /// How one transaction ended.
 pub enum Outcome {
@@ -148,6 +148,13 @@ fn tell(id: &crate::request::JobId, concluded: &Concluded) {
     }
 }
 
+/// Keeps the state of the update with each job it served.
+pub fn stamp(jobs: &mut [Job], update: &Update<'_>) {
+    for job in jobs {
+        job.update = update.state.clone();
+    }
+}
+
 /// Ends a job with an error.
 pub fn fail(job: &mut Job, error: &anyhow::Error) {
     job.status = JobStatus::Failed;
@@ -189,7 +196,10 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     }
     let why = why.join("; ");
     let error = concluded.rollback.as_ref().and_then(|r| r.error.as_deref());
+    // that the new version of this program does not answer is all there is to say
+    let agent = |check: &&Check| check.kind == CheckKind::Agent && !check.passed;
     Some(match (undone, error) {
+        (true, None) if checks.iter().any(|check| agent(&check)) => why,
         (true, None) => format!("rolled back: {why}"),
         (true, Some(error)) => format!("rolled back: {why}; and since then: {error}"),
         (false, Some(error)) => format!("{why}; it was not rolled back: {error}"),

@@ -1,5 +1,8 @@
 //! Our own package among the updates: last, alone, and judged by whether the new program answers.
 
+mod broken;
+mod cut;
+
 use std::path::{Path, PathBuf};
 
 use lab::fixtures::plain;
@@ -8,7 +11,7 @@ use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
 use crate::job::{applied, changes, events_of_kind, host_with, id_of, text};
-use crate::story::{drop_request, installed, property, settled, state};
+use crate::story::{STATE, drop_request, installed, last_cache_update, property, settled, state};
 
 /// Our own package.
 const OWN: &str = "linux-patch-api";
@@ -22,6 +25,7 @@ fn newer() -> PathBuf {
 fn host_with_updates(release: Release, own: &Path) -> (Host, Repo) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
+    repo.add_file(&product::deb());
     repo.add_file(own);
     (host, repo)
 }
@@ -138,4 +142,32 @@ fn by_its_name_it_is_an_update(release: Release) {
     assert_eq!(own["update"]["phase"], "success");
     answers(&host, "2.0.1");
     assert_eq!(installed(&host, "demo"), "1.1 installed");
+}
+
+#[test]
+fn what_one_version_has_written_the_other_reads() {
+    let (host, repo) = host_with_updates(Release::Trixie, &newer());
+    applied(&host, "all");
+    let told = |host: &Host| {
+        let jobs = host.sh("patchctl jobs --json");
+        (jobs, last_cache_update(host), property(host, "Phase"))
+    };
+    let before = told(&host);
+
+    // what a version after both may have written, read by the one before both
+    host.sh(&format!(
+        "cd {STATE}; sed -i '1s/^{{/{{\"later\":{{\"a\":[1]}},/' state/*.json jobs/*.json; grep -l later jobs/*"
+    ));
+    host.copy_in(&product::deb(), "/root/former.deb");
+    host.sh("dpkg --install /root/former.deb 2>&1");
+    answers(&host, "2.0.0");
+    assert_eq!(told(&host), before);
+    assert_eq!(property(&host, "Health"), "healthy");
+    repo.add(&plain("demo", "1.2"));
+    applied(&host, "demo");
+
+    applied(&host, OWN);
+    answers(&host, "2.0.1");
+    assert!(told(&host).0.contains("2.0.1"));
+    assert!(events_of_kind(&host, message::STATE_UNUSABLE).is_empty());
 }

@@ -136,10 +136,7 @@ pub fn judge(
     failures: &[(Key, String)],
 ) -> Result<Judgement> {
     let after = worker.packages.installed()?;
-    let mut verdict = database::verdict(&before.database, &after, intended).with(failures);
-    if verdict.wrong.is_empty() {
-        verdict.wrong.extend(own::verify(intended));
-    }
+    let verdict = database::verdict(&before.database, &after, intended).with(failures);
     let mut checks = vec![versions(&verdict, intended.len())];
     if !verdict.unplanned.is_empty() {
         checks.push(database_check(
@@ -152,6 +149,9 @@ pub fn judge(
         before.rest.problems.as_deref(),
         &worker.packages.problems()?,
     ));
+    if !checks.iter().any(Check::decides_against) {
+        checks.extend(own::check(worker, intended)?);
+    }
     if !checks.iter().any(Check::decides_against) {
         let config = &worker.config.verify;
         checks.extend(units::checks(before.rest.units.as_ref(), config.settle));

@@ -261,8 +261,17 @@ impl Repack {
     }
 
     /// Shell lines at the end of the postinst.
-    pub fn postinst(mut self, lines: &str) -> Self {
-        self.scripts.push(("postinst", lines.to_owned()));
+    pub fn postinst(self, lines: &str) -> Self {
+        self.script("postinst", lines)
+    }
+
+    /// Shell lines at the end of the preinst, if there is one.
+    pub fn preinst(self, lines: &str) -> Self {
+        self.script("preinst", lines)
+    }
+
+    fn script(mut self, name: &'static str, lines: &str) -> Self {
+        self.scripts.push((name, lines.to_owned()));
         self
     }
 
@@ -314,10 +323,15 @@ impl Repack {
             put(tree, path.trim_start_matches('/'), content, *mode)?;
         }
         for (name, lines) in &self.scripts {
-            let path = tree.join("DEBIAN").join(name);
-            let script = fs::read_to_string(&path)
-                .with_context(|| format!("failed to read '{}'", path.display()))?;
-            fs::write(&path, format!("{script}\n{lines}\n"))?;
+            let script = format!("DEBIAN/{name}");
+            let former = fs::read_to_string(tree.join(&script));
+            let former = former.unwrap_or_else(|_| "#!/bin/sh\nset -e\n".to_owned());
+            put(
+                tree,
+                &script,
+                format!("{former}\n{lines}\n").as_bytes(),
+                0o755,
+            )?;
         }
         Ok(())
     }
