@@ -119,6 +119,27 @@ pub enum Verb {
         #[arg(long, group = "decision")]
         discard: bool,
     },
+    /// Undo what a job has changed: exactly the former versions come back
+    ///
+    /// Only the last change of a package can be undone. The same versions are not offered again until a
+    /// newer one appears, or 'patchctl forget' says so.
+    Rollback {
+        /// The job's id, from 'patchctl jobs'
+        #[arg(value_name = "JOB")]
+        job: JobId,
+        /// Wait for the end of the job; this is the default
+        #[arg(long, conflicts_with = "no_wait")]
+        wait: bool,
+        /// Print the new job's id and do not wait for it
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Offer again what a job had installed and was rolled back
+    Forget {
+        /// The job's id, from 'patchctl plan all'
+        #[arg(value_name = "JOB")]
+        job: JobId,
+    },
     /// End an alert that tells of something that is over, once somebody has seen it
     Acknowledge {
         /// The alert's key, from 'patchctl status': update-failed, rolled-back or self-update-failed; or 'all'

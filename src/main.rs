@@ -77,6 +77,10 @@ fn act(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Cancel { job } => return client.cancel(&job).map(outcome),
         Verb::Resolve { job, apply, .. } => return client.resolve(&job, apply).map(outcome),
+        Verb::Rollback { job, no_wait, .. } => {
+            return client.rollback(&job, !no_wait).map(outcome);
+        }
+        Verb::Forget { job } => client.forget(&job)?,
         Verb::Acknowledge { key } => client.acknowledge(&key)?,
         Verb::Refresh { direct: true } => direct()?.refresh()?,
         Verb::Apply {

@@ -11,6 +11,7 @@ use crate::paths::Paths;
 use crate::queue::{self, Mark, Order};
 use crate::request::{JobId, Options, Request, Requester, Target};
 use crate::state::alert::Cause;
+use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::pending::PendingList;
@@ -97,6 +98,26 @@ pub fn acknowledgement(key: &str) -> Result<Order> {
         "{key} says how the host is, and ends when it is no longer so"
     );
     Ok(Order::Acknowledge(Some(cause)))
+}
+
+/// A request to undo what a job has changed.
+pub fn rollback(paths: &Paths, id: &JobId, door: &str) -> Result<Request> {
+    let job = Job::find(paths, id)?.with_context(|| format!("there is no job {id}"))?;
+    ensure!(
+        job.status.is_final() && !job.changes.is_empty(),
+        "job {id} has changed no package, there is nothing to undo"
+    );
+    Request::rollback(id.clone(), Requester::at(door, None))
+}
+
+/// The order to offer again what a job had installed and was rolled back.
+pub fn forgetting(paths: &Paths, id: &JobId) -> Result<Order> {
+    let blocked = Blocked::load(paths);
+    ensure!(
+        blocked.sets.iter().any(|set| set.job == *id),
+        "nothing of job {id} is kept back"
+    );
+    Ok(Order::Forget(id.clone()))
 }
 
 /// Leaves a decision about a job for the worker.

@@ -251,6 +251,41 @@ impl Agent {
         self.decide(&id, mark)
     }
 
+    /// Asks for the changes of a job to be undone; the id of the new job. No options yet.
+    #[zbus(out_args("rollback"))]
+    async fn rollback(
+        &self,
+        job: &str,
+        options: Dictionary,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<String> {
+        let _call = self.door.activity.begin();
+        no_options(&options, &[])?;
+        let id = job_id(job)?;
+        let mut request = ask::rollback(&self.door.paths, &id, "dbus")
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Rollback).await?);
+        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        Ok(id.to_string())
+    }
+
+    /// Offers again what a job had installed and was rolled back.
+    async fn forget(
+        &self,
+        job: &str,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<()> {
+        let _call = self.door.activity.begin();
+        let order = ask::forgetting(&self.door.paths, &job_id(job)?)
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        polkit::authorise(bus, &header, Verb::Rollback).await?;
+        order
+            .leave(&self.door.paths)
+            .map_err(|error| failed(&error))
+    }
+
     /// Ends an alert that somebody has seen, or all of them.
     async fn acknowledge(
         &self,

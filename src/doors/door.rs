@@ -12,6 +12,7 @@ use crate::host::clock;
 use crate::paths::Paths;
 use crate::queue;
 use crate::request::{JobId, Request, Requester};
+use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
@@ -127,6 +128,10 @@ pub fn list(
         return Ok(list);
     }
     let pending = packages.pending(&failed)?;
+    let mut blocked = Blocked::load(paths);
+    // the worker writes down what has lapsed
+    blocked.lapse(&pending);
+    let pending = blocked.offered(pending);
     Ok(PendingList {
         computed_at: Some(now),
         fingerprint: Some(fingerprint),

@@ -18,6 +18,8 @@ pub enum Verb {
     Cancel,
     /// End a conflict.
     Resolve,
+    /// Undo what a job has changed, or offer it again.
+    Rollback,
     /// End alerts that were seen.
     Acknowledge,
 }
@@ -53,6 +55,7 @@ impl Verb {
             Self::Apply => "org.linux-patch.agent1.apply",
             Self::Cancel => "org.linux-patch.agent1.cancel",
             Self::Resolve => "org.linux-patch.agent1.resolve",
+            Self::Rollback => "org.linux-patch.agent1.rollback",
             Self::Acknowledge => "org.linux-patch.agent1.acknowledge",
         }
     }
@@ -121,6 +124,7 @@ mod tests {
             Verb::Apply,
             Verb::Cancel,
             Verb::Resolve,
+            Verb::Rollback,
             Verb::Acknowledge,
         ] {
             assert!(

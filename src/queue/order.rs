@@ -11,10 +11,12 @@ use crate::request::JobId;
 use crate::state::alert::Cause;
 
 /// An order: a file beside the entries, all of it in its name. It is looked at by the worker alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// This alert, or each that can be, was seen by somebody.
     Acknowledge(Option<Cause>),
+    /// What this job had installed and was rolled back is to be offered again.
+    Forget(JobId),
     /// Reboot the host in so many seconds, once nothing is left to do.
     Reboot(u32),
     /// Do not reboot the host after all.
@@ -26,6 +28,7 @@ impl fmt::Display for Order {
         match self {
             Self::Acknowledge(None) => f.write_str("acknowledge-all"),
             Self::Acknowledge(Some(cause)) => write!(f, "acknowledge-{}", cause.as_str()),
+            Self::Forget(job) => write!(f, "forget-{job}"),
             Self::Reboot(seconds) => write!(f, "reboot-{seconds}"),
             Self::CancelReboot => f.write_str("reboot-cancel"),
         }
@@ -41,6 +44,7 @@ impl Order {
         let order = match word.split_once('-')? {
             ("acknowledge", "all") => Self::Acknowledge(None),
             ("acknowledge", key) => Self::Acknowledge(Some(key.parse().ok()?)),
+            ("forget", job) => Self::Forget(job.parse().ok()?),
             ("reboot", "cancel") => Self::CancelReboot,
             ("reboot", seconds) => Self::Reboot(seconds.parse().ok()?),
             _ => return None,
@@ -50,7 +54,7 @@ impl Order {
     }
 
     /// Leaves the order for the worker, durably.
-    pub fn leave(self, paths: &Paths) -> Result<()> {
+    pub fn leave(&self, paths: &Paths) -> Result<()> {
         let name = format!("{}.{self}", JobId::new()?);
         let prepared = paths.tmp().join(&name);
         write_atomically(&prepared, b"", 0o640)
@@ -74,6 +78,7 @@ mod tests {
         for order in [
             Order::Acknowledge(None),
             Order::Acknowledge(Some(Cause::RolledBack)),
+            Order::Forget(id.clone()),
             Order::Reboot(0),
             Order::Reboot(300),
             Order::CancelReboot,

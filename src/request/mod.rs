@@ -34,6 +34,8 @@ pub enum Kind {
     Apply,
     /// The same for our own package, and for nothing else.
     Update,
+    /// Undo what a job has changed.
+    Rollback,
 }
 
 impl fmt::Display for Kind {
@@ -42,6 +44,7 @@ impl fmt::Display for Kind {
             Self::Refresh => "refresh",
             Self::Apply => "apply",
             Self::Update => "update",
+            Self::Rollback => "rollback",
         })
     }
 }
@@ -79,6 +82,9 @@ pub struct Request {
     /// What an `apply` covers; not there for a `refresh`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packages: Option<Target>,
+    /// What a `rollback` undoes; not there for any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
     /// What it asks for besides.
     #[serde(default, skip_serializing_if = "Options::is_empty")]
     pub options: Options,
@@ -122,6 +128,7 @@ impl Request {
             id: JobId::new()?,
             kind: Kind::Refresh,
             packages: None,
+            job: None,
             options: Options::default(),
             requester,
         })
@@ -135,8 +142,18 @@ impl Request {
             id: JobId::new()?,
             kind: Kind::Apply,
             packages,
+            job: None,
             options,
             requester,
+        })
+    }
+
+    /// A request to undo what `job` has changed.
+    pub fn rollback(job: JobId, requester: Requester) -> Result<Self> {
+        Ok(Self {
+            kind: Kind::Rollback,
+            job: Some(job),
+            ..Self::refresh(requester)?
         })
     }
 
@@ -156,7 +173,15 @@ impl Request {
             "{} is not the name of a door",
             shown(door),
         );
+        ensure!(
+            request.job.is_some() == (request.kind == Kind::Rollback),
+            "a rollback names a job, and nothing else does"
+        );
         match request.kind {
+            Kind::Rollback => ensure!(
+                request.packages.is_none() && request.options.is_empty(),
+                "a rollback has packages or options",
+            ),
             Kind::Apply => ensure!(request.packages.is_some(), "an apply names no packages"),
             Kind::Update => ensure!(
                 request
@@ -198,7 +223,15 @@ fn only_known_keys(entry: &Value) -> Result<()> {
     Ok(())
 }
 
-const KEYS: [&str; 6] = ["version", "id", "kind", "packages", "options", "requester"];
+const KEYS: [&str; 7] = [
+    "version",
+    "id",
+    "kind",
+    "packages",
+    "job",
+    "options",
+    "requester",
+];
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +256,11 @@ mod tests {
             (r#""version":1"#, r#""version":2"#),
             (r#""kind":"apply""#, r#""kind":"apply","root":true"#),
             (r#""kind":"apply""#, r#""kind":"refresh""#),
+            (r#""kind":"apply""#, r#""kind":"rollback""#),
+            (
+                r#""kind":"apply""#,
+                r#""kind":"apply","job":"0123456789abcdef-abcdef""#,
+            ),
             (r#"["all"]"#, r#"["foo-"]"#),
             (r#"["all"]"#, "[]"),
             (r#""door":"dbus""#, r#""door":"dbus","root":1"#),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{write_all_atomically, write_atomically};
 use crate::package::{Change, Former, KeptBack};
 use crate::paths::Paths;
-use crate::request::{JobId, Request};
+use crate::request::{JobId, Kind, Request};
 use crate::state::update::UpdateState;
 use crate::state::verification::{Check, Rollback};
 
@@ -192,7 +192,9 @@ impl Job {
             count => format!(", {count} kept back"),
         };
         match (self.status, &self.error) {
-            (JobStatus::Succeeded, _) if self.request.packages.is_none() => "refreshed".to_owned(),
+            (JobStatus::Succeeded, _) if self.request.kind == Kind::Refresh => {
+                "refreshed".to_owned()
+            }
             (JobStatus::Succeeded, _) if self.changes.is_empty() => format!("nothing to do{kept}"),
             (JobStatus::Succeeded, _) => {
                 let count = self.changes.len();

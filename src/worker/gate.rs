@@ -122,6 +122,23 @@ fn prepare_rollback(
     packages: &dyn PackageManager,
     changes: &[Change],
 ) -> Vec<Former> {
+    let former = aside(paths, packages, changes);
+    let store = Store::open(paths);
+    for file in changes.iter().filter_map(|change| change.file.as_deref()) {
+        if let Err(error) = store.hold(file) {
+            tracing::warn!("{error:#}");
+        }
+    }
+    former
+}
+
+/// Where each former version could be had from; what lies in a place that others may clean up is put
+/// aside.
+pub(super) fn aside(
+    paths: &Paths,
+    packages: &dyn PackageManager,
+    changes: &[Change],
+) -> Vec<Former> {
     let mut store = Store::open(paths);
     let mut former = packages
         .former(changes, store.kept(), store.directory())
@@ -129,11 +146,6 @@ fn prepare_rollback(
     // an update is not held up by what only the next one needs
     if let Err(error) = put_aside(&mut store, &mut former) {
         tracing::warn!("{error:#}");
-    }
-    for file in changes.iter().filter_map(|change| change.file.as_deref()) {
-        if let Err(error) = store.hold(file) {
-            tracing::warn!("{error:#}");
-        }
     }
     former
 }

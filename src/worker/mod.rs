@@ -2,11 +2,13 @@
 
 mod alert;
 mod apply;
+mod block;
 mod conclude;
 pub mod gate;
 mod heal;
 pub mod hook;
 pub mod lifecycle;
+mod manual;
 mod own;
 mod plan;
 mod precondition;
@@ -224,6 +226,7 @@ impl Worker {
         for (order, name) in &claimed.orders {
             match order {
                 Order::Acknowledge(cause) => alert::acknowledge(self, *cause),
+                Order::Forget(job) => block::forget(self, job),
                 Order::Reboot(_) | Order::CancelReboot => {}
             }
             queue::order::remove(&self.paths, name)?;
@@ -272,10 +275,21 @@ impl Worker {
         Job::save_all(&self.paths, &jobs)?;
         // the door tells its listeners; nothing here waits for it
         thread::spawn(systemd::wake_door);
+        let (rollbacks, jobs): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .partition(|job| job.request.kind == Kind::Rollback);
+        let mut undone = Vec::new();
+        for job in rollbacks {
+            undone.push(manual::serve(self, job));
+            // whoever waits for it need not wait for the others
+            self.record(&mut undone)?;
+        }
         let (applies, mut refreshes): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .partition(|job| job.request.kind != Kind::Refresh);
-        let mut done = if applies.is_empty() {
+        let mut done = if applies.is_empty() && refreshes.is_empty() {
+            Vec::new()
+        } else if applies.is_empty() {
             let refreshed = refresh::run(self).and_then(|()| refresh::list_pending(self));
             refreshes
                 .iter_mut()
@@ -289,6 +303,7 @@ impl Worker {
             done
         };
         done.append(&mut refreshes);
+        done.append(&mut undone);
         self.record(&mut done)?;
         if done.iter().any(|job| job.status == JobStatus::Running) {
             // left for the next worker, or the next boot, which has to find them

@@ -5,11 +5,12 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::gate::{Expectation, expectation};
-use super::{Worker, own, refresh, select};
+use super::{Worker, block, own, refresh, select};
 use crate::PACKAGE;
 use crate::fs::write_atomically;
 use crate::package::{Change, KeptBack, Selection, Source};
 use crate::request::{JobId, Target};
+use crate::state::blocked::Blocked;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
 
@@ -37,7 +38,7 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
     let everything = jobs
         .iter()
         .any(|job| job.request.packages == Some(Target::All));
-    if part == Part::Whole && everything {
+    if part == Part::Whole && everything && Blocked::load(&worker.paths).is_empty() {
         return Ok(Plan {
             selection: Selection::Everything,
             kept_back: Vec::new(),
@@ -74,9 +75,9 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
         }
         None if selected.is_empty() => selected,
         None => {
-            let plan = worker.packages.plan(&selected, failed)?;
-            kept_back.extend(plan.kept_back);
-            plan.updates
+            let (updates, kept) = block::plan(worker, &selected, failed)?;
+            kept_back.extend(kept);
+            updates
         }
     };
     Ok(Plan {

@@ -11,7 +11,7 @@ use super::progress::{self, Quiet};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, apply, own, rollback};
+use super::{Worker, apply, manual, own, rollback};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::package::{Applied, Change, Ended, Former, PackageState, command};
 use crate::request::{JobId, Kind};
@@ -176,16 +176,26 @@ fn go_on_back(
     {
         journal::database_problem(leader, &format!("{error:#}"));
     }
+    let checks = intent.checks.clone();
+    let former = intent.former.clone();
+    let done = rollback::resume(worker, leader, &before, intent);
+    Before::forget(&worker.paths, leader);
+    let mut jobs = jobs;
+    if let [job] = &mut jobs[..]
+        && job.request.kind == Kind::Rollback
+    {
+        manual::resumed(worker, job, done, &mut update);
+        return worker.record(&mut jobs);
+    }
     let concluded = Concluded {
         judgement: Judgement {
-            checks: intent.checks.clone(),
+            checks,
             ..Judgement::default()
         },
         applied: noted(),
-        former: intent.former.clone(),
-        rollback: Some(rollback::resume(worker, leader, &before, intent)),
+        former,
+        rollback: Some(done),
     };
-    Before::forget(&worker.paths, leader);
     let outcome = Outcome::Changed(Box::new(concluded));
     end(worker, leader, jobs, &outcome, update, false)
 }

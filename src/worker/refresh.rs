@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 
 use super::progress::Quiet;
-use super::{Worker, alert};
+use super::{Worker, alert, block};
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
@@ -85,7 +85,7 @@ pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
     let list = PendingList {
         computed_at: Some(clock::now()),
         fingerprint: Some(worker.packages.fingerprint(failed)),
-        pending: worker.packages.pending(failed)?,
+        pending: block::offered(worker, worker.packages.pending(failed)?)?,
     };
     list.save(&worker.paths)?;
     Ok(list.pending)

@@ -62,18 +62,21 @@ pub(super) fn after(
         let why = "rollback.automatic is off in the configuration";
         return Some(not_done(Undone::Disabled, why));
     }
-    Some(undo(worker, leader, before, former, checks))
+    let against = checks.iter().filter(|check| check.decides_against());
+    let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
+    let why = (&*reasons.join("; "), checks);
+    Some(undo(worker, leader, before, former, why))
 }
 
-/// Undoes changes, because of what these checks say; the record of it.
+/// Undoes changes, for a reason and because of what these checks say; the record of it.
 pub(super) fn undo(
     worker: &Worker,
     leader: &JobId,
     before: &Before,
     former: &[Former],
-    checks: &[Check],
+    why: (&str, &[Check]),
 ) -> Rollback {
-    match begin(worker, leader, former, checks) {
+    match begin(worker, leader, former, why) {
         Ok(intent) => carry_on(worker, leader, before, intent),
         Err(error) => {
             let why = format!("{error:#}");
@@ -83,14 +86,17 @@ pub(super) fn undo(
     }
 }
 
-fn begin(worker: &Worker, leader: &JobId, former: &[Former], checks: &[Check]) -> Result<Intent> {
+fn begin(
+    worker: &Worker,
+    leader: &JobId,
+    former: &[Former],
+    (reason, checks): (&str, &[Check]),
+) -> Result<Intent> {
     for former in due(former, &worker.packages.installed()?) {
         former.check()?;
     }
-    let against = checks.iter().filter(|check| check.decides_against());
-    let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
     let intent = Intent {
-        reason: reasons.join("; "),
+        reason: reason.to_owned(),
         former: former.to_vec(),
         begun_at: clock::now(),
         attempt: 1,

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, select};
+use super::{Worker, block, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Ended, Former, KeptBack, Key, Pending};
 use crate::queue::Mark;
 use crate::request::Target;
+use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::pending::PendingList;
@@ -82,6 +83,15 @@ pub fn finish(
             Some(why) if concluded.is_undone() => update.roll_back(&why),
             Some(why) => update.fail(&why),
         }
+    }
+    if let Outcome::Changed(concluded) = outcome
+        && concluded.is_undone()
+        && targets.iter().all(|target| Some(target) == targets.first())
+        && let Some(job) = jobs.first()
+    {
+        let changes = concluded.former.iter().map(|f| f.change.clone()).collect();
+        let reason = concluded.judgement.reason();
+        block::set(worker, &job.transaction, changes, &reason);
     }
     carry_on_list(worker, jobs, outcome, own_follows);
 }
@@ -227,6 +237,7 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
                 return;
             };
             list.fingerprint = None;
+            list.pending = Blocked::load(&worker.paths).offered(list.pending);
             list.pending.updates.retain(|update| {
                 let mut changes = concluded.judgement.verdict.changes.iter();
                 concluded.is_undone()

@@ -7,6 +7,7 @@ mod alerts;
 mod apply;
 mod audit;
 mod backlog;
+mod blocked;
 mod bus;
 mod cli;
 mod detection;

@@ -160,6 +160,29 @@ impl Client {
         Ok(Ended::Succeeded)
     }
 
+    /// `patchctl rollback JOB`.
+    pub fn rollback(&self, job: &JobId, waiting: bool) -> Result<Ended> {
+        let options = Dictionary::new();
+        let job = self
+            .session
+            .ask(async |a| a.rollback(job.as_str(), options).await)?;
+        if waiting {
+            return self.wait(&job);
+        }
+        print(&job)?;
+        Ok(Ended::Succeeded)
+    }
+
+    /// `patchctl forget JOB`; it is done when nothing of the job is kept back any more.
+    pub fn forget(&self, job: &JobId) -> Result<()> {
+        self.session.ask(async |a| a.forget(job.as_str()).await)?;
+        let word = format!("patchctl forget {job}");
+        let is_kept = |kept: &Value| text(kept, "reason").contains(&word);
+        self.await_picture("it is offered when the jobs that run now are done", |p| {
+            !p["kept_back"].as_array().into_iter().flatten().any(is_kept)
+        })
+    }
+
     /// `patchctl cancel JOB`; a success only when the job was cancelled.
     pub fn cancel(&self, job: &JobId) -> Result<Ended> {
         self.session.ask(async |a| a.cancel(job.as_str()).await)?;

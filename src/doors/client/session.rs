@@ -30,6 +30,10 @@ pub trait Agent {
     #[zbus(allow_interactive_auth)]
     fn resolve(&self, job: &str, decision: &str) -> fdo::Result<()>;
     #[zbus(allow_interactive_auth)]
+    fn rollback(&self, job: &str, options: Dictionary) -> fdo::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn forget(&self, job: &str) -> fdo::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn acknowledge(&self, key: &str) -> fdo::Result<()>;
     fn list_updates(&self) -> fdo::Result<Vec<Dictionary>>;
     fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>>;

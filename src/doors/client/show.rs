@@ -109,7 +109,38 @@ pub fn job(record: &Value) -> String {
     for note in texts(record, "notes") {
         let _ = write!(shown, "\n  note: {}", plain(note));
     }
+    undone(&mut shown, record);
     shown
+}
+
+/// What spoke against an update, and how it was undone.
+fn undone(shown: &mut String, record: &Value) {
+    for check in record["verification"].as_array().into_iter().flatten() {
+        if check["required"] == true && check["passed"] == false {
+            let (kind, message) = (text(check, "kind"), plain(text(check, "message")));
+            let _ = write!(
+                shown,
+                "\n  {kind} {}: {message}",
+                plain(text(check, "name"))
+            );
+        }
+    }
+    let rollback = &record["rollback"];
+    if rollback.is_null() {
+        return;
+    }
+    let outcome = text(rollback, "outcome").replace('_', " ");
+    let _ = write!(shown, "\n  rollback: {outcome}");
+    if rollback["as_before"] == true {
+        shown.push_str(", the host is as it was before");
+    }
+    for (package, source) in rollback["sources"].as_object().into_iter().flatten() {
+        let source = source.as_str().unwrap_or_default();
+        let _ = write!(shown, "\n    {} from: {source}", plain(package));
+    }
+    if let Some(error) = rollback["error"].as_str() {
+        let _ = write!(shown, "\n    {}", plain(error));
+    }
 }
 
 /// A text of a record; empty when it is not there.

@@ -64,6 +64,8 @@ pub enum Method {
         /// Names, as they were given.
         packages: Vec<String>,
     },
+    /// Undo what a job has changed.
+    Rollback(JobId),
     /// The whole picture.
     Health,
     /// How a job stands.
@@ -95,6 +97,11 @@ impl Method {
                 let [packages] = call.parameters(["packages"])?;
                 let packages = required("packages", packages)?;
                 Ok(Self::Plan { packages })
+            }
+            (INTERFACE, "Rollback") => {
+                let [job] = call.parameters(["job"])?;
+                let id = required::<String>("job", job)?.parse();
+                Ok(Self::Rollback(id.map_err(|error| invalid(&error))?))
             }
             (INTERFACE, "GetHealth") => call.parameters([]).map(|[]| Self::Health),
             (INTERFACE, "GetJob") => {
@@ -290,8 +297,10 @@ mod tests {
     use super::*;
     use crate::doors::picture::Picture;
     use crate::package::{Change, KeptBack, Pending, Source, Update};
+    use crate::package::{Former, FormerSource};
     use crate::request::{Request, Requester, Target};
     use crate::state::job::Job;
+    use crate::state::verification::{Check, CheckKind, Rollback, Undone};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -415,6 +424,37 @@ mod tests {
         value.as_object().unwrap().keys().cloned().collect()
     }
 
+    fn fill_with_what_an_undone_update_has(job: &mut Job) {
+        let check = Check {
+            name: String::new(),
+            kind: CheckKind::Hook,
+            required: true,
+            passed: false,
+            message: String::new(),
+        };
+        job.former = vec![Former {
+            change: Change {
+                package: String::new(),
+                architecture: String::new(),
+                from: None,
+                to: None,
+                file: None,
+            },
+            source: FormerSource::Kept {
+                file: "/".into(),
+                sha256: String::new(),
+            },
+        }];
+        job.verification = vec![check.clone()];
+        job.rollback = Some(Rollback {
+            sources: std::collections::BTreeMap::new(),
+            outcome: Undone::RolledBack,
+            as_before: true,
+            verification: vec![check],
+            error: None,
+        });
+    }
+
     #[test]
     fn what_is_answered_is_what_is_declared() {
         let options = Options {
@@ -428,9 +468,18 @@ mod tests {
             idempotency_key: Some(Key::try_from("k".to_owned()).unwrap()),
         };
         let requester = Requester::at("varlink", Some(1));
-        let request = Request::apply(Target::All, options, requester).unwrap();
-        let job = serde_json::to_value(Job::new(request)).unwrap();
+        let mut request = Request::apply(Target::All, options, requester).unwrap();
+        request.job = Some(JobId::new().unwrap());
+        let mut job = Job::new(request);
+        fill_with_what_an_undone_update_has(&mut job);
+        let job = serde_json::to_value(job).unwrap();
         assert_eq!(keys(&job), declared("Job"));
+        assert_eq!(
+            keys(&job["former"][0]),
+            &declared("Former") - &["why".to_owned()].into()
+        );
+        assert_eq!(keys(&job["verification"][0]), declared("Check"));
+        assert_eq!(keys(&job["rollback"]), declared("Rollback"));
         assert_eq!(keys(&job["update"]), declared("UpdateState"));
         assert_eq!(keys(&job["request"]), declared("Request"));
         assert_eq!(keys(&job["request"]["options"]), declared("Options"));
@@ -513,7 +562,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_parameters_are_too_much(
-            name in prop_oneof![Just("Apply"), Just("Plan"), Just("GetJob"), Just("GetHealth")],
+            name in prop_oneof![Just("Apply"), Just("Plan"), Just("Rollback"), Just("GetJob"), Just("GetHealth")],
             text in "(\\{|\\[|\"packages\":|\"options\":|\"job\":|\\[\"a\"\\]|\"\\\\u0000\"|null|1e400|,|\\]|\\}){0,12}",
         ) {
             let call = format!(r#"{{"method":"{INTERFACE}.{name}","parameters":{text}}}"#);

@@ -121,6 +121,13 @@ impl Session {
                 }
                 json!({"job": id})
             }
+            Method::Rollback(id) => {
+                let id = self.rollback(&id)?;
+                if wanted == Wanted::More {
+                    return Ok(Answer::Follow(id));
+                }
+                json!({"job": id})
+            }
             Method::Job(id) if wanted == Wanted::More => return Ok(Answer::Follow(id)),
             Method::Job(id) => Standing::of(&self.paths, &id)?.json(&id, true)?,
         };
@@ -147,6 +154,13 @@ impl Session {
             let why = format!("{} requests wait already", queue::MAX_WAITING);
             return Err(Refusal::Busy(why));
         }
+        queue::submit(&self.paths, &request).map_err(|error| failed(&error))
+    }
+
+    fn rollback(&self, id: &JobId) -> Result<JobId, Refusal> {
+        let mut request =
+            ask::rollback(&self.paths, id, "varlink").map_err(|error| invalid(&error))?;
+        request.requester.uid = Some(self.uid);
         queue::submit(&self.paths, &request).map_err(|error| failed(&error))
     }
 

@@ -92,7 +92,7 @@ fn called(call: &Call<'_>, message: &[u8]) {
             assert!(text.contains(&format!("\ninterface {name}\n")));
             &["interface"]
         }
-        Method::Job(id) => {
+        Method::Job(id) | Method::Rollback(id) => {
             assert_eq!(parameters["job"], id.as_str());
             &["job"]
         }

@@ -1,0 +1,174 @@
+//! `state/blocked.json`: updates that were rolled back, and are not offered again as they were.
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::write_atomically;
+use crate::package::{Change, KeptBack, Pending, Update};
+use crate::paths::Paths;
+use crate::request::JobId;
+
+/// A set of changes that was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The job that had made them.
+    pub job: JobId,
+    /// When it was rolled back.
+    pub at: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+impl Block {
+    fn is_about(&self, update: &Update) -> bool {
+        self.changes.iter().any(|change| {
+            change.key() == update.key() && change.to.as_ref() == Some(&update.candidate)
+        })
+    }
+
+    /// One of its packages has another candidate: what was wrong may be right again.
+    fn is_over(&self, pending: &Pending) -> bool {
+        pending.updates.iter().any(|update| {
+            let mut changes = self.changes.iter();
+            changes.any(|change| {
+                change.key() == update.key() && change.to.as_ref() != Some(&update.candidate)
+            })
+        })
+    }
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// The sets, oldest first.
+    pub sets: Vec<Block>,
+}
+
+impl Blocked {
+    /// Reads the file, if there is a usable one.
+    #[must_use]
+    pub fn load(paths: &Paths) -> Self {
+        super::read(&path(paths)).unwrap_or_default()
+    }
+
+    /// Writes the file, durably and for everybody to read.
+    pub fn save(&self, paths: &Paths) -> Result<()> {
+        write_atomically(&path(paths), &serde_json::to_vec(self)?, 0o644)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// Takes away the sets that hold no longer; those.
+    pub fn lapse(&mut self, pending: &Pending) -> Vec<Block> {
+        let (over, sets) = std::mem::take(&mut self.sets)
+            .into_iter()
+            .partition(|set| set.is_over(pending));
+        self.sets = sets;
+        over
+    }
+
+    /// Takes away the sets of a job; whether there was one.
+    pub fn forget(&mut self, job: &JobId) -> bool {
+        let before = self.sets.len();
+        self.sets.retain(|set| set.job != *job);
+        self.sets.len() < before
+    }
+
+    /// Why this update is not offered.
+    #[must_use]
+    pub fn why(&self, update: &Update) -> Option<String> {
+        let set = self.sets.iter().rev().find(|set| set.is_about(update))?;
+        let (version, job) = (&update.candidate, &set.job);
+        Some(format!(
+            "{version} was rolled back in job {job} and waits for a newer version, or for 'patchctl forget {job}'"
+        ))
+    }
+
+    /// What is offered: what was rolled back is kept back instead. A package that an update newly needs
+    /// goes with it.
+    #[must_use]
+    pub fn offered(&self, pending: Pending) -> Pending {
+        let Pending {
+            updates,
+            mut kept_back,
+        } = pending;
+        let offered = |update: &Update| {
+            let Some(reason) = self.why(update) else {
+                return true;
+            };
+            let kept = KeptBack {
+                package: update.package.clone(),
+                reason,
+            };
+            if update.installed.is_some() && !kept_back.contains(&kept) {
+                kept_back.push(kept);
+            }
+            false
+        };
+        let updates = updates.into_iter().filter(offered).collect();
+        Pending { updates, kept_back }
+    }
+}
+
+fn path(paths: &Paths) -> std::path::PathBuf {
+    paths.state().join("blocked.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock;
+
+    fn update(package: &str, candidate: &str) -> Update {
+        Update {
+            package: package.into(),
+            architecture: "all".into(),
+            installed: Some("1".into()),
+            candidate: candidate.into(),
+            origin: String::new(),
+            security: false,
+        }
+    }
+
+    fn pending(updates: &[Update]) -> Pending {
+        Pending {
+            updates: updates.to_vec(),
+            kept_back: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_set_holds_until_one_of_it_has_another_candidate() {
+        let bad = [update("a", "2"), update("b", "2")];
+        let set = Block {
+            job: JobId::new().unwrap(),
+            at: clock::now(),
+            reason: "x".into(),
+            changes: bad.iter().map(Change::from).collect(),
+        };
+        let mut blocked = Blocked {
+            sets: vec![set.clone()],
+        };
+        let others = [bad[0].clone(), bad[1].clone(), update("c", "2")];
+        assert!(blocked.lapse(&pending(&others)).is_empty());
+        assert!(
+            blocked.lapse(&pending(&others[2..])).is_empty(),
+            "not pending"
+        );
+        let offered = blocked.offered(pending(&others));
+        assert_eq!(offered.updates, [update("c", "2")]);
+        assert_eq!(offered.kept_back.len(), 2);
+        assert!(offered.kept_back[0].reason.contains("patchctl forget"));
+        let newer = pending(&[update("a", "3"), update("b", "2")]);
+        assert_eq!(blocked.clone().lapse(&newer).len(), 1);
+        assert!(!blocked.forget(&JobId::new().unwrap()));
+        assert!(blocked.forget(&set.job) && blocked.is_empty());
+    }
+}

@@ -1,0 +1,160 @@
+//! `patchctl rollback JOB`: the last update of these packages is undone because somebody asks for it.
+
+use anyhow::{Context, Result, ensure};
+
+use super::lifecycle::Event;
+use super::settle::fail;
+use super::update::Update;
+use super::verify::Before;
+use super::{Worker, block, gate, refresh, rollback};
+use crate::package::{Change, Database, Former};
+use crate::state::job::{Job, JobStatus};
+use crate::state::verification::{Rollback, Undone};
+
+/// Serves a request to undo a job; the record of the request.
+pub fn serve(worker: &Worker, mut job: Job) -> Job {
+    job.transaction = job.id().clone();
+    match prepare(worker, &job) {
+        Err(error) => fail(&mut job, &error),
+        Ok((undone, former)) => {
+            if let Err(error) = undo(worker, &mut job, &undone, &former) {
+                fail(&mut job, &error);
+            }
+        }
+    }
+    if let Err(error) = refresh::list_pending(worker) {
+        tracing::warn!("what is pending could not be listed: {error:#}");
+    }
+    job
+}
+
+/// The job that is to be undone, and from where.
+fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Vec<Former>)> {
+    let id = job.request.job.as_ref().context("no job is named")?;
+    let undone = Job::load(&worker.paths, id)?.with_context(|| format!("there is no job {id}"))?;
+    ensure!(
+        undone.status.is_final() && !undone.changes.is_empty(),
+        "job {id} has changed no package, there is nothing to undo"
+    );
+    let now = worker.packages.installed()?;
+    if let Some(other) = undone.changes.iter().find_map(|change| other(change, &now)) {
+        anyhow::bail!("{other} since job {id}; only the last change of a package can be undone");
+    }
+    let former = gate::aside(&worker.paths, worker.packages.as_ref(), &undone.changes);
+    Ok((undone, former))
+}
+
+/// What has become of a package since it was changed, if anything: pure.
+fn other(change: &Change, now: &Database) -> Option<String> {
+    let key = change.key();
+    let now = now.get(&key).map(|installed| &installed.version);
+    if now == change.to.as_ref() {
+        return None;
+    }
+    Some(match now {
+        Some(now) => format!("{key} has been changed to {now}"),
+        None => format!("{key} has been removed"),
+    })
+}
+
+fn undo(worker: &Worker, job: &mut Job, undone: &Job, former: &[Former]) -> Result<()> {
+    let id = job.id().clone();
+    let mut update = Update::begin(worker, &format!("rollback of job {}", undone.id()));
+    update
+        .state
+        .set_versions(&former.iter().map(Former::undone).collect::<Vec<_>>());
+    for event in [
+        Event::Begin,
+        Event::Download,
+        Event::Stage,
+        Event::Activate,
+        Event::Verify,
+    ] {
+        update.step(event)?;
+    }
+    // what it is now is what the units are held against, and what it was the packages
+    Before::look(worker, &id)?;
+    let before = Before::remembered(worker, &id, &undone.changes)?;
+    let door = &job.request.requester.door;
+    let reason = format!("asked for by {door}, to undo job {}", undone.id());
+    let done = rollback::undo(worker, &id, &before, former, (&reason, &[]));
+    Before::forget(&worker.paths, &id);
+    finish(worker, job, undone, done, &mut update);
+    Ok(())
+}
+
+/// Ends what a dead worker began.
+pub fn resumed(worker: &Worker, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
+    let id = job.request.job.as_ref();
+    match id.and_then(|id| Job::taken(&worker.paths, id)) {
+        Some(undone) => finish(worker, job, &undone, done, update),
+        None => fail(job, &anyhow::anyhow!("the job that was undone is gone")),
+    }
+}
+
+fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
+    job.verification.clone_from(&done.verification);
+    if done.outcome == Undone::RolledBack {
+        let back = |change: &Change| Change {
+            from: change.to.clone(),
+            to: change.from.clone(),
+            file: None,
+            ..change.clone()
+        };
+        job.changes = undone.changes.iter().map(back).collect();
+        for change in &job.changes {
+            let (from, to) = (change.from.as_deref(), change.to.as_deref());
+            crate::journal::package_changed(
+                job.id(),
+                &change.package,
+                &change.architecture,
+                from,
+                to,
+            );
+        }
+        let reason = "somebody has asked for that";
+        block::set(worker, undone.id(), undone.changes.clone(), reason);
+    }
+    match &done.error {
+        None if done.outcome == Undone::RolledBack => {
+            job.status = JobStatus::Succeeded;
+            let _ = update.step(Event::Succeed);
+        }
+        error => {
+            let why = error.clone().unwrap_or_default();
+            update.fail(&why);
+            fail(job, &anyhow::anyhow!("{why}"));
+        }
+    }
+    job.rollback = Some(done);
+    job.update = update.state.clone();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{Installed, PackageState};
+
+    #[test]
+    fn only_the_last_change_of_a_package_is_undone() {
+        let change = |to: Option<&str>| Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            from: Some("1".into()),
+            to: to.map(Into::into),
+            file: None,
+        };
+        let installed = Installed {
+            version: "2".into(),
+            state: PackageState::Good,
+            held: false,
+        };
+        let now = Database::from([(change(None).key(), installed)]);
+        assert_eq!(other(&change(Some("2")), &now), None);
+        assert_eq!(
+            other(&change(Some("3")), &now).unwrap(),
+            "a:all has been changed to 2"
+        );
+        assert!(other(&change(Some("2")), &Database::new()).is_some());
+    }
+}
