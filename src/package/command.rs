@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -61,6 +61,7 @@ pub struct Program {
     limit: Option<Duration>,
     status_option: Option<&'static str>,
     log: Option<PathBuf>,
+    input: Option<Vec<u8>>,
     directory: PathBuf,
     environment: Vec<(String, String)>,
     leashed: bool,
@@ -136,6 +137,7 @@ impl Program {
             limit: None,
             status_option: None,
             log: None,
+            input: None,
             directory: "/".into(),
             environment: Vec::new(),
             leashed: false,
@@ -177,6 +179,13 @@ impl Program {
     #[must_use]
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
         self.log = Some(file.into());
+        self
+    }
+
+    /// What it reads from its standard input, which is `/dev/null` unless it is said.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
         self
     }
 
@@ -223,7 +232,7 @@ impl Program {
             .join(" ")
     }
 
-    /// Runs the program to its end, with standard input from `/dev/null`.
+    /// Runs the program to its end.
     pub fn run(&self, watch: &mut dyn Watch) -> Result<Finished> {
         let (mut child, mut pipes) = self
             .spawn()
@@ -296,6 +305,18 @@ impl Program {
         command
     }
 
+    /// A file of memory, not a pipe: nobody has to feed it while the child runs.
+    fn standard_input(&self) -> io::Result<Stdio> {
+        let Some(bytes) = &self.input else {
+            return Ok(Stdio::null());
+        };
+        let memory = rustix::fs::memfd_create("input", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(memory);
+        file.write_all(bytes)?;
+        file.rewind()?;
+        Ok(file.into())
+    }
+
     fn spawn(&self) -> io::Result<(Child, Vec<Pipe>)> {
         let mut command = self.command();
         let usual = if self.bare { 1 } else { ENVIRONMENT.len() };
@@ -306,7 +327,7 @@ impl Program {
             .process_group(0)
             .current_dir(&self.directory);
         command
-            .stdin(Stdio::null())
+            .stdin(self.standard_input()?)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(path) = &self.log {

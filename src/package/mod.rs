@@ -3,10 +3,13 @@
 pub mod apt;
 pub mod command;
 pub mod detect;
+pub mod dnf;
 mod former;
 pub mod os_release;
 pub mod pacman;
+mod rpm;
 mod unusable;
+pub mod zypper;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -364,7 +367,13 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
     Ok(match detect::choose(config.backend.as_deref(), &facts)? {
         Backend::Apt => Box::new(apt::Apt::new(scratch)),
         Backend::Pacman => Box::new(pacman::Pacman::new(scratch)),
-        other => bail!("this version does not support the package manager of this host, {other:?}"),
+        Backend::Dnf => Box::new(dnf::Dnf::new(dnf::Dialect::Dnf4, scratch)),
+        Backend::Dnf5 => Box::new(dnf::Dnf::new(dnf::Dialect::Dnf5, scratch)),
+        Backend::Zypper => Box::new(zypper::Zypper),
+        Backend::Yum => Box::new(dnf::Dnf::new(dnf::Dialect::Yum, scratch)),
+        other @ Backend::Apk => {
+            bail!("this version does not support the package manager of this host, {other:?}")
+        }
     })
 }
 

@@ -6,6 +6,7 @@
 mod alerts;
 mod apply;
 mod audit;
+mod backends;
 mod backlog;
 mod blocked;
 mod bus;

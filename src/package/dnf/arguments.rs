@@ -1,0 +1,313 @@
+//! The command lines given to dnf and yum: pure builders.
+
+use std::path::{Path, PathBuf};
+
+use super::Dialect;
+use crate::package::command::Program;
+use crate::package::rpm::{evr, locks};
+use crate::package::{Change, Former, FormerSource, Source, Update};
+
+/// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
+/// fetches all it needs. A repository that fails is passed over, so that the others are refreshed and
+/// each is heard of; that it failed is ours to see: by itself dnf exits with 0 then (measured). The key
+/// that a repository's definition names for its index is taken without a question (`-y`): whoever wrote
+/// the definition has answered it, and without the key the index is refused.
+pub fn refresh(dialect: Dialect) -> Program {
+    let program = Program::new(dialect.program());
+    match dialect {
+        // only its verbose output names the repositories that are good
+        Dialect::Dnf4 => program.args(["check-update", "-y", "-v", "--refresh"]),
+        Dialect::Dnf5 => program.args(["check-update", "-y", "--refresh"]),
+        Dialect::Yum => program.args(["makecache", "fast", "-y"]),
+    }
+    .args([
+        "--setopt=*.skip_if_unavailable=1",
+        "--setopt=retries=2",
+        "--setopt=timeout=20",
+    ])
+    .leashed()
+}
+
+/// Lists the ids of the enabled repositories, from what is in the cache.
+pub fn repositories(dialect: Dialect) -> Program {
+    let program = Program::new(dialect.program());
+    match dialect {
+        Dialect::Dnf4 | Dialect::Yum => program.args(["repolist", "enabled", "-C", "-q"]),
+        Dialect::Dnf5 => program.args(["repo", "list", "-C", "--json"]),
+    }
+}
+
+/// What an upgrade is about: everything, or exactly these, and what it leaves out.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub updates: Option<&'a [Update]>,
+    pub excluded: &'a [String],
+    /// Repositories whose last refresh failed.
+    pub failed: &'a [&'a Source],
+}
+
+/// Shows what the upgrade would do, from the cache alone.
+pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
+    upgrade(dialect, scope.excluded, scope.failed)
+        .args(["-C", "--assumeno"])
+        .args(named(scope.updates))
+}
+
+/// Downloads what the upgrade needs, by the index as it was fetched.
+pub fn download(dialect: Dialect, scope: Scope<'_>) -> Program {
+    let index = match dialect {
+        Dialect::Dnf4 | Dialect::Yum => "--setopt=*.metadata_expire=-1",
+        Dialect::Dnf5 => "--setopt=cacheonly=metadata",
+    };
+    upgrade(dialect, scope.excluded, scope.failed)
+        .args(["-y", "--downloadonly", index])
+        .args(["--setopt=retries=2", "--setopt=timeout=20"])
+        .args(named(scope.updates))
+        .leashed()
+}
+
+/// Installs exactly these from what was downloaded. What they newly need is not named: it would be
+/// marked as wanted for its own sake, and the resolver finds it as it did before.
+pub fn change(dialect: Dialect, changes: &[Change], failed: &[&Source]) -> Program {
+    let name = |change: &Change| {
+        change.from.as_ref()?;
+        Some(nevra(
+            &change.package,
+            change.to.as_deref()?,
+            &change.architecture,
+        ))
+    };
+    upgrade(dialect, &[], failed)
+        .args(["-y", "-C"])
+        .args(mark(dialect))
+        .args(changes.iter().filter_map(name))
+}
+
+/// Lists the security advisories of pending updates.
+pub fn advisories(dialect: Dialect, failed: &[&Source]) -> Program {
+    let program = Program::new(dialect.program());
+    match dialect {
+        Dialect::Dnf4 => program.args(["updateinfo", "list", "--security", "--updates", "-q"]),
+        Dialect::Dnf5 => program.args(["advisory", "list", "--security", "--updates", "--json"]),
+        Dialect::Yum => program.args(["updateinfo", "list", "security", "-q"]),
+    }
+    .arg("-C")
+    .args(without(failed))
+}
+
+/// Lists what would be pending if nothing were locked or excluded.
+pub fn updates_without_locks(dialect: Dialect, failed: &[&Source]) -> Program {
+    let unlocked: &[&str] = match dialect {
+        Dialect::Dnf4 | Dialect::Yum => &["--disableexcludes=all", "--disableplugin=versionlock"],
+        Dialect::Dnf5 => &["--setopt=disable_excludes=*"],
+    };
+    updates(dialect, failed).args(unlocked)
+}
+
+/// Lists what is pending, without resolving a transaction, which dnf lets only root do.
+pub fn updates(dialect: Dialect, failed: &[&Source]) -> Program {
+    Program::new(dialect.program())
+        .args(["check-update", "-C", "-q"])
+        .args(without(failed))
+}
+
+/// Lists every version of these packages that a repository has.
+pub fn versions(dialect: Dialect, names: &[String]) -> Program {
+    Program::new(dialect.program())
+        .args(["list", "--showduplicates", "-C", "-q"])
+        .args(names)
+}
+
+/// Removes the older of two entries of a package, and installs the newer one again.
+pub fn remove_duplicates(dialect: Dialect) -> Program {
+    match dialect {
+        Dialect::Dnf4 | Dialect::Dnf5 => {
+            Program::new(dialect.program()).args(["remove", "-y", "--duplicates"])
+        }
+        // of the yum-utils package
+        Dialect::Yum => Program::new("/usr/bin/package-cleanup").args(["-y", "--cleandupes"]),
+    }
+}
+
+/// Puts former versions back and takes away what was new, in one transaction. In `script`, dnf 4 and
+/// yum find the words of their shell, the only command of theirs that does both in one.
+pub fn put_back(dialect: Dialect, former: &[Former], script: &Path) -> Program {
+    let program = Program::new(dialect.program());
+    let program = match dialect {
+        Dialect::Dnf4 | Dialect::Yum => program.args(["shell", "-y"]).arg(script),
+        Dialect::Dnf5 => {
+            let (gone, back) = split(former);
+            let mut program = program.args(["do", "-y"]);
+            if !back.is_empty() {
+                program = program.arg("--action=downgrade").args(back);
+            }
+            if !gone.is_empty() {
+                program = program.arg("--action=remove").args(gone);
+            }
+            program
+        }
+    };
+    program
+        .args(STEADY)
+        .arg("--setopt=*.metadata_expire=-1")
+        .args(mark(dialect))
+}
+
+/// The words of [`put_back`] for the shell of dnf 4 and yum.
+pub fn shell_script(former: &[Former]) -> String {
+    let (gone, back) = split(former);
+    let line = |verb: &str, words: &[PathBuf]| {
+        let words: Vec<String> = words.iter().map(|w| w.display().to_string()).collect();
+        if words.is_empty() {
+            String::new()
+        } else {
+            format!("{verb} {}\n", words.join(" "))
+        }
+    };
+    line("downgrade", &back) + &line("remove", &gone) + "run\n"
+}
+
+/// What is to go, and what is to come back: files, or exact versions from a repository.
+fn split(former: &[Former]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut gone, mut back) = (Vec::new(), Vec::new());
+    for former in former {
+        let change = &former.change;
+        let name = |version: Option<&str>| {
+            let version = version.unwrap_or_default();
+            PathBuf::from(nevra(&change.package, version, &change.architecture))
+        };
+        match (&former.source, former.source.file()) {
+            (FormerSource::New, _) => gone.push(name(change.to.as_deref())),
+            (_, Some(file)) => back.push(file.to_owned()),
+            (_, None) => back.push(name(change.from.as_deref())),
+        }
+    }
+    (gone, back)
+}
+
+/// Nothing goes that is not named, and an update that cannot be installed is left out and listed,
+/// instead of failing all others. Nothing here weakens the check of signatures.
+const STEADY: [&str; 2] = ["--setopt=clean_requirements_on_remove=0", "--setopt=best=0"];
+
+fn upgrade(dialect: Dialect, excluded: &[String], failed: &[&Source]) -> Program {
+    // yum 3 has no 'best', and leaves out what is broken only when it is told to
+    let steady: &[&str] = match dialect {
+        Dialect::Dnf4 | Dialect::Dnf5 => &STEADY,
+        Dialect::Yum => &["--setopt=clean_requirements_on_remove=0", "--skip-broken"],
+    };
+    Program::new(dialect.program())
+        .arg("upgrade")
+        .args(steady)
+        .args(excluded.iter().map(|name| format!("--exclude={name}")))
+        .args(without(failed))
+}
+
+/// A mark in dnf's history and in the list of processes; yum 3 has no such option.
+fn mark(dialect: Dialect) -> Option<String> {
+    (dialect != Dialect::Yum).then(|| format!("--comment={}", locks::MARK))
+}
+
+/// Leaves out the repositories whose last refresh failed.
+fn without(failed: &[&Source]) -> impl Iterator<Item = String> {
+    failed
+        .iter()
+        .map(|source| format!("--disablerepo={}", source.suite))
+}
+
+/// Updates by their exact names. New packages are not named: the resolver finds what the others need.
+fn named(updates: Option<&[Update]>) -> Vec<String> {
+    let updates = updates.unwrap_or_default().iter();
+    updates
+        .filter(|update| update.installed.is_some())
+        .map(|update| nevra(&update.package, &update.candidate, &update.architecture))
+        .collect()
+}
+
+/// `name-epoch:version-release.architecture`: the one form in which nothing is read into a name.
+fn nevra(package: &str, version: &str, architecture: &str) -> String {
+    format!("{package}-{}.{architecture}", evr::full(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    const EVERYTHING: Scope<'_> = Scope {
+        updates: None,
+        excluded: &[],
+        failed: &[],
+    };
+
+    fn demo(installed: Option<&str>) -> Update {
+        Update {
+            package: "demo".into(),
+            architecture: "noarch".into(),
+            installed: installed.map(Into::into),
+            candidate: "1.1-1".into(),
+            origin: "lab".into(),
+            security: false,
+        }
+    }
+
+    #[test]
+    fn only_exact_names_are_given() {
+        let updates = [demo(Some("1.0-1")), demo(None)];
+        let changes = updates.each_ref().map(Change::from);
+        let scope = Scope {
+            updates: Some(&updates),
+            excluded: &["x".to_owned()],
+            failed: &[],
+        };
+        expect!["/usr/bin/dnf upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --exclude=x -C --assumeno demo-0:1.1-1.noarch"]
+            .assert_eq(&simulate(Dialect::Dnf4, scope).shown());
+        expect!["/usr/bin/dnf5 upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 -y -C --comment=linux-patch-api demo-0:1.1-1.noarch"]
+            .assert_eq(&change(Dialect::Dnf5, &changes, &[]).shown());
+        expect!["/usr/bin/yum upgrade --setopt=clean_requirements_on_remove=0 --skip-broken -y --downloadonly --setopt=*.metadata_expire=-1 --setopt=retries=2 --setopt=timeout=20"]
+            .assert_eq(&download(Dialect::Yum, EVERYTHING).shown());
+    }
+
+    #[test]
+    fn what_was_new_goes_in_the_same_transaction() {
+        let [back, new] = [demo(Some("1.0-1")), demo(None)].map(|update| Change::from(&update));
+        let (file, sha256) = (PathBuf::from("/kept/demo.rpm"), String::new());
+        let former = |change: &Change, source| Former {
+            change: change.clone(),
+            source,
+        };
+        let former = [
+            former(&back, FormerSource::Kept { file, sha256 }),
+            former(&back, FormerSource::Archive),
+            former(&new, FormerSource::New),
+        ];
+        expect![[r"
+            downgrade /kept/demo.rpm demo-0:1.0-1.noarch
+            remove demo-0:1.1-1.noarch
+            run
+        "]]
+        .assert_eq(&shell_script(&former));
+        let shown = put_back(Dialect::Dnf5, &former, Path::new("/s")).shown();
+        let words = "do -y --action=downgrade /kept/demo.rpm demo-0:1.0-1.noarch --action=remove demo-0:1.1-1.noarch";
+        assert!(shown.contains(words), "{shown}");
+    }
+
+    #[test]
+    fn nothing_weakens_the_check_of_signatures() {
+        for dialect in [Dialect::Dnf4, Dialect::Dnf5, Dialect::Yum] {
+            let programs = [
+                refresh(dialect),
+                simulate(dialect, EVERYTHING),
+                download(dialect, EVERYTHING),
+                change(dialect, &[], &[]),
+                put_back(dialect, &[], Path::new("/s")),
+                remove_duplicates(dialect),
+            ];
+            for program in programs {
+                let shown = program.shown().to_lowercase();
+                for word in ["gpg", "sslverify", "nosignature", "allowerasing"] {
+                    assert!(!shown.contains(word), "{shown}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! dnf 4, dnf 5 and yum.
+
+mod arguments;
+mod dialect;
+mod output;
+mod refresh;
+mod run;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
+
+pub use dialect::Dialect;
+
+use self::arguments::Scope;
+use self::output::Run;
+use super::command::{Ending, Line, Program, Watch};
+use super::rpm::repositories::{self, Repository};
+use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
+use super::rpm::{database, former, gate, held, locks, reboot, repair, stamp, transaction};
+use super::{
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
+    Pending, Refreshed, Report, Restore, Source, Transaction, Update,
+};
+
+/// The time a refresh may take, its waiting for a lock included.
+const REFRESH_LIMIT: Duration = Duration::from_secs(120);
+
+/// `check-update` has found updates, which is a success (dnf(8), "check-update").
+const UPDATES_ARE_THERE: i32 = 100;
+
+/// dnf or yum on this host.
+#[derive(Debug)]
+pub struct Dnf {
+    dialect: Dialect,
+    /// Where temporary files may lie.
+    scratch: PathBuf,
+}
+
+impl Dnf {
+    /// The member of the family, with a directory of ours for temporary files.
+    pub fn new(dialect: Dialect, scratch: impl Into<PathBuf>) -> Self {
+        Self {
+            dialect,
+            scratch: scratch.into(),
+        }
+    }
+
+    fn configured(&self) -> Vec<Repository> {
+        repositories::configured(self.dialect.repositories())
+    }
+
+    /// The directories in which a directory of each repository lies: yum has one for each
+    /// architecture and release.
+    fn caches(&self) -> Vec<PathBuf> {
+        let below = |directory: &Path| -> Vec<PathBuf> {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect()
+        };
+        match self.dialect {
+            Dialect::Dnf4 | Dialect::Dnf5 => vec![self.dialect.cache().to_owned()],
+            Dialect::Yum => below(self.dialect.cache())
+                .iter()
+                .flat_map(|architecture| below(architecture))
+                .collect(),
+        }
+    }
+
+    /// The fetched index of each repository, by id, where there is one.
+    fn indexes(&self) -> BTreeMap<String, Option<repositories::Index>> {
+        let caches = self.caches();
+        let directories = caches.iter().flat_map(|cache| repositories::cached(cache));
+        let index = |directory: &Path| {
+            let places = ["repodata/repomd.xml", "repomd.xml"];
+            let read = |place: &&str| fs::read(directory.join(place)).ok();
+            let bytes = places.iter().find_map(read)?;
+            repositories::index(&String::from_utf8_lossy(&bytes))
+        };
+        directories
+            .map(|(id, directory)| (id, index(&directory)))
+            .collect()
+    }
+
+    fn has_advisories(&self) -> bool {
+        let indexes = self.indexes();
+        self.configured()
+            .iter()
+            .filter(|repository| repository.enabled)
+            .filter_map(|repository| indexes.get(&repository.id))
+            .any(|index| index.as_ref().is_some_and(|index| index.advisories))
+    }
+
+    /// The packages for which a security advisory is pending. A run of its own, which is spared where
+    /// there is nothing to hear.
+    fn advisories(&self, failed: &[&Source]) -> Result<BTreeSet<Key>> {
+        if !self.has_advisories() {
+            return Ok(BTreeSet::new());
+        }
+        let listed = listed(&arguments::advisories(self.dialect, failed))?;
+        Ok(advised(self.dialect, &listed))
+    }
+
+    /// Resolves without changing anything; which packages are left out is among what is kept back.
+    fn simulate(
+        &self,
+        updates: Option<&[Update]>,
+        failed: &[&Source],
+    ) -> Result<(Resolved, Vec<KeptBack>)> {
+        let (resolved, (), kept_back) = resolved::without_removals(|excluded| {
+            let scope = Scope {
+                updates,
+                excluded,
+                failed,
+            };
+            let program = arguments::simulate(self.dialect, scope);
+            let mut quiet = Quiet;
+            let mut run = Run::new(&mut quiet);
+            let finished = program.run(&mut run)?;
+            // it exits with 1, because it was told to say no
+            let (resolved, _, _) = run.finish(finished.ending);
+            let empty = resolved.install.is_empty() && resolved.skipped.is_empty();
+            let said_no = finished.ending == Ending::Exited(0)
+                || (finished.ending == Ending::Exited(1) && !empty);
+            if !said_no {
+                bail!("{}", program.failure(&finished));
+            }
+            Ok((resolved, ()))
+        })?;
+        Ok((resolved, kept_back))
+    }
+
+    /// What is pending and locked or excluded: asked for only where something is.
+    fn locked(&self, pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
+        let patterns = held::dnf();
+        if patterns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let program = arguments::updates_without_locks(self.dialect, failed);
+        let all = table::list(&listed(&program)?);
+        Ok(resolved::only_in(pending, &all, |planned| {
+            let held = held::is_held(&patterns, &planned.key.package);
+            held.then(|| format!("{} is locked or excluded by the administrator", planned.evr))
+        }))
+    }
+
+    /// What only the failed repositories have.
+    fn only_from_failed(&self, pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
+        if failed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = table::list(&listed(&arguments::updates(self.dialect, &[]))?);
+        Ok(resolved::only_in(pending, &all, |planned| {
+            let why = "comes from a source whose last refresh failed";
+            let from_failed = failed.iter().any(|s| s.suite == planned.repository);
+            from_failed.then(|| format!("{} {why}", planned.evr))
+        }))
+    }
+
+    /// One run of the refresh.
+    fn update(
+        &self,
+        configured: &[Repository],
+        observer: &mut dyn Observer,
+    ) -> Result<(refresh::Heard, bool)> {
+        let program = arguments::refresh(self.dialect).limit(REFRESH_LIMIT);
+        let mut watch = Refresh {
+            reader: refresh::Reader::new(self.dialect, configured),
+            observer,
+            waiting: String::new(),
+        };
+        let finished = program.run(&mut watch)?;
+        let failed = match finished.ending {
+            Ending::Exited(0 | UPDATES_ARE_THERE) => false,
+            Ending::Exited(_) => true,
+            Ending::TimedOut => bail!(
+                "{} was ended after {} s; a repository does not answer, or too slowly",
+                self.dialect.name(),
+                REFRESH_LIMIT.as_secs(),
+            ),
+            Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
+        };
+        let mut reader = watch.reader;
+        if self.dialect != Dialect::Dnf4
+            && let Ok(listed) = listed(&arguments::repositories(self.dialect))
+        {
+            reader.enabled(&listed);
+        }
+        let mut heard = reader.finish();
+        if failed && heard.errors.is_empty() && heard.repositories.values().all(Option::is_none) {
+            heard.errors.push(program.failure(&finished));
+        }
+        Ok((heard, failed))
+    }
+}
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn report(&mut self, _: Report) {}
+
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+struct Refresh<'a> {
+    reader: refresh::Reader<'a>,
+    observer: &'a mut dyn Observer,
+    /// Whom it waits for.
+    waiting: String,
+}
+
+impl Watch for Refresh<'_> {
+    fn line(&mut self, line: Line<'_>) {
+        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+        self.reader.line(text);
+        let text = repositories::without_credentials(text);
+        if output::is_waiting(&text) && self.waiting != text {
+            self.waiting.clone_from(&text);
+            self.observer.report(Report::Waiting(text.clone()));
+        }
+        self.observer.report(Report::Output(text));
+    }
+
+    fn stop(&mut self) -> bool {
+        self.observer.stop()
+    }
+}
+
+impl PackageManager for Dnf {
+    fn name(&self) -> &'static str {
+        self.dialect.name()
+    }
+
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        let configured = self.configured();
+        let (heard, _) = self.update(&configured, observer)?;
+        let mut errors = heard.errors;
+        if heard.repositories.is_empty() && errors.is_empty() {
+            errors.push("no package repository is enabled; see dnf.conf(5)".to_owned());
+        }
+        let indexes = self.indexes();
+        let sources: Vec<Source> = heard
+            .repositories
+            .into_iter()
+            .map(|(id, error)| {
+                let configured = configured.iter().find(|repository| repository.id == id);
+                repositories::source(&id, configured, error, &indexes)
+            })
+            .collect();
+        let failures = sources
+            .iter()
+            .filter_map(|source| source.error.as_ref())
+            .chain(&errors);
+        let offline = failures.clone().next().is_some()
+            && failures
+                .clone()
+                .all(|error| refresh::is_network_error(error));
+        Ok(Refreshed {
+            sources,
+            errors,
+            offline,
+        })
+    }
+
+    fn pending(&self, failed: &[&Source]) -> Result<Pending> {
+        let database = self.installed()?;
+        let advisories = self.advisories(failed)?;
+        let (resolved, mut kept_back) = if rustix::process::geteuid().is_root() {
+            self.simulate(None, failed)?
+        } else {
+            let listed = listed(&arguments::updates(self.dialect, failed))?;
+            let kept = table::obsoleted(&listed)
+                .into_iter()
+                .map(|(old, new)| KeptBack {
+                    package: old,
+                    reason: format!("{} replaces it, and it would be removed", new.key.package),
+                });
+            let resolved = Resolved {
+                install: table::list(&listed),
+                ..Resolved::default()
+            };
+            (resolved, kept.collect())
+        };
+        let mut pending = resolved.pending(&database, &advisories);
+        pending.kept_back.append(&mut kept_back);
+        let more = [
+            self.locked(&pending, failed)?,
+            self.only_from_failed(&pending, failed)?,
+        ];
+        pending.kept_back.extend(more.concat());
+        Ok(pending)
+    }
+
+    fn no_security(&self) -> Result<Option<String>> {
+        Ok((!self.has_advisories()).then(|| NO_ADVISORIES.to_owned()))
+    }
+
+    fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
+        let (resolved, mut kept_back) = self.simulate(Some(updates), failed)?;
+        let security: BTreeSet<Key> = updates
+            .iter()
+            .filter(|update| update.security)
+            .map(Update::key)
+            .collect();
+        let mut pending = resolved.pending(&self.installed()?, &security);
+        pending.kept_back.append(&mut kept_back);
+        Ok(pending)
+    }
+
+    fn installed(&self) -> Result<Database> {
+        let patterns = held::dnf();
+        Ok(database::read()?.database(&|name| held::is_held(&patterns, name)))
+    }
+
+    fn problems(&self) -> Result<Vec<String>> {
+        stamp::problems()
+    }
+
+    fn is_interrupted(&self) -> Result<bool> {
+        Ok(!stamp::problems()?.is_empty())
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        transaction::run(self, transaction, observer)
+    }
+
+    fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
+        locks::wait_until_free(observer)
+    }
+
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+        let native = arguments::remove_duplicates(self.dialect);
+        repair::run(changes, Some(&native), log)
+    }
+
+    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+        former::find(changes, kept, &[self.dialect.cache()], |names| {
+            let listed = listed(&arguments::versions(self.dialect, names))?;
+            let available = listed
+                .split_once("Available")
+                .map_or("", |(_, available)| available);
+            let versions = table::list(available).into_iter();
+            Ok(versions.map(|planned| (planned.key, planned.evr)).collect())
+        })
+    }
+
+    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        run::put_back(self.dialect, &self.scratch, restore, observer)
+    }
+
+    fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
+        gate::parse(input)
+    }
+
+    /// The family checks a file of its cache against the index before it uses it, as it does what it
+    /// fetches.
+    fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn reboot_reasons(&self) -> Vec<String> {
+        reboot::reasons()
+    }
+
+    fn fingerprint(&self, failed: &[&Source]) -> String {
+        let caches = self.caches();
+        let caches: Vec<&Path> = caches.iter().map(PathBuf::as_path).collect();
+        stamp::stamp(failed, &caches, self.dialect.configuration())
+    }
+}
+
+/// The output of a command that lists something; yum and dnf exit with 100 where updates are there.
+fn listed(program: &Program) -> Result<String> {
+    let mut output = String::new();
+    let finished = program.run(&mut |line: Line<'_>| {
+        if let Line::Output(text) = line {
+            output.push_str(text);
+            output.push('\n');
+        }
+    })?;
+    match finished.ending {
+        Ending::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
+        // no version of it is in any repository
+        Ending::Exited(1) if output.is_empty() && program.shown().contains(" list ") => Ok(output),
+        _ => bail!("{}", program.failure(&finished)),
+    }
+}
+
+/// The packages of security advisories: `LAB-1 Important/Sec. demo-1.1-1.noarch` (dnf 4, yum) or a JSON
+/// list with `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
+/// that is newer still brings them along.
+fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
+    let key = |nevra: &str| {
+        let (nevr, architecture) = nevra.rsplit_once('.')?;
+        let mut parts = nevr.rsplitn(3, '-');
+        let (_release, _version, name) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Key {
+            package: name.to_owned(),
+            architecture: architecture.to_owned(),
+        })
+    };
+    if dialect == Dialect::Dnf5 {
+        let entries: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
+        let security = entries.iter().filter(|entry| entry["type"] == "security");
+        return security
+            .filter_map(|entry| key(entry["nevra"].as_str()?))
+            .collect();
+    }
+    listed
+        .lines()
+        .filter(|line| line.contains("/Sec."))
+        .filter_map(|line| key(line.split_whitespace().last()?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advisories_are_read() {
+        // dnf 4.23, dnf 5.4
+        let dnf4 = "LAB-2026-1 Important/Sec. demo-1.1-1.noarch\nLAB-2026-2 bugfix         tool-2:1.2-1.noarch\n";
+        let dnf5 = r#"[{"name":"LAB-2026-1","type":"security","severity":"Important","nevra":"demo-1.1-1.noarch","buildtime":1795132800}]"#;
+        for (dialect, listed) in [
+            (Dialect::Dnf4, dnf4),
+            (Dialect::Dnf5, dnf5),
+            (Dialect::Yum, dnf4),
+        ] {
+            let keys: Vec<String> = advised(dialect, listed)
+                .iter()
+                .map(Key::to_string)
+                .collect();
+            assert_eq!(keys, ["demo:noarch"]);
+        }
+        assert!(advised(Dialect::Dnf5, "").is_empty());
+    }
+}

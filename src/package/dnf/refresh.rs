@@ -1,0 +1,274 @@
+//! What a refresh says of each repository.
+
+use std::collections::BTreeMap;
+
+use super::Dialect;
+use crate::package::rpm::repositories::{self, Repository};
+
+/// What was heard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Enabled repositories, by id; the failed ones with why.
+    pub repositories: BTreeMap<String, Option<String>>,
+    /// Failures of no repository.
+    pub errors: Vec<String>,
+}
+
+/// Reads the output of a refresh line by line.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    dialect: Dialect,
+    configured: &'a [Repository],
+    heard: Heard,
+    /// The repository that the next lines are about.
+    about: Option<String>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(dialect: Dialect, configured: &'a [Repository]) -> Self {
+        Self {
+            dialect,
+            configured,
+            heard: Heard::default(),
+            about: None,
+        }
+    }
+
+    /// Takes one line.
+    pub fn line(&mut self, line: &str) {
+        let line = &repositories::without_credentials(line);
+        match self.dialect {
+            Dialect::Dnf4 => self.dnf4(line),
+            Dialect::Dnf5 => self.dnf5(line),
+            Dialect::Yum => self.yum(line),
+        }
+    }
+
+    /// What was heard.
+    pub fn finish(self) -> Heard {
+        self.heard
+    }
+
+    /// With the repositories that are enabled, where the refresh itself does not name the good ones:
+    /// `repo list --json` of dnf 5, `repolist` of yum.
+    pub fn enabled(&mut self, listed: &str) {
+        if self.dialect == Dialect::Dnf5 {
+            let parsed: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
+            // those of its own plugin 'local' hold copies of what was installed, and come and go
+            let ids = parsed.iter().filter_map(|entry| entry["id"].as_str());
+            for id in ids.filter(|id| !id.starts_with("_dnf_local")) {
+                self.heard.repositories.entry(id.to_owned()).or_default();
+            }
+            return;
+        }
+        for line in listed
+            .lines()
+            .skip_while(|line| !line.starts_with("repo id"))
+            .skip(1)
+        {
+            // `!updates/7/x86_64   name   1,234`; the mark says that its index is older than it may be
+            let id = line.split_whitespace().next().unwrap_or_default();
+            let id = id
+                .trim_start_matches(['!', '*'])
+                .split('/')
+                .next()
+                .unwrap_or_default();
+            if !id.is_empty() && !id.ends_with(':') {
+                self.heard.repositories.entry(id.to_owned()).or_default();
+            }
+        }
+    }
+
+    fn fails(&mut self, id: &str, why: &str) {
+        let known = self.heard.repositories.entry(id.to_owned()).or_default();
+        // the first is nearest to the cause
+        known.get_or_insert_with(|| why.trim().to_owned());
+    }
+
+    /// Recorded with dnf 4.23: a repository that answers 404, one that is not there, and a page of HTML in
+    /// place of `repomd.xml`.
+    fn dnf4(&mut self, line: &str) {
+        let about = self.about.take();
+        if let Some((id, _)) = line.split_once(": using metadata from ") {
+            self.heard.repositories.entry(id.to_owned()).or_default();
+        } else if let Some(rest) =
+            line.strip_prefix("Errors during downloading metadata for repository '")
+        {
+            self.about = rest.strip_suffix("':").map(str::to_owned);
+        } else if let (Some(id), Some(why)) = (&about, line.strip_prefix("  - ")) {
+            self.fails(id, why);
+        } else if let Some(rest) =
+            line.strip_prefix("Error: Failed to download metadata for repo '")
+        {
+            if let Some((id, why)) = rest.split_once("': ") {
+                self.fails(id, why);
+            }
+        } else if let Some(ids) = line.strip_prefix("Ignoring repositories: ") {
+            for id in ids.split(", ") {
+                self.fails(id, "it was ignored");
+            }
+        } else if let Some(why) = line.strip_prefix("Error: ") {
+            self.heard.errors.push(why.to_owned());
+        }
+    }
+
+    /// Recorded with dnf 5.4: it names a repository by its `name`, cut to the width of a column.
+    fn dnf5(&mut self, line: &str) {
+        if let Some(why) = line.strip_prefix(">>> ") {
+            if let Some(id) = self.about.clone() {
+                self.fails(&id, why);
+            }
+        } else if let Some(rest) = line.strip_prefix("Failed to download metadata (") {
+            let id = rest.split("for repository \"").nth(1);
+            let parts = id.and_then(|rest| rest.split_once("\": "));
+            if let Some((id, why)) = parts {
+                self.fails(id, why);
+            }
+        } else if line.starts_with(' ') && line.contains('|') {
+            let words: Vec<&str> = line
+                .split_whitespace()
+                .take_while(|word| !word.ends_with('%') && *word != "|")
+                .collect();
+            let shown = words.join(" ");
+            let is_it = |r: &&Repository| r.enabled && r.name.starts_with(&shown);
+            let repository = self.configured.iter().find(is_it);
+            self.about = Some(repository.map_or(shown.clone(), |r| r.id.clone()));
+        } else if line.starts_with("Failed to ") {
+            self.heard.errors.push(line.to_owned());
+        }
+    }
+
+    /// From the source of yum 3.4 (`yum/yumRepo.py`): `failure: repodata/repomd.xml from updates: [Errno 256]
+    /// No more mirrors to try.`, above it `http://…: [Errno 14] HTTP Error 404 - Not Found`.
+    fn yum(&mut self, line: &str) {
+        if let Some(rest) = line.strip_prefix("failure: ") {
+            let parts = rest
+                .split_once(" from ")
+                .and_then(|(_, rest)| rest.split_once(": "));
+            if let Some((id, why)) = parts {
+                let why = self.about.take().unwrap_or_else(|| why.to_owned());
+                self.fails(id, &why);
+            }
+        } else if line.contains("[Errno ") && line.contains("://") {
+            self.about = Some(line.to_owned());
+        } else if line.starts_with("Error: ") || line.starts_with("There are no enabled repos") {
+            self.heard
+                .errors
+                .push(line.trim_start_matches("Error: ").to_owned());
+        }
+    }
+}
+
+/// Whether the failure means that the network, not the repository, is away: errors of libcurl for a name
+/// that is not found, a connection that is refused, timed out or breaks (libcurl-errors(3): 5 to 7, 28, 35,
+/// 52, 55, 56), and those of yum's urlgrabber.
+pub fn is_network_error(why: &str) -> bool {
+    let code = why
+        .split_once("Curl error (")
+        .and_then(|(_, rest)| rest.split_once(')'));
+    if let Some((code, _)) = code {
+        return matches!(code, "5" | "6" | "7" | "28" | "35" | "52" | "55" | "56");
+    }
+    [
+        "Could not resolve host",
+        "Failed to connect",
+        "Couldn't connect",
+        "Connection refused",
+        "timed out",
+    ]
+    .iter()
+    .any(|text| why.contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(dialect: Dialect, output: &str, listed: &str) -> Heard {
+        let configured = [Repository {
+            id: "two".into(),
+            name: "Two of a name that is cut off somewhere".into(),
+            uri: String::new(),
+            enabled: true,
+        }];
+        let mut reader = Reader::new(dialect, &configured);
+        output.lines().for_each(|line| reader.line(line));
+        reader.enabled(listed);
+        reader.finish()
+    }
+
+    #[test]
+    fn dnf_4_names_every_repository() {
+        let heard = heard(
+            Dialect::Dnf4,
+            "reviving: 'lab' can be revived - repomd matches.\n\
+            lab: using metadata from Sat Nov 21 05:40:32 2026.\n\
+            error: Status code: 404 for http://127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)\n\
+            Failed loading plugin \"system_upgrade\": No module named 'systemd'\n\
+            Errors during downloading metadata for repository 'two':\n  \
+            - Status code: 404 for http://u:p@127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)\n\
+            Error: Failed to download metadata for repo 'two': Cannot download repomd.xml: All mirrors were tried\n\
+            Error: Failed to download metadata for repo 'html': repomd.xml parser error: Element <repomd> was not found - Bad repomd file\n\
+            Ignoring repositories: two, html, three\n",
+            "",
+        );
+        assert_eq!(heard.repositories["lab"], None);
+        let why = |id: &str| heard.repositories[id].clone().unwrap();
+        assert_eq!(
+            why("two"),
+            "Status code: 404 for http://127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)"
+        );
+        assert!(why("html").contains("parser error"));
+        assert_eq!(why("three"), "it was ignored");
+        assert!(heard.errors.is_empty());
+    }
+
+    #[test]
+    fn dnf_5_names_failed_repositories_by_a_cut_name() {
+        let heard = heard(
+            Dialect::Dnf5,
+            "Updating and loading repositories:\n \
+            Two of a name that is cut off          100% |  93.5 KiB/s |   1.3 KiB |  00m00s\n\
+            >>> Status code: 404 for http://127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)\n\
+            >>> Usable URL not found\n \
+            Lab repository                         100% | 309.1 KiB/s |   6.8 KiB |  00m00s\n\
+            Repositories loaded.\n",
+            r#"[{"id":"lab","name":"Lab repository","is_enabled":true},{"id":"two","name":"Two"},{"id":"_dnf_local","name":"x"}]"#,
+        );
+        assert_eq!(heard.repositories["lab"], None);
+        assert!(
+            heard.repositories["two"]
+                .as_ref()
+                .unwrap()
+                .starts_with("Status code: 404")
+        );
+        assert_eq!(heard.repositories.len(), 2);
+    }
+
+    #[test]
+    fn yum_3_as_its_source_says() {
+        let heard = heard(
+            Dialect::Yum,
+            "http://x/repodata/repomd.xml: [Errno 14] HTTP Error 404 - Not Found\nTrying other mirror.\n\
+            failure: repodata/repomd.xml from two: [Errno 256] No more mirrors to try.\n",
+            "repo id              repo name      status\n!base/7/x86_64    CentOS   10,072\n*updates/7   x   1\ntwo   y  0\nrepolist: 10,073\n",
+        );
+        let ids: Vec<&str> = heard.repositories.keys().map(String::as_str).collect();
+        assert_eq!(ids, ["base", "two", "updates"]);
+        assert!(heard.repositories["two"].as_ref().unwrap().contains("404"));
+    }
+
+    #[test]
+    fn the_network_is_told_from_the_mirror() {
+        assert!(is_network_error(
+            "Curl error (7): Could not connect to server for http://127.0.0.1:9999/x/repodata/repomd.xml"
+        ));
+        assert!(is_network_error(
+            "Curl error (6): Could not resolve hostname"
+        ));
+        assert!(!is_network_error(
+            "Curl error (60): SSL peer certificate was not OK"
+        ));
+        assert!(!is_network_error("Status code: 404 for http://x/"));
+    }
+}

@@ -1,0 +1,256 @@
+//! The database of installed packages, as `rpm` shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use super::evr;
+use crate::package::command::{Line, Program};
+use crate::package::{Database, Installed, Key, PackageState};
+
+const RPM: &str = "/usr/bin/rpm";
+
+/// What a package provides of which several versions may be installed side by side: the defaults of
+/// dnf's `installonlypkgs` (dnf.conf(5)), and what libzypp calls multiversion.
+const PARALLEL: [&str; 6] = [
+    "kernel",
+    "kernel-PAE",
+    "installonlypkg(kernel)",
+    "installonlypkg(kernel-module)",
+    "installonlypkg(vm)",
+    "multiversion(kernel)",
+];
+
+/// One installed version of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: Key,
+    /// Without an epoch of 0.
+    pub evr: String,
+}
+
+/// What the database holds, and which of it may be there in several versions.
+#[derive(Debug, Clone, Default)]
+pub struct Contents {
+    pub entries: Vec<Entry>,
+    pub parallel: BTreeSet<String>,
+}
+
+/// Reads the whole database.
+pub fn read() -> Result<Contents> {
+    let entries = entries(&all().capture()?)?;
+    let several = several(&entries);
+    let names: Vec<&str> = several.keys().map(|key| key.package.as_str()).collect();
+    let parallel = if names.is_empty() {
+        BTreeSet::new()
+    } else {
+        parallel(&provided(&names).capture()?)
+    };
+    Ok(Contents { entries, parallel })
+}
+
+/// Every installed package, one a line.
+fn all() -> Program {
+    Program::new(RPM).args([
+        "-qa",
+        "--qf",
+        "%{NAME}\t%{ARCH}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n",
+    ])
+}
+
+/// What these packages provide, each with its name, one a line.
+fn provided(names: &[&str]) -> Program {
+    Program::new(RPM)
+        .args(["-q", "--qf", "[%{=NAME}\t%{PROVIDENAME}\n]"])
+        .args(names)
+}
+
+/// Installs a package file again, its scripts included, and takes away what else of the package is
+/// entered: an interrupted update that is done once more.
+pub fn install_again(file: &std::path::Path) -> Program {
+    Program::new(RPM)
+        .args(["-U", "--replacepkgs", "--oldpackage"])
+        .arg(file)
+}
+
+/// Takes an entry away, with those of its files that no other package has.
+pub fn erase_entry(key: &Key, evr: &str) -> Program {
+    Program::new(RPM)
+        .args(["-e", "--nodeps", "--noscripts"])
+        .arg(format!(
+            "{}-{}.{}",
+            key.package,
+            evr::full(evr),
+            key.architecture
+        ))
+}
+
+/// Runs a step of a repair to its end, whatever it says.
+pub fn run_logged(program: &Program, log: &std::path::Path) -> Result<()> {
+    program
+        .clone()
+        .log(log)
+        .run(&mut |_: Line<'_>| {})
+        .map(|_| ())
+}
+
+/// Parses the list of packages. Entries without an architecture are the public keys of repositories
+/// (`gpg-pubkey`), which are no packages.
+pub fn entries(output: &str) -> Result<Vec<Entry>> {
+    let entry = |line: &str| -> Result<Option<Entry>> {
+        let mut fields = line.split('\t');
+        let mut field = || fields.next().filter(|field| !field.is_empty());
+        let (Some(package), Some(architecture), Some(version)) = (field(), field(), field()) else {
+            anyhow::bail!("rpm gave a line of another form: '{line}'");
+        };
+        if architecture == "(none)" {
+            return Ok(None);
+        }
+        Ok(Some(Entry {
+            key: Key {
+                package: package.to_owned(),
+                architecture: architecture.to_owned(),
+            },
+            evr: evr::shown(version).to_owned(),
+        }))
+    };
+    output
+        .lines()
+        .filter_map(|line| entry(line).transpose())
+        .collect()
+}
+
+/// The packages of which several versions are entered, each with its versions, the newest last.
+fn several(entries: &[Entry]) -> BTreeMap<Key, Vec<String>> {
+    let mut versions: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+    for entry in entries {
+        versions
+            .entry(entry.key.clone())
+            .or_default()
+            .push(entry.evr.clone());
+    }
+    versions.retain(|_, versions| versions.len() > 1);
+    for versions in versions.values_mut() {
+        versions.sort_by(|one, other| evr::compare(one, other));
+    }
+    versions
+}
+
+/// The names that may be there in several versions.
+fn parallel(provided: &str) -> BTreeSet<String> {
+    let name = |line: &str| {
+        let (name, provides) = line.split_once('\t')?;
+        PARALLEL.contains(&provides).then(|| name.to_owned())
+    };
+    provided.lines().filter_map(name).collect()
+}
+
+impl Contents {
+    /// Packages that are entered in several versions and may not be: an update was killed between the
+    /// entry of the new and the removal of the old one, and dnf calls that "Nothing to do" (measured).
+    pub fn duplicates(&self) -> BTreeMap<Key, Vec<String>> {
+        let mut several = several(&self.entries);
+        several.retain(|key, _| !self.parallel.contains(&key.package));
+        several
+    }
+
+    /// The database as the rest of the program knows it: of each package the newest version.
+    pub fn database(&self, held: &dyn Fn(&str) -> bool) -> Database {
+        let mut database = Database::new();
+        for entry in &self.entries {
+            let newest = database
+                .get(&entry.key)
+                .is_none_or(|known: &Installed| evr::compare(&known.version, &entry.evr).is_lt());
+            if newest {
+                let installed = Installed {
+                    version: entry.evr.clone(),
+                    state: PackageState::Good,
+                    held: held(&entry.key.package),
+                };
+                database.insert(entry.key.clone(), installed);
+            }
+        }
+        for (key, versions) in self.duplicates() {
+            if let Some(installed) = database.get_mut(&key) {
+                installed.state =
+                    PackageState::Broken(format!("entered twice, as {},", versions.join(" and ")));
+            }
+        }
+        database
+    }
+
+    /// Its problems, a sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let problem = |(key, versions): (&Key, &Vec<String>)| {
+            format!(
+                "the package {key} is in the database twice, as {}: an update was interrupted",
+                versions.join(" and ")
+            )
+        };
+        self.duplicates().iter().map(problem).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(output: &str, parallel: &str) -> Contents {
+        Contents {
+            entries: entries(output).unwrap(),
+            parallel: super::parallel(parallel),
+        }
+    }
+
+    /// As `rpm -qa` printed it on a host whose dnf was killed in the middle (rpm 4.20).
+    const KILLED: &str = "demo\tnoarch\t0:1.0-1\ntool\tnoarch\t2:1.0-1\ndemo\tnoarch\t0:1.1-1\n\
+        gpg-pubkey\t(none)\t0:a15b79cc-63d04c2c\n";
+
+    #[test]
+    fn a_duplicate_is_broken_and_named() {
+        let contents = contents(KILLED, "");
+        let database = contents.database(&|name| name == "tool");
+        let of = |name: &str| {
+            let key = Key {
+                package: name.into(),
+                architecture: "noarch".into(),
+            };
+            database.get(&key).unwrap()
+        };
+        assert_eq!(database.len(), 2);
+        assert_eq!(of("demo").version, "1.1-1");
+        assert!(
+            matches!(&of("demo").state, PackageState::Broken(why) if why.contains("1.0-1 and 1.1-1"))
+        );
+        assert_eq!(of("tool").version, "2:1.0-1");
+        assert!(of("tool").held && !of("demo").held);
+        assert_eq!(contents.problems().len(), 1);
+        assert!(entries("no tabs").is_err());
+    }
+
+    #[test]
+    fn kernels_may_be_there_side_by_side() {
+        let kernels = "kernel-core\tx86_64\t0:6.9.1-1\nkernel-core\tx86_64\t0:6.10.0-1\n";
+        let contents = contents(
+            kernels,
+            "kernel-core\tinstallonlypkg(kernel)\nkernel-core\tx\n",
+        );
+        let database = contents.database(&|_| false);
+        let kernel = database.values().next().unwrap();
+        assert_eq!(kernel.version, "6.10.0-1", "the newest");
+        assert_eq!(kernel.state, PackageState::Good);
+        assert!(contents.problems().is_empty());
+    }
+
+    #[test]
+    fn an_entry_is_erased_alone() {
+        let key = Key {
+            package: "demo".into(),
+            architecture: "noarch".into(),
+        };
+        assert_eq!(
+            erase_entry(&key, "1.0-1").shown(),
+            "/usr/bin/rpm -e --nodeps --noscripts demo-0:1.0-1.noarch"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Former versions of RPM packages: where they could be had from again. Nothing packs installed files
+//! into a package again: rpm has no such program.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{repositories, resolved};
+use crate::checksum;
+use crate::package::{Change, Former, FormerSource, Kept, Key};
+
+/// Looks each former version up: in what we keep, in the package manager's caches, and in the
+/// repositories, by one question for all that were not found before.
+pub fn find(
+    changes: &[Change],
+    kept: &[Kept],
+    caches: &[&Path],
+    listed: impl FnOnce(&[String]) -> Result<BTreeSet<(Key, String)>>,
+) -> Result<Vec<Former>> {
+    let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
+    let cached = repositories::files(caches.iter().copied(), &wanted);
+    let mut found: Vec<(Change, Option<FormerSource>)> = Vec::new();
+    for change in changes {
+        let source = match &change.from {
+            None => Some(FormerSource::New),
+            Some(version) => ours(change, version, kept).or_else(|| {
+                let file = cached.get(&file_name(change)?)?;
+                in_cache(file)
+            }),
+        };
+        found.push((change.clone(), source));
+    }
+    let names: Vec<String> = found
+        .iter()
+        .filter(|(_, source)| source.is_none())
+        .map(|(change, _)| change.package.clone())
+        .collect();
+    let listed = if names.is_empty() {
+        BTreeSet::new()
+    } else {
+        listed(&names)?
+    };
+    let former = found.into_iter().map(|(change, source)| {
+        let version = change.from.clone().unwrap_or_default();
+        let source = source.unwrap_or_else(|| {
+            if listed.contains(&(change.key(), version)) {
+                FormerSource::Archive
+            } else {
+                FormerSource::Missing {
+                    why: "it is not kept, not in the cache and in no repository".to_owned(),
+                }
+            }
+        });
+        Former { change, source }
+    });
+    Ok(former.collect())
+}
+
+fn ours(change: &Change, version: &str, kept: &[Kept]) -> Option<FormerSource> {
+    let kept = kept
+        .iter()
+        .find(|kept| kept.key() == change.key() && kept.version == version && kept.file.exists())?;
+    Some(FormerSource::Kept {
+        file: kept.file.clone(),
+        sha256: kept.sha256.clone(),
+    })
+}
+
+fn in_cache(file: &Path) -> Option<FormerSource> {
+    Some(FormerSource::Cached {
+        file: file.to_owned(),
+        sha256: checksum::sha256_of_file(file).ok()?,
+    })
+}
+
+fn file_name(change: &Change) -> Option<String> {
+    let version = change.from.as_deref()?;
+    Some(resolved::file_name(&change.key(), version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_comes_before_the_repository() {
+        let cache = tempfile::tempdir().unwrap();
+        let directory = cache.path().join("lab-0123456789abcdef/packages");
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("demo-1.0-1.noarch.rpm");
+        std::fs::write(&file, "demo").unwrap();
+        let change = |package: &str, from: Option<&str>| Change {
+            package: package.into(),
+            architecture: "noarch".into(),
+            from: from.map(Into::into),
+            to: Some("2".into()),
+            file: None,
+        };
+        let changes = [
+            change("demo", Some("3:1.0-1")),
+            change("tool", Some("1.0-1")),
+            change("gone", Some("1.0-1")),
+            change("new", None),
+        ];
+        let found = find(&changes, &[], &[cache.path()], |names| {
+            assert_eq!(names, ["tool", "gone"]);
+            Ok(BTreeSet::from([(changes[1].key(), "1.0-1".to_owned())]))
+        })
+        .unwrap();
+        let sources: Vec<&str> = found.iter().map(|f| f.source.as_str()).collect();
+        assert_eq!(sources, ["cached", "archive", "missing", "new"]);
+        assert_eq!(found[0].source.file(), Some(file.as_path()));
+    }
+}

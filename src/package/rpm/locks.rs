@@ -1,0 +1,94 @@
+//! Whether somebody is changing RPM packages: rpm's own lock, and a run of ours that outlived its worker.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
+
+use crate::package::{Observer, Report};
+
+/// How often it is looked again.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// An argument by which a run of ours is known, in the list of processes and in the history of dnf
+/// (`--comment`) and zypper (`--userdata`).
+pub const MARK: &str = "linux-patch-api";
+
+/// Where the database is: Fedora and SUSE have moved it.
+pub const DATABASES: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
+
+/// Waits until no transaction of rpm runs, and no package manager that was started by us.
+pub fn wait_until_free(observer: &mut dyn Observer) -> Result<()> {
+    let mut told = String::new();
+    while let Some(holder) = holder()? {
+        if observer.stop() {
+            bail!("stopped while waiting: {holder}");
+        }
+        if told != holder {
+            told.clone_from(&holder);
+            observer.report(Report::Waiting(holder));
+        }
+        std::thread::sleep(INTERVAL);
+    }
+    Ok(())
+}
+
+fn holder() -> Result<Option<String>> {
+    if let Some(run) = run_of_ours(Path::new("/proc")) {
+        return Ok(Some(run));
+    }
+    for database in DATABASES {
+        let lock = PathBuf::from(database).join(".rpm.lock");
+        let file = match fs::File::open(&lock) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.with_context(|| format!("failed to open '{}'", lock.display()))?,
+        };
+        let held = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))
+            .with_context(|| format!("failed to look at the lock '{}'", lock.display()))?;
+        if let Some(held) = held {
+            let pid = held.pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+            let lock = lock.display();
+            return Ok(Some(format!("{lock} is held by process {pid}")));
+        }
+    }
+    Ok(None)
+}
+
+/// A package manager with our mark among its arguments.
+fn run_of_ours(proc: &Path) -> Option<String> {
+    let marks = [format!("--comment={MARK}"), format!("--userdata={MARK}")];
+    fs::read_dir(proc).ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let arguments = fs::read(entry.path().join("cmdline")).ok()?;
+        let is_ours = arguments
+            .split(|byte| *byte == 0)
+            .any(|argument| marks.iter().any(|mark| mark.as_bytes() == argument));
+        is_ours.then(|| format!("process {pid}, which an earlier worker started, is still at work"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_known_by_its_mark() {
+        let proc = tempfile::tempdir().unwrap();
+        for (pid, arguments) in [
+            ("7", "/usr/bin/dnf\0upgrade\0"),
+            (
+                "8",
+                "python3\0/usr/bin/dnf\0upgrade\0--comment=linux-patch-api\0",
+            ),
+            ("self", "x\0--comment=linux-patch-api\0"),
+        ] {
+            fs::create_dir(proc.path().join(pid)).unwrap();
+            fs::write(proc.path().join(pid).join("cmdline"), arguments).unwrap();
+        }
+        assert!(run_of_ours(proc.path()).unwrap().contains("process 8"));
+        fs::remove_dir_all(proc.path().join("8")).unwrap();
+        assert_eq!(run_of_ours(proc.path()), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether a reboot is due: a newer kernel than the running one is installed, or what everything else
+//! runs on was replaced since the boot.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::evr;
+
+/// What cannot be restarted, with the file that tells when it was replaced: the list of dnf's
+/// `needs-restarting -r`, which is a plugin that may be missing. A file's change time is when it was
+/// put there, whatever date its package gives it.
+const CORE: [(&str, &[&str]); 4] = [
+    (
+        "glibc",
+        &[
+            "usr/lib64/libc.so.6",
+            "lib64/libc.so.6",
+            "usr/lib/libc.so.6",
+        ],
+    ),
+    ("systemd", &["usr/lib/systemd/systemd"]),
+    ("dbus", &["usr/bin/dbus-broker", "usr/bin/dbus-daemon"]),
+    ("linux-firmware", &["usr/lib/firmware/WHENCE"]),
+];
+
+/// The reasons, read from the files of the host; no program is started, since every look at the health
+/// of the host asks for them.
+pub fn reasons() -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let booted = boot_time(&read("/proc/stat"));
+    let running = read("/proc/sys/kernel/osrelease");
+    find(Path::new("/"), booted, running.trim())
+}
+
+fn find(root: &Path, booted: Option<i64>, running: &str) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if let Some(newest) = newest_kernel(&root.join("usr/lib/modules"), running) {
+        reasons.push(format!(
+            "the kernel {newest} is installed, and {running} is running"
+        ));
+    }
+    let Some(booted) = booted else { return reasons };
+    for (name, files) in CORE {
+        let replaced = files
+            .iter()
+            .filter_map(|file| fs::metadata(root.join(file)).ok())
+            .any(|metadata| metadata.ctime() > booted);
+        if replaced {
+            reasons.push(format!("{name} was updated"));
+        }
+    }
+    reasons
+}
+
+/// When the host was booted, in Unix seconds (proc(5), `/proc/stat`).
+fn boot_time(stat: &str) -> Option<i64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    line.trim().parse().ok()
+}
+
+/// The newest installed kernel when that is not the running one. A host without the modules of its own
+/// kernel, such as a container, has none that it could boot.
+fn newest_kernel(modules: &Path, running: &str) -> Option<String> {
+    let entries = fs::read_dir(modules).ok()?;
+    let mut kernels: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("modules.dep").exists())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    if !kernels.iter().any(|kernel| kernel == running) {
+        return None;
+    }
+    kernels.sort_by(|one, other| evr::compare(one, other));
+    kernels.pop().filter(|newest| newest != running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_kernel_and_a_new_libc_are_reasons() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        };
+        put("usr/lib/modules/6.9.4-200.fc41.x86_64/modules.dep");
+        put("usr/lib64/libc.so.6");
+        let now = fs::metadata(root.path()).unwrap().ctime();
+        let found = |booted: i64| find(root.path(), Some(booted), "6.9.4-200.fc41.x86_64");
+        assert!(found(now + 100).is_empty());
+        assert_eq!(found(now - 100), ["glibc was updated"]);
+        put("usr/lib/modules/6.10.1-200.fc41.x86_64/modules.dep");
+        let reasons = found(now + 100);
+        assert_eq!(reasons.len(), 1);
+        assert!(reasons[0].contains("6.10.1") && reasons[0].contains("6.9.4"));
+        let container = find(root.path(), None, "6.1.0-cloud");
+        assert!(container.is_empty(), "{container:?}");
+    }
+
+    #[test]
+    fn the_boot_time_is_read() {
+        assert_eq!(
+            boot_time("cpu 1 2\nbtime 1795239332\n"),
+            Some(1_795_239_332)
+        );
+        assert_eq!(boot_time(""), None);
+    }
+}

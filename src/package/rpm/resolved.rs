@@ -1,0 +1,268 @@
+//! What a resolver says that a run would do, and what that means as a list of pending updates.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+
+use crate::package::{Change, Database, KeptBack, Key, Pending, Update};
+
+/// A version that would be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    pub key: Key,
+    /// Without an epoch of 0.
+    pub evr: String,
+    /// The id of its repository.
+    pub repository: String,
+}
+
+/// A package that would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    pub package: String,
+    /// Which new package takes its place, where the tool says so.
+    pub because: Option<String>,
+}
+
+/// What a run would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolved {
+    pub install: Vec<Planned>,
+    pub remove: Vec<Removal>,
+    /// Updates that cannot be installed.
+    pub skipped: Vec<Planned>,
+    /// What the resolver says of why, problem by problem, the first line a summary.
+    pub problems: Vec<Vec<String>>,
+}
+
+/// What is said where no repository carries advisories.
+pub const NO_ADVISORIES: &str = "the repositories carry no advisories";
+
+/// Resolves again without what would make a package go, until nothing goes any more: `resolve` is given
+/// the names to leave out. With it, what is kept back for that.
+pub fn without_removals<T>(
+    mut resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
+) -> Result<(Resolved, T, Vec<KeptBack>)> {
+    let (mut excluded, mut kept_back): (Vec<String>, Vec<KeptBack>) = (Vec::new(), Vec::new());
+    loop {
+        let (mut resolved, rest) = resolve(&excluded)?;
+        if resolved.remove.is_empty() {
+            return Ok((resolved, rest, kept_back));
+        }
+        let before = excluded.len();
+        for removal in &resolved.remove {
+            let reason = match &removal.because {
+                Some(new) => format!("{new} replaces it, and it would be removed"),
+                None => "it would be removed".to_owned(),
+            };
+            kept_back.push(KeptBack {
+                package: removal.package.clone(),
+                reason,
+            });
+            excluded.extend(
+                removal
+                    .because
+                    .clone()
+                    .filter(|name| !excluded.contains(name)),
+            );
+        }
+        if excluded.len() == before {
+            // nobody says why: nothing is done rather than anything removed
+            kept_back.extend(resolved.install.drain(..).map(|planned| KeptBack {
+                package: planned.key.package,
+                reason: "packages would be removed along with it".to_owned(),
+            }));
+            resolved.remove.clear();
+            return Ok((resolved, rest, kept_back));
+        }
+    }
+}
+
+impl Resolved {
+    /// As a list of pending updates, of which those with a security advisory are marked.
+    pub fn pending(&self, database: &Database, advisories: &BTreeSet<Key>) -> Pending {
+        let update = |planned: &Planned| Update {
+            package: planned.key.package.clone(),
+            architecture: planned.key.architecture.clone(),
+            installed: database.get(&planned.key).map(|i| i.version.clone()),
+            candidate: planned.evr.clone(),
+            origin: planned.repository.clone(),
+            security: advisories.contains(&planned.key),
+        };
+        let mut updates: Vec<Update> = self.install.iter().map(update).collect();
+        updates.sort_by_key(Update::key);
+        Pending {
+            updates,
+            kept_back: self.kept_back(),
+        }
+    }
+
+    /// As a list of changes; `files` knows where the package files lie, by name.
+    pub fn changes(
+        &self,
+        database: &Database,
+        files: &BTreeMap<String, std::path::PathBuf>,
+    ) -> Vec<Change> {
+        let change = |planned: &Planned| Change {
+            package: planned.key.package.clone(),
+            architecture: planned.key.architecture.clone(),
+            from: database.get(&planned.key).map(|i| i.version.clone()),
+            to: Some(planned.evr.clone()),
+            file: files.get(&file_name(&planned.key, &planned.evr)).cloned(),
+        };
+        let mut changes: Vec<Change> = self.install.iter().map(change).collect();
+        changes.sort();
+        changes
+    }
+
+    /// What is not installed, each with the first thing the resolver says of it.
+    pub fn kept_back(&self) -> Vec<KeptBack> {
+        let kept = |planned: &Planned| {
+            let version = super::evr::without_epoch(&planned.evr);
+            let name = format!("{}-{version}", planned.key.package);
+            let package = format!("{}-", planned.key.package);
+            let about = |part: &str| {
+                let group = self
+                    .problems
+                    .iter()
+                    .find(|g| g.iter().any(|l| l.contains(part)))?;
+                let detail = group.iter().skip(1).find(|line| line.contains(part));
+                Some(detail.or(group.first())?.clone())
+            };
+            KeptBack {
+                package: planned.key.package.clone(),
+                reason: about(&name)
+                    .or_else(|| about(&package))
+                    .unwrap_or_else(|| format!("{} cannot be installed", planned.evr)),
+            }
+        };
+        self.skipped.iter().map(kept).collect()
+    }
+}
+
+/// The name of a package file, as every repository has it by convention.
+pub fn file_name(key: &Key, evr: &str) -> String {
+    let version = super::evr::without_epoch(evr);
+    format!("{}-{version}.{}.rpm", key.package, key.architecture)
+}
+
+/// What the second list has and the first has not, as kept back for a reason.
+pub fn only_in(
+    known: &Pending,
+    all: &[Planned],
+    reason: impl Fn(&Planned) -> Option<String>,
+) -> Vec<KeptBack> {
+    all.iter()
+        .filter(|planned| {
+            !known
+                .updates
+                .iter()
+                .any(|update| update.key() == planned.key)
+                && !known
+                    .kept_back
+                    .iter()
+                    .any(|kept| kept.package == planned.key.package)
+        })
+        .filter_map(|planned| {
+            Some(KeptBack {
+                package: planned.key.package.clone(),
+                reason: reason(planned)?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(name: &str, evr: &str) -> Planned {
+        Planned {
+            key: Key {
+                package: name.into(),
+                architecture: "noarch".into(),
+            },
+            evr: evr.into(),
+            repository: "lab".into(),
+        }
+    }
+
+    #[test]
+    fn what_would_remove_something_is_left_out_until_nothing_goes() {
+        let mut asked = Vec::new();
+        let (resolved, (), kept) = without_removals(|excluded| {
+            asked.push(excluded.to_vec());
+            let mut resolved = Resolved {
+                install: vec![planned("demo", "1.1-1")],
+                ..Resolved::default()
+            };
+            if excluded.is_empty() {
+                resolved.install.push(planned("obsnew", "2.0-1"));
+                resolved.remove.push(Removal {
+                    package: "obs".into(),
+                    because: Some("obsnew".into()),
+                });
+            }
+            Ok((resolved, ()))
+        })
+        .unwrap();
+        assert_eq!(asked, [vec![], vec!["obsnew".to_owned()]]);
+        assert_eq!(resolved.install, [planned("demo", "1.1-1")]);
+        assert_eq!(kept[0].package, "obs");
+        assert!(kept[0].reason.contains("obsnew"));
+    }
+
+    #[test]
+    fn a_removal_that_nobody_explains_keeps_everything_back() {
+        let (resolved, (), kept) = without_removals(|_| {
+            let resolved = Resolved {
+                install: vec![planned("demo", "1.1-1")],
+                remove: vec![Removal {
+                    package: "victim".into(),
+                    because: None,
+                }],
+                ..Resolved::default()
+            };
+            Ok((resolved, ()))
+        })
+        .unwrap();
+        assert!(resolved.install.is_empty());
+        assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn a_skipped_update_is_explained() {
+        let resolved = Resolved {
+            skipped: vec![
+                planned("unsat", "1.1-1"),
+                planned("rm1", "1.1-1"),
+                planned("x", "1-1"),
+            ],
+            problems: vec![
+                vec![
+                    "cannot install the best update candidate for package unsat-1.0-1.noarch"
+                        .into(),
+                    "nothing provides nothing-there needed by unsat-1.1-1.noarch from lab".into(),
+                ],
+                vec!["package rm1-1.1-1.noarch from lab conflicts with victim".into()],
+            ],
+            ..Resolved::default()
+        };
+        let kept = resolved.kept_back();
+        assert!(kept[0].reason.starts_with("nothing provides"));
+        assert!(kept[1].reason.contains("conflicts with victim"));
+        assert_eq!(kept[2].reason, "1-1 cannot be installed");
+    }
+
+    #[test]
+    fn an_advisory_makes_a_security_update() {
+        let resolved = Resolved {
+            install: vec![planned("demo", "1.1-1")],
+            ..Resolved::default()
+        };
+        let database = Database::new();
+        let known = BTreeSet::from([planned("demo", "").key]);
+        assert!(resolved.pending(&database, &known).updates[0].security);
+        assert!(!resolved.pending(&database, &BTreeSet::new()).updates[0].security);
+    }
+}

@@ -1,0 +1,189 @@
+//! The command lines given to zypper: pure builders.
+
+use std::path::PathBuf;
+
+use crate::package::command::Program;
+use crate::package::rpm::locks;
+use crate::package::{Change, Former, FormerSource, Source, Update};
+
+/// zypper.
+pub const ZYPPER: &str = "/usr/bin/zypper";
+
+/// Fetches the index of every enabled repository; each is tried, whatever the others say.
+pub fn refresh() -> Program {
+    Program::new(ZYPPER)
+        .args(["--non-interactive", "--xmlout", "refresh"])
+        .leashed()
+}
+
+/// Shows what an update of everything, or of exactly these, would do.
+pub fn simulate(names: Option<&[String]>, repositories: &[String]) -> Program {
+    update("--dry-run", names, repositories)
+}
+
+/// Downloads what it needs.
+pub fn download(names: Option<&[String]>, repositories: &[String]) -> Program {
+    update("--download-only", names, repositories).leashed()
+}
+
+/// Installs exactly these from what was downloaded. What they newly need is not named: the resolver
+/// finds it as it did before, and remembers that nobody asked for it.
+pub fn change(changes: &[Change], repositories: &[String]) -> Program {
+    let name = |change: &Change| {
+        change.from.as_ref()?;
+        Some(exact(
+            &change.package,
+            &change.architecture,
+            change.to.as_deref()?,
+        ))
+    };
+    let names: Vec<String> = changes.iter().filter_map(name).collect();
+    zypper()
+        .arg(format!("--userdata={}", locks::MARK))
+        .arg("install")
+        .args(only(repositories))
+        .args(names)
+}
+
+/// Shows what all needed security patches would do: zypper lists patches, but not their packages.
+pub fn security(repositories: &[String]) -> Program {
+    zypper()
+        .args([
+            "--non-interactive-include-reboot-patches",
+            "patch",
+            "--category=security",
+            "--dry-run",
+        ])
+        .args(only(repositories))
+}
+
+/// Lists every update there is, also of what is locked or cannot be installed.
+pub fn updates(repositories: &[String]) -> Program {
+    zypper()
+        .args(["list-updates", "--all"])
+        .args(only(repositories))
+}
+
+/// Lists every version of these packages.
+pub fn versions(names: &[String]) -> Program {
+    zypper()
+        .args(["search", "--details", "--match-exact", "--type=package"])
+        .args(names)
+}
+
+/// Puts former versions back and takes away what was new, in one transaction. The files are those that
+/// were put aside, checked against their SHA-256: where a repository has no signatures, theirs cannot
+/// be asked for either.
+pub fn put_back(former: &[Former]) -> Program {
+    let word = |former: &Former| {
+        let change = &former.change;
+        match (&former.source, former.source.file()) {
+            (FormerSource::New, _) => {
+                PathBuf::from(format!("!{}.{}", change.package, change.architecture))
+            }
+            (_, Some(file)) => file.to_owned(),
+            (_, None) => {
+                let version = change.from.as_deref().unwrap_or_default();
+                exact(&change.package, &change.architecture, version).into()
+            }
+        }
+    };
+    zypper()
+        .arg(format!("--userdata={}", locks::MARK))
+        .args(["install", "--oldpackage", "--allow-unsigned-rpm"])
+        .args(former.iter().map(word))
+}
+
+/// Exact names of installed packages with the versions they are to have.
+pub fn names(updates: &[Update]) -> Vec<String> {
+    updates
+        .iter()
+        .filter(|update| update.installed.is_some())
+        .map(|update| exact(&update.package, &update.architecture, &update.candidate))
+        .collect()
+}
+
+/// The aliases of all enabled repositories but the failed ones; none when none failed.
+pub fn good(enabled: impl Iterator<Item = String>, failed: &[&Source]) -> Vec<String> {
+    if failed.is_empty() {
+        return Vec::new();
+    }
+    enabled
+        .filter(|alias| !failed.iter().any(|source| source.suite == *alias))
+        .collect()
+}
+
+fn zypper() -> Program {
+    Program::new(ZYPPER).args(["--non-interactive", "--no-refresh", "--xmlout"])
+}
+
+/// Options come before names: behind one, `--dry-run` is the removal of a package `-dry-run` (measured).
+fn update(option: &str, names: Option<&[String]>, repositories: &[String]) -> Program {
+    zypper()
+        .arg(if names.is_some() { "install" } else { "update" })
+        .arg(option)
+        .args(only(repositories))
+        .args(names.unwrap_or_default())
+}
+
+fn only(repositories: &[String]) -> impl Iterator<Item = String> {
+    repositories.iter().map(|alias| format!("--repo={alias}"))
+}
+
+/// `name.architecture=version`: a plain name may also be a pattern or a capability, and one with a
+/// leading `-` or `!` removes (measured, even behind `--`).
+fn exact(package: &str, architecture: &str, version: &str) -> String {
+    format!("{package}.{architecture}={version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn change(from: Option<&str>) -> Change {
+        Change {
+            package: "demo".into(),
+            architecture: "noarch".into(),
+            from: from.map(Into::into),
+            to: Some("2:1.1-1".into()),
+            file: None,
+        }
+    }
+
+    #[test]
+    fn only_exact_names_are_given() {
+        let changes = [change(Some("2:1.0-1")), change(None)];
+        expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install demo.noarch=2:1.1-1"]
+            .assert_eq(&super::change(&changes, &[]).shown());
+        expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout update --download-only --repo=good"]
+            .assert_eq(&download(None, &["good".to_owned()]).shown());
+        let former = |change: &Change, source| Former {
+            change: change.clone(),
+            source,
+        };
+        let former = [
+            former(&changes[0], FormerSource::Archive),
+            former(&changes[1], FormerSource::New),
+        ];
+        expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install --oldpackage --allow-unsigned-rpm demo.noarch=2:1.0-1 !demo.noarch"]
+            .assert_eq(&put_back(&former).shown());
+    }
+
+    #[test]
+    fn nothing_weakens_the_check_of_signatures() {
+        let programs = [
+            refresh(),
+            simulate(None, &[]),
+            download(None, &[]),
+            super::change(&[], &[]),
+            security(&[]),
+        ];
+        for program in programs {
+            let shown = program.shown();
+            for word in ["gpg", "unsigned", "force"] {
+                assert!(!shown.contains(word), "{shown}");
+            }
+        }
+    }
+}

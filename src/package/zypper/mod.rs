@@ -1,0 +1,338 @@
+//! zypper.
+
+mod arguments;
+mod output;
+mod refresh;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::BufRead;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+
+use self::output::Finished;
+use super::command::Program;
+use super::rpm::repositories::{self, Index, Repository};
+use super::rpm::resolved::{self, NO_ADVISORIES, Planned, Resolved};
+use super::rpm::{database, former, gate, held, locks, reboot, repair, stamp, transaction};
+use super::{
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
+    Pending, Refreshed, Report, Restore, Source, Transaction, Update,
+};
+
+/// Where it keeps the index of each repository, and the packages.
+const INDEXES: &str = "/var/cache/zypp/raw";
+const PACKAGES: &str = "/var/cache/zypp/packages";
+
+/// Where repositories are configured (zypper(8), "FILES").
+const REPOSITORIES: [&str; 1] = ["/etc/zypp/repos.d"];
+
+/// The files whose change may change what is pending.
+const CONFIGURATION: [&str; 4] = [
+    "/etc/zypp/repos.d",
+    "/etc/zypp/zypp.conf",
+    "/etc/zypp/zypper.conf",
+    "/etc/zypp/locks",
+];
+
+/// zypper on this host.
+#[derive(Debug, Default)]
+pub struct Zypper;
+
+/// What an update is about.
+#[derive(Debug, Clone, Default)]
+struct Scope {
+    /// Exactly these, or everything.
+    names: Option<Vec<String>>,
+    /// The only repositories that are used; all when it is empty.
+    repositories: Vec<String>,
+}
+
+impl Scope {
+    fn new(updates: Option<&[Update]>, failed: &[&Source]) -> Self {
+        let enabled = enabled().into_iter().map(|repository| repository.id);
+        Self {
+            names: updates.map(arguments::names),
+            repositories: arguments::good(enabled, failed),
+        }
+    }
+
+    /// The same without what makes a package go: zypper does not say what that is, so of an update of
+    /// everything the new versions of what is installed are named, and what is new is left out.
+    fn only_updates(&self, resolved: &Resolved, database: &Database) -> Option<Self> {
+        let names = resolved
+            .install
+            .iter()
+            .filter(|planned| database.contains_key(&planned.key))
+            .map(|p| format!("{}.{}={}", p.key.package, p.key.architecture, p.evr));
+        self.names.is_none().then(|| Self {
+            names: Some(names.collect()),
+            repositories: self.repositories.clone(),
+        })
+    }
+}
+
+fn enabled() -> Vec<Repository> {
+    let mut repositories = repositories::configured(&REPOSITORIES);
+    repositories.retain(|repository| repository.enabled);
+    repositories
+}
+
+fn indexes() -> BTreeMap<String, Option<Index>> {
+    let index = |directory: &Path| {
+        let bytes = fs::read(directory.join("repodata/repomd.xml")).ok()?;
+        repositories::index(&String::from_utf8_lossy(&bytes))
+    };
+    repositories::cached(Path::new(INDEXES))
+        .into_iter()
+        .map(|(id, directory)| {
+            let index = index(&directory);
+            (id, index)
+        })
+        .collect()
+}
+
+fn has_advisories() -> bool {
+    let indexes = indexes();
+    enabled()
+        .iter()
+        .filter_map(|repository| indexes.get(&repository.id))
+        .any(|index| index.as_ref().is_some_and(|index| index.advisories))
+}
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn report(&mut self, _: Report) {}
+
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// Runs what only reads; a failure is an error.
+fn read(program: &Program) -> Result<Finished> {
+    let finished = run::until_unlocked(program, &mut Quiet)?;
+    match &finished.ended {
+        Ended::Done => Ok(finished),
+        Ended::Stopped => bail!("zypper was stopped"),
+        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
+            bail!("zypper: {why}")
+        }
+    }
+}
+
+/// The packages that all needed security patches bring. A run of its own, which is spared where there is
+/// nothing to hear.
+fn advisories(scope: &Scope) -> Result<BTreeSet<Key>> {
+    if !has_advisories() {
+        return Ok(BTreeSet::new());
+    }
+    let finished = read(&arguments::security(&scope.repositories))?;
+    let packages = finished.resolved.install.into_iter();
+    Ok(packages.map(|planned| planned.key).collect())
+}
+
+/// What of all updates is not in the plan, and why. zypper passes it over in silence.
+fn passed_over(pending: &Pending, scope: &Scope, explain: bool) -> Result<Vec<KeptBack>> {
+    let listed = read(&arguments::updates(&scope.repositories))?;
+    let all = output::updates(&listed.document);
+    let patterns = held::zypper();
+    let known = |planned: &Planned| held::is_held(&patterns, &planned.key.package);
+    let mut left = Resolved {
+        skipped: all
+            .iter()
+            .filter(|planned| !known(planned))
+            .cloned()
+            .collect(),
+        ..Resolved::default()
+    };
+    let of_plan = |planned: &Planned| pending.updates.iter().any(|u| u.key() == planned.key);
+    left.skipped.retain(|planned| !of_plan(planned));
+    if explain && !left.skipped.is_empty() {
+        let names: Vec<String> = left
+            .skipped
+            .iter()
+            .map(|p| format!("{}.{}={}", p.key.package, p.key.architecture, p.evr))
+            .collect();
+        let program = arguments::simulate(Some(&names), &scope.repositories);
+        let finished = run::until_unlocked(&program, &mut Quiet)?;
+        left.problems = output::problems(&finished.document);
+    }
+    let mut kept_back = left.kept_back();
+    let locked = resolved::only_in(pending, &all, |planned| {
+        known(planned).then(|| format!("{} is locked by the administrator", planned.evr))
+    });
+    kept_back.extend(locked);
+    Ok(kept_back)
+}
+
+/// What only the failed repositories have.
+fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
+    if failed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = output::updates(&read(&arguments::updates(&[]))?.document);
+    Ok(resolved::only_in(pending, &all, |planned| {
+        let from_failed = failed.iter().any(|s| s.suite == planned.repository);
+        let why = "comes from a source whose last refresh failed";
+        from_failed.then(|| format!("{} {why}", planned.evr))
+    }))
+}
+
+impl PackageManager for Zypper {
+    fn name(&self) -> &'static str {
+        "zypper"
+    }
+
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        let heard = refresh::run(observer)?;
+        let (enabled, indexes) = (enabled(), indexes());
+        let mut errors = heard.errors;
+        if enabled.is_empty() && errors.is_empty() {
+            errors.push("no repository is enabled; see 'zypper repos'".to_owned());
+        }
+        let sources: Vec<Source> = enabled
+            .iter()
+            .map(|repository| {
+                let error = heard.repositories.get(&repository.id).cloned();
+                repositories::source(&repository.id, Some(repository), error, &indexes)
+            })
+            .collect();
+        let failures = sources
+            .iter()
+            .filter_map(|source| source.error.as_ref())
+            .chain(&errors);
+        let offline = failures.clone().next().is_some()
+            && failures
+                .clone()
+                .all(|error| refresh::is_network_error(error));
+        Ok(Refreshed {
+            sources,
+            errors,
+            offline,
+        })
+    }
+
+    fn pending(&self, failed: &[&Source]) -> Result<Pending> {
+        let scope = Scope::new(None, failed);
+        let database = self.installed()?;
+        let security = advisories(&scope)?;
+        let is_root = rustix::process::geteuid().is_root();
+        let (resolved, kept_back) = if is_root {
+            run::simulate(&scope, &database)?
+        } else {
+            // only root may resolve
+            let listed = read(&arguments::updates(&scope.repositories))?;
+            let resolved = Resolved {
+                install: output::updates(&listed.document),
+                ..Resolved::default()
+            };
+            (resolved, Vec::new())
+        };
+        let mut pending = resolved.pending(&database, &security);
+        pending.kept_back.extend(kept_back);
+        let more = [
+            passed_over(&pending, &scope, is_root)?,
+            only_from_failed(&pending, failed)?,
+        ];
+        pending.kept_back.extend(more.concat());
+        Ok(pending)
+    }
+
+    fn no_security(&self) -> Result<Option<String>> {
+        Ok((!has_advisories()).then(|| NO_ADVISORIES.to_owned()))
+    }
+
+    fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
+        let scope = Scope::new(Some(updates), failed);
+        let database = self.installed()?;
+        let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
+        let finished = run::until_unlocked(&program, &mut Quiet)?;
+        let problems = output::problems(&finished.document);
+        let kept = |reason: &str| Pending {
+            updates: Vec::new(),
+            kept_back: updates
+                .iter()
+                .map(|update| KeptBack {
+                    package: update.package.clone(),
+                    reason: reason.to_owned(),
+                })
+                .collect(),
+        };
+        if let Some(removal) = finished.resolved.remove.first() {
+            return Ok(kept(&format!("{} would be removed", removal.package)));
+        }
+        match (&finished.ended, problems.first()) {
+            (Ended::Done, _) => {}
+            (_, Some(problem)) => return Ok(kept(&problem.join("; "))),
+            (Ended::Stopped, None) => bail!("zypper was stopped"),
+            (Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why), None) => {
+                bail!("zypper: {why}")
+            }
+        }
+        let security: BTreeSet<Key> = updates
+            .iter()
+            .filter(|update| update.security)
+            .map(Update::key)
+            .collect();
+        Ok(finished.resolved.pending(&database, &security))
+    }
+
+    fn installed(&self) -> Result<Database> {
+        let patterns = held::zypper();
+        Ok(database::read()?.database(&|name| held::is_held(&patterns, name)))
+    }
+
+    fn problems(&self) -> Result<Vec<String>> {
+        stamp::problems()
+    }
+
+    fn is_interrupted(&self) -> Result<bool> {
+        Ok(!stamp::problems()?.is_empty())
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        transaction::run(self, transaction, observer)
+    }
+
+    fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
+        locks::wait_until_free(observer)
+    }
+
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+        repair::run(changes, None, log)
+    }
+
+    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+        former::find(changes, kept, &[Path::new(PACKAGES)], |names| {
+            let program = arguments::versions(names);
+            let finished = run::until_unlocked(&program, &mut Quiet)?;
+            Ok(output::versions(&finished.document).into_iter().collect())
+        })
+    }
+
+    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        run::put_back(restore, observer)
+    }
+
+    fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
+        gate::parse(input)
+    }
+
+    /// zypper checks a file of its cache against the index before it uses it, as it does what it fetches.
+    fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn reboot_reasons(&self) -> Vec<String> {
+        reboot::reasons()
+    }
+
+    fn fingerprint(&self, failed: &[&Source]) -> String {
+        stamp::stamp(failed, &[Path::new(INDEXES)], &CONFIGURATION)
+    }
+}

@@ -1,0 +1,137 @@
+//! What a refresh says of each repository.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use super::output::{self, Run};
+use super::{arguments, run};
+use crate::package::command::Ending;
+use crate::package::{Ended, Observer, Report};
+
+/// The time a refresh may take, its waiting for zypper's lock included.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What was heard: why repositories failed, by alias, and failures of no repository.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    pub repositories: BTreeMap<String, String>,
+    pub errors: Vec<String>,
+}
+
+/// Refreshes every repository; tried again while somebody else holds zypper's lock.
+pub fn run(observer: &mut dyn Observer) -> Result<Heard> {
+    let started = Instant::now();
+    let mut told = String::new();
+    loop {
+        let left = LIMIT.saturating_sub(started.elapsed());
+        let program = arguments::refresh().limit(left.max(Duration::from_secs(1)));
+        let mut watch = Run::new(observer);
+        let ending = program.run(&mut watch)?;
+        let finished = watch.finish(ending.ending);
+        match ending.ending {
+            Ending::Exited(_) => {}
+            Ending::TimedOut => bail!(
+                "zypper was ended after {} s; a repository does not answer, or too slowly",
+                LIMIT.as_secs(),
+            ),
+            Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&ending)),
+        }
+        let Some(holder) = finished.locked else {
+            return Ok(heard(&finished.document, &finished.ended));
+        };
+        ensure!(
+            started.elapsed() + run::LOCK_RETRY < LIMIT && !observer.stop(),
+            "{holder}"
+        );
+        if told != holder {
+            told.clone_from(&holder);
+            observer.report(Report::Waiting(holder));
+        }
+        std::thread::sleep(run::LOCK_RETRY);
+    }
+}
+
+fn heard(document: &str, ended: &Ended) -> Heard {
+    let mut heard = Heard::default();
+    for message in output::messages(document, "error") {
+        if let Some((alias, why)) = of_repository(&message) {
+            heard.repositories.entry(alias).or_insert(why);
+        }
+    }
+    if let (Ended::Failed(why) | Ended::FetchFailed(why), true) =
+        (ended, heard.repositories.is_empty())
+    {
+        heard.errors.push(why.clone());
+    }
+    heard
+}
+
+/// The repository a message is about, named in a line such as `[two|http://x/] Failed to retrieve new
+/// repository metadata.`, and what is nearest to the cause (recorded with zypper 1.14.89).
+fn of_repository(message: &str) -> Option<(String, String)> {
+    let line = message.lines().find(|line| line.starts_with('['))?;
+    let alias = line.strip_prefix('[')?.split('|').next()?.to_owned();
+    let lines = || message.lines().map(str::trim);
+    let detail = lines().filter_map(|l| l.strip_prefix("- ")).next_back();
+    let error = lines().find_map(|line| line.strip_prefix("Error message: "));
+    let why = match (detail, error) {
+        (Some(detail), Some(error)) => format!("{} {error}", detail.trim_end_matches(':')),
+        (Some(only), None) | (None, Some(only)) => only.to_owned(),
+        (None, None) => line.to_owned(),
+    };
+    Some((alias, why))
+}
+
+/// Whether the failure means that the network, not the repository, is away (texts of libzypp 17.36).
+pub fn is_network_error(why: &str) -> bool {
+    [
+        "Failed to connect",
+        "Could not connect",
+        "Couldn't connect",
+        "Connection failed",
+        "Could not resolve host",
+        "Timeout exceeded",
+        "timed out",
+        "Connection reset",
+    ]
+    .iter()
+    .any(|text| why.contains(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_repositories_are_named() {
+        // zypper 1.14.89
+        let document = "<stream>\n<message type=\"info\">Repository &apos;Lab repository&apos; is up to date.</message>\n\
+            <message type=\"error\">Repository &apos;Three&apos; is invalid.\n\
+            [three|http://127.0.0.1:9999/x/] Failed to retrieve new repository metadata.\nHistory:\n \
+            - [|] Error trying to read from &apos;http://127.0.0.1:9999/x/&apos;\n \
+            - Download (curl) error for &apos;http://127.0.0.1:9999/x/content&apos;:\n   \
+            Error code: Connection failed\n   \
+            Error message: Failed to connect to 127.0.0.1 port 9999 after 0 ms: Could not connect to server\n\
+            Please check if the URIs defined for this repository are pointing to a valid repository.\n</message>\n\
+            <message type=\"error\">Skipping repository &apos;Three&apos; because of the above error.</message>\n\
+            <message type=\"error\">Repository &apos;Two&apos; is invalid.\n\
+            [two|http://127.0.0.1:8080/gone/] Failed to retrieve new repository metadata.\nHistory:\n \
+            - [two|http://127.0.0.1:8080/gone/] Repository type can&apos;t be determined.\n</message>\n</stream>\n";
+        let heard = heard(document, &Ended::Failed("x".into()));
+        assert_eq!(heard.repositories.len(), 2);
+        let three = &heard.repositories["three"];
+        assert!(is_network_error(three), "{three}");
+        assert!(three.contains("http://127.0.0.1:9999/x/content"), "{three}");
+        let two = &heard.repositories["two"];
+        assert!(two.contains("type can't be determined") && !is_network_error(two));
+        assert!(heard.errors.is_empty());
+    }
+
+    #[test]
+    fn a_failure_of_no_repository_is_kept() {
+        let heard = heard("<stream/>", &Ended::Failed("no space".into()));
+        assert_eq!(heard.errors, ["no space"]);
+    }
+}

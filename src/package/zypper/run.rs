@@ -1,0 +1,167 @@
+//! The runs of zypper, which does not wait for its lock by itself.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::output::{Finished, Run};
+use super::{PACKAGES, Scope, Zypper, arguments, only_from_failed, passed_over};
+use crate::package::command::Program;
+use crate::package::rpm::resolved::{self, Resolved};
+use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
+use crate::package::rpm::{gate, repositories};
+use crate::package::{
+    Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Report, Restore,
+    Selection, Transaction,
+};
+
+/// How long to wait before asking again for the lock.
+pub const LOCK_RETRY: Duration = Duration::from_millis(500);
+
+/// How often a run is started anew because somebody else holds the lock: ten minutes.
+const LOCK_TRIES: u32 = 1200;
+
+/// Runs a program until nobody else holds zypper's lock.
+pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<Finished> {
+    let mut told = String::new();
+    let mut tries = 0;
+    loop {
+        let mut run = Run::new(observer);
+        let ending = program.run(&mut run)?.ending;
+        let mut finished = run.finish(ending);
+        tries += 1;
+        let Some(holder) = finished.locked.take().filter(|_| tries < LOCK_TRIES) else {
+            return Ok(finished);
+        };
+        if observer.stop() {
+            finished.ended = Ended::Stopped;
+            return Ok(finished);
+        }
+        if told != holder {
+            told.clone_from(&holder);
+            observer.report(Report::Waiting(holder));
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+}
+
+/// Resolves without changing anything; with what is kept back because a package would go for it.
+pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<KeptBack>)> {
+    let (finished, kept_back) = without_removals(scope, database, |scope| {
+        let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
+        until_unlocked(&program, &mut super::Quiet)
+    })?;
+    match finished.ended {
+        Ended::Done => Ok((finished.resolved, kept_back)),
+        Ended::Stopped => bail!("zypper was stopped"),
+        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
+            bail!("zypper: {why}")
+        }
+    }
+}
+
+/// Runs again without what makes packages go, if need be.
+fn without_removals(
+    scope: &Scope,
+    database: &Database,
+    mut run: impl FnMut(&Scope) -> Result<Finished>,
+) -> Result<(Finished, Vec<KeptBack>)> {
+    let finished = run(scope)?;
+    if finished.resolved.remove.is_empty() {
+        return Ok((finished, Vec::new()));
+    }
+    let kept = |removed: &Resolved| -> Vec<KeptBack> {
+        let reason = "a new package replaces it, and it would be removed";
+        let kept = removed.remove.iter().map(|removal| KeptBack {
+            package: removal.package.clone(),
+            reason: reason.to_owned(),
+        });
+        kept.collect()
+    };
+    let mut kept_back = kept(&finished.resolved);
+    let narrower = scope.only_updates(&finished.resolved, database);
+    let mut finished = match narrower {
+        Some(narrower) => run(&narrower)?,
+        None => finished,
+    };
+    if !finished.resolved.remove.is_empty() {
+        let reason = "packages would be removed along with it";
+        kept_back.extend(finished.resolved.install.drain(..).map(|planned| KeptBack {
+            package: planned.key.package,
+            reason: reason.to_owned(),
+        }));
+        finished.resolved.remove.clear();
+    }
+    Ok((finished, kept_back))
+}
+
+impl Tool for Zypper {
+    fn download(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Downloaded> {
+        let updates = match transaction.selection {
+            Selection::Everything => None,
+            Selection::Exactly(updates) => Some(&updates[..]),
+        };
+        let scope = Scope::new(updates, transaction.failed);
+        let database = self.installed()?;
+        let (finished, mut kept_back) = without_removals(&scope, &database, |scope| {
+            let program = arguments::download(scope.names.as_deref(), &scope.repositories);
+            until_unlocked(&program.log(transaction.log), observer)
+        })?;
+        if finished.ended != Ended::Done {
+            return Ok(Downloaded::Not(finished.ended));
+        }
+        let resolved = finished.resolved;
+        let names: Vec<String> = resolved
+            .install
+            .iter()
+            .map(|planned| resolved::file_name(&planned.key, &planned.evr))
+            .collect();
+        let files = repositories::files([Path::new(PACKAGES)], &names);
+        if updates.is_none() {
+            let pending = resolved.pending(&database, &BTreeSet::new());
+            kept_back.extend(passed_over(&pending, &scope, false)?);
+            kept_back.extend(only_from_failed(&pending, transaction.failed)?);
+        }
+        Ok(Downloaded::Ready {
+            changes: resolved.changes(&database, &files),
+            kept_back,
+        })
+    }
+
+    fn change(
+        &self,
+        changes: &[Change],
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Changed> {
+        let scope = Scope::new(None, transaction.failed);
+        let program = arguments::change(changes, &scope.repositories).log(transaction.log);
+        let finished = until_unlocked(&program, observer)?;
+        Ok(Changed {
+            ended: finished.ended,
+            failures: finished.failures,
+        })
+    }
+}
+
+/// Puts former versions back in one transaction.
+pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    for former in restore.former {
+        former.check()?;
+    }
+    let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
+        return Ok(Ended::Failed(refusal));
+    }
+    let program = arguments::put_back(restore.former).log(restore.log);
+    match until_unlocked(&program, observer)?.ended {
+        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        ended => Ok(ended),
+    }
+}

@@ -1,0 +1,86 @@
+//! The package managers of RPM, against themselves: with a local repository, of small packages.
+
+use lab::{Host, Manager, Repo, fixtures};
+
+use crate::stopwatch::{median, rounds};
+use crate::table::Target;
+use crate::{Row, Unit};
+
+/// How many packages an update changes.
+const PACKAGES: usize = 20;
+
+/// The raw tool and ours in turn, so often, each on a host of its own.
+const PAIRS: usize = 5;
+
+/// Refresh, and apply everything: each tool, and we with it.
+pub fn apply_everything() -> Vec<Row> {
+    let tools = [
+        (
+            Manager::Dnf,
+            "dnf",
+            "dnf check-update, upgrade",
+            "dnf -y check-update --refresh; dnf -y upgrade",
+        ),
+        (
+            Manager::Dnf5,
+            "dnf",
+            "dnf5 check-update, upgrade",
+            "dnf5 -y check-update --refresh; dnf5 -y upgrade",
+        ),
+        (
+            Manager::Zypper,
+            "zypper",
+            "zypper refresh, update",
+            "zypper --non-interactive refresh; zypper --non-interactive update",
+        ),
+    ];
+    tools
+        .into_iter()
+        .map(|(manager, backend, name, raw)| apply(manager, backend, name, raw))
+        .collect()
+}
+
+fn apply(manager: Manager, backend: &str, name: &'static str, raw: &str) -> Row {
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..PAIRS {
+        for (command, times) in [
+            (raw, &mut theirs),
+            ("systemctl start patch-apply@all.service", &mut ours),
+        ] {
+            let (host, _repo) = host(manager, backend);
+            times.extend(rounds(&host, 1, ":", &[command]).concat());
+            let updated = host.sh("rpm -qa | grep -c -- '-1.1-1.noarch'");
+            let updated: usize = updated.trim().parse().unwrap();
+            assert_eq!(updated, PACKAGES, "{command} has not done its work");
+        }
+    }
+    Row {
+        work: format!("refresh and apply {PACKAGES} small updates by {manager:?}"),
+        unit: Unit::Seconds,
+        other: Some((name, median(&theirs))),
+        ours: median(&ours),
+        target: Target::Ratio(1.05),
+    }
+}
+
+/// A host with that many pending updates.
+fn host(manager: Manager, backend: &str) -> (Host, Repo) {
+    let host = Host::patched_by(manager).boot();
+    let names: Vec<String> = (1..=PACKAGES).map(|n| format!("bench-{n}")).collect();
+    let packages = |version: &str| -> Vec<lab::Deb> {
+        let package = |name: &String| fixtures::plain(name, version);
+        names.iter().map(package).collect()
+    };
+    host.write(
+        "/etc/linux_patch_api/config.toml",
+        format!("backend = \"{backend}\"\n"),
+    );
+    host.put_on(&packages("1.0"));
+    let repo = Repo::builder("lab").build(&host);
+    for package in packages("1.1") {
+        repo.add_to_pool_only(&package);
+    }
+    repo.reindex();
+    repo.enable(&host);
+    (host, repo)
+}
