@@ -1,10 +1,11 @@
 //! The rpm: on a host that dnf patches it brings the same as the Debian package, and leaves as little.
 
-use lab::{Host, Manager, product};
+use lab::{Host, Manager, Repo, fixtures, product};
 use linux_patch_api::journal::id;
 
+use crate::job::{applied, changes, put_on};
 use crate::package::{everything_is_in_place, files};
-use crate::story::{STATE, hold_worker, jobs, property, unit};
+use crate::story::{STATE, events, hold_worker, jobs, property, unit};
 
 /// A host of which everything but Debian's own `/etc/os-release` says that dnf patches it; so that is replaced.
 /// What the rpm requires of its distribution (systemd, dbus, the C library) is in rpm's database by the lab's
@@ -105,4 +106,52 @@ fn an_upgrade_by_dnf_disturbs_no_worker_and_renews_the_door() {
         "1",
         "it ended by itself"
     );
+}
+
+#[test]
+fn the_main_job_runs_where_dnf_installed_it() {
+    let host = dnf_host();
+    put_on(&host, &[fixtures::with_service("demo", "1.0")]);
+    let repo = Repo::new(&host);
+    repo.enable(&host);
+    host.install(&product::rpm());
+    repo.add(&fixtures::with_service("demo", "1.1"));
+    host.sh("systemctl start patch-refresh.service");
+    assert_eq!(property(&host, "Backend"), "dnf");
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(property(&host, "PendingUpdates"), "1");
+
+    let job = applied(&host, "demo");
+    assert_eq!(changes(&job), ["demo 1.0-1 -> 1.1-1"]);
+    assert_eq!(version_of(&host, "demo"), "1.1-1");
+    assert_eq!(unit(&host, "demo.service", "ActiveState"), "active");
+    assert_eq!(property(&host, "Phase"), "success");
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(property(&host, "PendingUpdates"), "0");
+    let told = events(&host, "PATCH_PACKAGE", "demo");
+    assert!(
+        told.iter().any(|event| event["PATCH_TO"] == "1.1-1"),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn it_updates_itself_from_one_rpm_to_the_next() {
+    let host = dnf_host();
+    put_on(&host, &[fixtures::plain("demo", "1.0")]);
+    let repo = Repo::new(&host);
+    repo.enable(&host);
+    host.install(&product::rpm());
+    repo.add(&fixtures::plain("demo", "1.1"));
+    repo.add_file(&product::rpm_of_version("2.0.1"));
+    let job = applied(&host, "all");
+    assert_eq!(
+        changes(&job),
+        ["demo 1.0-1 -> 1.1-1", "linux-patch-api 2.0.0-1 -> 2.0.1-1"]
+    );
+    assert_eq!(version_of(&host, OURS), "2.0.1-1");
+    assert_eq!(version_of(&host, "demo"), "1.1-1");
+    assert_eq!(property(&host, "Version"), "2.0.1");
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(host.sh("systemctl --failed --no-legend"), "");
 }
