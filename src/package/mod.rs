@@ -1,5 +1,6 @@
 //! One trait over the package managers; what they know, as plain values.
 
+pub mod apk;
 pub mod apt;
 pub mod command;
 pub mod detect;
@@ -371,8 +372,9 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
         Backend::Dnf5 => Box::new(dnf::Dnf::new(dnf::Dialect::Dnf5, scratch)),
         Backend::Zypper => Box::new(zypper::Zypper),
         Backend::Yum => Box::new(dnf::Dnf::new(dnf::Dialect::Yum, scratch)),
-        other @ Backend::Apk => {
-            bail!("this version does not support the package manager of this host, {other:?}")
+        Backend::Apk => {
+            let program = facts.tools.get("apk").map(PathBuf::as_path);
+            Box::new(apk::Apk::new(program.unwrap_or(Path::new("/sbin/apk"))))
         }
     })
 }

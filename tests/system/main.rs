@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod alerts;
+mod apk;
 mod apply;
 mod audit;
 mod backends;

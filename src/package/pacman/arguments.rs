@@ -21,7 +21,9 @@ pub fn repository(name: &str) -> Program {
 /// Fetches the databases of all repositories into a tree of ours: `-Sy` on the live ones would leave them
 /// ahead of what is installed, and every later `-S` would be a partial upgrade (checkupdates(8)).
 pub fn refresh(tree: &Path) -> Program {
-    pacman("-Sy", tree).args(["--noconfirm", "--noprogressbar"])
+    pacman("-Sy", tree)
+        .args(["--noconfirm", "--noprogressbar"])
+        .leashed()
 }
 
 /// Lists every package of every repository: the one way to have each database read to its end.
@@ -47,6 +49,18 @@ pub fn download(tree: &Path, without: &[String]) -> Program {
     pacman("-Suw", tree)
         .args(["--noconfirm", "--noprogressbar"])
         .args(ignored(without))
+        .leashed()
+}
+
+/// The same at idle priority.
+pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
+    Program::new("/usr/bin/nice")
+        .args(["-n", "19", "/usr/bin/ionice", "-c", "3", "/usr/bin/pacman"])
+        .args(["-Suw", "--color", "never", "--logfile", "/dev/null"])
+        .args(["--noconfirm", "--noprogressbar", "--dbpath"])
+        .arg(tree)
+        .args(ignored(without))
+        .leashed()
 }
 
 /// Upgrades everything, by the live databases as they are. Nothing here weakens authentication.

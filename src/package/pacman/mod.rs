@@ -22,7 +22,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
 use crate::package::{
@@ -70,6 +70,19 @@ impl PackageManager for Pacman {
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
         self.fetch(observer)
+    }
+
+    fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
+        let upgrade = self.upgrade(&Conf::read()?, failed)?;
+        let program = arguments::download_ahead(self.tree.path(), &upgrade.without);
+        let outcome = run::run(&program, upgrade.changes.len(), run::Stop::Ends, observer)?;
+        match outcome.ended {
+            Ended::Done => Ok(true),
+            Ended::Stopped => Ok(false),
+            Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
+                bail!("{why}")
+            }
+        }
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {

@@ -1,0 +1,430 @@
+//! apk.
+
+mod arguments;
+mod database;
+mod former;
+mod listing;
+mod run;
+mod world;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::BufRead;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::checksum;
+use crate::package::command::{Ending, Line, Watch};
+use crate::package::rpm::gate;
+use crate::package::{
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager,
+    PackageState, Pending, Refreshed, Report, Restore, Selection, Source, Transaction, Update,
+};
+use arguments::Arguments;
+use listing::{Step, redacted};
+
+/// Our cache: what a refresh has confirmed, and what is fetched before the first file changes.
+const CACHE: &str = "/var/cache/linux_patch_api/apk";
+
+/// The time a refresh may take.
+const REFRESH_LIMIT: Duration = Duration::from_secs(120);
+
+/// Where repositories are named.
+const REPOSITORIES: &str = "/etc/apk/repositories";
+
+/// apk on this host.
+#[derive(Debug)]
+pub struct Apk {
+    apk: Arguments,
+    database: PathBuf,
+}
+
+impl Apk {
+    /// apk, by its path.
+    #[must_use]
+    pub fn new(program: &Path) -> Self {
+        let apk = Arguments {
+            program: program.to_owned(),
+            cache: CACHE.into(),
+        };
+        Self {
+            apk,
+            database: arguments::database(),
+        }
+    }
+
+    /// What an upgrade of these packages, or of everything, would change.
+    fn simulate(&self, names: &[String]) -> Result<Result<Vec<Step>, String>> {
+        let (mut output, mut said) = (String::new(), Vec::new());
+        let program = self.apk.simulate(names);
+        let finished = program.run(&mut |line: Line<'_>| {
+            let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+            if text.starts_with("ERROR: ") || (text.starts_with("  ") && !said.is_empty()) {
+                said.push(text.trim().to_owned());
+            }
+            output.push_str(text);
+            output.push('\n');
+        })?;
+        match finished.ending {
+            // where a package was broken before, it exits with the number of those
+            Ending::Exited(_) if said.is_empty() => listing::simulated(&output).map(Ok),
+            Ending::Exited(_) => Ok(Err(said.join("; "))),
+            _ => bail!("{}", program.failure(&finished)),
+        }
+    }
+
+    fn changes(&self, steps: Vec<Step>) -> Result<Vec<Change>> {
+        let installed = self.installed()?;
+        let native = installed
+            .keys()
+            .map(|key| &key.architecture)
+            .find(|a| *a != "noarch");
+        let native = native.cloned().unwrap_or_else(|| "noarch".to_owned());
+        let change = |step: Step| {
+            let known = installed.keys().find(|key| key.package == step.package);
+            Change {
+                architecture: known.map_or_else(|| native.clone(), |key| key.architecture.clone()),
+                package: step.package,
+                from: step.from,
+                to: step.to,
+                file: None,
+            }
+        };
+        let mut changes: Vec<Change> = steps.into_iter().map(change).collect();
+        changes.retain(|change| change.from != change.to);
+        changes.sort();
+        Ok(changes)
+    }
+}
+
+impl PackageManager for Apk {
+    fn name(&self) -> &'static str {
+        "apk"
+    }
+
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        fs::create_dir_all(CACHE).with_context(|| format!("failed to create '{CACHE}'"))?;
+        let text = fs::read_to_string(REPOSITORIES)
+            .with_context(|| format!("failed to read '{REPOSITORIES}'"))?;
+        let addresses: Vec<String> = listing::repositories(&text)
+            .iter()
+            .map(|address| redacted(address))
+            .collect();
+        let mut listener = Refresh {
+            said: Vec::new(),
+            observer,
+        };
+        let program = self.apk.update().limit(REFRESH_LIMIT);
+        let finished = program.run(&mut listener)?;
+        let said = listener.said;
+        ensure!(
+            !matches!(
+                finished.ending,
+                Ending::Killed(_) | Ending::Stopped | Ending::TimedOut
+            ),
+            "{}",
+            program.failure(&finished)
+        );
+        let about = |address: &String| {
+            said.iter()
+                .find(|line| line.contains(address.as_str()))
+                .cloned()
+        };
+        let sources: Vec<Source> = addresses
+            .iter()
+            .map(|address| Source {
+                uri: address.clone(),
+                suite: address
+                    .trim_end_matches('/')
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                last_success: None,
+                index_date: None,
+                error: about(address),
+                went_back: false,
+                tolerated: false,
+                file: String::new(),
+            })
+            .collect();
+        let mut errors = Vec::new();
+        if sources.is_empty() {
+            errors.push("no repository is configured; see apk-repositories(5)".to_owned());
+        } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
+            errors.push(program.failure(&finished));
+        }
+        let mut failures = sources
+            .iter()
+            .filter_map(|s| s.error.as_ref())
+            .chain(&errors)
+            .peekable();
+        let offline =
+            failures.peek().is_some() && failures.all(|error| run::is_network_error(error));
+        Ok(Refreshed {
+            sources,
+            errors,
+            offline,
+        })
+    }
+
+    fn pending(&self, failed: &[&Source]) -> Result<Pending> {
+        self.plan(&[], failed)
+    }
+
+    fn no_security(&self) -> Result<Option<String>> {
+        Ok(Some(
+            "apk's repositories do not say it; apply all updates instead".to_owned(),
+        ))
+    }
+
+    /// What needs a removal, or cannot be done at all, is kept back: one bad package makes apk refuse an
+    /// upgrade of everything (measured).
+    fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
+        if let Some(source) = failed.first() {
+            // an index of apk's does not say which of its packages would come from where
+            bail!("apk cannot leave out {source}, whose last refresh failed");
+        }
+        let names: Vec<String> = updates
+            .iter()
+            .map(|update| update.package.clone())
+            .collect();
+        let reason = match self.simulate(&names)? {
+            Ok(steps) => {
+                let changes = self.changes(steps)?;
+                match changes.iter().find(|change| change.to.is_none()) {
+                    None => {
+                        return Ok(Pending {
+                            updates: offered(changes),
+                            kept_back: Vec::new(),
+                        });
+                    }
+                    Some(removed) => format!("{} would have to be removed", removed.package),
+                }
+            }
+            Err(words) => format!("apk cannot upgrade it: {words}"),
+        };
+        let newer = self.apk.newer().capture()?;
+        let packages = newer
+            .lines()
+            .filter_map(|line| listing::split(line.split(' ').next()?));
+        let asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
+        let kept_back = packages
+            .filter(|(package, _)| asked(package))
+            .map(|(package, _)| KeptBack {
+                package: package.to_owned(),
+                reason: reason.clone(),
+            });
+        Ok(Pending {
+            updates: Vec::new(),
+            kept_back: kept_back.collect(),
+        })
+    }
+
+    fn installed(&self) -> Result<Database> {
+        database::read(&self.database)
+    }
+
+    fn problems(&self) -> Result<Vec<String>> {
+        let broken =
+            |(key, installed): (crate::package::Key, crate::package::Installed)| match installed
+                .state
+            {
+                PackageState::Good => None,
+                PackageState::Broken(state) => Some(format!("{} is {state}", key.package)),
+            };
+        Ok(self.installed()?.into_iter().filter_map(broken).collect())
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        let names: Vec<String> = match transaction.selection {
+            Selection::Everything => Vec::new(),
+            Selection::Exactly(updates) => updates.iter().map(|u| u.package.clone()).collect(),
+        };
+        let done = |ended, kept_back| Applied {
+            ended,
+            kept_back,
+            notes: Vec::new(),
+            failures: Vec::new(),
+        };
+        let changes = match self.simulate(&names)? {
+            Ok(steps) => self.changes(steps)?,
+            Err(words) => return Ok(done(Ended::Failed(words), Vec::new())),
+        };
+        if changes.is_empty() {
+            return Ok(done(Ended::Done, Vec::new()));
+        }
+        let coming: Vec<String> = changes
+            .iter()
+            .filter_map(|change| Some(format!("{}={}", change.package, change.to.as_deref()?)))
+            .collect();
+        // apk waits, too, and says nothing of it
+        self.wait_until_idle(observer)?;
+        let program = self.apk.download(&coming).log(transaction.log);
+        let fetched = run::run(&program, true, observer)?;
+        if fetched != Ended::Done {
+            return Ok(done(fetched, Vec::new()));
+        }
+        if observer.stop() {
+            return Ok(done(Ended::Stopped, Vec::new()));
+        }
+        if let Some(words) = gate::ask(transaction.gate, &changes, transaction.log)? {
+            return Ok(done(Ended::Failed(words), Vec::new()));
+        }
+        let program = self.apk.upgrade(&names).log(transaction.log);
+        Ok(done(run::run(&program, false, observer)?, Vec::new()))
+    }
+
+    /// Takes the lock that every apk holds while it works, and gives it back.
+    fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
+        world::wait(&self.database.with_file_name("lock"), observer)
+    }
+
+    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+        let coming = changes.iter().filter(|change| change.to.is_some());
+        let names: Vec<&str> = coming.map(|change| change.package.as_str()).collect();
+        let installed = self.installed()?;
+        let torn = |change: &Change| {
+            let now = installed.get(&change.key());
+            now.map(|i| &i.version) != change.to.as_ref()
+                || now.is_some_and(|i| i.state != PackageState::Good)
+        };
+        if changes.iter().any(torn) || !self.problems()?.is_empty() {
+            let program = self.apk.fix(&names).log(log);
+            program.run(&mut |_: Line<'_>| {}).map(drop)?;
+        }
+        let problems = self.problems()?;
+        ensure!(
+            problems.is_empty(),
+            "the package database could not be repaired: {}",
+            problems.join("; ")
+        );
+        Ok(())
+    }
+
+    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+        former::find(
+            changes,
+            kept,
+            &[PathBuf::from(CACHE), "/etc/apk/cache".into()],
+        )
+    }
+
+    /// apk takes what was new away by itself, because nobody needs it any more.
+    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        restore.former.iter().try_for_each(Former::check)?;
+        let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+        let files: Vec<PathBuf> = restore
+            .former
+            .iter()
+            .filter_map(|f| f.source.file().map(Path::to_owned))
+            .collect();
+        if let Some(words) = gate::ask(restore.gate, &changes, restore.log)? {
+            return Ok(Ended::Failed(words));
+        }
+        let world = world::World::keep(Path::new(arguments::WORLD))?;
+        let program = self.apk.install(&files).log(restore.log);
+        let ended = run::run(&program, false, observer);
+        // a pin would keep the package from every later update
+        world.write_back()?;
+        ended
+    }
+
+    fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
+        gate::parse(input)
+    }
+
+    /// apk checks what it takes out of its cache.
+    fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    /// A kernel that was replaced takes its modules away.
+    fn reboot_reasons(&self) -> Vec<String> {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let modules = Path::new("/lib/modules");
+        let any = fs::read_dir(modules).is_ok_and(|mut entries| entries.next().is_some());
+        let in_container = Path::new("/run/systemd/container").exists();
+        if in_container || !any || modules.join(release.trim()).exists() {
+            return Vec::new();
+        }
+        vec![format!(
+            "the running kernel {} was replaced",
+            release.trim()
+        )]
+    }
+
+    fn fingerprint(&self, failed: &[&Source]) -> String {
+        let mut text = String::new();
+        for source in failed {
+            let _ = write!(text, "{source};");
+        }
+        let indexes = fs::read_dir(CACHE)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        let mut files: Vec<PathBuf> = indexes
+            .filter(|path| path.to_string_lossy().contains("APKINDEX"))
+            .collect();
+        files.sort();
+        files.extend([
+            self.database.clone(),
+            REPOSITORIES.into(),
+            arguments::WORLD.into(),
+        ]);
+        for file in files {
+            if let Ok(m) = fs::metadata(&file) {
+                let _ = write!(
+                    text,
+                    "{}:{}:{}:{};",
+                    m.ino(),
+                    m.size(),
+                    m.mtime(),
+                    m.mtime_nsec()
+                );
+            }
+        }
+        checksum::sha256(text.as_bytes())
+    }
+}
+
+struct Refresh<'a> {
+    said: Vec<String>,
+    observer: &'a mut dyn Observer,
+}
+
+impl Watch for Refresh<'_> {
+    fn line(&mut self, line: Line<'_>) {
+        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+        let text = redacted(text);
+        let complaint = text
+            .strip_prefix("ERROR: ")
+            .or_else(|| text.strip_prefix("WARNING: "));
+        if let Some(complaint) = complaint {
+            self.said.push(complaint.to_owned());
+        }
+        self.observer.report(Report::Output(text));
+    }
+
+    fn stop(&mut self) -> bool {
+        self.observer.stop()
+    }
+}
+
+fn offered(changes: Vec<Change>) -> Vec<Update> {
+    let offered = |change: Change| {
+        Some(Update {
+            package: change.package,
+            architecture: change.architecture,
+            installed: change.from,
+            candidate: change.to?,
+            origin: "apk".to_owned(),
+            security: false,
+        })
+    };
+    changes.into_iter().filter_map(offered).collect()
+}
