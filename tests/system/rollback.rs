@@ -1,6 +1,6 @@
 //! Going back: what fails its verification is undone, from wherever the former version is to be had.
 
-use lab::fixtures::{broken_service, failing_postinst, plain, with_conffile, with_service};
+use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_conffile, with_service};
 use lab::{Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
@@ -263,4 +263,69 @@ fn rolling_back_can_be_switched_off() {
     let job = failed(&host, "demo");
     assert_eq!(job["rollback"]["outcome"], "disabled", "{job:#}");
     assert_eq!(installed(&host, "demo"), "1.1 half-configured");
+}
+
+/// A package that cannot be configured, and whose former version then stays in its postinst until
+/// `/run/lab-release` exists.
+fn slow_to_come_back(release: Release) -> (Host, Repo, lab::Spawned) {
+    let (host, repo) = host_with(release, &[]);
+    host.write("/run/lab-release", "");
+    repo.add(&slow("demo", "1.0"));
+    repo.add(&plain("other", "1.0"));
+    host.sh("apt-get -q update && apt-get -q -y install demo other");
+    host.sh("rm /run/lab-release /run/lab-slow-started");
+    repo.add(&failing_postinst("demo", "1.1"));
+    repo.add(&plain("other", "1.1"));
+    let running = host.spawn("systemctl start patch-apply@demo.service");
+    host.wait_for("the way back", || host.exists("/run/lab-slow-started"));
+    (host, repo, running)
+}
+
+#[track_caller]
+fn came_back_once(host: &Host) {
+    let job = &crate::story::jobs(host)[0];
+    assert_eq!(job["status"], "failed", "{job:#}");
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
+    assert_eq!(job["update"]["phase"], "rolled_back", "{job:#}");
+    assert!(text(job, "error").contains("half-configured"), "{job:#}");
+    assert_eq!(installed(host, "demo"), "1.0 installed");
+    assert_eq!(host.sh("dpkg --audit"), "");
+    assert_eq!(events_of_kind(host, message::JOB_INTERRUPTED).len(), 1);
+    assert_eq!(events_of_kind(host, message::ROLLED_BACK).len(), 1);
+    let sets = state(host, "state/blocked.json");
+    assert_eq!(list(&sets, "sets").len(), 1, "{sets:#}");
+}
+
+#[test]
+fn a_worker_killed_on_the_way_back_is_followed_by_one_that_ends_it() {
+    let (host, _repo, running) = slow_to_come_back(Release::Trixie);
+    host.sh("systemctl kill --kill-whom=main --signal=KILL patch-apply@demo.service");
+    assert!(!running.wait().success());
+    let next = host.spawn("systemctl start patch-apply@other.service");
+    host.wait_for("the next worker to wait", || {
+        !events_of_kind(&host, message::WAITING).is_empty()
+    });
+    host.write("/run/lab-release", "");
+    assert!(next.wait().success());
+    came_back_once(&host);
+    let back = host
+        .read("/var/log/dpkg.log")
+        .matches(" upgrade demo:all 1.1 1.0")
+        .count();
+    assert_eq!(back, 1, "what is back is not put back again");
+    assert_eq!(installed(&host, "other"), "1.1 installed");
+}
+
+#[test]
+fn a_power_cut_on_the_way_back_is_ended_by_the_next_boot() {
+    let (host, _repo, running) = slow_to_come_back(Release::Trixie);
+    host.power_cut();
+    drop(running);
+    host.write("/etc/tmpfiles.d/lab.conf", "f /run/lab-release\n");
+    host.start();
+    host.wait_for("the end of the job", || {
+        crate::story::jobs(&host)[0]["status"] == "failed"
+    });
+    came_back_once(&host);
 }
