@@ -1,6 +1,5 @@
 //! Our own D-Bus door, asked from outside: which program answers there, and in which version.
 
-use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -92,12 +91,13 @@ fn runs_the_installed_program(pid: u32) -> io::Result<bool> {
 
 /// Whether nobody listens where the bus belongs.
 fn is_no_bus(error: &zbus::Error) -> bool {
-    let chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
-    let mut kinds = chain.filter_map(|error| match error.downcast_ref::<zbus::Error>() {
-        Some(zbus::Error::InputOutput(error)) => Some(error.kind()),
-        _ => Some(error.downcast_ref::<io::Error>()?.kind()),
-    });
-    kinds.any(|kind| matches!(kind, ErrorKind::NotFound | ErrorKind::ConnectionRefused))
+    let (zbus::Error::Connection(error, _) | zbus::Error::InputOutput(error)) = error else {
+        return false;
+    };
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+    )
 }
 
 fn silence(error: &anyhow::Error) -> Answer {
@@ -109,5 +109,18 @@ fn silence(error: &anyhow::Error) -> Answer {
             Answer::Shut(why)
         }
         _ => Answer::Silence(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_bus_is_told_from_a_silent_one() {
+        let bus = zbus::connection::Builder::address("unix:path=/nowhere");
+        let nowhere = zbus::block_on(bus.build());
+        assert!(is_no_bus(&nowhere.unwrap_err()));
+        assert!(!is_no_bus(&zbus::Error::InvalidReply));
     }
 }
