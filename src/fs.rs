@@ -21,7 +21,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let temporary = temporary_beside(path);
     let write = || -> io::Result<()> {
         write_synced(&temporary, bytes, mode)?;
-        fs::rename(&temporary, path)?;
+        match fs::rename(&temporary, path) {
+            // somebody made a directory of it: it is put aside, or the file would never be written again
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                let aside = temporary_beside(path).file_name().map(OsString::from);
+                let aside = aside.unwrap_or_default().to_string_lossy().into_owned();
+                // without the dot of what may be swept away: it may be a person's
+                fs::rename(path, path.with_file_name(format!("{}.bad", &aside[1..])))?;
+                fs::rename(&temporary, path)?;
+            }
+            other => other?,
+        }
         sync_directory(directory)
     };
     write().or_else(|error| {
@@ -311,6 +321,15 @@ mod tests {
             0o644
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_file_is_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        fs::create_dir_all(path.join("full")).unwrap();
+        write_atomically(&path, b"one", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
     }
 
     #[test]

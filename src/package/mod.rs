@@ -355,6 +355,14 @@ pub trait PackageManager: Send + Sync {
     /// says they are; they are removed, so that the next attempt fetches them.
     fn remove_damaged(&self, changes: &[Change], since: SystemTime) -> Result<Vec<String>>;
 
+    /// How many bytes more than now the installed files need at most while these changes are made. By
+    /// default four times the package files, which is what they are compressed to at least (measured).
+    fn growth(&self, changes: &[Change]) -> Result<u64> {
+        let files = changes.iter().filter_map(|change| change.file.as_deref());
+        let sizes = files.filter_map(|file| Some(std::fs::metadata(file).ok()?.len()));
+        Ok(sizes.sum::<u64>().saturating_mul(4))
+    }
+
     /// Why the host should be rebooted, one reason each; empty when it need not.
     fn reboot_reasons(&self) -> Vec<String>;
 

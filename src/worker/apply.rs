@@ -14,7 +14,7 @@ use super::refresh::RefreshFailed;
 use super::settle::{Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, heal, own, precondition, refresh, rollback, select};
+use super::{Worker, heal, own, precondition, refresh, rollback, select, space};
 use crate::fs::remove_durably;
 use crate::host::{logind, systemd};
 use crate::journal;
@@ -289,6 +289,7 @@ fn attempt(
         return nothing(worker, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
+    space::check_floors()?;
     let before = Before::look(worker, leader)?;
     remove_durably(&job::intent(&worker.paths, leader))?;
     rollback::forget(&worker.paths, leader)?;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::own;
+use super::{own, space};
 use crate::fs::create_atomically;
 use crate::package::{Change, Former, FormerSource, PackageManager};
 use crate::paths::Paths;
@@ -84,7 +84,11 @@ pub fn run(
         Some(since) => packages.remove_damaged(&changes, since)?,
         None => Vec::new(),
     };
-    let intent = match refusal(&changes, expectation.plan.as_deref()) {
+    let no_room = || {
+        let room = space::check_changes(packages, &changes);
+        room.err().map(|error| format!("{error:#}"))
+    };
+    let intent = match refusal(&changes, expectation.plan.as_deref()).or_else(no_room) {
         Some(reason) => Intent::Refused {
             reason,
             again: false,

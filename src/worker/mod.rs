@@ -19,6 +19,7 @@ mod retention;
 pub mod rollback;
 mod select;
 mod settle;
+mod space;
 mod stage;
 mod update;
 mod verify;
@@ -52,9 +53,12 @@ const RECOVERY: &str = "patch-recover.service";
 /// Why a request was not served.
 const STOPPED: &str = "stopped while waiting for another worker; the request stays in the queue";
 
-/// How long a drain that could not even claim its requests waits before it ends. The path unit
-/// starts it again at once, so that this is what keeps a full disk from being a busy loop.
+/// For how long a drain that could not even claim its requests tries again before it fails. The path unit
+/// starts it anew at once, so that this is what keeps a full disk from being a busy loop.
 const FAILURE_PAUSE: Duration = Duration::from_secs(30);
+
+/// How often it tries.
+const FAILURE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What wakes the host while jobs wait for the network, and at no other time.
 const RETRY_TIMER: &str = "patch-retry.timer";
@@ -142,22 +146,22 @@ impl Worker {
 
     /// Serves the queue until it is empty; the number of jobs that failed.
     pub fn drain(&self) -> Result<usize> {
-        let result = match self.serve_all() {
-            // what waits goes on waiting, and is served at the next boot
-            Err(_) if self.stopping() => Ok(0),
-            other => other,
+        let mut left = FAILURE_PAUSE;
+        let result = loop {
+            match self.serve_all() {
+                // what waits goes on waiting, and is served at the next boot
+                Err(_) if self.stopping() => break Ok(0),
+                Err(error) if !left.is_zero() => {
+                    // the disk may have room again at any moment: whoever made it need not wait
+                    systemd::status(&format!("{error:#}; trying again"));
+                    thread::sleep(FAILURE_INTERVAL);
+                    left = left.saturating_sub(FAILURE_INTERVAL);
+                }
+                other => break other,
+            }
         };
         self.arm_retry();
         self.tell_failure(&result);
-        if let Err(error) = &result {
-            let text = format!("{error:#}; trying again in {} s", FAILURE_PAUSE.as_secs());
-            systemd::status(&text);
-            let mut left = FAILURE_PAUSE;
-            while !self.stopping() && !left.is_zero() {
-                thread::sleep(STOP_INTERVAL);
-                left = left.saturating_sub(STOP_INTERVAL);
-            }
-        }
         systemd::wake_door();
         result
     }

@@ -113,6 +113,35 @@ fn a_broken_stranger_is_reported(release: Release) {
 }
 
 #[test]
+fn what_somebody_else_left_interrupted_is_repaired_first() {
+    for release in [Release::Trixie, Release::Bookworm] {
+        an_interrupted_dpkg_is_repaired_first(release);
+    }
+}
+
+/// dpkg is killed after it has replaced the first file: only unpacking once more heals that.
+fn an_interrupted_dpkg_is_repaired_first(release: Release) {
+    let (host, repo) = host_with(release, &[plain("demo", "1.0"), plain("other", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    repo.add(&plain("other", "1.1"));
+    host.sh(
+        "apt-get -q update && cd /root && apt-get -q download other && \
+         ! strace -q -o /dev/null -e trace=rename \
+            -e inject=rename:signal=KILL:when=6 dpkg -i other_*.deb",
+    );
+    let left = host.sh("dpkg-query -W -f='${Status}' other; ls /var/lib/dpkg/updates");
+    assert!(!left.starts_with("install ok installed"), "{left}");
+
+    let job = applied(&host, "demo");
+
+    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"]);
+    assert_eq!(host.sh("dpkg --audit"), "");
+    assert_eq!(events_of_kind(&host, message::DATABASE_REPAIRED).len(), 1);
+    assert!(["1.0 installed", "1.1 installed"].contains(&&*installed(&host, "other")));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
 fn a_script_that_asks_a_question_gets_no_answer_and_hangs_nobody() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let asking = "if read -r answer; then echo \"answered: $answer\"; else echo 'no answer'; fi \

@@ -34,6 +34,7 @@ mod rollback;
 mod rpm;
 mod signals;
 mod sources;
+mod space;
 mod stage;
 mod story;
 mod takeover;

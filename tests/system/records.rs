@@ -71,36 +71,25 @@ fn a_record_from_the_future_proves_nothing() {
 }
 
 #[test]
-fn a_record_that_cannot_be_replaced_is_named() {
+fn a_directory_in_the_place_of_a_record_is_put_aside_and_an_immutable_one_named() {
     let (host, _repo) = host(Release::Trixie);
-    let cases = [
-        (
-            "directory",
-            format!("rm {CACHE} && mkdir {CACHE}"),
-            format!("rmdir {CACHE}"),
-        ),
-        ("immutable", immutable(0x10), immutable(0)),
-    ];
-    for (what, spoil, heal) in cases {
-        host.sh(&spoil);
-        let output = refresh(&host);
-        assert!(!output.success(), "{what}: {output}");
-        let log = host
-            .messages(&["-u", "patch-refresh.service", "-n", "20"])
-            .join("\n");
-        assert!(
-            log.contains(&format!("failed to write '{CACHE}'")),
-            "{what}: {log}"
-        );
-        assert_eq!(
-            host.sh(&format!("ls -A {STATE}/state | grep '^\\.' || true")),
-            "",
-            "{what}"
-        );
-        host.sh(&heal);
-        refresh_succeeds(&host);
-        assert_eq!(property(&host, "Health"), "healthy", "{what}");
-    }
+    host.sh(&format!("rm {CACHE} && mkdir -p {CACHE}/full"));
+    refresh_succeeds(&host);
+    host.sh(&immutable(0x10));
+
+    let output = refresh(&host);
+
+    assert!(!output.success(), "{output}");
+    let log = host
+        .messages(&["-u", "patch-refresh.service", "-n", "20"])
+        .join("\n");
+    assert!(log.contains(&format!("failed to write '{CACHE}'")), "{log}");
+    let left = host.sh(&format!("ls -A {STATE}/state | grep '^\\.' || true"));
+    assert_eq!(left, "");
+    assert_eq!(host.sh(&format!("ls -d {CACHE}.*.bad/full | wc -l")), "1\n");
+    host.sh(&immutable(0));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "Health"), "healthy");
 }
 
 /// `chattr +i`, or `-i`: `FS_IOC_SETFLAGS`, since the program is not on every host.

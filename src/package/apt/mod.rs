@@ -396,6 +396,35 @@ impl PackageManager for Apt {
         Ok(damaged)
     }
 
+    /// Installed-Size of every new version over that of the former one, and, because dpkg unpacks beside
+    /// what is there, the largest new one as a whole. `apt-cache show` knows the installed versions, too.
+    fn growth(&self, changes: &[Change]) -> Result<u64> {
+        let name = |change: &Change, version: &str| {
+            format!("{}:{}={version}", change.package, change.architecture)
+        };
+        let versions = |change: &Change| {
+            let both = [change.from.as_deref(), change.to.as_deref()];
+            both.into_iter()
+                .flatten()
+                .map(|version| name(change, version))
+                .collect::<Vec<_>>()
+        };
+        let names: Vec<String> = changes.iter().flat_map(versions).collect();
+        let sizes = installed_sizes(&arguments::show(&names).capture()?);
+        let size = |package: &str, version: Option<&str>| {
+            let key = (package.to_owned(), version.unwrap_or_default().to_owned());
+            sizes.get(&key).copied().unwrap_or(0)
+        };
+        let (mut growth, mut largest) = (0u64, 0);
+        for change in changes {
+            let old = size(&change.package, change.from.as_deref());
+            let new = size(&change.package, change.to.as_deref());
+            growth = growth.saturating_add(new.saturating_sub(old));
+            largest = largest.max(new);
+        }
+        Ok(growth.saturating_add(largest))
+    }
+
     fn reboot_reasons(&self) -> Vec<String> {
         if !Path::new("/run/reboot-required").exists() {
             return Vec::new();
@@ -494,6 +523,23 @@ fn checksums(shown: &str) -> HashMap<(String, String), Vec<String>> {
     sums
 }
 
+/// The bytes that `apt-cache show` gives for a package and version (Installed-Size is in KiB, deb-control(5)).
+fn installed_sizes(shown: &str) -> HashMap<(String, String), u64> {
+    let mut sizes = HashMap::new();
+    for record in shown.split("\n\n") {
+        let field = |name: &str| record.lines().find_map(|line| line.strip_prefix(name));
+        if let (Some(package), Some(version), Some(kib)) = (
+            field("Package: "),
+            field("Version: "),
+            field("Installed-Size: ").and_then(|text| text.trim().parse::<u64>().ok()),
+        ) {
+            let key = (package.to_owned(), version.to_owned());
+            sizes.insert(key, kib.saturating_mul(1024));
+        }
+    }
+    sizes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -503,5 +549,14 @@ mod tests {
         let sums =
             checksums("Package: a\nVersion: 1\nSHA256: x\n\nPackage: a\nVersion: 1\nSHA256: y\n");
         assert_eq!(sums[&("a".to_owned(), "1".to_owned())], ["x", "y"]);
+    }
+
+    #[test]
+    fn installed_sizes_are_found_by_package_and_version() {
+        let text = "Package: a\nVersion: 1\nInstalled-Size: 2\n\nInstalled-Size: 3\nPackage: a\nVersion: 2\n\nPackage: b\n";
+        let sizes = installed_sizes(text);
+        assert_eq!(sizes[&("a".to_owned(), "1".to_owned())], 2048);
+        assert_eq!(sizes[&("a".to_owned(), "2".to_owned())], 3072);
+        assert_eq!(sizes.len(), 2);
     }
 }

@@ -1,0 +1,58 @@
+//! Too little room is found before anything changes.
+
+use lab::Release;
+use lab::fixtures::plain;
+
+use crate::job::{applied, changes, failed, host_with, text};
+use crate::story::installed;
+
+#[test]
+fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_trixie() {
+    too_little_room_changes_nothing(Release::Trixie);
+}
+
+#[test]
+fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_bookworm() {
+    too_little_room_changes_nothing(Release::Bookworm);
+}
+
+fn too_little_room_changes_nothing(release: Release) {
+    let (host, repo) = host_with(
+        release,
+        &[plain("linux-image-lab", "1.0"), plain("demo", "1.0")],
+    );
+    repo.add(&plain("linux-image-lab", "1.1"));
+    repo.add(&plain("demo", "1.1"));
+    let unchanged = |name: &str| assert_eq!(installed(&host, name), "1.0 installed");
+    host.sh("mkdir -p /boot && mount -t tmpfs -o size=1m tmpfs /boot");
+
+    let job = failed(&host, "linux-image-lab");
+    let error = text(&job, "error");
+    assert!(
+        error.contains("needs 128 MiB on /boot, 1024 KiB are free; free space there and try again"),
+        "{error}"
+    );
+    unchanged("linux-image-lab");
+    assert_eq!(
+        changes(&applied(&host, "demo")),
+        ["demo 1.0 -> 1.1"],
+        "what needs nothing there is none of it"
+    );
+
+    host.sh("umount /boot && mount -t tmpfs -o size=1m tmpfs /var/cache/apt/archives");
+    let job = failed(&host, "linux-image-lab");
+    let error = text(&job, "error");
+    assert!(
+        error.contains("on /var/cache/apt/archives, 1024 KiB are free"),
+        "{error}"
+    );
+    unchanged("linux-image-lab");
+    let log = host.sh("patchctl status");
+    assert!(log.contains("/var/cache/apt/archives"), "{log}");
+
+    host.sh("umount /var/cache/apt/archives");
+    assert_eq!(
+        changes(&applied(&host, "linux-image-lab")),
+        ["linux-image-lab 1.0 -> 1.1"]
+    );
+}
