@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 
-use crate::request::JobId;
+use crate::request::{JobId, RebootPolicy, RestartPolicy, time_span};
 
 /// Keeps this host patched: what is pending, what was done, and asking for more.
 ///
@@ -58,7 +58,7 @@ pub enum Verb {
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
         /// Do the work in this process, without systemd or a bus; needs root
-        #[arg(long, conflicts_with_all = ["no_wait", "defer", "expect", "if_unmodified_since", "key"])]
+        #[arg(long, conflicts_with_all = ["no_wait", "defer", "expect", "if_unmodified_since", "key", "reboot", "restart"])]
         direct: bool,
         /// Wait for the end of the job; this is the default
         #[arg(long, conflicts_with = "no_wait")]
@@ -78,6 +78,12 @@ pub enum Verb {
         /// Be one job with an earlier request of the same key
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
+        /// Whether the host is rebooted after a success that changed something; as configured by default
+        #[arg(long, value_name = "POLICY")]
+        reboot: Option<RebootPolicy>,
+        /// Whether services that run replaced files are restarted; as configured by default
+        #[arg(long, value_name = "POLICY")]
+        restart: Option<RestartPolicy>,
     },
     /// Show what an apply would do
     Plan {
@@ -139,6 +145,15 @@ pub enum Verb {
         /// The job's id, from 'patchctl plan all'
         #[arg(value_name = "JOB")]
         job: JobId,
+    },
+    /// Reboot the host once no job is left to do
+    Reboot {
+        /// How long after that, such as 5min or 1h
+        #[arg(long, value_name = "TIME", default_value = "0", value_parser = time_span)]
+        delay: Duration,
+        /// Take back a reboot that is scheduled, whoever has asked for it
+        #[arg(long, conflicts_with = "delay")]
+        cancel: bool,
     },
     /// End an alert that tells of something that is over, once somebody has seen it
     Acknowledge {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 
 use crate::paths::{Paths, quoted};
+use crate::request::{RebootPolicy, RestartPolicy, time_span};
 
 /// The settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub struct Config {
     pub verify: Verify,
     /// How an update is undone.
     pub rollback: Rollback,
+    /// The reboot after an update.
+    pub reboot: Reboot,
+    /// The services that run what an update has replaced.
+    pub services: Services,
 }
 
 /// The table `[verify]`.
@@ -48,6 +53,27 @@ pub struct Rollback {
     pub keep_size: u64,
 }
 
+/// The table `[reboot]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reboot {
+    /// Whether there is one, unless the request says so.
+    pub policy: RebootPolicy,
+    /// How long after the update.
+    pub delay: Duration,
+    /// What those who are logged in are told.
+    pub message: Option<String>,
+}
+
+/// The table `[services]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Services {
+    /// Whether they are restarted, unless the request says so.
+    pub restart: RestartPolicy,
+    /// Units that are never restarted, besides those that this program knows; `*` and `?` stand for
+    /// any characters and any one.
+    pub never: Vec<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -65,6 +91,12 @@ impl Default for Config {
                 require: false,
                 keep_size: 1 << 30,
             },
+            reboot: Reboot {
+                policy: RebootPolicy::Never,
+                delay: Duration::from_secs(5 * 60),
+                message: None,
+            },
+            services: Services::default(),
         }
     }
 }
@@ -82,6 +114,10 @@ struct Fragment {
     verify: VerifyFragment,
     #[serde(default)]
     rollback: RollbackFragment,
+    #[serde(default)]
+    reboot: RebootFragment,
+    #[serde(default)]
+    services: ServicesFragment,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,6 +125,14 @@ struct Fragment {
 struct VerifyFragment {
     settle: Option<u32>,
     timeout: Option<std::num::NonZeroU32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RebootFragment {
+    policy: Option<RebootPolicy>,
+    delay: Option<Span>,
+    message: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,6 +166,26 @@ impl TryFrom<String> for Size {
         let number: u64 = number.parse().map_err(|_| wrong())?;
         let bytes = number.checked_mul(1 << power).ok_or_else(wrong)?;
         Ok(Self(bytes))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServicesFragment {
+    restart: Option<RestartPolicy>,
+    never: Option<Vec<String>>,
+}
+
+/// A time span, such as `5min`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Span(Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        time_span(&text).map(Self)
     }
 }
 
@@ -179,6 +243,16 @@ impl Config {
         rollback.automatic = undo.automatic.unwrap_or(rollback.automatic);
         rollback.require = undo.require_rollback.unwrap_or(rollback.require);
         rollback.keep_size = undo.keep_size.map_or(rollback.keep_size, |size| size.0);
+        let (reboot, services) = (&mut self.reboot, &mut self.services);
+        reboot.policy = fragment.reboot.policy.unwrap_or(reboot.policy);
+        reboot.delay = fragment.reboot.delay.map_or(reboot.delay, |span| span.0);
+        if fragment.reboot.message.is_some() {
+            reboot.message = fragment.reboot.message;
+        }
+        services.restart = fragment.services.restart.unwrap_or(services.restart);
+        if let Some(never) = fragment.services.never {
+            services.never = never;
+        }
     }
 }
 

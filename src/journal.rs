@@ -10,6 +10,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, error, info, warn};
 use tracing_journald::{Priority, PriorityMappings};
@@ -83,6 +84,16 @@ pub mod id {
     pub const UNBLOCKED: &str = "bb43d18ef09aa8ca7a802a252686ab80";
     /// A job has something to tell.
     pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
+    /// A reboot of the host was asked for.
+    pub const REBOOT_SCHEDULED: &str = "23150682cb17498084ad0609fae4f7e8";
+    /// A reboot was to follow and could not be asked for.
+    pub const REBOOT_REFUSED: &str = "497d800d178a426196a92522f92920cc";
+    /// A reboot was taken back.
+    pub const REBOOT_CANCELLED: &str = "8da4e8c875a64ba8b7c01c8bf032d2c4";
+    /// A service still runs what an update has replaced.
+    pub const SERVICE_OUTDATED: &str = "02ed64715fae40ef91f7d310670cc473";
+    /// A service was restarted because it ran what an update has replaced.
+    pub const SERVICE_RESTARTED: &str = "224922b405234f779e46e90298cb8325";
     /// Something is wrong that somebody should know.
     pub const ALERT_RAISED: &str = "c9ecb6bff7f84c25800110a5b64d1e0a";
     /// What an alert was raised for is over.
@@ -382,6 +393,43 @@ pub fn unblocked(job: &JobId, why: &str) {
 pub fn job_note(job: &JobId, note: &str) {
     let note = plain(note);
     warn!(MESSAGE_ID = id::JOB_NOTE, PATCH_JOB = %job, "{note}");
+}
+
+/// A reboot of the host was asked for.
+pub fn reboot_scheduled(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
+    let why = plain(why);
+    warn!(MESSAGE_ID = id::REBOOT_SCHEDULED, PATCH_JOB = job.map(JobId::as_str),
+        PATCH_TIME = %at.to_rfc3339(), PATCH_REASON = %why,
+        "the host reboots at {}: {why}", at.format("%F %T UTC"));
+}
+
+/// A reboot was to follow and could not be asked for.
+pub fn reboot_refused(job: Option<&JobId>, why: &str) {
+    let why = plain(why);
+    warn!(MESSAGE_ID = id::REBOOT_REFUSED, PATCH_JOB = job.map(JobId::as_str), PATCH_ERROR = %why,
+        "the reboot that was to follow could not be asked for: {why}");
+}
+
+/// A reboot was taken back.
+pub fn reboot_cancelled() {
+    info!(
+        MESSAGE_ID = id::REBOOT_CANCELLED,
+        "the reboot was cancelled"
+    );
+}
+
+/// A service still runs what an update has replaced.
+pub fn service_outdated(job: &JobId, unit: &str, file: &str) {
+    let (unit, file) = (plain(unit), plain(file));
+    info!(MESSAGE_ID = id::SERVICE_OUTDATED, PATCH_JOB = %job, PATCH_UNIT = %unit, PATCH_FILE = %file,
+        "{unit} still runs '{file}' as it was before the update");
+}
+
+/// A service was restarted because it ran what an update has replaced.
+pub fn service_restarted(job: &JobId, unit: &str) {
+    let unit = plain(unit);
+    info!(MESSAGE_ID = id::SERVICE_RESTARTED, PATCH_JOB = %job, PATCH_UNIT = %unit,
+        "{unit} was restarted, because it ran replaced files");
 }
 
 /// Something is wrong that somebody should know.

@@ -11,11 +11,11 @@
 //! | [`queue`] | submit, claim, finish | checksum request state journal paths fs |
 //! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
 //! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs |
-//! | [`host`] | what the machine says of itself: clocks, logind, systemd | |
+//! | [`host`] | what the machine says of itself: clocks, logind, systemd | paths |
 //! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
-//! | [`config`] | fragments, merged and validated | paths |
+//! | [`config`] | fragments, merged and validated | paths request |
 //! | [`paths`] | where everything lies on the disk | |
 //! | [`checksum`] | SHA-256 | |
 //! | [`fs`] | atomic writes, locks, opening without following links | paths |

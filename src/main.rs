@@ -65,6 +65,8 @@ fn act(cli: Cli) -> Result<ExitCode> {
             expect,
             if_unmodified_since,
             key,
+            reboot,
+            restart,
             ..
         } => {
             let asked = Asked {
@@ -72,6 +74,8 @@ fn act(cli: Cli) -> Result<ExitCode> {
                 expect,
                 if_unmodified_since,
                 key,
+                reboot,
+                restart,
             };
             return client.apply(&packages, &asked, !no_wait).map(outcome);
         }
@@ -81,6 +85,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             return client.rollback(&job, !no_wait).map(outcome);
         }
         Verb::Forget { job } => client.forget(&job)?,
+        Verb::Reboot { delay, cancel } => client.reboot(delay, cancel)?,
         Verb::Acknowledge { key } => client.acknowledge(&key)?,
         Verb::Refresh { direct: true } => direct()?.refresh()?,
         Verb::Apply {

@@ -87,6 +87,34 @@ pub fn plan(paths: &Paths, names: &[String], pending: &Pending) -> Result<Value>
     Ok(serde_json::to_value(planned)?)
 }
 
+/// What may be asked of a reboot.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RebootOptions {
+    /// In so many seconds, a month at most.
+    delay: u32,
+    /// Not after all.
+    cancel: bool,
+}
+
+/// The order of a reboot.
+pub fn reboot(options: Value) -> Result<Order> {
+    let options: RebootOptions = serde_json::from_value(options)?;
+    ensure!(
+        options.delay <= 31 * 24 * 60 * 60,
+        "the delay is longer than a month"
+    );
+    ensure!(
+        !(options.cancel && options.delay > 0),
+        "a reboot is delayed or cancelled, not both"
+    );
+    Ok(if options.cancel {
+        Order::CancelReboot
+    } else {
+        Order::Reboot(options.delay)
+    })
+}
+
 /// The order that ends the alert `key`, or `all` alerts that somebody can end.
 pub fn acknowledgement(key: &str) -> Result<Order> {
     if key == "all" {

@@ -286,6 +286,22 @@ impl Agent {
             .map_err(|error| failed(&error))
     }
 
+    /// Reboots the host when nothing is left to do, or does not after all.
+    async fn reboot(
+        &self,
+        options: Dictionary,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<()> {
+        let _call = self.door.activity.begin();
+        let order = ask::reboot(value::object(&options))
+            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        polkit::authorise(bus, &header, Verb::Reboot).await?;
+        order
+            .leave(&self.door.paths)
+            .map_err(|error| failed(&error))
+    }
+
     /// Ends an alert that somebody has seen, or all of them.
     async fn acknowledge(
         &self,

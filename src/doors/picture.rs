@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -15,6 +16,8 @@ use crate::paths::Paths;
 use crate::state::alert::Alerts;
 use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
+use crate::state::reboot;
+use crate::state::services::{self, Outdated};
 use crate::state::update::UpdateState;
 use crate::{VERSION, queue, state};
 
@@ -46,6 +49,10 @@ pub struct Picture {
     pub queue_length: u32,
     /// Why the host should be rebooted.
     pub reboot_reasons: Vec<String>,
+    /// For when a reboot is scheduled.
+    pub scheduled_reboot: Option<DateTime<Utc>>,
+    /// What still runs replaced files.
+    pub outdated_services: Vec<Outdated>,
 }
 
 /// How far the running transaction is: `progress.json`.
@@ -106,7 +113,9 @@ impl Picture {
             running,
             progress,
             queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
-            reboot_reasons: packages.map_or_else(|_| Vec::new(), |p| p.reboot_reasons()),
+            reboot_reasons: reboot::reasons(paths, packages.as_deref().ok()),
+            scheduled_reboot: reboot::scheduled(paths),
+            outdated_services: services::load(paths),
         }
     }
 
@@ -195,6 +204,8 @@ impl Picture {
             "queue_length": self.queue_length,
             "reboot_required": !self.reboot_reasons.is_empty(),
             "reboot_reasons": self.reboot_reasons,
+            "scheduled_reboot": self.scheduled_reboot,
+            "outdated_services": services::current_of(&Paths::default(), &self.outdated_services),
         })
     }
 }
@@ -269,6 +280,7 @@ impl Pictures {
         let records = [
             "alerts.json",
             "cache.json",
+            "reboot.json",
             "running.json",
             "update.json",
             "updates.json",
@@ -278,6 +290,11 @@ impl Pictures {
         let others = [
             "/run/reboot-required",
             "/run/reboot-required.pkgs",
+            reboot::SCHEDULED,
+            "/run/linux_patch_api/services.json",
+            "/run/systemd/transient/patch-reboot.timer",
+            "/boot",
+            "/usr/lib/modules",
             "/usr/lib/linux_patch_api/config.d",
             "/etc/linux_patch_api/config.toml",
             "/etc/linux_patch_api/config.d",

@@ -22,6 +22,8 @@ pub enum Verb {
     Rollback,
     /// End alerts that were seen.
     Acknowledge,
+    /// Reboot the host.
+    Reboot,
 }
 
 /// How long a person may take to give a password.
@@ -57,6 +59,7 @@ impl Verb {
             Self::Resolve => "org.linux-patch.agent1.resolve",
             Self::Rollback => "org.linux-patch.agent1.rollback",
             Self::Acknowledge => "org.linux-patch.agent1.acknowledge",
+            Self::Reboot => "org.linux-patch.agent1.reboot",
         }
     }
 }
@@ -126,6 +129,7 @@ mod tests {
             Verb::Resolve,
             Verb::Rollback,
             Verb::Acknowledge,
+            Verb::Reboot,
         ] {
             assert!(
                 policy.contains(&format!("<action id=\"{}\">", verb.action())),

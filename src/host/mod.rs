@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod door;
+pub mod kernel;
 pub mod logind;
+pub mod processes;
 pub mod systemd;
 pub mod units;

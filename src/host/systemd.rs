@@ -1,10 +1,11 @@
 //! The service manager and the bus: units that are healed, our own door that is woken, notifications.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
-use zbus::OwnedObjectPath;
+use zbus::{OwnedObjectPath, Variant};
 
 /// How long a call on the bus may take: zbus has no limit of its own.
 pub const CALL_LIMIT: Duration = Duration::from_secs(25);
@@ -20,8 +21,17 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 pub(super) trait Manager {
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Variant<'_>)],
+        auxiliary: &[(&str, Vec<(&str, Variant<'_>)>)],
+    ) -> zbus::Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn try_restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Unit>>;
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str])
     -> zbus::Result<Vec<Unit>>;
 }
@@ -79,6 +89,39 @@ pub fn start_unit(name: &str) -> Result<()> {
     })
 }
 
+/// Has the host rebooted by a timer of that name, for where nobody else can be asked: the timer is gone
+/// with the boot, and whoever stops it takes the reboot back.
+pub fn start_reboot_timer(name: &str, seconds: u64, description: &str) -> Result<()> {
+    // a transient timer starts the service of its own name, and no other unit
+    let service = name.replace(".timer", ".service");
+    let arguments = vec!["systemctl", "--no-wall", "reboot"];
+    let reboot = vec![
+        ("Description", Variant::from(description)),
+        ("Type", Variant::from("oneshot")),
+        (
+            "ExecStart",
+            Variant::from(vec![("/usr/bin/systemctl", arguments, false)]),
+        ),
+    ];
+    zbus::block_on(async {
+        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        let properties = [
+            ("Description", Variant::from(description)),
+            (
+                "TimersMonotonic",
+                Variant::from(vec![("OnActiveSec", seconds.saturating_mul(1_000_000))]),
+            ),
+            ("AccuracyUSec", Variant::from(1_000_000_u64)),
+        ];
+        // one that was asked for before gives way
+        let _ = manager.stop_unit(name, "replace").await;
+        manager
+            .start_transient_unit(name, "replace", &properties, &[(&service, reboot)])
+            .await?;
+        Ok(())
+    })
+}
+
 /// Starts a unit, and waits for no answer: not longer than it takes to ask. The unit may be one that
 /// waits for whoever asks.
 pub fn start_unit_soon(name: String) -> Result<()> {
@@ -103,6 +146,45 @@ pub fn reset_failed(names: &[String]) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Restarts units at once, and waits for all of them: how each is then, `active` when it is back, `refused`
+/// when it is none that may be restarted.
+pub fn restart_units(names: Vec<String>, limit: Duration) -> Result<BTreeMap<String, String>> {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = done.send(zbus::block_on(restart(&names)));
+    });
+    let answer = wait.recv_timeout(limit);
+    answer.context("the service manager has not restarted them in time")?
+}
+
+async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
+    let manager = ManagerProxy::new(&system_bus().await?).await?;
+    let mut states = BTreeMap::new();
+    for name in names {
+        if let Err(error) = manager.restart_unit(name, "replace").await {
+            tracing::debug!("{name} is not restarted: {error}");
+            states.insert(name.clone(), "refused".to_owned());
+        }
+    }
+    loop {
+        let asked: Vec<&str> = names
+            .iter()
+            .filter(|name| !states.contains_key(*name))
+            .map(String::as_str)
+            .collect();
+        if asked.is_empty() {
+            return Ok(states);
+        }
+        for unit in manager.list_units_by_names(&asked).await? {
+            let (name, active, job) = (unit.0, unit.3, unit.7);
+            if job == 0 && !["activating", "deactivating", "reloading"].contains(&&*active) {
+                states.insert(name, active);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Stops a unit.

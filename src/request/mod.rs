@@ -3,6 +3,7 @@
 mod job_id;
 mod options;
 mod package;
+mod policy;
 mod target;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::PACKAGE;
 pub use job_id::JobId;
 pub use options::{Key, Options, Version, each_once};
 pub use package::{PackageName, shown};
+pub use policy::{RebootPolicy, RestartPolicy, time_span};
 pub use target::Target;
 
 /// The most bytes a queue entry may have.

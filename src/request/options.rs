@@ -9,16 +9,19 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::package::{PackageName, shown};
+use super::policy::{RebootPolicy, RestartPolicy};
 
 /// The most characters of an idempotency key, and of a version.
 const MAX_TEXT: usize = 128;
 
 /// The keys of [`Options`].
-pub const KEYS: [&str; 4] = [
+pub const KEYS: [&str; 6] = [
     "wait_for_network",
     "expect",
     "if_unmodified_since",
     "idempotency_key",
+    "reboot",
+    "restart",
 ];
 
 /// The options of an apply.
@@ -41,6 +44,12 @@ pub struct Options {
     /// Requests of one user with the same key are one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Key>,
+    /// Whether a reboot follows; as configured when it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<RebootPolicy>,
+    /// Whether services are restarted afterwards; as configured when it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
 }
 
 impl Options {
@@ -67,10 +76,13 @@ impl Options {
     }
 
     /// Whether two requests may be served by one transaction: those that may wait for the network
-    /// and those that may not end differently when a download fails.
+    /// and those that may not end differently when a download fails. What follows is one thing for all:
+    /// the stricter wish of one would be imposed on the others.
     #[must_use]
     pub fn mixes_with(&self, other: &Self) -> bool {
         self.wait_for_network == other.wait_for_network
+            && self.reboot == other.reboot
+            && self.restart == other.restart
     }
 }
 
@@ -198,8 +210,20 @@ mod tests {
             r#"{"idempotency_key":"a b"}"#,
             r#"{"idempotency_key":""}"#,
             r#"{"wait_for_network":1}"#,
+            r#"{"reboot":"sometimes"}"#,
+            r#"{"reboot":true}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn policies_that_differ_do_not_mix() {
+        let options = |text: &str| serde_json::from_str::<Options>(text).unwrap();
+        let plain = Options::default();
+        for text in [r#"{"reboot":"always"}"#, r#"{"restart":"safe"}"#] {
+            assert!(!options(text).mixes_with(&plain) && !plain.mixes_with(&options(text)));
+            assert!(options(text).mixes_with(&options(text)));
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::fs::{write_all_atomically, write_atomically};
 use crate::package::{Change, Former, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Request};
+use crate::state::reboot::Following;
+use crate::state::services::Outdated;
 use crate::state::update::UpdateState;
 use crate::state::verification::{Check, Rollback};
 
@@ -95,6 +97,12 @@ pub struct Job {
     /// How it was undone, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
+    /// The reboot that follows it.
+    #[serde(default)]
+    pub reboot: Option<Following>,
+    /// What still ran replaced files when it ended.
+    #[serde(default)]
+    pub outdated_services: Vec<Outdated>,
 }
 
 impl Job {
@@ -116,6 +124,8 @@ impl Job {
             former: Vec::new(),
             verification: Vec::new(),
             rollback: None,
+            reboot: None,
+            outdated_services: Vec::new(),
         }
     }
 

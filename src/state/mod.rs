@@ -6,6 +6,8 @@ pub mod cache;
 pub mod job;
 pub mod kept;
 pub mod pending;
+pub mod reboot;
+pub mod services;
 pub mod update;
 pub mod verification;
 

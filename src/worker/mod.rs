@@ -13,11 +13,13 @@ mod own;
 mod plan;
 mod precondition;
 mod progress;
+mod reboot;
 mod recover;
 mod refresh;
 mod retention;
 pub mod rollback;
 mod select;
+mod services;
 mod settle;
 mod space;
 mod stage;
@@ -196,6 +198,7 @@ impl Worker {
                 drop(lock);
             }
             if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
+                reboot::ask(self);
                 return Ok(job);
             }
             let left = Job::taken(&self.paths, id).is_some();
@@ -218,6 +221,7 @@ impl Worker {
                 Some(count) => failed += count,
             }
         }
+        reboot::ask(self);
         Ok(failed)
     }
 
@@ -231,7 +235,8 @@ impl Worker {
             match order {
                 Order::Acknowledge(cause) => alert::acknowledge(self, *cause),
                 Order::Forget(job) => block::forget(self, job),
-                Order::Reboot(_) | Order::CancelReboot => {}
+                Order::Reboot(delay) => reboot::order(self, *delay),
+                Order::CancelReboot => reboot::cancel(self),
             }
             queue::order::remove(&self.paths, name)?;
         }
@@ -308,6 +313,8 @@ impl Worker {
         };
         done.append(&mut refreshes);
         done.append(&mut undone);
+        services::note(self, &mut done);
+        reboot::decide(self, &mut done);
         self.record(&mut done)?;
         if done.iter().any(|job| job.status == JobStatus::Running) {
             // left for the next worker, or the next boot, which has to find them

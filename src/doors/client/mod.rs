@@ -18,7 +18,7 @@ use self::session::Session;
 use self::show::{Table, text, texts};
 use super::value::{self, Dictionary};
 use crate::journal::plain;
-use crate::request::{JobId, Options, Target};
+use crate::request::{JobId, Options, RebootPolicy, RestartPolicy, Target};
 use crate::state::alert::Cause;
 
 /// The command line, talking to this host or another.
@@ -211,6 +211,22 @@ impl Client {
         })
     }
 
+    /// `patchctl reboot`; it is done when the host says for when, or that it will not.
+    pub fn reboot(&self, delay: Duration, cancel: bool) -> Result<()> {
+        let options = if cancel {
+            [("cancel".to_owned(), true.into())]
+        } else {
+            let seconds = u32::try_from(delay.as_secs()).unwrap_or(u32::MAX);
+            [("delay".to_owned(), seconds.into())]
+        };
+        let order = Dictionary::from(options);
+        self.session.ask(async |a| a.reboot(order).await)?;
+        let later = "the order is followed when the jobs that run now are done";
+        self.await_picture(later, |picture| {
+            text(picture, "scheduled_reboot").is_empty() == cancel
+        })
+    }
+
     /// `patchctl acknowledge KEY`; it is done when the alert is gone.
     pub fn acknowledge(&self, key: &str) -> Result<()> {
         let stand = |picture: &Value| {
@@ -260,6 +276,10 @@ pub struct Asked {
     pub if_unmodified_since: Option<DateTime<Utc>>,
     /// `--key`
     pub key: Option<String>,
+    /// `--reboot`
+    pub reboot: Option<RebootPolicy>,
+    /// `--restart`
+    pub restart: Option<RestartPolicy>,
 }
 
 impl Asked {
@@ -276,6 +296,12 @@ impl Asked {
         let mut options = json!({ "expect": expect, "idempotency_key": self.key });
         if self.defer {
             options["wait_for_network"] = true.into();
+        }
+        if let Some(reboot) = self.reboot {
+            options["reboot"] = serde_json::to_value(reboot)?;
+        }
+        if let Some(restart) = self.restart {
+            options["restart"] = serde_json::to_value(restart)?;
         }
         if let Some(since) = since {
             options["if_unmodified_since"] = since.into();
@@ -348,9 +374,12 @@ mod tests {
             expect: vec![("demo".into(), "1.0".into())],
             if_unmodified_since: Some("2026-01-02T03:04:05Z".parse().unwrap()),
             key: Some("k".into()),
+            reboot: Some(RebootPolicy::WhenNeeded),
+            restart: Some(RestartPolicy::Safe),
         };
         let given = value::object(&asked.dictionary().unwrap());
         let parsed: Options = serde_json::from_value(given).unwrap();
+        assert_eq!(parsed.reboot, Some(RebootPolicy::WhenNeeded));
         assert!(parsed.wait_for_network && parsed.expect.len() == 1);
         assert_eq!(parsed.if_unmodified_since, asked.if_unmodified_since);
         let bad = Asked {

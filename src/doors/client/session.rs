@@ -35,6 +35,8 @@ pub trait Agent {
     fn forget(&self, job: &str) -> fdo::Result<()>;
     #[zbus(allow_interactive_auth)]
     fn acknowledge(&self, key: &str) -> fdo::Result<()>;
+    #[zbus(allow_interactive_auth)]
+    fn reboot(&self, options: Dictionary) -> fdo::Result<()>;
     fn list_updates(&self) -> fdo::Result<Vec<Dictionary>>;
     fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>>;
     fn list_conflicts(&self) -> fdo::Result<Vec<Dictionary>>;

@@ -74,6 +74,28 @@ pub fn status(picture: &Value) -> String {
         plain(&reboot.join(", "))
     };
     rows.push(("Reboot", reboot));
+    match text(picture, "scheduled_reboot") {
+        "" => {}
+        at => rows.push((
+            "",
+            format!(
+                "scheduled for {} UTC",
+                at.chars().take(19).collect::<String>()
+            ),
+        )),
+    }
+    for service in picture["outdated_services"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let (unit, file) = (text(service, "unit"), texts(service, "files"));
+        let file = plain(file.first().copied().unwrap_or(""));
+        rows.push((
+            "Outdated",
+            format!("{} runs {file} as it was before an update", plain(unit)),
+        ));
+    }
     rows.push((
         "Version",
         format!(
@@ -105,6 +127,17 @@ pub fn job(record: &Value) -> String {
             "\n  {} is kept back: {reason}",
             text(kept, "package")
         );
+    }
+    for service in record["outdated_services"].as_array().into_iter().flatten() {
+        let (unit, state) = (plain(text(service, "unit")), text(service, "state"));
+        let _ = match state {
+            "outdated" => write!(shown, "\n  {unit} still runs replaced files"),
+            state => write!(shown, "\n  {unit} ran replaced files: {state}"),
+        };
+    }
+    if let Some(reboot) = record["reboot"].as_object() {
+        let reasons = texts(&Value::Object(reboot.clone()), "reasons").join(", ");
+        let _ = write!(shown, "\n  a reboot follows: {}", plain(&reasons));
     }
     for note in texts(record, "notes") {
         let _ = write!(shown, "\n  note: {}", plain(note));

@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use super::message::{self, Call};
 use crate::VERSION;
 use crate::journal::plain;
-use crate::request::{JobId, Key, MAX_ENTRY_BYTES, Options, PackageName, Version, each_once};
+use crate::request::{
+    JobId, Key, MAX_ENTRY_BYTES, Options, PackageName, RebootPolicy, RestartPolicy, Version,
+    each_once,
+};
 
 /// Our interface. A dash, since a name of Varlink may have no underscore.
 pub const INTERFACE: &str = "org.linux-patch.Agent1";
@@ -222,7 +225,7 @@ fn required<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result
 }
 
 fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
-    let [wait, expect, unmodified, key] = fields(
+    let [wait, expect, unmodified, key, reboot, restart] = fields(
         raw,
         "options",
         "options.",
@@ -231,6 +234,8 @@ fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
             "expect",
             "if_unmodified_since",
             "idempotency_key",
+            "reboot",
+            "restart",
         ],
     )?;
     Ok(Options {
@@ -238,6 +243,8 @@ fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
         expect: option::<Expected>("expect", expect)?.map_or_else(BTreeMap::new, |given| given.0),
         if_unmodified_since: option::<DateTime<Utc>>("if_unmodified_since", unmodified)?,
         idempotency_key: option::<Key>("idempotency_key", key)?,
+        reboot: option::<RebootPolicy>("reboot", reboot)?,
+        restart: option::<RestartPolicy>("restart", restart)?,
     })
 }
 
@@ -466,6 +473,8 @@ mod tests {
             .into(),
             if_unmodified_since: Some(Utc::now()),
             idempotency_key: Some(Key::try_from("k".to_owned()).unwrap()),
+            reboot: Some(RebootPolicy::Always),
+            restart: Some(RestartPolicy::Safe),
         };
         let requester = Requester::at("varlink", Some(1));
         let mut request = Request::apply(Target::All, options, requester).unwrap();

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{Worker, own};
+use super::{Worker, own, services};
 use crate::host::units::Units;
 use crate::journal;
 use crate::package::{Change, Database, Installed, Key, PackageState};
@@ -154,6 +154,15 @@ pub fn judge(
     }
     if !checks.iter().any(Check::decides_against) {
         let config = &worker.config.verify;
+        // restarted first, so that what is looked at next has the new files
+        let lost = services::after_update(worker, leader).into_iter();
+        checks.extend(lost.map(|message| Check {
+            name: "services".to_owned(),
+            kind: CheckKind::Unit,
+            required: true,
+            passed: false,
+            message,
+        }));
         checks.extend(units::checks(before.rest.units.as_ref(), config.settle));
         checks.extend(hooks::checks(
             &worker.paths,

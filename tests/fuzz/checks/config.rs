@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::shown_safely;
-use crate::config::{Config, Rollback, Verify};
+use crate::config::{Config, Reboot, Rollback, Services, Verify};
+use crate::request::{RebootPolicy, RestartPolicy};
 
 /// One file, over two different configurations.
 pub fn config(input: &[u8]) {
@@ -29,6 +30,15 @@ pub fn config(input: &[u8]) {
                 require: true,
                 keep_size: 1,
             },
+            reboot: Reboot {
+                policy: RebootPolicy::Always,
+                delay: Duration::from_secs(1),
+                message: Some("of a file before".to_owned()),
+            },
+            services: Services {
+                restart: RestartPolicy::Safe,
+                never: vec!["before.service".to_owned()],
+            },
         },
     ];
     let after = before.clone().map(|mut config| {
@@ -51,6 +61,11 @@ pub fn config(input: &[u8]) {
     set_or_kept(&before, &first, &second, |c| &c.rollback.automatic);
     set_or_kept(&before, &first, &second, |c| &c.rollback.require);
     set_or_kept(&before, &first, &second, |c| &c.rollback.keep_size);
+    set_or_kept(&before, &first, &second, |c| &c.reboot.policy);
+    set_or_kept(&before, &first, &second, |c| &c.reboot.delay);
+    set_or_kept(&before, &first, &second, |c| &c.reboot.message);
+    set_or_kept(&before, &first, &second, |c| &c.services.restart);
+    set_or_kept(&before, &first, &second, |c| &c.services.never);
     let mut again = first.clone();
     again.add(path, text).expect("it was taken before");
     assert_eq!(again, first);

@@ -1,0 +1,138 @@
+//! `services.json`, volatile as what it speaks of: what runs files that an update has replaced.
+
+use std::fs;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::fs::write_atomically;
+use crate::paths::Paths;
+
+/// Something that runs replaced files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outdated {
+    /// The unit it belongs to.
+    pub unit: String,
+    /// Which run of the unit that is; empty where the service manager does not say.
+    pub invocation: String,
+    /// Whether it belongs to a user or a session, whom nobody restarts.
+    pub user: bool,
+    /// Its processes.
+    pub processes: Vec<Process>,
+    /// The files.
+    pub files: Vec<String>,
+    /// What became of it.
+    pub state: Fate,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// When it was started, in ticks since the boot.
+    pub started: u64,
+}
+
+/// What became of a service that ran replaced files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// It still does.
+    Outdated,
+    /// It was restarted and is back.
+    Restarted,
+    /// It was restarted and did not come back.
+    Failed,
+}
+
+/// Reads the list as it was written.
+#[must_use]
+pub fn load(paths: &Paths) -> Vec<Outdated> {
+    super::read(&path(paths)).unwrap_or_default()
+}
+
+/// Writes the list, for everybody to read.
+pub fn save(paths: &Paths, services: &[Outdated]) -> Result<()> {
+    write_atomically(&path(paths), &serde_json::to_vec(services)?, 0o644)
+}
+
+/// What of the list still runs replaced files: not what was restarted since, by whomever.
+#[must_use]
+pub fn current(paths: &Paths) -> Vec<Outdated> {
+    current_of(paths, &load(paths))
+}
+
+/// The same of a list that was read before.
+#[must_use]
+pub fn current_of(paths: &Paths, services: &[Outdated]) -> Vec<Outdated> {
+    let still = |service: &&Outdated| {
+        service.state == Fate::Outdated && invocation(paths, &service.unit) == service.invocation
+    };
+    services.iter().filter(still).cloned().collect()
+}
+
+/// Which run of a unit this is: what systemd leaves for journald, empty where it leaves nothing.
+#[must_use]
+pub fn invocation(paths: &Paths, unit: &str) -> String {
+    let link = paths.host(&format!("/run/systemd/units/invocation:{unit}"));
+    let id = fs::read_link(link).unwrap_or_default();
+    id.to_string_lossy().into_owned()
+}
+
+/// The units that nothing but a reboot replaces.
+const ONLY_BY_REBOOT: [&str; 3] = ["init.scope", "dbus.service", "dbus-broker.service"];
+
+/// Why a reboot is needed: the service manager or the bus runs replaced files.
+#[must_use]
+pub fn reboot_reasons(paths: &Paths) -> Vec<String> {
+    let services = current(paths);
+    let lasting = services
+        .iter()
+        .filter(|service| ONLY_BY_REBOOT.contains(&service.unit.as_str()));
+    lasting
+        .map(|service| {
+            let unit = match service.unit.as_str() {
+                "init.scope" => "the service manager",
+                unit => unit,
+            };
+            let file = service.files.first().map_or("a file", String::as_str);
+            format!("{unit} still runs {file} as it was before an update")
+        })
+        .collect()
+}
+
+/// Where the list lies.
+#[must_use]
+pub fn path(paths: &Paths) -> std::path::PathBuf {
+    paths.run().join("services.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_restarted_since_is_not_listed() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        let links = paths.host("/run/systemd/units");
+        fs::create_dir_all(&links).unwrap();
+        fs::create_dir_all(paths.run()).unwrap();
+        let service = |unit: &str| Outdated {
+            unit: unit.into(),
+            invocation: "abc".into(),
+            user: false,
+            processes: vec![],
+            files: vec!["/usr/lib/libc.so.6".into()],
+            state: Fate::Outdated,
+        };
+        save(&paths, &[service("a.service"), service("dbus.service")]).unwrap();
+        for (unit, id) in [("a.service", "def"), ("dbus.service", "abc")] {
+            std::os::unix::fs::symlink(id, links.join(format!("invocation:{unit}"))).unwrap();
+        }
+        let units: Vec<String> = current(&paths).into_iter().map(|s| s.unit).collect();
+        assert_eq!(units, ["dbus.service"]);
+        assert!(reboot_reasons(&paths)[0].starts_with("dbus.service still runs"));
+    }
+}
