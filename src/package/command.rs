@@ -145,6 +145,13 @@ impl Program {
         }
     }
 
+    /// A program that everybody else's work comes before: nice(1), ionice(1).
+    pub fn idle(path: impl AsRef<OsStr>) -> Self {
+        Self::new("/usr/bin/nice")
+            .args(["-n", "19", "/usr/bin/ionice", "-c", "3"])
+            .arg(path)
+    }
+
     /// One more argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {

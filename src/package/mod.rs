@@ -250,6 +250,19 @@ pub enum Ended {
     Stopped,
 }
 
+impl Ended {
+    /// Whether a run that changes nothing came to its end; an error when it could not.
+    fn came_to_its_end(self, tool: &str) -> Result<bool> {
+        match self {
+            Self::Done => Ok(true),
+            Self::Stopped => Ok(false),
+            Self::FetchFailed(why) | Self::Failed(why) | Self::Interrupted(why) => {
+                bail!("{tool}: {why}")
+            }
+        }
+    }
+}
+
 /// A transaction that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {

@@ -41,8 +41,7 @@ pub fn update() -> Program {
 /// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
 /// the processors have nothing else to do. A lock that somebody holds is not waited for.
 pub fn download(lists: &[OsString]) -> Program {
-    Program::new("/usr/bin/nice")
-        .args(["-n", "19", "/usr/bin/ionice", "-c", "3", APT_GET])
+    Program::idle(APT_GET)
         .args(["-q", "-y", "--no-remove", "--download-only"])
         .args(options(&[
             "Acquire::Retries=2",

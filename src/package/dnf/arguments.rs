@@ -55,11 +55,26 @@ pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
 
 /// Downloads what the upgrade needs, by the index as it was fetched.
 pub fn download(dialect: Dialect, scope: Scope<'_>) -> Program {
+    download_by(Program::new(dialect.program()), dialect, scope)
+}
+
+/// The same when nobody waits for it: everybody else's work comes first.
+pub fn download_ahead(dialect: Dialect, failed: &[&Source]) -> Program {
+    let idle = Program::idle(dialect.program());
+    let scope = Scope {
+        updates: None,
+        excluded: &[],
+        failed,
+    };
+    download_by(idle, dialect, scope)
+}
+
+fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program {
     let index = match dialect {
         Dialect::Dnf4 | Dialect::Yum => "--setopt=*.metadata_expire=-1",
         Dialect::Dnf5 => "--setopt=cacheonly=metadata",
     };
-    upgrade(dialect, scope.excluded, scope.failed)
+    upgrade_by(program, dialect, scope.excluded, scope.failed)
         .args(["-y", "--downloadonly", index])
         .args(["--setopt=retries=2", "--setopt=timeout=20"])
         .args(named(scope.updates))
@@ -190,12 +205,21 @@ fn split(former: &[Former]) -> (Vec<PathBuf>, Vec<PathBuf>) {
 const STEADY: [&str; 2] = ["--setopt=clean_requirements_on_remove=0", "--setopt=best=0"];
 
 fn upgrade(dialect: Dialect, excluded: &[String], failed: &[&Source]) -> Program {
+    upgrade_by(Program::new(dialect.program()), dialect, excluded, failed)
+}
+
+fn upgrade_by(
+    program: Program,
+    dialect: Dialect,
+    excluded: &[String],
+    failed: &[&Source],
+) -> Program {
     // yum 3 has no 'best', and leaves out what is broken only when it is told to
     let steady: &[&str] = match dialect {
         Dialect::Dnf4 | Dialect::Dnf5 => &STEADY,
         Dialect::Yum => &["--setopt=clean_requirements_on_remove=0", "--skip-broken"],
     };
-    Program::new(dialect.program())
+    program
         .arg("upgrade")
         .args(steady)
         .args(excluded.iter().map(|name| format!("--exclude={name}")))

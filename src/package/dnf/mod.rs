@@ -268,6 +268,14 @@ impl PackageManager for Dnf {
         })
     }
 
+    fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
+        let program = arguments::download_ahead(self.dialect, failed);
+        let mut run = Run::new(observer);
+        let ending = program.run(&mut run)?.ending;
+        let (_, ended, _) = run.finish(ending);
+        ended.came_to_its_end(self.name())
+    }
+
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
         let database = self.installed()?;
         let advisories = self.advisories(failed)?;

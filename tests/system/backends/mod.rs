@@ -54,7 +54,7 @@ impl Backend {
 macro_rules! tell {
     ($stories:tt with $($backend:ident = $description:expr;)*) => {
         $(mod $backend {
-            const BACKEND: super::Backend = $description;
+            pub const BACKEND: super::Backend = $description;
             tell!(@ $stories);
         })*
 
@@ -105,6 +105,16 @@ tell! {
         hold: "zypper addlock demo",
         by_hand: "zypper --non-interactive update other",
     };
+}
+
+#[test]
+fn what_dnf_4_has_downloaded_ahead_is_not_fetched_again() {
+    stories::what_was_downloaded_ahead_is_not_fetched_again(dnf4::BACKEND);
+}
+
+#[test]
+fn what_dnf_5_has_downloaded_ahead_is_not_fetched_again() {
+    stories::what_was_downloaded_ahead_is_not_fetched_again(dnf5::BACKEND);
 }
 
 /// The README's table of what is shown with which package manager is what the stories are.

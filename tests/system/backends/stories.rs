@@ -45,6 +45,23 @@ pub fn an_update_is_applied_and_then_there_is_nothing_to_do(backend: Backend) {
     assert_eq!(events_of_kind(&host, message::ACTIVATION).len(), 2);
 }
 
+pub fn what_was_downloaded_ahead_is_not_fetched_again(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
+    let stage = "/etc/linux_patch_api/config.d/stage.toml";
+    host.write(stage, "[refresh]\nstage = true\n");
+    repo.add(&plain("demo", "1.1"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "Phase"), "staged");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.0"));
+    repo.remove_from_pool("demo", "1.1");
+
+    let job = applied(&host, "all");
+
+    assert_eq!(changes(&job).len(), 1, "{job:#}");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert!(events_of_kind(&host, message::RETRY).is_empty());
+}
+
 pub fn offline_nothing_changes_and_the_host_says_so(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
