@@ -129,6 +129,8 @@ impl PackageManager for Pacman {
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let conf = Conf::read()?;
+        // what somebody else is changing at this moment cannot be planned with
+        transaction::free(observer)?;
         let upgrade = self.upgrade(&conf, transaction.failed)?;
         if let Selection::Exactly(updates) = transaction.selection {
             ensure!(

@@ -146,7 +146,7 @@ impl Pacman {
 }
 
 /// Waits until somebody else has finished; an error when the lock is nobody's.
-fn free(observer: &mut dyn Observer) -> Result<()> {
+pub(super) fn free(observer: &mut dyn Observer) -> Result<()> {
     match locks::wait(observer, Some(LOCK_LIMIT))? {
         Held::Stale | Held::Unknown => bail!("{}", locks::stale()),
         Held::No | Held::By(_) => Ok(()),
