@@ -79,7 +79,7 @@ fn varlinkctl_works_on_trixie() {
         "{info}"
     );
     let methods = as_alice(&format!("varlinkctl list-methods {SOCKET} {OURS}"));
-    assert_eq!(methods.lines().count(), 4, "{methods}");
+    assert_eq!(methods.lines().count(), 5, "{methods}");
     let file = format!("/usr/share/varlink/{OURS}.varlink");
     host.sh(&format!("varlinkctl validate-idl {file}"));
     let shown = as_alice(&format!("varlinkctl introspect {SOCKET} {OURS}"));
