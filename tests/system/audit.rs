@@ -47,6 +47,10 @@ fn every_event_of_a_job_is_found(release: Release) {
     let expected = [
         message::JOB_STARTED,
         message::ACTIVATION,
+        // the versions, the stranger that was half-configured before, the units
+        message::CHECKED,
+        message::CHECKED,
+        message::CHECKED,
         message::PACKAGE_CHANGED,
         message::PACKAGE_CHANGED,
         message::PACKAGE_CHANGED,
