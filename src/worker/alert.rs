@@ -8,6 +8,7 @@ use crate::journal;
 use crate::queue::hold;
 use crate::request::{JobId, Kind};
 use crate::state::alert::{Alert, Alerts, Cause, Event};
+use crate::state::blocked::Blocked;
 use crate::state::job::{Job, JobStatus};
 use crate::state::update::Phase;
 
@@ -82,7 +83,11 @@ pub fn settled(worker: &Worker, jobs: &[Job]) {
         resolve(worker, other);
     } else if of(JobStatus::Succeeded).is_some() {
         resolve(worker, Cause::UpdateFailed);
-        resolve(worker, Cause::RolledBack);
+        // a success that does without what was rolled back does not mend it
+        let changed = |job: &Job| job.status == JobStatus::Succeeded && !job.changes.is_empty();
+        if jobs.iter().any(changed) && Blocked::load(&worker.paths).is_empty() {
+            resolve(worker, Cause::RolledBack);
+        }
     }
 }
 

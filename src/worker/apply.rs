@@ -143,13 +143,9 @@ pub fn transact(
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
-    for job in &mut jobs {
-        job.transaction = leader.clone();
-    }
-    // whoever finds the jobs after a crash has to find the intent of all of them
-    if jobs.len() > 1
-        && let Err(error) = Job::save_all(&worker.paths, &jobs)
-    {
+    let moved = lead(&mut jobs, |_| leader.clone());
+    // whoever finds the jobs after a crash has to find the intent of all of them, and no other
+    if moved && let Err(error) = Job::save_all(&worker.paths, &jobs) {
         jobs.iter_mut().for_each(|job| fail(job, &error));
         update.fail(&format!("{error:#}"));
         return jobs;
@@ -212,9 +208,27 @@ fn is_alone(jobs: &[Job], part: Part) -> bool {
     part == Part::Own || targets.all(|target| Some(target) == first)
 }
 
+/// Names the transaction that serves each job; whether that is another one than before.
+fn lead(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
+    let mut moved = false;
+    for job in jobs {
+        let transaction = transaction(job);
+        moved |= job.transaction != transaction;
+        job.transaction = transaction;
+    }
+    moved
+}
+
 /// Serves each target by a transaction of its own, so that one bad package fails alone.
 fn one_by_one(worker: &Worker, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
     let mut ended = Vec::new();
+    // those whose turn comes later must not be found under the intent of the one before
+    if lead(&mut jobs, |job| job.id().clone())
+        && let Err(error) = Job::save_all(&worker.paths, &jobs)
+    {
+        jobs.iter_mut().for_each(|job| fail(job, &error));
+        return jobs;
+    }
     while let Some(target) = jobs.first().map(|job| job.request.packages.clone()) {
         let (batch, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
@@ -298,6 +312,8 @@ fn attempt(
         update.step(Event::Download)?;
     }
 
+    // until it is judged: services that end with the host would look as if the update had broken them
+    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
     let applied = run_transaction(worker, jobs, &selection, &failed, update)?;
     let applied = Applied {
         kept_back: [kept_back, applied.kept_back].concat(),
@@ -367,7 +383,6 @@ fn run_transaction(
     update: &mut Update<'_>,
 ) -> Result<Applied> {
     let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
-    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
     // this very program, also when our own package was upgraded while it waited: by its path it would be
     // another one, or none
     let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));

@@ -9,7 +9,7 @@ use super::lifecycle::Event;
 use super::settle::{Concluded, Outcome};
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, rollback};
+use super::{Worker, heal, rollback};
 use crate::package::{Applied, Change, Former};
 use crate::paths::Paths;
 use crate::request::JobId;
@@ -28,7 +28,8 @@ pub fn conclude(
     keep(&worker.paths, changes);
     let judgement = verify::judge(worker, leader, before, changes, &applied.failures)?;
     let rollback = if judgement.is_to_be_undone() {
-        rollback::after(worker, leader, before, &former, &judgement.checks)
+        heal::or_leave_bad()?;
+        rollback::after(worker, leader, before, &former, &judgement.checks)?
     } else {
         None
     };

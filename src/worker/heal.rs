@@ -68,6 +68,16 @@ pub fn or_leave(worker: &Worker) -> Result<()> {
     }
 }
 
+/// An error when what was found bad may only look so, because the host goes down: services end in any
+/// order, and this worker need not be the first to be told.
+pub fn or_leave_bad() -> Result<()> {
+    if is_going_down() {
+        Err(LeftForBoot.into())
+    } else {
+        Ok(())
+    }
+}
+
 /// Whether the host is being shut down. systemctl(1) asks the service manager directly, which is needed:
 /// the bus may be gone already.
 fn is_going_down() -> bool {

@@ -6,7 +6,7 @@ use super::lifecycle::Event;
 use super::settle::fail;
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, block, gate, refresh, rollback};
+use super::{Worker, block, gate, heal, refresh, rollback};
 use crate::package::{Change, Database, Former};
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
@@ -17,8 +17,11 @@ pub fn serve(worker: &Worker, mut job: Job) -> Job {
     match prepare(worker, &job) {
         Err(error) => fail(&mut job, &error),
         Ok((undone, former)) => {
-            if let Err(error) = undo(worker, &mut job, &undone, &former) {
-                fail(&mut job, &error);
+            match undo(worker, &mut job, &undone, &former) {
+                // its intent is on the disk: the next boot finishes it
+                Err(error) if error.is::<heal::LeftForBoot>() => return job,
+                Err(error) => fail(&mut job, &error),
+                Ok(()) => {}
             }
         }
     }
@@ -77,7 +80,7 @@ fn undo(worker: &Worker, job: &mut Job, undone: &Job, former: &[Former]) -> Resu
     let before = Before::remembered(worker, &id, &undone.changes)?;
     let door = &job.request.requester.door;
     let reason = format!("asked for by {door}, to undo job {}", undone.id());
-    let done = rollback::undo(worker, &id, &before, former, (&reason, &[]));
+    let done = rollback::undo(worker, &id, &before, former, (&reason, &[]))?;
     Before::forget(&worker.paths, &id);
     finish(worker, job, undone, done, &mut update);
     Ok(())

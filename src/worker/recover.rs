@@ -178,7 +178,7 @@ fn go_on_back(
     }
     let checks = intent.checks.clone();
     let former = intent.former.clone();
-    let done = rollback::resume(worker, leader, &before, intent);
+    let done = rollback::resume(worker, leader, &before, intent)?;
     Before::forget(&worker.paths, leader);
     let mut jobs = jobs;
     if let [job] = &mut jobs[..]

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
 use super::progress::Restoring;
 use super::verify::{self, Before};
+use super::{Worker, heal};
 use crate::fs::{create_atomically, remove_durably, write_atomically};
 use crate::host::{clock, logind, systemd};
 use crate::journal;
@@ -47,25 +47,26 @@ impl Intent {
     }
 }
 
-/// Undoes a transaction that failed its verification; `None` when there is nothing to undo.
+/// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere
+/// here, an error leaves the rest to the next worker: the host is going down.
 pub(super) fn after(
     worker: &Worker,
     leader: &JobId,
     before: &Before,
     former: &[Former],
     checks: &[Check],
-) -> Option<Rollback> {
+) -> Result<Option<Rollback>> {
     if former.is_empty() {
-        return None;
+        return Ok(None);
     }
     if !worker.config.rollback.automatic {
         let why = "rollback.automatic is off in the configuration";
-        return Some(not_done(Undone::Disabled, why));
+        return Ok(Some(not_done(Undone::Disabled, why)));
     }
     let against = checks.iter().filter(|check| check.decides_against());
     let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
     let why = (&*reasons.join("; "), checks);
-    Some(undo(worker, leader, before, former, why))
+    undo(worker, leader, before, former, why).map(Some)
 }
 
 /// Undoes changes, for a reason and because of what these checks say; the record of it.
@@ -75,13 +76,13 @@ pub(super) fn undo(
     before: &Before,
     former: &[Former],
     why: (&str, &[Check]),
-) -> Rollback {
+) -> Result<Rollback> {
     match begin(worker, leader, former, why) {
         Ok(intent) => carry_on(worker, leader, before, intent),
         Err(error) => {
             let why = format!("{error:#}");
             journal::rollback_failed(leader, &why);
-            not_done(Undone::Impossible, &why)
+            Ok(not_done(Undone::Impossible, &why))
         }
     }
 }
@@ -122,7 +123,12 @@ pub(super) fn take_over(paths: &Paths, job: &JobId) -> Result<bool> {
 }
 
 /// Ends what a dead worker began, once; a second time the host is only looked at.
-pub(super) fn resume(worker: &Worker, leader: &JobId, before: &Before, intent: Intent) -> Rollback {
+pub(super) fn resume(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    intent: Intent,
+) -> Result<Rollback> {
     if intent.resumed {
         let why = "it was interrupted twice, and is not tried again";
         return conclude(worker, leader, before, &intent, Err(anyhow::anyhow!(why)));
@@ -138,7 +144,12 @@ pub(super) fn resume(worker: &Worker, leader: &JobId, before: &Before, intent: I
 }
 
 /// Puts back what is not back yet, and looks at the host again.
-fn carry_on(worker: &Worker, leader: &JobId, before: &Before, mut intent: Intent) -> Rollback {
+fn carry_on(
+    worker: &Worker,
+    leader: &JobId,
+    before: &Before,
+    mut intent: Intent,
+) -> Result<Rollback> {
     journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
     let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is undone"));
     let mut result = put_back(worker, leader, before, &intent);
@@ -199,11 +210,15 @@ fn conclude(
     before: &Before,
     intent: &Intent,
     result: Result<()>,
-) -> Rollback {
+) -> Result<Rollback> {
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
     start_again(before);
     let judged = verify::judge(worker, leader, before, &undone, &[]);
     let is_back = is_back(worker, &intent.former);
+    let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
+    if !(is_back && is_good) {
+        heal::or_leave_bad()?;
+    }
     let (checks, as_before) = match judged {
         Ok(judgement) => {
             let unchanged = undone.iter().all(|change| {
@@ -238,13 +253,13 @@ fn conclude(
     } else {
         journal::rollback_failed(leader, error.as_deref().unwrap_or("unknown"));
     }
-    Rollback {
+    Ok(Rollback {
         sources: sources(&intent.former),
         outcome,
         as_before,
         verification: checks,
         error,
-    }
+    })
 }
 
 /// Starts the services that ran before the update and do not now: a package need not do that when it

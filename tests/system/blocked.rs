@@ -43,6 +43,10 @@ fn what_was_rolled_back_waits_for_a_newer_version_or_a_word() {
     repo.add(&plain("user", "1.1").depends("demo (>= 1.1)"));
     let job = applied(&host, "all");
     assert_eq!(changes(&job), ["other 1.0 -> 1.1"]);
+    assert!(
+        property(&host, "HealthReasons").contains("rolled back"),
+        "a success without the bad one does not mend it"
+    );
     let kept = kept_back(&job);
     let why = format!("1.1 was rolled back in job {id}");
     assert!(
