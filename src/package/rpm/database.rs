@@ -4,17 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::evr;
+use super::{evr, held};
 use crate::package::command::{Line, Program};
 use crate::package::{Database, Installed, Key, PackageState};
 
 const RPM: &str = "/usr/bin/rpm";
 
 /// What a package provides of which several versions may be installed side by side: the defaults of
-/// dnf's `installonlypkgs` (dnf.conf(5)), and what libzypp calls multiversion.
-const PARALLEL: [&str; 6] = [
+/// `installonlypkgs` of dnf (dnf.conf(5)) and yum (yum.conf(5)), and what libzypp calls multiversion.
+/// What the administrator adds is in [`held::parallel`].
+const PARALLEL: [&str; 15] = [
     "kernel",
     "kernel-PAE",
+    "kernel-PAE-debug",
+    "kernel-bigmem",
+    "kernel-debug",
+    "kernel-devel",
+    "kernel-enterprise",
+    "kernel-modules",
+    "kernel-smp",
+    "kernel-source",
+    "kernel-unsupported",
     "installonlypkg(kernel)",
     "installonlypkg(kernel-module)",
     "installonlypkg(vm)",
@@ -44,7 +54,7 @@ pub fn read() -> Result<Contents> {
     let parallel = if names.is_empty() {
         BTreeSet::new()
     } else {
-        parallel(&provided(&names).capture()?)
+        parallel(&provided(&names).capture()?, &held::parallel())
     };
     Ok(Contents { entries, parallel })
 }
@@ -136,11 +146,14 @@ fn several(entries: &[Entry]) -> BTreeMap<Key, Vec<String>> {
     versions
 }
 
-/// The names that may be there in several versions.
-fn parallel(provided: &str) -> BTreeSet<String> {
+/// The names that may be there in several versions, by what they provide and what is configured.
+fn parallel(provided: &str, configured: &[String]) -> BTreeSet<String> {
     let name = |line: &str| {
         let (name, provides) = line.split_once('\t')?;
-        PARALLEL.contains(&provides).then(|| name.to_owned())
+        let may = PARALLEL.contains(&provides)
+            || held::is_held(configured, provides)
+            || held::is_held(configured, name);
+        may.then(|| name.to_owned())
     };
     provided.lines().filter_map(name).collect()
 }
@@ -198,7 +211,7 @@ mod tests {
     fn contents(output: &str, parallel: &str) -> Contents {
         Contents {
             entries: entries(output).unwrap(),
-            parallel: super::parallel(parallel),
+            parallel: super::parallel(parallel, &["own-driver*".to_owned()]),
         }
     }
 
@@ -240,6 +253,12 @@ mod tests {
         assert_eq!(kernel.version, "6.10.0-1", "the newest");
         assert_eq!(kernel.state, PackageState::Good);
         assert!(contents.problems().is_empty());
+    }
+
+    #[test]
+    fn what_the_administrator_allows_side_by_side_is_in_order() {
+        let drivers = "own-driver\tnoarch\t0:1-1\nown-driver\tnoarch\t0:2-1\n";
+        assert!(contents(drivers, "own-driver\tx\n").problems().is_empty());
     }
 
     #[test]

@@ -1,6 +1,10 @@
-//! Packages that the administrator has locked: dnf's versionlock and excludes, zypper's locks.
+//! What the administrator has configured about packages: locks, excludes, and which may be there in several
+//! versions.
 
 use std::fs;
+
+/// The two names of one setting (dnf.conf(5)).
+const EXCLUDES: [&str; 2] = ["exclude", "excludepkgs"];
 
 /// The patterns of names that are locked, from the files that are there: those of dnf 4
 /// (`versionlock.list`), of dnf 5 (`versionlock.toml`), the `exclude` of both (dnf.conf(5)), and those
@@ -10,8 +14,36 @@ pub fn dnf() -> Vec<String> {
     let mut patterns = versionlock(&read("/etc/dnf/plugins/versionlock.list"));
     patterns.extend(versionlock(&read("/etc/yum/pluginconf.d/versionlock.list")));
     patterns.extend(versionlock_toml(&read("/etc/dnf/versionlock.toml")));
-    patterns.extend(excludes(&read("/etc/dnf/dnf.conf")));
-    patterns.extend(excludes(&read("/etc/yum.conf")));
+    patterns.extend(of_main(&read("/etc/dnf/dnf.conf"), &EXCLUDES));
+    patterns.extend(of_main(&read("/etc/yum.conf"), &EXCLUDES));
+    patterns
+}
+
+/// What may be installed in several versions at once, as names and capabilities: `installonlypkgs` of
+/// dnf.conf(5) and yum.conf(5), `multiversion` of zypp.conf and of the files below `multiversion.d`.
+pub fn parallel() -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let mut patterns = Vec::new();
+    for path in ["/etc/dnf/dnf.conf", "/etc/yum.conf", "/etc/zypp/zypp.conf"] {
+        patterns.extend(of_main(&read(path), &["installonlypkgs", "multiversion"]));
+    }
+    let more = fs::read_dir("/etc/zypp/multiversion.d")
+        .into_iter()
+        .flatten();
+    for file in more.flatten() {
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        let lines = text.lines().map(str::trim);
+        patterns.extend(
+            lines
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .map(str::to_owned),
+        );
+    }
+    for pattern in &mut patterns {
+        if let Some(capability) = pattern.strip_prefix("provides:") {
+            *pattern = capability.to_owned();
+        }
+    }
     patterns
 }
 
@@ -48,17 +80,24 @@ fn versionlock_toml(text: &str) -> Vec<String> {
     text.lines().filter_map(name).collect()
 }
 
-/// `exclude=a b,c` and `excludepkgs=…` of the main section.
-fn excludes(text: &str) -> Vec<String> {
+/// The words of settings such as `exclude=a b,c` of the main section, which may go on in lines that are
+/// indented.
+fn of_main(text: &str, settings: &[&str]) -> Vec<String> {
     let mut patterns = Vec::new();
-    let mut in_main = false;
+    let (mut in_main, mut in_setting) = (false, false);
     for line in text.lines() {
+        let mut value = line;
         if line.starts_with('[') {
             in_main = line.trim() == "[main]";
-        } else if let Some((key, value)) = line.split_once('=')
-            && in_main
-            && matches!(key.trim(), "exclude" | "excludepkgs")
-        {
+            in_setting = false;
+        } else if line.starts_with('#') {
+            continue;
+        } else if !line.starts_with([' ', '\t']) {
+            let (key, rest) = line.split_once('=').unwrap_or((line, ""));
+            in_setting = settings.contains(&key.trim());
+            value = rest;
+        }
+        if in_main && in_setting {
             let words = value
                 .split([' ', ',', '\t'])
                 .filter(|word| !word.is_empty());
@@ -106,8 +145,8 @@ mod tests {
         assert_eq!(versionlock(list), ["demo", "kernel*"]);
         let toml = "version = \"1.0\"\n[[packages]]\nname = \"demo\"\n[[packages.conditions]]\nkey = \"evr\"\n";
         assert_eq!(versionlock_toml(toml), ["demo"]);
-        let conf = "[main]\ngpgcheck=1\nexcludepkgs = a*, b\n[x]\nexclude=c\n";
-        assert_eq!(excludes(conf), ["a*", "b"]);
+        let conf = "[main]\ngpgcheck=1\nexcludepkgs = a*, b\n# no\n  d\nx=1\n  e\n[x]\nexclude=c\n";
+        assert_eq!(of_main(conf, &EXCLUDES), ["a*", "b", "d"]);
         let locks = "\ntype: package\nmatch_type: glob\ncase_sensitive: on\nsolvable_name: demo\n";
         assert_eq!(zypper_locks(locks), ["demo"]);
     }
