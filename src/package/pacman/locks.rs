@@ -1,6 +1,7 @@
 //! pacman's lock: a file that exists. Whose it is, only the processes tell.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ pub fn held(lock: &Path) -> Held {
     if !lock.exists() {
         return Held::No;
     }
-    match holder(Path::new("/proc")) {
+    match holder(Path::new("/proc"), lock) {
         Some(holder) => Held::By(format!("'{}' is held by {holder}", lock.display())),
         // gone in the meantime
         None if !lock.exists() => Held::No,
@@ -41,16 +42,23 @@ pub fn held(lock: &Path) -> Held {
     }
 }
 
-/// A process other than this one that uses libalpm, as pacman and every front end of it does.
-fn holder(proc: &Path) -> Option<String> {
-    let own = std::process::id().to_string();
+/// A process that has the lock open, as pacman and every front end of it keep it while they hold it
+/// (libalpm, `_alpm_handle_lock`). Its mode lets only root open it.
+fn holder(proc: &Path, lock: &Path) -> Option<String> {
+    let inode = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let (held, name) = (inode(lock)?, lock.file_name()?);
+    // by its name first: whoever is asked about a file of a network may never answer
+    let is_held = |descriptor: fs::DirEntry| {
+        fs::read_link(descriptor.path()).is_ok_and(|path| path.file_name() == Some(name))
+            && inode(&descriptor.path()) == Some(held)
+    };
     for entry in fs::read_dir(proc).ok()?.flatten() {
         let pid = entry.file_name().to_string_lossy().into_owned();
-        if pid == own || !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        let maps = fs::read(entry.path().join("maps")).unwrap_or_default();
-        if String::from_utf8_lossy(&maps).contains("/libalpm.so") {
+        let descriptors = fs::read_dir(entry.path().join("fd")).into_iter().flatten();
+        if descriptors.flatten().any(is_held) {
             let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             return Some(format!("process {pid} ({})", name.trim()));
         }
@@ -101,22 +109,25 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_uses_libalpm_is_found() {
-        let proc = tempfile::tempdir().unwrap();
-        for (pid, maps, name) in [
-            ("7", "/usr/lib/libc.so.6\n", "sh"),
-            (
-                "9",
-                "7f00 r-xp /usr/lib/libalpm.so.15.0.0\n",
-                "pamac-daemon",
-            ),
+    fn a_process_that_has_the_lock_open_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let lock = root.path().join("db.lck");
+        let other = root.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("db.lck"), "").unwrap();
+        fs::write(&lock, "").unwrap();
+        let proc = root.path().join("proc");
+        for (pid, file, name) in [
+            ("7", &other.join("db.lck"), "sh"),
+            ("9", &lock, "pamac-daemon"),
         ] {
-            fs::create_dir(proc.path().join(pid)).unwrap();
-            fs::write(proc.path().join(pid).join("maps"), maps).unwrap();
-            fs::write(proc.path().join(pid).join("comm"), format!("{name}\n")).unwrap();
+            let process = proc.join(pid);
+            fs::create_dir_all(process.join("fd")).unwrap();
+            std::os::unix::fs::symlink(file, process.join("fd/3")).unwrap();
+            fs::write(process.join("comm"), format!("{name}\n")).unwrap();
         }
-        assert_eq!(holder(proc.path()).unwrap(), "process 9 (pamac-daemon)");
-        fs::remove_dir_all(proc.path().join("9")).unwrap();
-        assert_eq!(holder(proc.path()), None);
+        assert_eq!(holder(&proc, &lock).unwrap(), "process 9 (pamac-daemon)");
+        fs::remove_dir_all(proc.join("9")).unwrap();
+        assert_eq!(holder(&proc, &lock), None);
     }
 }

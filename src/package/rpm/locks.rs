@@ -1,6 +1,7 @@
 //! Whether somebody is changing RPM packages: rpm's own lock, and a run of ours that outlived its worker.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub fn wait_until_free(observer: &mut dyn Observer) -> Result<()> {
 }
 
 fn holder() -> Result<Option<String>> {
-    if let Some(run) = run_of_ours(Path::new("/proc")) {
+    if let Some(run) = run_of_ours(Path::new("/proc"), 0) {
         return Ok(Some(run));
     }
     for database in DATABASES {
@@ -56,11 +57,14 @@ fn holder() -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A package manager with our mark among its arguments.
-fn run_of_ours(proc: &Path) -> Option<String> {
+/// A package manager of this user, root's, with our mark among its arguments: anybody may use that word.
+fn run_of_ours(proc: &Path, user: u32) -> Option<String> {
     let marks = [format!("--comment={MARK}"), format!("--userdata={MARK}")];
     fs::read_dir(proc).ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        if entry.metadata().ok()?.uid() != user {
+            return None;
+        }
         let arguments = fs::read(entry.path().join("cmdline")).ok()?;
         let is_ours = arguments
             .split(|byte| *byte == 0)
@@ -87,8 +91,11 @@ mod tests {
             fs::create_dir(proc.path().join(pid)).unwrap();
             fs::write(proc.path().join(pid).join("cmdline"), arguments).unwrap();
         }
-        assert!(run_of_ours(proc.path()).unwrap().contains("process 8"));
+        let user = fs::metadata(proc.path()).unwrap().uid();
+        let run = |user| run_of_ours(proc.path(), user);
+        assert!(run(user).unwrap().contains("process 8"));
+        assert_eq!(run(user + 1), None, "somebody else's");
         fs::remove_dir_all(proc.path().join("8")).unwrap();
-        assert_eq!(run_of_ours(proc.path()), None);
+        assert_eq!(run(user), None);
     }
 }
