@@ -127,7 +127,7 @@ impl Mark {
 
     /// Takes the mark away.
     pub fn remove(self, paths: &Paths, id: &JobId) -> Result<()> {
-        remove_durably(&paths.queue().join(self.name(id)))
+        super::remove(paths, &self.name(id))
     }
 }
 

@@ -14,7 +14,10 @@ use anyhow::{Context, Result};
 pub use hold::Mark;
 pub use order::Order;
 
-use crate::fs::{Unreadable, ensure_directory, read_untrusted, remove_all_durably, rename_durably};
+use crate::fs::{
+    Unreadable, ensure_directory, read_untrusted, remove_all_durably, remove_durably,
+    rename_durably,
+};
 use crate::journal;
 use crate::paths::{Paths, quoted};
 use crate::request::{JobId, MAX_ENTRY_BYTES, Request};
@@ -104,16 +107,16 @@ pub fn waiting(paths: &Paths, limit: usize) -> Result<Vec<Request>> {
 pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Result<Claimed> {
     let (mut claimed, mut taken) = (Claimed::default(), Vec::new());
     for name in names(paths)? {
-        if let Some(mark) = Mark::parse(&name) {
+        let (mark, order) = (Mark::parse(&name), Order::parse(&name));
+        if mark.is_some() || order.is_some() {
             match paths.queue().join(&name).symlink_metadata() {
-                Ok(metadata) if metadata.is_file() => claimed.marks.push(mark),
+                Ok(metadata) if metadata.is_file() => {
+                    claimed.marks.extend(mark);
+                    claimed.orders.extend(order.map(|order| (order, name)));
+                }
                 Ok(_) => refuse(paths, &name, "it is not a regular file")?,
                 Err(_) => {}
             }
-            continue;
-        }
-        if let Some(order) = Order::parse(&name) {
-            claimed.orders.push((order, name));
             continue;
         }
         if taken.len() == BATCH {
@@ -210,6 +213,16 @@ fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
     rename_durably(&paths.queue().join(name), &target)
 }
 
+/// Takes away what was followed. Its name may have become a directory's since it was looked at.
+fn remove(paths: &Paths, name: &OsStr) -> Result<()> {
+    let path = paths.queue().join(name);
+    remove_durably(&path).or_else(|error| {
+        let is_directory = path.symlink_metadata().is_ok_and(|m| m.is_dir());
+        anyhow::ensure!(is_directory, error);
+        refuse(paths, name, "it is not a regular file")
+    })
+}
+
 fn shown(name: &OsStr) -> String {
     crate::request::shown(&name.to_string_lossy())
 }
@@ -296,6 +309,28 @@ mod tests {
         }
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 8);
         assert_eq!(length(&paths), 0);
+    }
+
+    #[test]
+    fn a_directory_is_neither_an_order_nor_a_decision() {
+        let (_root, paths) = host();
+        let id = JobId::new().unwrap();
+        let names = ["acknowledge-all", "reboot-0", "cancel"].map(|word| format!("{id}.{word}"));
+        for name in &names {
+            fs::create_dir(paths.queue().join(name)).unwrap();
+        }
+        let claimed = claim(&paths, |_| Ok(())).unwrap();
+        assert!(claimed.orders.is_empty() && claimed.marks.is_empty());
+        assert_eq!(length(&paths), 0);
+        // made after the queue was read
+        for name in &names {
+            fs::create_dir(paths.queue().join(name)).unwrap();
+        }
+        order::remove(&paths, &names[0].clone().into()).unwrap();
+        order::remove(&paths, &names[1].clone().into()).unwrap();
+        Mark::Cancel.remove(&paths, &id).unwrap();
+        assert_eq!(length(&paths), 0);
+        assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 6);
     }
 
     #[test]

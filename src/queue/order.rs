@@ -5,7 +5,7 @@ use std::fmt;
 
 use anyhow::{Context, Result};
 
-use crate::fs::{remove_durably, rename_durably, write_atomically};
+use crate::fs::{rename_durably, write_atomically};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::state::alert::Cause;
@@ -65,7 +65,7 @@ impl Order {
 
 /// Takes an order out of the queue: it was followed.
 pub fn remove(paths: &Paths, name: &OsString) -> Result<()> {
-    remove_durably(&paths.queue().join(name))
+    super::remove(paths, name)
 }
 
 #[cfg(test)]

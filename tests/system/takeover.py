@@ -67,6 +67,10 @@ def marks():
     os.mkdir(QUEUE + "0000000000000004-000002.apply/inside")
     os.symlink("/etc/passwd", QUEUE + "0000000000000004-000003.discard")
     os.mkfifo(QUEUE + "0000000000000004-000004.cancel")
+    # and orders that are none
+    os.mkdir(QUEUE + "0000000000000004-000005.acknowledge-all")
+    os.mkdir(QUEUE + "0000000000000004-000006.reboot-0")
+    os.symlink("/etc/passwd", QUEUE + "0000000000000004-000007.reboot-cancel")
 
 
 def lease():
