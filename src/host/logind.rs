@@ -92,7 +92,7 @@ fn within(
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         let asked = zbus::block_on(async {
-            let login = LoginProxy::new(&system_bus().await?).await?;
+            let login = LoginProxy::new(&system_bus()?).await?;
             anyhow::Ok(call(login).await?)
         });
         let _ = done.send(asked);
@@ -102,7 +102,7 @@ fn within(
 }
 
 async fn take(why: &str) -> Result<Inhibitor> {
-    let bus = system_bus().await?;
+    let bus = system_bus()?;
     let login = LoginProxy::new(&bus).await?;
     let descriptor = login
         .inhibit("shutdown", "linux-patch-api", why, "block")

@@ -50,12 +50,16 @@ type Unit = (
     OwnedObjectPath,
 );
 
-/// A connection to the system bus whose calls end.
-pub async fn system_bus() -> Result<zbus::Connection> {
-    zbus::connection::Builder::system()
-        .method_timeout(CALL_LIMIT)
-        .build()
-        .await
+/// A connection to the system bus whose calls end. So does connecting, which has no time limit of its own:
+/// the service manager's socket accepts also while a bus that was just replaced does not answer.
+pub fn system_bus() -> Result<zbus::Connection> {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let bus = zbus::connection::Builder::system().method_timeout(CALL_LIMIT);
+        let _ = done.send(zbus::block_on(bus.build()));
+    });
+    let bus = wait.recv_timeout(CALL_LIMIT);
+    bus.context("the system bus did not answer in time")?
         .context("the system bus is not reachable")
 }
 
@@ -64,7 +68,7 @@ pub async fn system_bus() -> Result<zbus::Connection> {
 /// A path unit that ran into a limit is deaf for ever otherwise, and nobody sees it.
 pub fn heal_units() -> Result<Vec<String>> {
     zbus::block_on(async {
-        let bus = system_bus().await?;
+        let bus = system_bus()?;
         let manager = ManagerProxy::new(&bus).await?;
         let patterns = ["patch-*.path", "patch-*.socket", "patch-*.timer"];
         let failed = manager
@@ -83,7 +87,7 @@ pub fn heal_units() -> Result<Vec<String>> {
 /// Starts a unit.
 pub fn start_unit(name: &str) -> Result<()> {
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        let manager = ManagerProxy::new(&system_bus()?).await?;
         manager.start_unit(name, "replace").await?;
         Ok(())
     })
@@ -104,7 +108,7 @@ pub fn start_reboot_timer(name: &str, seconds: u64, description: &str) -> Result
         ),
     ];
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        let manager = ManagerProxy::new(&system_bus()?).await?;
         let properties = [
             ("Description", Variant::from(description)),
             (
@@ -140,7 +144,7 @@ pub fn reset_failed(names: &[String]) -> Result<()> {
         return Ok(());
     }
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        let manager = ManagerProxy::new(&system_bus()?).await?;
         for name in names {
             manager.reset_failed_unit(name).await?;
         }
@@ -160,7 +164,7 @@ pub fn restart_units(names: Vec<String>, limit: Duration) -> Result<BTreeMap<Str
 }
 
 async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
-    let manager = ManagerProxy::new(&system_bus().await?).await?;
+    let manager = ManagerProxy::new(&system_bus()?).await?;
     let mut states = BTreeMap::new();
     for name in names {
         if let Err(error) = manager.restart_unit(name, "replace").await {
@@ -190,7 +194,7 @@ async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
 /// Stops a unit.
 pub fn stop_unit(name: &str) -> Result<()> {
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        let manager = ManagerProxy::new(&system_bus()?).await?;
         manager.stop_unit(name, "replace").await?;
         Ok(())
     })
@@ -199,7 +203,7 @@ pub fn stop_unit(name: &str) -> Result<()> {
 /// Starts a unit anew if it runs; its end is not waited for.
 pub fn try_restart_unit(name: &str) -> Result<()> {
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus().await?).await?;
+        let manager = ManagerProxy::new(&system_bus()?).await?;
         manager.try_restart_unit(name, "replace").await?;
         Ok(())
     })
@@ -211,7 +215,7 @@ pub fn wake_door() {
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let woken = zbus::block_on(async {
-            let bus = system_bus().await?;
+            let bus = system_bus()?;
             let flags = zbus::proxy::MethodFlags::empty();
             let proxy = zbus::proxy::Builder::<zbus::Proxy<'_>>::new(&bus)
                 .destination("org.linux_patch.Agent1")

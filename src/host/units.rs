@@ -49,7 +49,7 @@ pub fn look(limit: Duration) -> Result<Units> {
 }
 
 async fn ask() -> Result<Units> {
-    let bus = system_bus().await?;
+    let bus = system_bus()?;
     let manager = ManagerProxy::new(&bus).await?;
     let at = clock::monotonic();
     let failed = manager.list_units_by_patterns(&["failed"], &[]).await?;
