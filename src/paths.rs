@@ -44,6 +44,14 @@ impl Paths {
         self.lib().join("tmp")
     }
 
+    /// The program that a package manager runs as its gate; root's alone. Not in `/run`, from which nothing
+    /// is executed on hosts with initramfs-tools (mounted `noexec`); package managers run scripts from
+    /// `/var` themselves.
+    #[must_use]
+    pub fn gate(&self) -> PathBuf {
+        self.lib().join("gate")
+    }
+
     /// Requests that wait for the worker.
     #[must_use]
     pub fn queue(&self) -> PathBuf {

@@ -1,7 +1,6 @@
 //! Applying updates: one transaction for the jobs of a batch, judged by the package database.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -14,7 +13,7 @@ use super::refresh::RefreshFailed;
 use super::settle::{Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, heal, own, precondition, refresh, rollback, select, space};
+use super::{Worker, gate, heal, own, precondition, refresh, rollback, select, space};
 use crate::fs::remove_durably;
 use crate::host::{logind, systemd};
 use crate::journal;
@@ -383,9 +382,7 @@ fn run_transaction(
     update: &mut Update<'_>,
 ) -> Result<Applied> {
     let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
-    // this very program, also when our own package was upgraded while it waited: by its path it would be
-    // another one, or none
-    let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    let program = gate::program(&worker.paths)?;
     let arguments = gate(leader);
     let log = job::log(&worker.paths, leader);
     let transaction = Transaction {

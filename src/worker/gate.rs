@@ -4,11 +4,12 @@
 //! the intent file first decides: the gate, and the transaction goes on; or the worker that was told
 //! to stop, and nothing is changed.
 
-use std::io::BufRead;
-use std::path::Path;
+use std::io::{BufRead, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{own, space};
@@ -116,6 +117,33 @@ pub fn run(
         Intent::Mixed => bail!("our own package is updated after the others"),
         _ => bail!("stopped on request before anything was changed"),
     }
+}
+
+/// This very program, as a file that stays what it is for as long as anybody may run it: the package may
+/// be upgraded meanwhile, and a package manager may outlive this worker, whose number in `/proc` is then
+/// somebody else's.
+pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
+    let place = paths.gate();
+    let copy = || -> std::io::Result<()> {
+        let running = std::fs::read("/proc/self/exe")?;
+        if std::fs::read(&place).is_ok_and(|there| there == running) {
+            return Ok(());
+        }
+        // renamed, because the former one may be running
+        let new = place.with_extension("new");
+        let _ = std::fs::remove_file(&new);
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o700)
+            .open(&new)?;
+        file.write_all(&running)?;
+        drop(file);
+        std::fs::rename(&new, &place)
+    };
+    copy().with_context(|| format!("failed to write '{}'", place.display()))?;
+    Ok(place)
 }
 
 /// Finds out where each former version could be had from, and takes care that it and the new one
@@ -227,7 +255,7 @@ fn refusal(changes: &[Change], plan: Option<&[Change]>) -> Option<String> {
 
 /// Where the expectation of a transaction lies.
 #[must_use]
-pub fn expectation(paths: &Paths, job: &JobId) -> std::path::PathBuf {
+pub fn expectation(paths: &Paths, job: &JobId) -> PathBuf {
     paths.run().join(format!("{job}.expectation"))
 }
 
@@ -265,6 +293,23 @@ mod tests {
         for plan in [None, Some(&removal[..])] {
             assert_eq!(refusal(&removal, plan).unwrap(), "a would be removed");
         }
+    }
+
+    #[test]
+    fn the_program_is_copied_whole_and_only_owned() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        std::fs::create_dir_all(paths.lib()).unwrap();
+        std::fs::write(paths.gate(), "half").unwrap();
+        std::fs::write(paths.gate().with_extension("new"), "left").unwrap();
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        for _ in 0..2 {
+            let place = program(&paths).unwrap();
+            assert!(std::fs::read(&place).unwrap() == own);
+            let mode = std::os::unix::fs::MetadataExt::mode(&place.metadata().unwrap());
+            assert_eq!(mode & 0o777, 0o700);
+        }
+        assert_eq!(std::fs::read_dir(paths.lib()).unwrap().count(), 1);
     }
 
     #[test]

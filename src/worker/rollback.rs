@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Restoring;
 use super::verify::{self, Before};
-use super::{Worker, heal};
+use super::{Worker, gate, heal};
 use crate::fs::{create_atomically, remove_durably, write_atomically};
 use crate::host::{clock, logind, systemd};
 use crate::journal;
@@ -180,7 +180,7 @@ fn put_back(worker: &Worker, leader: &JobId, before: &Before, intent: &Intent) -
     if let Err(error) = systemd::reset_failed(&failing) {
         tracing::debug!("units that failed were not reset: {error:#}");
     }
-    let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    let program = gate::program(&worker.paths)?;
     let arguments = [
         "run".to_owned(),
         "gate".to_owned(),
