@@ -101,6 +101,17 @@ impl FormerSource {
         }
     }
 
+    /// The sum of the package file, where there is one.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        match self {
+            Self::Kept { sha256, .. }
+            | Self::Cached { sha256, .. }
+            | Self::Repacked { sha256, .. } => Some(sha256),
+            Self::Archive | Self::New | Self::Missing { .. } => None,
+        }
+    }
+
     /// The source with its file at another place.
     #[must_use]
     pub fn moved(self, to: PathBuf) -> Self {

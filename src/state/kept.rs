@@ -58,17 +58,19 @@ impl Store {
             if place == file {
                 return Ok(place);
             }
-            match fs::remove_file(&place) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            match fs::hard_link(file, &place) {
+            // what lies there already is replaced by the whole file or not at all
+            let new = self.directory.join("new");
+            remove(&new)?;
+            let held = match fs::hard_link(file, &new) {
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                    fs::copy(file, &place)?;
+                    fs::copy(file, &new).map(|_| ())
                 }
-                other => other?,
-            }
-            Ok(place)
+                other => other,
+            };
+            let held = held.and_then(|()| fs::rename(&new, &place));
+            // also when both are one file: then rename(2) does nothing
+            remove(&new)?;
+            held.map(|()| place)
         };
         hold().with_context(|| format!("failed to keep '{}'", file.display()))
     }
@@ -129,6 +131,13 @@ impl Store {
     }
 }
 
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// The index's name in the directory of the store.
 const INDEX: &str = "index.json";
 
@@ -181,6 +190,7 @@ mod tests {
         fs::write(&cached, "a").unwrap();
         let mut store = Store::open(&paths);
         let place = store.hold(&cached).unwrap();
+        assert_eq!(store.hold(&cached).unwrap(), place, "one file by then");
         fs::remove_file(&cached).unwrap();
         store.enter(&key("a"), "1", &place).unwrap();
         store.save().unwrap();
@@ -189,6 +199,10 @@ mod tests {
         assert_eq!(again.kept()[0].sha256, checksum::sha256(b"a"));
         assert_eq!(again.kept()[0].size, 1);
         assert!(store.hold(&cached).is_err());
+        fs::create_dir(&cached).unwrap();
+        assert!(store.hold(&cached).is_err(), "half a file");
+        assert_eq!(fs::read(&place).unwrap(), b"a", "what was kept stays");
+        assert_eq!(fs::read_dir(paths.packages()).unwrap().count(), 2);
     }
 
     #[test]

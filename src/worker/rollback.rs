@@ -13,9 +13,12 @@ use super::{Worker, gate, heal};
 use crate::fs::{create_atomically, remove_durably, write_atomically};
 use crate::host::{clock, logind, systemd};
 use crate::journal;
-use crate::package::{Change, Database, Ended, Former, PackageManager, PackageState, Restore};
+use crate::package::{
+    Change, Database, Ended, Former, Kept, PackageManager, PackageState, Restore,
+};
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::state::kept::Store;
 use crate::state::verification::{Check, Rollback, Undone};
 use crate::state::{self, job};
 
@@ -93,12 +96,18 @@ fn begin(
     former: &[Former],
     (reason, checks): (&str, &[Check]),
 ) -> Result<Intent> {
-    for former in due(former, &worker.packages.installed()?) {
-        former.check()?;
+    let mut former = former.to_vec();
+    for due in due(&former, &worker.packages.installed()?) {
+        let Err(error) = due.check() else { continue };
+        let other = elsewhere(worker, &due).ok_or(error)?;
+        former
+            .iter_mut()
+            .filter(|f| **f == due)
+            .for_each(|f| *f = other.clone());
     }
     let intent = Intent {
         reason: reason.to_owned(),
-        former: former.to_vec(),
+        former,
         begun_at: clock::now(),
         attempt: 1,
         checks: checks.to_vec(),
@@ -110,6 +119,22 @@ fn begin(
         "job {leader} was undone before",
     );
     Ok(intent)
+}
+
+/// Another place of a former version whose file is gone or spoilt; a file there has to be the same.
+fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
+    let store = Store::open(&worker.paths);
+    let spoilt = former.source.file()?;
+    let kept = store.kept().iter().filter(|kept| kept.file != spoilt);
+    let kept: Vec<Kept> = kept.cloned().collect();
+    let changes = std::slice::from_ref(&former.change);
+    let found = worker.packages.former(changes, &kept, store.directory());
+    let other = found.ok()?.pop()?;
+    let is_same = match (former.source.sha256(), other.source.sha256()) {
+        (Some(was), Some(is)) => was == is,
+        _ => true,
+    };
+    (is_same && other.check().is_ok()).then_some(other)
 }
 
 /// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.

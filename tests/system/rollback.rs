@@ -171,11 +171,18 @@ fn what_an_update_brought_is_kept_for_undoing_the_next() {
         .collect();
     assert_eq!(of_demo, ["old", "new"]);
 
-    // what is kept is used only when it is what was put aside
-    repo.add(&failing_postinst("demo", "1:1.2"));
+    // what is kept is used only when it is what was put aside: from elsewhere, while it is there
+    repo.add(&plain("demo", "1:1.0+x~1"));
+    repo.add(&failing_postinst("demo", "1:1.1.1"));
     host.sh(&format!(
         "echo x >> '{STATE}/packages/demo_1%3a1.0+x~1_all.deb'"
     ));
+    let job = rolled_back(&host, "demo");
+    assert_eq!(job["rollback"]["sources"]["demo:all"], "archive", "{job:#}");
+    assert_eq!(installed(&host, "demo"), "1:1.0+x~1 installed");
+
+    repo.remove("demo", "1:1.0+x~1");
+    repo.add(&failing_postinst("demo", "1:1.2"));
     let job = failed(&host, "demo");
     assert_eq!(job["rollback"]["outcome"], "impossible", "{job:#}");
     assert!(
