@@ -1,22 +1,29 @@
 //! Former versions: where dpkg's packages can be had from again, and the transaction that puts them back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::marks::Marks;
 use super::{Apt, arguments, database, run};
 use crate::checksum;
 use crate::package::command::Line;
-use crate::package::{Change, Ended, Former, FormerSource, Kept, Key, Observer, Restore};
+use crate::package::{
+    Change, Database, Ended, Former, FormerSource, Kept, Key, Observer, PackageState, Restore,
+};
 
 /// Where apt keeps what it fetched, unless a change list shows another place.
 const ARCHIVES: &str = "/var/cache/apt/archives";
 
-/// How long repacking one package may take: it holds up the transaction.
-const REPACK_LIMIT: Duration = Duration::from_secs(120);
+/// How long repacking all packages together may take: it holds up the transaction, and everybody else who
+/// waits for dpkg.
+const REPACK_LIMIT: Duration = Duration::from_secs(180);
+
+/// What has to be free where they are repacked: a package is first copied, then packed.
+const REPACK_ROOM: u64 = 256 * 1024 * 1024;
 
 /// Looks each former version up: in what we keep, in apt's cache, in the index, and at last on the
 /// host itself. Only the last two start a program, one of them for all packages together.
@@ -38,8 +45,15 @@ pub fn find(changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<For
             }
         }
     }
+    let last_resort = found.iter().any(|(_, source)| source.is_none());
+    let installed = if last_resort {
+        database::parse(&arguments::query_database().capture()?)?
+    } else {
+        Database::new()
+    };
+    let end = Instant::now() + REPACK_LIMIT;
     let former = found.into_iter().map(|(change, source)| Former {
-        source: source.unwrap_or_else(|| repack(&change, scratch)),
+        source: source.unwrap_or_else(|| repack(&change, &installed, scratch, end)),
         change,
     });
     Ok(former.collect())
@@ -122,30 +136,52 @@ fn in_an_index(shown: &str) -> BTreeSet<String> {
     listed
 }
 
-/// Makes a package of what is installed, when the program for it is there: the last resort, because
-/// configuration files are packed as they are now.
-fn repack(change: &Change, scratch: &Path) -> FormerSource {
-    let missing = |why: &str| FormerSource::Missing {
-        why: why.to_owned(),
-    };
-    if !Path::new(arguments::DPKG_REPACK).exists() {
-        return missing(
-            "it is not kept, not in apt's cache and in no index, and dpkg-repack is not installed",
+/// Makes a package of what is installed, when the program for it is there and nothing speaks against it:
+/// the last resort, because configuration files are packed as they are now.
+fn repack(change: &Change, installed: &Database, scratch: &Path, end: Instant) -> FormerSource {
+    // a directory of its own: a file that is kept under that name may be one with apt's
+    let own = scratch.join("repack");
+    let attempt = || -> Result<FormerSource> {
+        ensure!(
+            Path::new(arguments::DPKG_REPACK).exists(),
+            "it is not kept, not in apt's cache and in no index, and dpkg-repack is not installed"
         );
-    }
-    let version = change.from.as_deref().unwrap_or_default();
-    let program = arguments::repack(&change.key(), scratch).limit(REPACK_LIMIT);
-    if let Err(error) = program.capture() {
-        return missing(&format!("dpkg-repack failed: {error:#}"));
-    }
-    // dpkg-repack leaves out the epoch, as dpkg-deb --build does
-    let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
-    let name = format!("{}_{plain}_{}.deb", change.package, change.architecture);
-    let file = scratch.join(name);
-    match checksum::sha256_of_file(&file) {
-        Ok(sha256) => FormerSource::Repacked { file, sha256 },
-        Err(error) => missing(&format!("dpkg-repack left no package: {error:#}")),
-    }
+        let version = change.from.as_deref().unwrap_or_default();
+        ensure!(
+            is_installed(change, installed),
+            "it is not kept, not in apt's cache and in no index, and not what is installed now"
+        );
+        let left = end.saturating_duration_since(Instant::now());
+        ensure!(!left.is_zero(), "there was no time left for dpkg-repack");
+        let free = rustix::fs::statvfs(scratch)?;
+        ensure!(
+            free.f_bavail.saturating_mul(free.f_frsize) >= REPACK_ROOM,
+            "there is no room for dpkg-repack"
+        );
+        fs::create_dir_all(&own)?;
+        let program = arguments::repack(&change.key(), &own).limit(left);
+        program.capture().context("dpkg-repack failed")?;
+        // dpkg-repack leaves out the epoch, as dpkg-deb --build does
+        let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
+        let name = format!("{}_{plain}_{}.deb", change.package, change.architecture);
+        let file = scratch.join(&name);
+        fs::rename(own.join(name), &file).context("dpkg-repack left no package")?;
+        let sha256 = checksum::sha256_of_file(&file)?;
+        Ok(FormerSource::Repacked { file, sha256 })
+    };
+    let source = attempt().unwrap_or_else(|error| FormerSource::Missing {
+        why: format!("{error:#}"),
+    });
+    let _ = fs::remove_dir_all(&own);
+    source
+}
+
+/// Whether what is installed, and whole, is the former version: after the update it is the new one. Pure.
+fn is_installed(change: &Change, installed: &Database) -> bool {
+    let now = installed.get(&change.key());
+    now.is_some_and(|now| {
+        Some(&now.version) == change.from.as_ref() && now.state == PackageState::Good
+    })
 }
 
 /// Puts the former versions back in one transaction.
@@ -200,6 +236,30 @@ mod tests {
             Package: c\nVersion: 3\nArchitecture: all\nFilename: pool/c\nSHA256: z\n";
         let listed: Vec<String> = in_an_index(shown).into_iter().collect();
         assert_eq!(listed, ["a:amd64=1:1", "c:all=3"]);
+    }
+
+    #[test]
+    fn only_what_is_installed_is_repacked() {
+        let change = Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            from: Some("1".into()),
+            to: Some("2".into()),
+            file: None,
+        };
+        let now = |version: &str, state: PackageState| {
+            let installed = crate::package::Installed {
+                version: version.into(),
+                state,
+                held: false,
+            };
+            Database::from([(change.key(), installed)])
+        };
+        assert!(is_installed(&change, &now("1", PackageState::Good)));
+        assert!(!is_installed(&change, &now("2", PackageState::Good)));
+        let broken = PackageState::Broken("unpacked".into());
+        assert!(!is_installed(&change, &now("1", broken)));
+        assert!(!is_installed(&change, &Database::new()));
     }
 
     #[test]
