@@ -53,6 +53,9 @@ const MAX_LINE: usize = 64 * 1024;
 /// The last lines of standard error that an error message quotes.
 const TAIL_LINES: usize = 20;
 
+/// How long what may wait for everybody else may take.
+const IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
+
 /// A program to run: absolute path, arguments, limits. Pure value; [`Program::run`] starts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -145,11 +148,13 @@ impl Program {
         }
     }
 
-    /// A program that everybody else's work comes before: nice(1), ionice(1).
+    /// A program that everybody else's work comes before: nice(1), ionice(1). It has an hour: from a mirror
+    /// that trickles it would go on for days, and what is left is done another time.
     pub fn idle(path: impl AsRef<OsStr>) -> Self {
         Self::new("/usr/bin/nice")
             .args(["-n", "19", "/usr/bin/ionice", "-c", "3"])
             .arg(path)
+            .limit(IDLE_LIMIT)
     }
 
     /// One more argument.

@@ -54,8 +54,7 @@ pub fn download(tree: &Path, without: &[String]) -> Program {
 
 /// The same at idle priority.
 pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
-    Program::new("/usr/bin/nice")
-        .args(["-n", "19", "/usr/bin/ionice", "-c", "3", "/usr/bin/pacman"])
+    Program::idle("/usr/bin/pacman")
         .args(["-Suw", "--color", "never", "--logfile", "/dev/null"])
         .args(["--noconfirm", "--noprogressbar", "--dbpath"])
         .arg(tree)
