@@ -248,7 +248,7 @@ impl Follower<'_, '_> {
     }
 
     fn catch_up(&mut self) {
-        if self.update.state.phase == Phase::Activated {
+        if self.keeper.is_some() || self.update.state.phase == Phase::Activated {
             return;
         }
         if let Ok(Some(Intent::Activated { changes, .. })) =

@@ -84,7 +84,10 @@ impl<'a> Update<'a> {
             return Ok(());
         }
         self.state.set_versions(changes);
-        self.step(Event::Stage)?;
+        // it may have been taken before, and not been written down
+        if self.state.phase != Phase::Staged {
+            self.step(Event::Stage)?;
+        }
         self.step(Event::Activate)?;
         journal::activation(leader, changes.len());
         Ok(())
