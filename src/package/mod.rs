@@ -300,6 +300,21 @@ pub struct Transaction<'a> {
     pub gate: (&'a Path, &'a [String]),
 }
 
+/// A package manager that changes everything or nothing was asked for a part.
+#[derive(Debug)]
+pub struct AllOrNothing(
+    /// Why it refuses, in a sentence.
+    pub &'static str,
+);
+
+impl std::fmt::Display for AllOrNothing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for AllOrNothing {}
+
 /// A package manager. Everything but `refresh` and `apply` only reads, and works unprivileged.
 pub trait PackageManager: Send + Sync {
     /// Its name, as `backend =` gives it.
@@ -325,7 +340,8 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// The exact changes that installing `updates` needs, newly needed packages included. What would
-    /// need a removal is not among them, but among the kept back.
+    /// need a removal is not among them, but among the kept back. The error is [`AllOrNothing`] where a
+    /// part cannot be had.
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending>;
 
     /// The package database.

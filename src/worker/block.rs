@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Worker, refresh};
 use crate::host::clock;
 use crate::journal;
-use crate::package::{Change, KeptBack, Pending, Source, Update};
+use crate::package::{AllOrNothing, Change, KeptBack, Pending, Source, Update};
 use crate::request::JobId;
 use crate::state::blocked::{Block, Blocked};
 use crate::state::pending::PendingList;
@@ -82,7 +82,22 @@ pub fn plan(
 ) -> Result<(Vec<Update>, Vec<KeptBack>)> {
     let blocked = Blocked::load(&worker.paths);
     let needs = |plan: &Pending| plan.updates.iter().find_map(|update| blocked.why(update));
-    let whole = worker.packages.plan(selected, failed)?;
+    let whole = match worker.packages.plan(selected, failed) {
+        Ok(whole) => whole,
+        Err(error) if !blocked.is_empty() && error.is::<AllOrNothing>() => {
+            let jobs: Vec<&str> = blocked.sets.iter().map(|set| set.job.as_str()).collect();
+            let reason = format!(
+                "it cannot be had without what was rolled back in job {}: {error:#}",
+                jobs.join(", ")
+            );
+            let kept = selected.iter().map(|update| KeptBack {
+                package: update.package.clone(),
+                reason: reason.clone(),
+            });
+            return Ok((Vec::new(), kept.collect()));
+        }
+        Err(error) => return Err(error),
+    };
     if needs(&whole).is_none() {
         return Ok((whole.updates, whole.kept_back));
     }

@@ -11,7 +11,7 @@ use crate::PACKAGE;
 use crate::host::door::{self, Answer};
 use crate::host::systemd;
 use crate::package::command::Program;
-use crate::package::{Change, Source, Update};
+use crate::package::{AllOrNothing, Change, Source, Update};
 use crate::request::{Kind, Target};
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
@@ -71,7 +71,11 @@ pub fn others_of(
     if others.is_empty() || others.len() == selected.len() {
         return Ok(None);
     }
-    let plan = worker.packages.plan(&others, failed)?.updates;
+    let plan = match worker.packages.plan(&others, failed) {
+        Ok(plan) => plan.updates,
+        Err(error) if error.is::<AllOrNothing>() => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let whole = others
         .iter()
         .all(|other| plan.iter().any(|update| update.key() == other.key()));

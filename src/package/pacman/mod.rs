@@ -26,8 +26,8 @@ use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
 use crate::package::{
-    Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager, Pending,
-    Refreshed, Restore, Selection, Source, Transaction, Update,
+    AllOrNothing, Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager,
+    Pending, Refreshed, Restore, Selection, Source, Transaction, Update,
 };
 use conf::Conf;
 use hook::Gate;
@@ -96,7 +96,10 @@ impl PackageManager for Pacman {
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
         let pending = self.pending(failed)?;
-        ensure!(is_everything(updates, &pending.updates), "{PARTIAL}");
+        ensure!(
+            is_everything(updates, &pending.updates),
+            AllOrNothing(PARTIAL)
+        );
         Ok(pending)
     }
 
