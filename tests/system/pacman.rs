@@ -226,8 +226,6 @@ fn a_mirror_that_moved_on_is_followed_and_the_live_database_moves_with_the_packa
     repo.remove_from_pool("demo", "1.2");
     repo.add(&slow("demo", "1.3"));
     repo.heal();
-    repo.stop();
-    repo.start();
     host.wait_for("its scriptlet", || host.exists("/run/lab-slow-started"));
 
     // meanwhile another one waits for the lock, and so do we for another one

@@ -152,8 +152,6 @@ fn a_job_comes_back_after_a_crash_whatever_was_put_in_its_way() {
     attack(&host, &format!("way {id}"));
     host.sh("systemctl kill --kill-whom=main --signal=KILL patch-apply.service");
     repo.heal();
-    repo.stop();
-    repo.start();
     assert_eq!(story::settled(&host, &id)["status"], "succeeded");
     assert_eq!(installed(&host, "demo"), "1.1 installed");
     assert_well(&host, 2);

@@ -120,8 +120,13 @@ impl Server {
         faults.push((part.to_owned(), fault));
     }
 
+    /// Every request is answered as it should be from now on; a client that is left hanging is let go.
     pub(crate) fn clear_faults(&self) {
         lock(&self.shared.faults).clear();
+        for connection in lock(&self.shared.connections).values() {
+            // what is being sent is sent to its end
+            let _ = connection.shutdown(Shutdown::Read);
+        }
     }
 
     /// Takes the paths asked for since the last call, in their order.

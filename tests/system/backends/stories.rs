@@ -97,8 +97,6 @@ pub fn a_superseded_package_is_followed_by_refreshing_once(backend: Backend) {
     repo.remove_from_pool("demo", "1.1");
     repo.add(&plain("demo", "1.2"));
     repo.heal();
-    repo.stop();
-    repo.start();
 
     let output = running.wait();
 
