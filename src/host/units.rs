@@ -22,6 +22,9 @@ pub struct Units {
     pub failed: BTreeSet<String>,
     /// The services that are active, or on their way from or to it.
     pub services: BTreeMap<String, Service>,
+    /// The services that are still to be started: their start is queued.
+    #[serde(default)]
+    pub waiting: BTreeSet<String>,
 }
 
 /// One service.
@@ -57,6 +60,14 @@ async fn ask() -> Result<Units> {
     let active = manager
         .list_units_by_patterns(&states, &["*.service"])
         .await?;
+    let inactive = manager
+        .list_units_by_patterns(&["inactive"], &["*.service"])
+        .await?;
+    let starts = |kind: &str| kind == "start" || kind == "restart";
+    let waiting = inactive
+        .into_iter()
+        .filter_map(|(name, .., job, kind, _)| (job != 0 && starts(&kind)).then_some(name))
+        .collect();
     let mut services = BTreeMap::new();
     for (name, _, _, _, sub, _, path, ..) in active {
         let properties = zbus::proxy::Builder::<zbus::fdo::PropertiesProxy<'_>>::new(&bus)
@@ -91,5 +102,6 @@ async fn ask() -> Result<Units> {
         boot: clock::boot_id(),
         failed: failed.into_iter().map(|(name, ..)| name).collect(),
         services,
+        waiting,
     })
 }

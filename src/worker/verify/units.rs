@@ -24,6 +24,10 @@ const PATIENCE: u32 = 3;
 /// So many restarts by itself since the update began are a loop, however short the breaks between.
 const LOOP: u32 = 2;
 
+/// How long a host that was booted meanwhile may take until what ran before is up again. It is the time
+/// systemd gives one service (`DefaultTimeoutStartSec=`, systemd-system.conf(5)).
+const BOOT: Duration = Duration::from_secs(90);
+
 /// What begins with this is ours, and says nothing of the update.
 const OURS: &str = "patch-";
 
@@ -64,7 +68,12 @@ pub fn checks(before: Option<&Units>, settle: Duration) -> Vec<Check> {
             Ok(now) => now,
             Err(error) => return vec![not_compared(&format!("{error:#}"))],
         };
-        let patience_over = started.elapsed() >= settle * PATIENCE;
+        let patience = if now.boot == before.boot {
+            settle * PATIENCE
+        } else {
+            BOOT.max(settle * PATIENCE)
+        };
+        let patience_over = started.elapsed() >= patience;
         match watch.judge(&now, settle, patience_over) {
             Seen::Bad(checks) => return checks,
             Seen::Good => return good(before, &now, &watch),
@@ -142,9 +151,11 @@ impl<'a> Watch<'a> {
         let newly_failed = now.failed.difference(&self.before.failed);
         let mut wrong: Vec<Check> = newly_failed
             .filter(|name| !name.starts_with(OURS))
+            // what a boot after a power cut did not bring up need not be the update's doing
+            .filter(|name| same_boot || ran(self.before, name))
             .map(|name| bad(name, format!("{name} has failed since the update began")))
             .collect();
-        let mut waits = false;
+        let mut waits = !same_boot && is_coming_up(self.before, now);
         for (name, service) in &now.services {
             if name.starts_with(OURS) {
                 continue;
@@ -194,12 +205,43 @@ fn is_restarting(service: &Service) -> bool {
     service.sub.starts_with("auto-restart")
 }
 
+/// Whether it was a running service.
+fn ran(units: &Units, name: &str) -> bool {
+    units.services.get(name).is_some_and(|s| s.sub == "running")
+}
+
+/// Whether a service that ran before is still to be started, or on its way.
+fn is_coming_up(before: &Units, now: &Units) -> bool {
+    let is_starting = |service: &Service| {
+        service.sub.starts_with("start") || service.sub.starts_with("condition")
+    };
+    let mut names = before.services.keys().filter(|name| ran(before, name));
+    names.any(|name| {
+        let starting = now.services.get(name).is_some_and(is_starting);
+        !name.starts_with(OURS) && (starting || now.waiting.contains(name))
+    })
+}
+
 /// No service is worse than before; those that are gone are told.
 fn good(before: &Units, now: &Units, watch: &Watch<'_>) -> Vec<Check> {
+    // the rest of what failed was not good
+    let failed: Vec<&String> = now.failed.difference(&before.failed).collect();
+    let failed = failed.into_iter().filter(|name| !name.starts_with(OURS));
+    let failed: Vec<Check> = failed
+        .map(|name| Check {
+            required: false,
+            ..bad(name, format!("{name} has failed since the host was booted"))
+        })
+        .collect();
+    let none = if failed.is_empty() {
+        "no unit failed"
+    } else {
+        "no service that ran before has failed"
+    };
     let message = match watch.started.len() {
-        0 => "no unit failed, no service was started".to_owned(),
-        1 => "no unit failed; the one service that was started is up".to_owned(),
-        count => format!("no unit failed; the {count} services that were started are up"),
+        0 => format!("{none}, no service was started"),
+        1 => format!("{none}; the one service that was started is up"),
+        count => format!("{none}; the {count} services that were started are up"),
     };
     let summary = Check {
         name: "units".to_owned(),
@@ -223,6 +265,7 @@ fn good(before: &Units, now: &Units, watch: &Watch<'_>) -> Vec<Check> {
         ..bad(name, format!("{name} is not running any more"))
     });
     let mut checks: Vec<Check> = vec![summary];
+    checks.extend(failed);
     for check in ended {
         if !checks.contains(&check) {
             checks.push(check);
@@ -251,6 +294,7 @@ mod tests {
             boot: "b".into(),
             failed: failed.iter().map(ToString::to_string).collect(),
             services: services.iter().map(service).collect(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -288,6 +332,27 @@ mod tests {
             "new.mount"
         );
         assert_eq!(judged(&["patch-apply.service"], &[], false), "good");
+    }
+
+    #[test]
+    fn after_another_boot_what_ran_before_is_waited_for_and_decides() {
+        let before = units(100, &[], &[("a", "running", 0, 5), ("o", "exited", 0, 5)]);
+        let judged = |failed: &[&str], services: &[(&str, &str, u32, u64)], waiting: &[&str]| {
+            let now = Units {
+                boot: "c".into(),
+                waiting: waiting.iter().map(ToString::to_string).collect(),
+                ..units(20, failed, services)
+            };
+            (seen(&before, &now, false), seen(&before, &now, true))
+        };
+        let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(judged(&[], &[], &["a"]), both("not yet", "good"));
+        assert_eq!(judged(&[], &[], &["x"]), both("good", "good"));
+        let starting = [("a", "start-pre", 0, 0)];
+        assert_eq!(judged(&[], &starting, &[]), both("not yet", "good"));
+        let up = [("a", "running", 0, 15)];
+        assert_eq!(judged(&["o", "d.mount"], &up, &[]), both("good", "good"));
+        assert_eq!(judged(&["a"], &[], &["x"]), both("a", "a"));
     }
 
     #[test]
