@@ -202,3 +202,33 @@ fn the_last_update_is_undone_when_somebody_asks(release: Release) {
     assert_eq!(job(&host, &id), undone);
     let _ = last_job(&host);
 }
+
+#[test]
+fn a_worker_that_dies_after_a_batch_was_split_leaves_each_job_to_its_own_judgement() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("a", "1.0"), plain("b", "1.0")]);
+    repo.add(&plain("a", "1.0"));
+    repo.add(&plain("b", "1.0"));
+    repo.add(&failing_postinst("a", "1.1"));
+    // stays in its postinst the second time: alone
+    repo.add(&plain("b", "1.1").postinst(
+        "if [ -e /run/once ]; then touch /run/alone; while ! [ -e /run/go ]; do sleep 0.05; done; fi\n\
+         touch /run/once",
+    ));
+    let lock = hold_worker(&host);
+    let bad = drop_requests(&host, 1, r#""packages":["a"]"#).remove(0);
+    let good = drop_requests(&host, 1, r#""packages":["b"]"#).remove(0);
+    lock.release(&host);
+    host.wait_for("the good one alone", || host.exists("/run/alone"));
+
+    host.sh("systemctl kill --kill-whom=main --signal=KILL patch-apply.service");
+    host.write("/run/go", "");
+
+    host.sh("systemctl start patch-recover.service");
+    let (good, bad) = (settled(&host, &good), settled(&host, &bad));
+    assert_eq!(good["status"], "succeeded", "{good:#}");
+    assert_eq!(changes(&good), ["b 1.0 -> 1.1"]);
+    assert_eq!(bad["status"], "failed", "{bad:#}");
+    assert_eq!(bad["rollback"]["as_before"], true, "{bad:#}");
+    assert_eq!(installed(&host, "a"), "1.0 installed");
+    assert_eq!(installed(&host, "b"), "1.1 installed");
+}
