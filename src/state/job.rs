@@ -70,6 +70,9 @@ pub struct Job {
     /// The update of everything else, when that of our own package came after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<UpdateState>,
+    /// Whether it was put back into the queue with a part of its transaction done, which happens once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_back: bool,
     /// When a worker took it.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -115,6 +118,7 @@ impl Job {
             status: JobStatus::Queued,
             update: UpdateState::default(),
             earlier: Vec::new(),
+            put_back: false,
             started_at: None,
             finished_at: None,
             changes: Vec::new(),
@@ -134,11 +138,19 @@ impl Job {
     pub fn anew(self) -> Self {
         Self {
             earlier: self.earlier,
+            put_back: self.put_back,
             changes: self.changes,
+            former: self.former,
             kept_back: self.kept_back,
             notes: self.notes,
             ..Self::new(self.request)
         }
+    }
+
+    /// Whether some of what it asks for is done, so that its record must not be lost.
+    #[must_use]
+    pub fn is_done_in_part(&self) -> bool {
+        !self.earlier.is_empty() || !self.changes.is_empty()
     }
 
     /// The job's id.

@@ -124,7 +124,7 @@ fn is_offline(error: &anyhow::Error) -> bool {
 fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     not_begun(worker, job, error);
     // one of which a part is done has a record to keep
-    if job.request.options.wait_for_network && job.earlier.is_empty() && is_offline(error) {
+    if job.request.options.wait_for_network && !job.is_done_in_part() && is_offline(error) {
         let why = format!("{error:#}");
         if let Err(error) = hold::defer(&worker.paths, job, &why) {
             fail(job, &error);

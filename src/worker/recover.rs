@@ -11,10 +11,10 @@ use super::progress::{self, Quiet};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, apply, manual, own, rollback};
+use super::{Worker, apply, manual, own, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::package::{Applied, Change, Ended, Former, PackageState, command};
-use crate::request::{JobId, Kind};
+use crate::request::{JobId, Kind, Target};
 use crate::state::job::{self, Job};
 use crate::state::{self};
 use crate::{journal, queue};
@@ -65,10 +65,13 @@ pub fn run(worker: &Worker) -> Result<()> {
                 put_back(worker, &transaction, &jobs)?;
             }
             Some(Intent::Activated { changes, former }) => {
-                if heal(worker, &transaction, &changes)? {
-                    judge(worker, &transaction, jobs, &changes, former)?;
-                } else {
-                    put_back(worker, &transaction, &jobs)?;
+                let done = heal(worker, &transaction, &changes)?;
+                match done.filter(|_| !jobs.iter().any(|job| job.put_back)) {
+                    Some(done) => {
+                        let jobs = keep_done(worker, &transaction, jobs, &done, &former)?;
+                        put_back(worker, &transaction, &jobs)?;
+                    }
+                    None => judge(worker, &transaction, jobs, &changes, former)?,
                 }
             }
             _ => put_back(worker, &transaction, &jobs)?,
@@ -125,21 +128,56 @@ fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> R
     Ok(())
 }
 
-/// Repairs what the interrupted transaction left; whether it is to be judged. One that is healed, and of
-/// which a part was never begun, is not: its jobs go back into the queue, and do the rest.
-fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<bool> {
+/// Repairs what the interrupted transaction left; `None` when it is to be judged. One that is healed, and
+/// of which a part was never begun, need not be: its jobs can go back into the queue, and do the rest. Then
+/// this is what is done.
+fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
     let log = job::log(&worker.paths, transaction);
     if let Err(error) = worker.packages.repair(changes, &log) {
         journal::database_problem(transaction, &format!("{error:#}"));
-        return Ok(true);
+        return Ok(None);
     }
     let after = worker.packages.installed()?;
-    let untouched = |change: &Change| {
+    let is_at = |change: &Change, version: Option<&String>| {
         let now = after.get(&change.key());
-        now.map(|installed| &installed.version) == change.from.as_ref()
+        now.map(|installed| &installed.version) == version
             && now.is_none_or(|installed| installed.state == PackageState::Good)
     };
-    Ok(!changes.iter().any(untouched))
+    if !changes.iter().any(|c| is_at(c, c.from.as_ref())) {
+        return Ok(None);
+    }
+    let done = changes.iter().filter(|c| is_at(c, c.to.as_ref()));
+    Ok(Some(done.cloned().collect()))
+}
+
+/// Enters into each record what of it is done, and that it was put back: a transaction that is interrupted
+/// again, by what it does perhaps, is judged and not begun for ever.
+fn keep_done(
+    worker: &Worker,
+    transaction: &JobId,
+    mut jobs: Vec<Job>,
+    done: &[Change],
+    former: &[Former],
+) -> Result<Vec<Job>> {
+    let target = |job: &Job| job.request.packages.clone().unwrap_or(Target::All);
+    let targets: Vec<Target> = jobs.iter().map(target).collect();
+    let unasked = select::unasked(&targets, done);
+    for (job, target) in jobs.iter_mut().zip(&targets) {
+        let mine = select::changes_of(target, &unasked, done);
+        let is_mine = |former: &&Former| mine.iter().any(|c| c.key() == former.change.key());
+        let former: Vec<Former> = former.iter().filter(is_mine).cloned().collect();
+        settle::add(&mut job.changes, &mine);
+        settle::add(&mut job.former, &former);
+        settle::add(&mut job.notes, &[NOTE.to_owned()]);
+        job.put_back = true;
+    }
+    Job::save_all(&worker.paths, &jobs)?;
+    for change in done {
+        let (from, to) = (change.from.as_deref(), change.to.as_deref());
+        let (package, architecture) = (&change.package, &change.architecture);
+        journal::package_changed(transaction, package, architecture, from, to);
+    }
+    Ok(jobs)
 }
 
 /// Judges a transaction as the worker would have that began it.

@@ -97,7 +97,7 @@ pub fn finish(
 }
 
 /// Adds to a record what a part of the job that was done before has not left there already.
-fn add<T: Clone + PartialEq>(record: &mut Vec<T>, new: &[T]) {
+pub fn add<T: Clone + PartialEq>(record: &mut Vec<T>, new: &[T]) {
     for item in new {
         if !record.contains(item) {
             record.push(item.clone());
@@ -107,12 +107,15 @@ fn add<T: Clone + PartialEq>(record: &mut Vec<T>, new: &[T]) {
 
 /// Ends a job that was stopped: cancelled, unless a part of it is done.
 pub fn cancel(job: &mut Job) {
-    if job.earlier.is_empty() {
-        job.status = JobStatus::Cancelled;
-    } else {
-        let why = "stopped before our own package was updated; everything else is done";
-        fail(job, &anyhow::anyhow!(why));
-    }
+    let why = match (job.is_done_in_part(), job.earlier.is_empty()) {
+        (false, _) => {
+            job.status = JobStatus::Cancelled;
+            return;
+        }
+        (true, true) => "stopped with a part of its changes made, and before the rest",
+        (true, false) => "stopped before our own package was updated; everything else is done",
+    };
+    fail(job, &anyhow::anyhow!(why));
 }
 
 fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concluded: &Concluded) {
