@@ -83,7 +83,12 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
 
 /// Installs exactly these from what was downloaded. What they newly need is not named: it would be
 /// marked as wanted for its own sake, and the resolver finds it as it did before.
-pub fn change(dialect: Dialect, changes: &[Change], failed: &[&Source]) -> Program {
+pub fn change(
+    dialect: Dialect,
+    changes: &[Change],
+    excluded: &[String],
+    failed: &[&Source],
+) -> Program {
     let name = |change: &Change| {
         change.from.as_ref()?;
         Some(nevra(
@@ -92,7 +97,7 @@ pub fn change(dialect: Dialect, changes: &[Change], failed: &[&Source]) -> Progr
             &change.architecture,
         ))
     };
-    upgrade(dialect, &[], failed)
+    upgrade(dialect, excluded, failed)
         .args(["-y", "-C"])
         .args(mark(dialect))
         .args(changes.iter().filter_map(name))
@@ -145,14 +150,15 @@ pub fn remove_duplicates(dialect: Dialect) -> Program {
 }
 
 /// Puts former versions back and takes away what was new, in one transaction. In `script`, dnf 4 and
-/// yum find the words of their shell, the only command of theirs that does both in one.
-pub fn put_back(dialect: Dialect, former: &[Former], script: &Path) -> Program {
+/// yum find the words of their shell, the only command of theirs that does both in one. `answer` is the
+/// option for the question whether that is ok.
+pub fn put_back(dialect: Dialect, former: &[Former], script: &Path, answer: &str) -> Program {
     let program = Program::new(dialect.program());
     let program = match dialect {
-        Dialect::Dnf4 | Dialect::Yum => program.args(["shell", "-y"]).arg(script),
+        Dialect::Dnf4 | Dialect::Yum => program.args(["shell", answer]).arg(script),
         Dialect::Dnf5 => {
             let (gone, back) = split(former);
-            let mut program = program.args(["do", "-y"]);
+            let mut program = program.args(["do", answer]);
             if !back.is_empty() {
                 program = program.arg("--action=downgrade").args(back);
             }
@@ -285,8 +291,8 @@ mod tests {
         };
         expect!["/usr/bin/dnf upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --exclude=x -C --assumeno demo-0:1.1-1.noarch"]
             .assert_eq(&simulate(Dialect::Dnf4, scope).shown());
-        expect!["/usr/bin/dnf5 upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 -y -C --comment=linux-patch-api demo-0:1.1-1.noarch"]
-            .assert_eq(&change(Dialect::Dnf5, &changes, &[]).shown());
+        expect!["/usr/bin/dnf5 upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --exclude=x -y -C --comment=linux-patch-api demo-0:1.1-1.noarch"]
+            .assert_eq(&change(Dialect::Dnf5, &changes, &["x".to_owned()], &[]).shown());
         expect!["/usr/bin/yum upgrade --setopt=clean_requirements_on_remove=0 --skip-broken -y --downloadonly --setopt=*.metadata_expire=-1 --setopt=retries=2 --setopt=timeout=20"]
             .assert_eq(&download(Dialect::Yum, EVERYTHING).shown());
     }
@@ -310,7 +316,7 @@ mod tests {
             run
         "]]
         .assert_eq(&shell_script(&former));
-        let shown = put_back(Dialect::Dnf5, &former, Path::new("/s")).shown();
+        let shown = put_back(Dialect::Dnf5, &former, Path::new("/s"), "-y").shown();
         let words = "do -y --action=downgrade /kept/demo.rpm demo-0:1.0-1.noarch --action=remove demo-0:1.1-1.noarch";
         assert!(shown.contains(words), "{shown}");
     }
@@ -322,8 +328,8 @@ mod tests {
                 refresh(dialect),
                 simulate(dialect, EVERYTHING),
                 download(dialect, EVERYTHING),
-                change(dialect, &[], &[]),
-                put_back(dialect, &[], Path::new("/s")),
+                change(dialect, &[], &[], &[]),
+                put_back(dialect, &[], Path::new("/s"), "-y"),
                 remove_duplicates(dialect),
             ];
             for program in programs {

@@ -111,7 +111,7 @@ impl Dnf {
         updates: Option<&[Update]>,
         failed: &[&Source],
     ) -> Result<(Resolved, Vec<KeptBack>)> {
-        let (resolved, (), kept_back) = resolved::without_removals(|excluded| {
+        let (resolved, (), without) = resolved::without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
@@ -131,7 +131,7 @@ impl Dnf {
             }
             Ok((resolved, ()))
         })?;
-        Ok((resolved, kept_back))
+        Ok((resolved, without.kept_back))
     }
 
     /// What is pending and locked or excluded: asked for only where something is.

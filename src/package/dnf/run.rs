@@ -24,7 +24,7 @@ impl Tool for Dnf {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let (resolved, ended, mut kept_back) = resolved::without_removals(|excluded| {
+        let (resolved, ended, without) = resolved::without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
@@ -46,9 +46,11 @@ impl Tool for Dnf {
             .collect();
         let files = repositories::files([self.dialect.cache()], &names);
         let database = self.installed()?;
+        let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
+            excluded: without.excluded,
             kept_back,
         })
     }
@@ -56,11 +58,12 @@ impl Tool for Dnf {
     fn change(
         &self,
         changes: &[Change],
+        excluded: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Changed> {
-        let program =
-            arguments::change(self.dialect, changes, transaction.failed).log(transaction.log);
+        let program = arguments::change(self.dialect, changes, excluded, transaction.failed)
+            .log(transaction.log);
         let mut run = Run::new(observer);
         let ending = program.run(&mut run)?.ending;
         let (_, ended, failures) = run.finish(ending);
@@ -99,13 +102,20 @@ pub fn put_back(
         former.check()?;
     }
     let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
-    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
-        return Ok(Ended::Failed(refusal));
-    }
     let script = scratch.join("dnf-shell");
     std::fs::write(&script, arguments::shell_script(restore.former))
         .with_context(|| format!("failed to write '{}'", script.display()))?;
-    let program = arguments::put_back(dialect, restore.former, &script).log(restore.log);
+    let program = |answer| arguments::put_back(dialect, restore.former, &script, answer);
+    // the resolver may find that more has to go than what we know of
+    let mut run = Run::new(observer);
+    let ending = program("--assumeno").log(restore.log).run(&mut run)?.ending;
+    if let Some(more) = run.finish(ending).0.beyond(&changes) {
+        return Ok(Ended::Failed(more));
+    }
+    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
+        return Ok(Ended::Failed(refusal));
+    }
+    let program = program("-y").log(restore.log);
     let mut run = Run::new(observer);
     let ending = program.run(&mut run)?.ending;
     let (_, ended, _) = run.finish(ending);

@@ -38,16 +38,31 @@ pub struct Resolved {
 /// What is said where no repository carries advisories.
 pub const NO_ADVISORIES: &str = "the repositories carry no advisories";
 
+/// What is left out of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Without {
+    /// Names that the resolver is told to leave out.
+    pub excluded: Vec<String>,
+    pub kept_back: Vec<KeptBack>,
+}
+
 /// Resolves again without what would make a package go, until nothing goes any more: `resolve` is given
 /// the names to leave out. With it, what is kept back for that.
 pub fn without_removals<T>(
     mut resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
-) -> Result<(Resolved, T, Vec<KeptBack>)> {
+) -> Result<(Resolved, T, Without)> {
     let (mut excluded, mut kept_back): (Vec<String>, Vec<KeptBack>) = (Vec::new(), Vec::new());
     loop {
         let (mut resolved, rest) = resolve(&excluded)?;
         if resolved.remove.is_empty() {
-            return Ok((resolved, rest, kept_back));
+            return Ok((
+                resolved,
+                rest,
+                Without {
+                    excluded,
+                    kept_back,
+                },
+            ));
         }
         let before = excluded.len();
         for removal in &resolved.remove {
@@ -73,7 +88,14 @@ pub fn without_removals<T>(
                 reason: "packages would be removed along with it".to_owned(),
             }));
             resolved.remove.clear();
-            return Ok((resolved, rest, kept_back));
+            return Ok((
+                resolved,
+                rest,
+                Without {
+                    excluded,
+                    kept_back,
+                },
+            ));
         }
     }
 }
@@ -113,6 +135,29 @@ impl Resolved {
         let mut changes: Vec<Change> = self.install.iter().map(change).collect();
         changes.sort();
         changes
+    }
+
+    /// What the run would do that is not among these changes, in a phrase: where it says so, nothing of it
+    /// may begin.
+    pub fn beyond(&self, agreed: &[Change]) -> Option<String> {
+        let goes = |removal: &&Removal| {
+            let is_agreed = |c: &Change| c.to.is_none() && c.package == removal.package;
+            !agreed.iter().any(is_agreed)
+        };
+        let comes = |planned: &&Planned| {
+            let is_agreed = |c: &Change| c.to.is_some() && c.key() == planned.key;
+            !agreed.iter().any(is_agreed)
+        };
+        let removal = self.remove.iter().find(goes);
+        removal
+            .map(|removal| format!("{} would be removed", removal.package))
+            .or_else(|| {
+                let planned = self.install.iter().find(comes)?;
+                Some(format!(
+                    "{} {} would be installed",
+                    planned.key, planned.evr
+                ))
+            })
     }
 
     /// What is not installed, each with the first thing the resolver says of it.
@@ -190,7 +235,7 @@ mod tests {
     #[test]
     fn what_would_remove_something_is_left_out_until_nothing_goes() {
         let mut asked = Vec::new();
-        let (resolved, (), kept) = without_removals(|excluded| {
+        let (resolved, (), without) = without_removals(|excluded| {
             asked.push(excluded.to_vec());
             let mut resolved = Resolved {
                 install: vec![planned("demo", "1.1-1")],
@@ -208,13 +253,14 @@ mod tests {
         .unwrap();
         assert_eq!(asked, [vec![], vec!["obsnew".to_owned()]]);
         assert_eq!(resolved.install, [planned("demo", "1.1-1")]);
-        assert_eq!(kept[0].package, "obs");
-        assert!(kept[0].reason.contains("obsnew"));
+        assert_eq!(without.excluded, ["obsnew"]);
+        assert_eq!(without.kept_back[0].package, "obs");
+        assert!(without.kept_back[0].reason.contains("obsnew"));
     }
 
     #[test]
     fn a_removal_that_nobody_explains_keeps_everything_back() {
-        let (resolved, (), kept) = without_removals(|_| {
+        let (resolved, (), without) = without_removals(|_| {
             let resolved = Resolved {
                 install: vec![planned("demo", "1.1-1")],
                 remove: vec![Removal {
@@ -227,7 +273,37 @@ mod tests {
         })
         .unwrap();
         assert!(resolved.install.is_empty());
-        assert_eq!(kept.len(), 2);
+        assert_eq!(without.kept_back.len(), 2);
+    }
+
+    #[test]
+    fn a_run_that_does_more_than_was_agreed_to_is_refused() {
+        let change = |package: &str, to: Option<&str>| Change {
+            package: package.into(),
+            architecture: "noarch".into(),
+            from: Some("1.1-1".into()),
+            to: to.map(Into::into),
+            file: None,
+        };
+        let agreed = [change("demo", Some("1.0-1")), change("new", None)];
+        let gone = |package: &str| Removal {
+            package: package.into(),
+            because: None,
+        };
+        let mut resolved = Resolved {
+            install: vec![planned("demo", "1.0-1")],
+            remove: vec![gone("new")],
+            ..Resolved::default()
+        };
+        assert_eq!(resolved.beyond(&agreed), None);
+        resolved.remove.push(gone("on-top"));
+        assert_eq!(resolved.beyond(&agreed).unwrap(), "on-top would be removed");
+        resolved.remove.pop();
+        resolved.install.push(planned("more", "1-1"));
+        assert_eq!(
+            resolved.beyond(&agreed).unwrap(),
+            "more:noarch 1-1 would be installed"
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Downloaded {
     /// Everything for these changes lies on the disk; none when nothing is due.
     Ready {
         changes: Vec<Change>,
+        /// What the resolver has to leave out again, so that nothing goes.
+        excluded: Vec<String>,
         kept_back: Vec<KeptBack>,
     },
     /// It failed, or was stopped.
@@ -37,6 +39,7 @@ pub trait Tool {
     fn change(
         &self,
         changes: &[Change],
+        excluded: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Changed>;
@@ -48,8 +51,12 @@ pub fn run(
     transaction: &Transaction<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Applied> {
-    let (changes, kept_back) = match tool.download(transaction, observer)? {
-        Downloaded::Ready { changes, kept_back } => (changes, kept_back),
+    let (changes, excluded, kept_back) = match tool.download(transaction, observer)? {
+        Downloaded::Ready {
+            changes,
+            excluded,
+            kept_back,
+        } => (changes, excluded, kept_back),
         Downloaded::Not(ended) => return Ok(applied(ended, Vec::new(), Vec::new())),
     };
     if changes.is_empty() {
@@ -62,7 +69,7 @@ pub fn run(
         percent: 0,
         action: "starting the transaction".to_owned(),
     });
-    let changed = tool.change(&changes, transaction, observer)?;
+    let changed = tool.change(&changes, &excluded, transaction, observer)?;
     Ok(applied(changed.ended, kept_back, changed.failures))
 }
 

@@ -73,8 +73,8 @@ pub fn versions(names: &[String]) -> Program {
 
 /// Puts former versions back and takes away what was new, in one transaction. The files are those that
 /// were put aside, checked against their SHA-256: where a repository has no signatures, theirs cannot
-/// be asked for either.
-pub fn put_back(former: &[Former]) -> Program {
+/// be asked for either. A rehearsal only shows what it would do.
+pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
     let word = |former: &Former| {
         let change = &former.change;
         match (&former.source, former.source.file()) {
@@ -91,6 +91,7 @@ pub fn put_back(former: &[Former]) -> Program {
     zypper()
         .arg(format!("--userdata={}", locks::MARK))
         .args(["install", "--oldpackage", "--allow-unsigned-rpm"])
+        .args(rehearsal.then_some("--dry-run"))
         .args(former.iter().map(word))
 }
 
@@ -167,7 +168,7 @@ mod tests {
             former(&changes[1], FormerSource::New),
         ];
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install --oldpackage --allow-unsigned-rpm demo.noarch=2:1.0-1 !demo.noarch"]
-            .assert_eq(&put_back(&former).shown());
+            .assert_eq(&put_back(&former, false).shown());
     }
 
     #[test]

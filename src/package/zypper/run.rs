@@ -130,6 +130,7 @@ impl Tool for Zypper {
         }
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
+            excluded: Vec::new(),
             kept_back,
         })
     }
@@ -137,6 +138,7 @@ impl Tool for Zypper {
     fn change(
         &self,
         changes: &[Change],
+        _: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Changed> {
@@ -156,10 +158,18 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<En
         former.check()?;
     }
     let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+    // the resolver may find that more has to go than what we know of
+    let rehearsal = arguments::put_back(restore.former, true).log(restore.log);
+    if let Some(more) = until_unlocked(&rehearsal, observer)?
+        .resolved
+        .beyond(&changes)
+    {
+        return Ok(Ended::Failed(more));
+    }
     if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
         return Ok(Ended::Failed(refusal));
     }
-    let program = arguments::put_back(restore.former).log(restore.log);
+    let program = arguments::put_back(restore.former, false).log(restore.log);
     match until_unlocked(&program, observer)?.ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
         ended => Ok(ended),
