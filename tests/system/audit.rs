@@ -83,7 +83,12 @@ fn every_event_of_a_job_is_found(release: Release) {
     let bad = failed(&host, "demo");
     assert_eq!(
         of_job(&host, id_of(&bad)),
-        [message::JOB_STARTED, message::RETRY, message::JOB_FAILED]
+        [
+            message::JOB_STARTED,
+            message::RETRY,
+            message::JOB_FAILED,
+            message::ALERT_RAISED
+        ]
     );
 
     let started = &events(&host, "PATCH_JOB", id_of(&good))[0];
