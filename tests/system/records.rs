@@ -177,7 +177,7 @@ fn a_full_or_read_only_disk_is_named_and_loses_nothing() {
     host.sh(&format!(
         "systemctl stop patch-agent.service patch-apply.path
         cp -a {STATE} /root/state
-        mount -t tmpfs -o size=256k,mode=0755 tmpfs {STATE}
+        mount -t tmpfs -o size=16m,mode=0755 tmpfs {STATE}
         cp -a /root/state/. {STATE}/"
     ));
     // somebody asks while nobody serves
