@@ -194,9 +194,9 @@ fn a_full_disk_is_an_error_to_the_submitter_and_leaves_no_half_entry() {
     let (host, _repo) = host(Release::Trixie);
     host.sh("systemctl stop patch-apply.path\n\
          cp -a /var/lib/linux_patch_api /var/tmp/kept\n\
-         mount -t tmpfs -o size=256k tmpfs /var/lib/linux_patch_api\n\
+         mount -t tmpfs -o size=16m tmpfs /var/lib/linux_patch_api\n\
          cp -a /var/tmp/kept/. /var/lib/linux_patch_api/\n\
-         head -c 1M /dev/zero > /var/lib/linux_patch_api/filler || true");
+         head -c 32M /dev/zero > /var/lib/linux_patch_api/filler || true");
     let refused = host.try_sh("patchctl apply demo --no-wait");
     assert!(!refused.success(), "{refused}");
     assert!(refused.stderr.contains("No space left"), "{refused}");
