@@ -488,7 +488,7 @@ mod tests {
             &declared("Former") - &["why".to_owned()].into()
         );
         assert_eq!(keys(&job["verification"][0]), declared("Check"));
-        assert_eq!(keys(&job["rollback"]), declared("Rollback"));
+        assert_eq!(keys(&job["rollback"]), declared("Undoing"));
         assert_eq!(keys(&job["update"]), declared("UpdateState"));
         assert_eq!(keys(&job["request"]), declared("Request"));
         assert_eq!(keys(&job["request"]["options"]), declared("Options"));
