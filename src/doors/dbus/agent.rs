@@ -1,93 +1,30 @@
-//! The D-Bus door: unprivileged, woken by a call, gone when idle.
+//! The object on the bus: what may be called, read and heard.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use sd_notify::NotifyState;
-use serde_json::Value;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, fdo, interface};
 use zruntime::SharedRuntime;
-use zruntime::signal::{Signal, Signals};
 
-use super::ask;
-use super::door::Door;
-use super::polkit::{self, Verb};
-use super::tell::tell;
-use super::value::{self, Dictionary};
-use super::watch::Records;
-use super::{BUS_NAME, OBJECT_PATH};
+use super::answer::{answer, answers, failed, job_id, no_job, no_options, wrong};
+use crate::VERSION;
+use crate::doors::ask;
+use crate::doors::door::Door;
+use crate::doors::polkit::{self, Verb};
+use crate::doors::value::{self, Dictionary};
 use crate::health::shown_time;
 use crate::host::clock;
-use crate::paths::Paths;
-use crate::queue::Mark;
-use crate::request::{JobId, Request, Requester, Target};
+use crate::queue::{self, Mark, Order};
+use crate::request::{Request, Requester, Target};
 use crate::state::job::{self, Job};
-use crate::{VERSION, queue};
 
 /// How long `CheckHealth` waits for a refresh: as long as a refresh may take.
 const REFRESH_WAIT: Duration = Duration::from_secs(125);
 
-/// How long calls that were sent to our name are still served after it is given up (measured: any
-/// other way loses calls).
-const AFTER_RELEASE: Duration = Duration::from_millis(50);
-
 /// How many jobs `ListJobs` gives unless told otherwise.
 const JOBS_SHOWN: usize = 50;
-
-/// Serves the bus until nobody has called for `idle`.
-pub fn serve(paths: Paths, idle: Duration) -> Result<()> {
-    zbus::block_on(run(paths, idle))
-}
-
-async fn run(paths: Paths, idle: Duration) -> Result<()> {
-    let runtime = SharedRuntime::current()?;
-    let door = Arc::new(Door::new(paths.clone()));
-    let records = Records::new(&runtime, &paths)?;
-    // the object is there before the name is, and the name cannot be taken from us
-    let bus = zbus::connection::Builder::system()
-        .serve_at(
-            OBJECT_PATH,
-            Agent {
-                door: Arc::clone(&door),
-            },
-        )
-        .name(BUS_NAME)
-        .allow_name_replacements(false)
-        .replace_existing_names(false)
-        .build()
-        .await
-        .with_context(|| format!("failed to own the name {BUS_NAME} on the system bus"))?;
-    sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving the bus")])?;
-    let teller = runtime.spawn("tell", tell(Arc::clone(&door), bus.clone(), records));
-    // an upgrade of this package asks the old program to leave; no call is lost by that either
-    let mut signals = Signals::new(&runtime, [Signal::Terminate, Signal::Interrupt])?;
-    while door.idle() < idle && !bus.is_closed() {
-        let left = idle
-            .saturating_sub(door.idle())
-            .max(Duration::from_millis(10));
-        if runtime.timeout(left, signals.recv()).await.is_ok() {
-            break;
-        }
-    }
-    leave(&runtime, &door, &bus).await?;
-    drop(teller);
-    Ok(())
-}
-
-/// Gives the name up without losing a call: from `STOPPING=1` on, the service manager starts a new
-/// instance for new calls, and those that are in our queue already are still served.
-async fn leave(runtime: &SharedRuntime, door: &Door, bus: &Connection) -> Result<()> {
-    sd_notify::notify(&[NotifyState::Stopping])?;
-    bus.release_name(BUS_NAME).await?;
-    runtime.sleep(AFTER_RELEASE).await;
-    while door.activity.idle().is_zero() {
-        runtime.sleep(AFTER_RELEASE).await;
-    }
-    Ok(())
-}
 
 /// The object on the bus.
 pub struct Agent {
@@ -95,47 +32,51 @@ pub struct Agent {
 }
 
 impl Agent {
-    fn decide(&self, id: &JobId, mark: Mark) -> fdo::Result<()> {
-        ask::decide(&self.door.paths, id, mark)
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))
+    /// What the door answers.
+    pub fn new(door: Arc<Door>) -> Self {
+        Self { door }
     }
-}
 
-/// An error of ours as one of the bus.
-fn failed(error: &anyhow::Error) -> fdo::Error {
-    fdo::Error::Failed(format!("{error:#}"))
-}
-
-/// A record as a dictionary of the bus.
-fn answer(record: Value) -> fdo::Result<Dictionary> {
-    value::dictionary(record).map_err(|error| failed(&error))
-}
-
-fn answers<T: serde::Serialize>(records: &[T]) -> fdo::Result<Vec<Dictionary>> {
-    records
-        .iter()
-        .map(|record| {
-            serde_json::to_value(record)
-                .map_err(|e| failed(&e.into()))
-                .and_then(answer)
-        })
-        .collect()
-}
-
-/// Refuses options that are not known: what a caller meant by one must not be guessed.
-fn no_options(options: &Dictionary, known: &[&str]) -> fdo::Result<()> {
-    match options.keys().find(|key| !known.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => Err(fdo::Error::InvalidArgs(format!(
-            "the option {} is not known",
-            crate::request::shown(key),
-        ))),
+    /// Queues what the caller may ask for; the id of the job. From here on the request stays as it is:
+    /// what is authorised is what is queued.
+    async fn submit(
+        &self,
+        mut request: Request,
+        verb: Verb,
+        bus: &Connection,
+        header: &Header<'_>,
+    ) -> fdo::Result<String> {
+        request.requester.uid = Some(polkit::authorise(bus, header, verb).await?);
+        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        Ok(id.to_string())
     }
-}
 
-fn job_id(text: &str) -> fdo::Result<JobId> {
-    text.parse()
-        .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))
+    /// Leaves an order of a caller who may give it.
+    async fn leave(
+        &self,
+        order: Order,
+        verb: Verb,
+        bus: &Connection,
+        header: &Header<'_>,
+    ) -> fdo::Result<()> {
+        polkit::authorise(bus, header, verb).await?;
+        let left = order.leave(&self.door.paths);
+        left.map_err(|error| failed(&error))
+    }
+
+    /// Leaves the decision on a job of a caller who may make it.
+    async fn decide(
+        &self,
+        job: &str,
+        mark: Mark,
+        verb: Verb,
+        bus: &Connection,
+        header: &Header<'_>,
+    ) -> fdo::Result<()> {
+        let id = job_id(job)?;
+        polkit::authorise(bus, header, verb).await?;
+        ask::decide(&self.door.paths, &id, mark).map_err(|error| wrong(&error))
+    }
 }
 
 /// Keeps this host patched. Everybody may read; each changing method asks polkit.
@@ -154,8 +95,8 @@ impl Agent {
         let before = self.door.pictures.current();
         if let Some(refresh) = self.door.ask_when_stale(&before) {
             let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
-            let until = std::time::Instant::now() + REFRESH_WAIT;
-            while self.door.awaits(&refresh, &before) && std::time::Instant::now() < until {
+            let until = Instant::now() + REFRESH_WAIT;
+            while self.door.awaits(&refresh, &before) && Instant::now() < until {
                 runtime.sleep(Duration::from_millis(50)).await;
             }
         }
@@ -170,11 +111,9 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
-        let mut request =
-            Request::refresh(Requester::at("dbus", None)).map_err(|error| failed(&error))?;
-        request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Refresh).await?);
-        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
-        Ok(id.to_string())
+        let request = Request::refresh(Requester::at("dbus", None));
+        let request = request.map_err(|error| failed(&error))?;
+        self.submit(request, Verb::Refresh, bus, &header).await
     }
 
     /// Asks for updates of the named packages, or of `all`, or of `security`; the id of the job.
@@ -187,12 +126,10 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
-        // from here on the request stays as it is: what is authorised is what is queued
-        let mut request = ask::apply(&self.door.paths, &packages, value::object(&options), "dbus")
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
-        request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Apply).await?);
-        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
-        Ok(id.to_string())
+        let options = value::object(&options);
+        let request = ask::apply(&self.door.paths, &packages, options, "dbus");
+        let request = request.map_err(|error| wrong(&error))?;
+        self.submit(request, Verb::Apply, bus, &header).await
     }
 
     /// What an apply of these packages would do now.
@@ -200,8 +137,7 @@ impl Agent {
     async fn plan(&self, packages: Vec<String>, options: Dictionary) -> fdo::Result<Dictionary> {
         let _call = self.door.activity.begin();
         no_options(&options, &[])?;
-        Target::from_names(&packages)
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
+        Target::from_names(&packages).map_err(|error| wrong(&error))?;
         let list = self.door.pending().await.map_err(|error| failed(&error))?;
         let paths = self.door.paths.clone();
         let planned = zruntime::unblock(move || ask::plan(&paths, &packages, &list.pending)).await;
@@ -216,9 +152,8 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         let _call = self.door.activity.begin();
-        let id = job_id(job)?;
-        polkit::authorise(bus, &header, Verb::Cancel).await?;
-        self.decide(&id, Mark::Cancel)
+        self.decide(job, Mark::Cancel, Verb::Cancel, bus, &header)
+            .await
     }
 
     /// The jobs whose preconditions no longer hold.
@@ -237,7 +172,6 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         let _call = self.door.activity.begin();
-        let id = job_id(job)?;
         let mark = match decision {
             "apply" => Mark::Apply,
             "discard" => Mark::Discard,
@@ -247,8 +181,7 @@ impl Agent {
                 ));
             }
         };
-        polkit::authorise(bus, &header, Verb::Resolve).await?;
-        self.decide(&id, mark)
+        self.decide(job, mark, Verb::Resolve, bus, &header).await
     }
 
     /// Asks for the changes of a job to be undone; the id of the new job. No options yet.
@@ -262,12 +195,9 @@ impl Agent {
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
         no_options(&options, &[])?;
-        let id = job_id(job)?;
-        let mut request = ask::rollback(&self.door.paths, &id, "dbus")
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
-        request.requester.uid = Some(polkit::authorise(bus, &header, Verb::Rollback).await?);
-        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
-        Ok(id.to_string())
+        let request = ask::rollback(&self.door.paths, &job_id(job)?, "dbus");
+        let request = request.map_err(|error| wrong(&error))?;
+        self.submit(request, Verb::Rollback, bus, &header).await
     }
 
     /// Offers again what a job had installed and was rolled back.
@@ -278,12 +208,9 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         let _call = self.door.activity.begin();
-        let order = ask::forgetting(&self.door.paths, &job_id(job)?)
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
-        polkit::authorise(bus, &header, Verb::Rollback).await?;
-        order
-            .leave(&self.door.paths)
-            .map_err(|error| failed(&error))
+        let order =
+            ask::forgetting(&self.door.paths, &job_id(job)?).map_err(|error| wrong(&error))?;
+        self.leave(order, Verb::Rollback, bus, &header).await
     }
 
     /// Reboots the host when nothing is left to do, or does not after all.
@@ -294,12 +221,8 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         let _call = self.door.activity.begin();
-        let order = ask::reboot(value::object(&options))
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
-        polkit::authorise(bus, &header, Verb::Reboot).await?;
-        order
-            .leave(&self.door.paths)
-            .map_err(|error| failed(&error))
+        let order = ask::reboot(value::object(&options)).map_err(|error| wrong(&error))?;
+        self.leave(order, Verb::Reboot, bus, &header).await
     }
 
     /// Ends an alert that somebody has seen, or all of them.
@@ -310,12 +233,8 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         let _call = self.door.activity.begin();
-        let order = ask::acknowledgement(key)
-            .map_err(|error| fdo::Error::InvalidArgs(format!("{error:#}")))?;
-        polkit::authorise(bus, &header, Verb::Acknowledge).await?;
-        order
-            .leave(&self.door.paths)
-            .map_err(|error| failed(&error))
+        let order = ask::acknowledgement(key).map_err(|error| wrong(&error))?;
+        self.leave(order, Verb::Acknowledge, bus, &header).await
     }
 
     /// The pending updates.
@@ -359,7 +278,7 @@ impl Agent {
         let _call = self.door.activity.begin();
         let id = job_id(job)?;
         let record = ask::job(&self.door.paths, &id).map_err(|error| failed(&error))?;
-        answer(record.ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?)
+        answer(record.ok_or_else(|| no_job(&id))?)
     }
 
     /// What the package manager printed in a job.
@@ -369,7 +288,7 @@ impl Agent {
         let id = job_id(job)?;
         let record = Job::find(&self.door.paths, &id)
             .map_err(|error| failed(&error))?
-            .ok_or_else(|| fdo::Error::FileNotFound(format!("there is no job {id}")))?;
+            .ok_or_else(|| no_job(&id))?;
         let log = std::fs::read(job::log(&self.door.paths, &record.transaction));
         Ok(String::from_utf8_lossy(&log.unwrap_or_default()).replace('\0', " "))
     }
