@@ -173,6 +173,35 @@ impl Former {
     }
 }
 
+/// The file that we keep of the former version, if it is there.
+#[must_use]
+pub fn ours(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
+    let kept = known(change, kept).find(|kept| kept.file.exists())?;
+    Some(FormerSource::Kept {
+        file: kept.file.clone(),
+        sha256: kept.sha256.clone(),
+    })
+}
+
+/// A file of the former version in the package manager's cache. Where we know the sum of that version, a
+/// file with another one is none of it.
+#[must_use]
+pub fn cached(change: &Change, kept: &[Kept], file: &Path) -> Option<FormerSource> {
+    let sha256 = checksum::sha256_of_file(file).ok()?;
+    let other = known(change, kept).any(|kept| kept.sha256 != sha256);
+    (!other).then(|| FormerSource::Cached {
+        file: file.to_owned(),
+        sha256,
+    })
+}
+
+/// What we know of the former version, wherever its file is by now.
+fn known<'a>(change: &Change, kept: &'a [Kept]) -> impl Iterator<Item = &'a Kept> {
+    let (key, version) = (change.key(), change.from.clone());
+    kept.iter()
+        .filter(move |kept| kept.key() == key && Some(&kept.version) == version.as_ref())
+}
+
 /// What is to be put back, and where that leaves its traces.
 #[derive(Debug, Clone)]
 pub struct Restore<'a> {
@@ -200,6 +229,29 @@ mod tests {
             },
             source,
         }
+    }
+
+    #[test]
+    fn a_file_in_the_cache_with_another_sum_than_the_known_one_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("demo_1_all.deb");
+        std::fs::write(&file, "demo").unwrap();
+        let change = former(FormerSource::Archive).change;
+        let known = |version: &str, sha256: String| Kept {
+            package: "demo".into(),
+            architecture: "all".into(),
+            version: version.into(),
+            file: PathBuf::new(),
+            sha256,
+            size: 4,
+            kept_at: Utc::now(),
+        };
+        assert!(ours(&change, &[known("1", String::new())]).is_none());
+        assert!(cached(&change, &[], &file).is_some());
+        assert!(cached(&change, &[known("1", checksum::sha256(b"demo"))], &file).is_some());
+        assert!(cached(&change, &[known("0", "x".into())], &file).is_some());
+        assert!(cached(&change, &[known("1", "x".into())], &file).is_none());
+        assert!(cached(&change, &[], &directory.path().join("none")).is_none());
     }
 
     #[test]

@@ -124,9 +124,19 @@ fn begin(
 /// Another place of a former version whose file is gone or spoilt; a file there has to be the same.
 fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
     let store = Store::open(&worker.paths);
-    let spoilt = former.source.file()?;
-    let kept = store.kept().iter().filter(|kept| kept.file != spoilt);
-    let kept: Vec<Kept> = kept.cloned().collect();
+    let (spoilt, sha256) = (former.source.file()?, former.source.sha256()?);
+    let others = store.kept().iter().filter(|kept| kept.file != spoilt);
+    // without its file, but with its sum: whatever else is spoilt is passed over as well
+    let known = Kept {
+        package: former.change.package.clone(),
+        architecture: former.change.architecture.clone(),
+        version: former.change.from.clone()?,
+        file: PathBuf::new(),
+        sha256: sha256.to_owned(),
+        size: 0,
+        kept_at: clock::now(),
+    };
+    let kept: Vec<Kept> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
     let found = worker.packages.former(changes, &kept, store.directory());
     let other = found.ok()?.pop()?;

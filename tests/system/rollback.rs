@@ -174,8 +174,10 @@ fn what_an_update_brought_is_kept_for_undoing_the_next() {
     // what is kept is used only when it is what was put aside: from elsewhere, while it is there
     repo.add(&plain("demo", "1:1.0+x~1"));
     repo.add(&failing_postinst("demo", "1:1.1.1"));
+    // both of the files that are on the host, each in its own way
     host.sh(&format!(
-        "echo x >> '{STATE}/packages/demo_1%3a1.0+x~1_all.deb'"
+        "cd {STATE}/packages && echo x >> 'demo_1%3a1.0+x~1_all.deb' && \
+         {{ cat 'demo_1%3a1.0+x~1_all.deb'; echo y; }} > '/var/cache/apt/archives/demo_1%3a1.0+x~1_all.deb'"
     ));
     let job = rolled_back(&host, "demo");
     assert_eq!(job["rollback"]["sources"]["demo:all"], "archive", "{job:#}");

@@ -2,26 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-
-use crate::checksum;
-use crate::package::{Change, Former, FormerSource, Kept};
+use crate::package::{Change, Former, FormerSource, Kept, former};
 
 /// Looks each former version up.
-pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Result<Vec<Former>> {
-    let source = |change: &Change| -> Result<FormerSource> {
+pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former> {
+    let source = |change: &Change| {
         let Some(version) = change.from.as_deref() else {
-            return Ok(FormerSource::New);
+            return FormerSource::New;
         };
-        let key = change.key();
-        let ours = kept
-            .iter()
-            .find(|kept| kept.key() == key && kept.version == version && kept.file.exists());
-        if let Some(kept) = ours {
-            return Ok(FormerSource::Kept {
-                file: kept.file.clone(),
-                sha256: kept.sha256.clone(),
-            });
+        if let Some(ours) = former::ours(change, kept) {
+            return ours;
         }
         let stem = format!("{}-{version}", change.package);
         let cached = caches
@@ -30,22 +20,15 @@ pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Result<Vec
         let cached = cached
             .flatten()
             .map(|entry| entry.path())
-            .find(|path| is_of(path, &stem));
-        Ok(match cached {
-            Some(file) => FormerSource::Cached {
-                sha256: checksum::sha256_of_file(&file)?,
-                file,
-            },
-            None => FormerSource::Missing {
-                why: "it is neither among the packages we keep nor in a cache of apk's".to_owned(),
-            },
+            .filter(|path| is_of(path, &stem))
+            .find_map(|path| former::cached(change, kept, &path));
+        cached.unwrap_or_else(|| FormerSource::Missing {
+            why: "it is neither among the packages we keep nor in a cache of apk's".to_owned(),
         })
     };
-    let former = |change: &Change| {
-        Ok(Former {
-            change: change.clone(),
-            source: source(change)?,
-        })
+    let former = |change: &Change| Former {
+        change: change.clone(),
+        source: source(change),
     };
     changes.iter().map(former).collect()
 }

@@ -306,11 +306,8 @@ impl PackageManager for Apk {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        former::find(
-            changes,
-            kept,
-            &[PathBuf::from(CACHE), "/etc/apk/cache".into()],
-        )
+        let caches = [PathBuf::from(CACHE), "/etc/apk/cache".into()];
+        Ok(former::find(changes, kept, &caches))
     }
 
     /// apk takes what was new away by itself, because nobody needs it any more.

@@ -13,6 +13,7 @@ use crate::checksum;
 use crate::package::command::Line;
 use crate::package::{
     Change, Database, Ended, Former, FormerSource, Kept, Key, Observer, PackageState, Restore,
+    former,
 };
 
 /// Where apt keeps what it fetched, unless a change list shows another place.
@@ -64,23 +65,13 @@ fn on_disk(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
     let Some(version) = change.from.as_deref() else {
         return Some(FormerSource::New);
     };
-    let key = change.key();
-    let ours = kept
-        .iter()
-        .find(|kept| kept.key() == key && kept.version == version && kept.file.exists());
-    if let Some(kept) = ours {
-        return Some(FormerSource::Kept {
-            file: kept.file.clone(),
-            sha256: kept.sha256.clone(),
-        });
-    }
-    let directory = change.file.as_deref().and_then(Path::parent);
-    let directory = directory.unwrap_or(Path::new(ARCHIVES));
-    let file = directory.join(file_name(&key, version));
-    let sha256 = file
-        .exists()
-        .then(|| checksum::sha256_of_file(&file).ok())??;
-    Some(FormerSource::Cached { file, sha256 })
+    let cached = || {
+        let directory = change.file.as_deref().and_then(Path::parent);
+        let directory = directory.unwrap_or(Path::new(ARCHIVES));
+        let file = directory.join(file_name(&change.key(), version));
+        former::cached(change, kept, &file)
+    };
+    former::ours(change, kept).or_else(cached)
 }
 
 /// The name under which apt keeps a file: it writes a colon as `%3a` (apt's `flNotDir` of `StoreFilename`).

@@ -3,45 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-
-use crate::checksum;
-use crate::package::{Change, Former, FormerSource, Kept};
+use crate::package::{Change, Former, FormerSource, Kept, former};
 
 /// Looks each former version up in what we keep and in pacman's caches; the repositories have only the
 /// newest.
-pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Result<Vec<Former>> {
+pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former> {
     let cached = cached(caches);
-    let source = |change: &Change| -> Result<FormerSource> {
+    let source = |change: &Change| {
         let Some(version) = change.from.as_deref() else {
-            return Ok(FormerSource::New);
+            return FormerSource::New;
         };
-        let key = change.key();
-        let ours = kept
-            .iter()
-            .find(|kept| kept.key() == key && kept.version == version && kept.file.exists());
-        if let Some(kept) = ours {
-            return Ok(FormerSource::Kept {
-                file: kept.file.clone(),
-                sha256: kept.sha256.clone(),
-            });
-        }
         let stem = format!("{}-{version}-{}", change.package, change.architecture);
-        Ok(match cached.get(&stem) {
-            Some(file) => FormerSource::Cached {
-                file: file.clone(),
-                sha256: checksum::sha256_of_file(file)?,
-            },
-            None => FormerSource::Missing {
-                why: "it is neither among the packages we keep nor in pacman's cache".to_owned(),
-            },
+        let in_cache = || former::cached(change, kept, cached.get(&stem)?);
+        let found = former::ours(change, kept).or_else(in_cache);
+        found.unwrap_or_else(|| FormerSource::Missing {
+            why: "it is neither among the packages we keep nor in pacman's cache".to_owned(),
         })
     };
-    let former = |change: &Change| {
-        Ok(Former {
-            change: change.clone(),
-            source: source(change)?,
-        })
+    let former = |change: &Change| Former {
+        change: change.clone(),
+        source: source(change),
     };
     changes.iter().map(former).collect()
 }
@@ -107,7 +88,7 @@ mod tests {
             change("x", Some("1-1")),
         ];
         let words = |kept: &[Kept]| -> Vec<&str> {
-            let former = find(&changes, kept, &[root.path().to_owned()]).unwrap();
+            let former = find(&changes, kept, &[root.path().to_owned()]);
             former.iter().map(|former| former.source.as_str()).collect()
         };
         assert_eq!(words(&[]), ["cached", "new", "missing"]);

@@ -180,7 +180,7 @@ impl PackageManager for Pacman {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        former::find(changes, kept, &Conf::read()?.caches)
+        Ok(former::find(changes, kept, &Conf::read()?.caches))
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {

@@ -7,8 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{repositories, resolved};
-use crate::checksum;
-use crate::package::{Change, Former, FormerSource, Kept, Key};
+use crate::package::{Change, Former, FormerSource, Kept, Key, former};
 
 /// Looks each former version up: in what we keep, in the package manager's caches, and in the
 /// repositories, by one question for all that were not found before.
@@ -24,9 +23,9 @@ pub fn find(
     for change in changes {
         let source = match &change.from {
             None => Some(FormerSource::New),
-            Some(version) => ours(change, version, kept).or_else(|| {
+            Some(_) => former::ours(change, kept).or_else(|| {
                 let file = cached.get(&file_name(change)?)?;
-                in_cache(file)
+                former::cached(change, kept, file)
             }),
         };
         found.push((change.clone(), source));
@@ -55,23 +54,6 @@ pub fn find(
         Former { change, source }
     });
     Ok(former.collect())
-}
-
-fn ours(change: &Change, version: &str, kept: &[Kept]) -> Option<FormerSource> {
-    let kept = kept
-        .iter()
-        .find(|kept| kept.key() == change.key() && kept.version == version && kept.file.exists())?;
-    Some(FormerSource::Kept {
-        file: kept.file.clone(),
-        sha256: kept.sha256.clone(),
-    })
-}
-
-fn in_cache(file: &Path) -> Option<FormerSource> {
-    Some(FormerSource::Cached {
-        file: file.to_owned(),
-        sha256: checksum::sha256_of_file(file).ok()?,
-    })
 }
 
 fn file_name(change: &Change) -> Option<String> {
