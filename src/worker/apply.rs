@@ -13,7 +13,7 @@ use super::refresh::RefreshFailed;
 use super::settle::{Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, gate, heal, own, precondition, refresh, rollback, select, space};
+use super::{Worker, gate, heal, own, precondition, recover, refresh, rollback, select, space};
 use crate::fs::remove_durably;
 use crate::host::{logind, systemd};
 use crate::journal;
@@ -161,6 +161,8 @@ pub fn transact(
             ..
         }) if concluded.is_undone() && !is_alone(&jobs, part) => {
             update.roll_back(&concluded.judgement.reason());
+            // and with it what had been done before
+            jobs.iter_mut().for_each(recover::nothing_is_done);
             one_by_one(worker, jobs, part)
         }
         Ok(Ending {
@@ -303,7 +305,12 @@ fn attempt(
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     space::check_floors()?;
-    let before = Before::look(worker, leader)?;
+    let done = recover::Done::of(jobs);
+    let before = if done.changes.is_empty() {
+        Before::look(worker, leader)?
+    } else {
+        Before::first_part(worker, leader, jobs, &done.changes)?
+    };
     remove_durably(&job::intent(&worker.paths, leader))?;
     rollback::forget(&worker.paths, leader)?;
     plan::expect(worker, leader, &selection)?;
@@ -328,6 +335,7 @@ fn attempt(
             heal::or_leave(worker)?;
             heal::after(worker, leader, &changes, &applied.ended)?;
             progress::verifying(worker, leader);
+            let (changes, former) = done.with(changes, former);
             let intent = (&*changes, former);
             let outcome = conclude(worker, leader, &before, intent, applied, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, block, select};
+use super::{Worker, block, recover, select};
 use crate::host::clock;
 use crate::journal;
-use crate::package::{Applied, Ended, Former, KeptBack, Key, Pending};
+use crate::package::{Applied, Change, Ended, Former, KeptBack, Key, Pending};
 use crate::queue::Mark;
-use crate::request::Target;
+use crate::request::{JobId, Target};
 use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
@@ -61,6 +61,7 @@ pub fn finish(
         }
         _ => BTreeSet::new(),
     };
+    let told = recover::Done::of(jobs).changes;
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
@@ -74,7 +75,7 @@ pub fn finish(
     }
     if let Outcome::Changed(concluded) = outcome {
         if let Some(id) = jobs.first().map(|job| job.transaction.clone()) {
-            tell(&id, concluded);
+            tell(&id, concluded, &told);
         }
         match failure(&Target::All, concluded) {
             None => {
@@ -125,6 +126,8 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
         former,
         rollback,
     } = concluded;
+    // what was done before it was put back is among the changes, as far as it has stayed
+    recover::nothing_is_done(job);
     if !concluded.is_undone() {
         let changes = select::changes_of(target, unasked, &judgement.verdict.changes);
         add(&mut job.changes, &changes);
@@ -145,14 +148,14 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
     }
 }
 
-/// Says in the journal what was changed, and what has stayed so.
-fn tell(id: &crate::request::JobId, concluded: &Concluded) {
+/// Says in the journal what was changed, and what has stayed so; not what was told before.
+fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
     let verdict = &concluded.judgement.verdict;
     for change in &verdict.changes {
         let (from, to) = (change.from.as_deref(), change.to.as_deref());
         if concluded.is_undone() {
             journal::package_changed(id, &change.package, &change.architecture, to, from);
-        } else {
+        } else if !told.contains(change) {
             journal::package_changed(id, &change.package, &change.architecture, from, to);
         }
     }

@@ -25,6 +25,7 @@ mod locks;
 mod own;
 mod package;
 mod pacman;
+mod parts;
 mod powercut;
 mod queue;
 mod reboot;

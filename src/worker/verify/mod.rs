@@ -10,16 +10,17 @@ pub use units::{failing, look as units_now};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Worker, own, services};
+use super::{Worker, heal, own, services};
 use crate::host::units::Units;
 use crate::journal;
 use crate::package::{Change, Database, Installed, Key, PackageState};
-use crate::paths::Paths;
+use crate::paths::{Paths, quoted};
 use crate::request::JobId;
 use crate::state;
+use crate::state::job::Job;
 use crate::state::verification::{Check, CheckKind};
 
 /// The host before a transaction.
@@ -49,12 +50,38 @@ impl Before {
                 .ok(),
             problems: Some(worker.packages.problems()?),
         };
-        // of use in most cases, and not worth a sync of the disk
-        std::fs::write(path(&worker.paths, leader), serde_json::to_vec(&rest)?)?;
+        rest.leave(&worker.paths, leader)?;
         Ok(Self {
             database: worker.packages.installed()?,
             rest,
         })
+    }
+
+    /// The host before the first part of a transaction that was put back with that part done. Its jobs
+    /// have been left what was seen then.
+    pub fn first_part(
+        worker: &Worker,
+        leader: &JobId,
+        jobs: &[Job],
+        done: &[Change],
+    ) -> Result<Self> {
+        let seen = jobs.iter().filter(|job| job.put_back);
+        let mut seen = seen.filter_map(|job| state::read::<Rest>(&path(&worker.paths, job.id())));
+        let Some(rest) = seen.next() else {
+            return Self::look(worker, leader);
+        };
+        rest.leave(&worker.paths, leader)?;
+        Self::remembered(worker, leader, done)
+    }
+
+    /// Leaves what was seen before a transaction with each of its jobs, whoever serves them next.
+    pub fn hand_on(worker: &Worker, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+        if let Some(rest) = state::read::<Rest>(&path(&worker.paths, transaction)) {
+            for job in jobs {
+                rest.leave(&worker.paths, job.id())?;
+            }
+        }
+        Ok(())
     }
 
     /// The host before changes that somebody else began: the database as far as the change list tells.
@@ -83,6 +110,15 @@ impl Before {
     /// What was seen is of no use any more.
     pub fn forget(paths: &Paths, leader: &JobId) {
         let _ = std::fs::remove_file(path(paths, leader));
+    }
+}
+
+impl Rest {
+    /// Of use in most cases, and not worth a sync of the disk.
+    fn leave(&self, paths: &Paths, leader: &JobId) -> Result<()> {
+        let path = path(paths, leader);
+        std::fs::write(&path, serde_json::to_vec(self)?)
+            .with_context(|| format!("failed to write {}", quoted(&path)))
     }
 }
 
@@ -163,7 +199,11 @@ pub fn judge(
             passed: false,
             message,
         }));
-        checks.extend(units::checks(before.rest.units.as_ref(), config.settle));
+        let leaves = || heal::or_leave(worker).is_err();
+        let units = before.rest.units.as_ref();
+        checks.extend(units::checks(units, config.settle, &leaves));
+        // services end, and so does the bus: it says nothing, neither good nor bad
+        heal::or_leave(worker)?;
         checks.extend(hooks::checks(
             &worker.paths,
             leader,

@@ -54,8 +54,8 @@ pub fn failing(before: &super::Before) -> Vec<String> {
 }
 
 /// Compares the units with those before, and waits until every service that was started meanwhile has
-/// been up for `settle`. Where none was, nothing is waited for.
-pub fn checks(before: Option<&Units>, settle: Duration) -> Vec<Check> {
+/// been up for `settle`. Where none was, nothing is waited for, nor when there is no use in it any more.
+pub fn checks(before: Option<&Units>, settle: Duration, is_over: &dyn Fn() -> bool) -> Vec<Check> {
     let Some(before) = before else {
         return vec![not_compared(
             "the units before the update are not known, nothing was compared",
@@ -77,6 +77,7 @@ pub fn checks(before: Option<&Units>, settle: Duration) -> Vec<Check> {
         match watch.judge(&now, settle, patience_over) {
             Seen::Bad(checks) => return checks,
             Seen::Good => return good(before, &now, &watch),
+            Seen::NotYet if is_over() => return vec![not_compared("it was not waited for")],
             Seen::NotYet => thread::sleep(INTERVAL),
         }
     }
