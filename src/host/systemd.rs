@@ -53,14 +53,24 @@ type Unit = (
 /// A connection to the system bus whose calls end. So does connecting, which has no time limit of its own:
 /// the service manager's socket accepts also while a bus that was just replaced does not answer.
 pub fn system_bus() -> Result<zbus::Connection> {
+    let bus = zbus::connection::Builder::system().method_timeout(CALL_LIMIT);
+    connected(bus, CALL_LIMIT, "the system bus")
+}
+
+/// Connects to a bus of that name, and not longer than that.
+pub fn connected(
+    bus: zbus::connection::Builder<'static>,
+    limit: Duration,
+    name: &str,
+) -> Result<zbus::Connection> {
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let bus = zbus::connection::Builder::system().method_timeout(CALL_LIMIT);
         let _ = done.send(zbus::block_on(bus.build()));
     });
-    let bus = wait.recv_timeout(CALL_LIMIT);
-    bus.context("the system bus did not answer in time")?
-        .context("the system bus is not reachable")
+    match wait.recv_timeout(limit) {
+        Ok(bus) => bus.with_context(|| format!("{name} is not reachable")),
+        Err(_) => anyhow::bail!("{name} did not answer within {} s", limit.as_secs()),
+    }
 }
 
 /// Starts those of our path, socket and timer units again that have failed; their names.

@@ -9,6 +9,7 @@ use zbus::fdo;
 use zbus::proxy::CacheProperties;
 
 use crate::doors::value::Dictionary;
+use crate::host::systemd;
 
 /// How long a call may take: `CheckHealth` waits for a refresh, polkit for a password.
 const CALL_LIMIT: Duration = Duration::from_secs(330);
@@ -66,23 +67,21 @@ impl Session {
 
     /// A new connection to the door; that of another host goes through ssh, as systemctl's does.
     pub async fn agent(&self) -> Result<AgentProxy<'static>> {
-        let (builder, where_) = match &self.host {
+        let (builder, limit, name) = match &self.host {
             None => (
                 zbus::connection::Builder::system(),
+                systemd::CALL_LIMIT,
                 "the system bus".to_owned(),
             ),
+            // ssh has limits of its own, and may ask for a password meanwhile
             Some(host) => (
                 zbus::connection::Builder::address(remote(host)),
+                CALL_LIMIT,
                 format!("the system bus of {host}"),
             ),
         };
-        let reachable =
-            |error: zbus::Error| NotReachable(format!("{where_} is not reachable: {error}"));
-        let bus = builder
-            .method_timeout(CALL_LIMIT)
-            .build()
-            .await
-            .map_err(reachable)?;
+        let bus = systemd::connected(builder.method_timeout(CALL_LIMIT), limit, &name)
+            .map_err(|error| NotReachable(format!("{error:#}")))?;
         AgentProxy::builder(&bus)
             .cache_properties(CacheProperties::No)
             .build()
