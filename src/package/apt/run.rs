@@ -58,6 +58,9 @@ pub fn supervised(program: &Program, observer: &mut dyn Observer) -> Result<Outc
     Ok(run.finish(ending))
 }
 
+/// How our gate begins when it says why it stays shut.
+const GATE: &str = "patchctl: ";
+
 struct Run<'a> {
     observer: &'a mut dyn Observer,
     listing: listing::Reader,
@@ -91,6 +94,9 @@ impl<'a> Run<'a> {
             if let Some(last) = self.errors.last_mut() {
                 last.push_str(&text);
             }
+        } else if let Some(words) = text.strip_prefix(GATE) {
+            // apt itself says of it only that it failed
+            self.errors.push(words.to_owned());
         } else if let Some(rest) = text.strip_prefix("Configuration file '") {
             let file = rest.split('\'').next().unwrap_or(rest);
             self.notes.push(format!(
@@ -202,6 +208,28 @@ fn is_fetch_error(error: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Deaf;
+
+    impl Observer for Deaf {
+        fn report(&mut self, _: Report) {}
+
+        fn stop(&mut self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn why_the_gate_stayed_shut_is_said_first() {
+        let mut deaf = Deaf;
+        let mut run = Run::new(&mut deaf);
+        run.output("patchctl: failed to write 'x.intent': Input/output error (os error 5)");
+        run.output("E: Sub-process /x/gate run gate --job=1 returned an error code (1)");
+        let Ended::Failed(words) = run.finish(Ending::Exited(100)).ended else {
+            panic!("it did not fail");
+        };
+        assert!(words.starts_with("failed to write 'x.intent'"), "{words}");
+    }
 
     #[test]
     fn endings_are_told_apart() {
