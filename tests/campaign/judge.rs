@@ -156,7 +156,8 @@ fn once(verdict: &mut Verdict, host: &Host, trial: &Trial, id: &str, new: &str) 
     let changed = of_job(message::PACKAGE_CHANGED);
     let to_new: Vec<&Value> = changed.iter().filter(|e| e["PATCH_TO"] == new).collect();
     // what is said between the record and the death of who says it is lost, or said again by the next
-    let lossy = trial.fault == Fault::PowerCut || matches!(trial.point, Point::Worker(_));
+    let lossy =
+        trial.fault == Fault::PowerCut || matches!(trial.point, Point::Worker(_) | Point::Disk(_));
     // what dpkg had begun when it was killed is done again
     let of_dpkg = matches!(trial.point, Point::Unpack(_) | Point::Configure(_));
     let of_dpkg = of_dpkg || matches!(trial.fault, Fault::KillDpkg | Fault::PowerCut);

@@ -12,6 +12,8 @@ pub enum Fault {
     KillApt,
     KillDpkg,
     PowerCut,
+    DiskFull,
+    IoError,
 }
 
 /// Where an update can be held until the fault is made.
@@ -48,6 +50,8 @@ pub enum Point {
     Phase(Phase),
     /// A durable write of the worker.
     Worker(Call),
+    /// A write of the worker or its gate, of any kind: the n-th.
+    Disk(usize),
     /// A change of a file by dpkg while it unpacks.
     Unpack(Call),
     /// The same while it configures.
@@ -73,6 +77,7 @@ impl fmt::Display for Trial {
         let point = match self.point {
             Point::Phase(phase) => format!("{phase:?}").to_lowercase(),
             Point::Worker(call) => format!("worker: {call}"),
+            Point::Disk(write) => format!("disk: write {write}"),
             Point::Unpack(call) => format!("unpacking: {call}"),
             Point::Configure(call) => format!("configuring: {call}"),
         };
@@ -86,6 +91,8 @@ pub struct Reach {
     pub worker: Vec<Call>,
     pub unpack: Vec<Call>,
     pub configure: Vec<Call>,
+    /// The number of writes of the worker and its gate.
+    pub disk: usize,
     /// A call of the unpacking after which only unpacking once more heals.
     pub reinstall: Call,
 }
@@ -94,8 +101,10 @@ impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "an undisturbed update: {} durable writes of the worker, {} calls of dpkg while unpacking, {} while configuring",
+            "an undisturbed update: {} durable writes of the worker, {} writes of any kind, \
+             {} calls of dpkg while unpacking, {} while configuring",
             self.worker.len(),
+            self.disk,
             self.unpack.len(),
             self.configure.len()
         )
@@ -110,6 +119,7 @@ pub fn trials(seed: u64, count: usize, reach: &Reach) -> Vec<Trial> {
         calls(&reach.unpack, Point::Unpack, Fault::KillDpkg),
         calls(&reach.worker, Point::Worker, Fault::KillWorker),
         calls(&reach.configure, Point::Configure, Fault::KillDpkg),
+        writes(reach.disk),
     ];
     groups.iter_mut().for_each(|group| dice.shuffle(group));
     let first = Trial {
@@ -166,6 +176,15 @@ fn calls(calls: &[Call], point: fn(Call) -> Point, death: Fault) -> Vec<Trial> {
         [death, Fault::PowerCut].map(|fault| Trial { point, fault })
     };
     calls.iter().flat_map(both).collect()
+}
+
+/// A disk that is full from a write on, or that fails once, at every write.
+fn writes(count: usize) -> Vec<Trial> {
+    let both = |write: usize| {
+        let point = Point::Disk(write);
+        [Fault::DiskFull, Fault::IoError].map(|fault| Trial { point, fault })
+    };
+    (1..=count).flat_map(both).collect()
 }
 
 /// A generator of numbers (splitmix64).

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lab::{Deb, Fault as Mirror, Host, Release, Repo, fixtures};
+use lab::{Deb, Disk, DiskFault, Fault as Mirror, Host, Release, Repo, fixtures};
 
 use crate::plan::{Call, Phase, Point, Reach};
 
@@ -146,12 +146,23 @@ impl Stage {
     /// What an undisturbed update does, call by call.
     pub fn calibrate(mut self) -> Reach {
         let (unpack, reinstall) = self.watch("unpack", &CALLS);
+        let disk = self.count_writes();
         Reach {
+            disk,
             unpack,
             reinstall: reinstall.expect("dpkg renames no new file"),
             configure: self.watch("configure", &CALLS).0,
             worker: self.watch("worker", &WRITES).0,
         }
+    }
+
+    /// The number of writes of an undisturbed update.
+    fn count_writes(&mut self) -> usize {
+        self.publish();
+        let disk = Disk::below(&self.host);
+        self.request();
+        self.settle();
+        disk.writes().len()
     }
 
     /// The calls of an undisturbed update, and the one after the first new file got its name.
@@ -229,8 +240,17 @@ impl Stage {
             Point::Worker(call) => inject("worker", call),
             Point::Unpack(call) => inject("unpack", call),
             Point::Configure(call) => inject("configure", call),
+            // by `break_disk`
+            Point::Disk(_) => {}
         }
         self.repo.take_requests();
+    }
+
+    /// Makes the disk fail from a write on, or at it, during the next update.
+    pub fn break_disk(&self, write: usize, fault: DiskFault) -> Disk<'_> {
+        let disk = Disk::below(&self.host);
+        disk.fail(write, fault);
+        disk
     }
 
     /// Whether the update has come to the point at which it is held.

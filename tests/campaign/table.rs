@@ -71,6 +71,7 @@ impl fmt::Display for Table {
             let place = match row.trial.point {
                 Point::Phase(phase) => format!("{phase:?}").to_lowercase(),
                 Point::Worker(_) => "a write of the worker".to_owned(),
+                Point::Disk(_) => "any write of ours".to_owned(),
                 Point::Unpack(_) => "a call of dpkg, unpacking".to_owned(),
                 Point::Configure(_) => "a call of dpkg, configuring".to_owned(),
             };

@@ -1,6 +1,6 @@
 //! One trial: the update is brought to its point, the fault is made, the host comes to rest.
 
-use lab::Host;
+use lab::{DiskFault, Host};
 
 use crate::judge::{self, Before, Verdict};
 use crate::plan::{Fault, Phase, Point, Trial};
@@ -12,6 +12,10 @@ const UNIT: &str = "patch-apply.service";
 pub fn run(stage: &mut Stage, trial: &Trial) -> Verdict {
     let before = Before::look(stage);
     stage.publish();
+    if let Point::Disk(write) = trial.point {
+        let (id, reached) = with_broken_disk(stage, trial.fault, write);
+        return come_to_rest(stage, trial, &id, &before, reached);
+    }
     let call = !matches!(trial.point, Point::Phase(_));
     let dies_at_call = call && trial.fault != Fault::PowerCut;
     stage.arm(trial.point, if dies_at_call { "KILL" } else { "STOP" });
@@ -31,6 +35,16 @@ pub fn run(stage: &mut Stage, trial: &Trial) -> Verdict {
     if reached && !dies_at_call {
         make(stage, trial, &id);
     }
+    come_to_rest(stage, trial, &id, &before, reached)
+}
+
+fn come_to_rest(
+    stage: &mut Stage,
+    trial: &Trial,
+    id: &str,
+    before: &Before,
+    reached: bool,
+) -> Verdict {
     let broken = judge::what_is_broken(&stage.host);
     stage.disarm();
     // whoever comes next finds what is left; here it is the one that looks after every boot
@@ -38,7 +52,25 @@ pub fn run(stage: &mut Stage, trial: &Trial) -> Verdict {
         .host
         .try_sh(&format!("systemctl start patch-recover.service {UNIT}"));
     stage.settle();
-    judge::judge(stage, trial, &id, &before, reached, broken)
+    judge::judge(stage, trial, id, before, reached, broken)
+}
+
+/// The update with a disk that fails; there is room again when it was said that there is none.
+fn with_broken_disk(stage: &Stage, fault: Fault, write: usize) -> (String, bool) {
+    let (fault, reason) = match fault {
+        Fault::DiskFull => (DiskFault::Full, "No space left on device"),
+        _ => (DiskFault::Broken, "Input/output error"),
+    };
+    let disk = stage.break_disk(write, fault);
+    let id = stage.request();
+    stage.host.wait_for("the reason, or the end", || {
+        let status = stage
+            .host
+            .try_sh(&format!("systemctl show -P StatusText {UNIT}"));
+        is_over(stage, &id) || status.stdout.contains(reason)
+    });
+    disk.heal();
+    (id, !disk.refused().is_empty())
 }
 
 /// Nobody is at work on the request any more.
@@ -64,6 +96,7 @@ fn make(stage: &Stage, trial: &Trial, id: &str) {
         Fault::KillWorker => signal("KILL"),
         Fault::KillApt => drop(host.sh("pkill -KILL -x apt-get")),
         Fault::KillDpkg => drop(host.sh("pkill -KILL -x dpkg")),
+        Fault::DiskFull | Fault::IoError => unreachable!("a disk fails at a write"),
         Fault::PowerCut => {
             host.power_cut();
             stage.repo.heal();

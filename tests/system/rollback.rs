@@ -333,6 +333,10 @@ fn a_power_cut_on_the_way_back_is_ended_by_the_next_boot() {
     drop(running);
     host.write("/etc/tmpfiles.d/lab.conf", "f /run/lab-release\n");
     host.start();
+    // begun by the boot, which does not wait for it
+    let of_boot = |what: &str| host.sh(&format!("systemctl show -P {what} multi-user.target"));
+    assert!(of_boot("Wants").contains("patch-recover.service"));
+    assert!(!of_boot("After").contains("patch-recover.service"));
     host.wait_for("the end of the job", || {
         crate::story::jobs(&host)[0]["status"] == "failed"
     });

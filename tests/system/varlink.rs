@@ -151,6 +151,24 @@ fn varlinkctl_works_on_trixie() {
             "{method}: {output}"
         );
     }
+
+    // undone over the same door, and followed to its end
+    let first = last["job"].as_str().unwrap();
+    let rollback = format!(r#"{CALL} --more {OURS}.Rollback '{{"job":"{first}"}}'"#);
+    let told = sequence(&as_alice(&rollback));
+    let last = told.last().unwrap();
+    assert_eq!(last["status"], "succeeded", "{told:?}");
+    assert_eq!(last["record"]["rollback"]["as_before"], true, "{told:?}");
+    assert_eq!(last["record"]["request"]["job"], first, "{told:?}");
+    assert_eq!(last["record"]["request"]["requester"]["uid"], uid);
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    let refused = host.as_user("alice", &rollback);
+    assert!(
+        !refused.success() || refused.stdout.contains("has been changed to 1.0"),
+        "{refused}"
+    );
+    let nobody = host.as_user("mallory", &rollback);
+    assert!(!nobody.success(), "{nobody}");
     assert_well(&host);
 }
 

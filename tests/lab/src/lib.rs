@@ -4,6 +4,7 @@
 //! HostBuilder ─► base (a release with a manager, bootstrapped once) ─► product (our package installed, once per package)
 //!            ─► scratch (one writable overlay, cgroup and network namespace per host) ─► boot (systemd-nspawn)
 //! host.sh …  ─► command (a program inside)      host.write … ─► files      host.wait_for … ─► wait
+//! Disk ─► disk (full, or broken, for our own files alone)
 //! Deb, fixtures ─► deb, rpm, pkg (package files) ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
 //! ```
 //!
@@ -18,6 +19,7 @@ mod cache;
 mod cgroup;
 mod command;
 mod deb;
+mod disk;
 mod files;
 pub mod fixtures;
 mod host;
@@ -39,6 +41,7 @@ pub use base::Release;
 pub use builder::HostBuilder;
 pub use command::{Output, Spawned};
 pub use deb::{Deb, Repack};
+pub use disk::{Disk, DiskFault};
 pub use host::Host;
 pub use link::Link;
 pub use manager::Manager;

@@ -1,0 +1,198 @@
+//! A disk that is full, or broken, at every file that an update writes for us, from the queue to the record.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use lab::fixtures::plain;
+use lab::{Disk, DiskFault, Host, Release, Repo};
+use linux_patch_api::journal::id as message;
+use serde_json::Value;
+
+use crate::job::{changes, host_with, start, text};
+use crate::story::{self, STATE, drop_request, property, unit};
+
+const PACKAGES: [&str; 2] = ["demo", "other"];
+
+const DRAIN: &str = "patch-apply.service";
+
+#[test]
+fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
+    let stage = Stage::new();
+    let disk = Disk::below(&stage.host);
+    // what is written on the first occasion only is there by then
+    story::settled(&stage.host, &stage.ask());
+    stage.settle("the first update");
+    disk.clear();
+    let id = stage.ask();
+    stage.settle("an undisturbed update");
+    assert_eq!(story::job(&stage.host, &id)["status"], "succeeded");
+    let writes = disk.writes();
+    let points = points(&writes);
+    assert!(points.len() >= 18, "{writes:#?}");
+    for (number, fault) in points {
+        let outcome = stage.trial(&disk, number, fault);
+        println!("{number:4} {fault:?} {outcome:10} {}", writes[number - 1]);
+    }
+}
+
+/// For every file that is written, one of the calls by which that is done, in turn.
+fn points(writes: &[String]) -> BTreeMap<usize, DiskFault> {
+    let turns: [(&[&str], DiskFault); 5] = [
+        (&["create"], DiskFault::Full),
+        (&["fsync"], DiskFault::Broken),
+        (&["rename"], DiskFault::Full),
+        (&["write"], DiskFault::Broken),
+        (&["rename", "fsync"], DiskFault::Broken),
+    ];
+    let is = |number: usize, call: &str| writes[number - 1].split(' ').next() == Some(call);
+    let begins = (1..=writes.len()).filter(|number| is(*number, "create") || is(*number, "link"));
+    let mut points = BTreeMap::new();
+    for (begin, (calls, fault)) in begins.zip(turns.iter().cycle()) {
+        let mut number = begin;
+        for call in *calls {
+            number = (number..=writes.len())
+                .find(|n| is(*n, call))
+                .unwrap_or(begin);
+        }
+        points.insert(number, *fault);
+    }
+    points
+}
+
+/// A host, and how many updates it has seen.
+struct Stage {
+    host: Host,
+    repo: Repo,
+    updates: Cell<usize>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (host, repo) = host_with(Release::Trixie, &PACKAGES.map(|name| plain(name, "1.0")));
+        Self {
+            host,
+            repo,
+            updates: Cell::new(0),
+        }
+    }
+
+    /// One more update of every package, asked for as any program would; the id of the request.
+    fn ask(&self) -> String {
+        self.updates.set(self.updates.get() + 1);
+        let [demo, other] = PACKAGES.map(|name| plain(name, &self.newest()));
+        self.repo.add_to_pool_only(&demo);
+        self.repo.add(&other);
+        drop_request(
+            &self.host,
+            self.updates.get(),
+            r#""packages":["demo","other"]"#,
+        )
+    }
+
+    fn newest(&self) -> String {
+        format!("1.{}", self.updates.get())
+    }
+
+    /// The versions that are installed, with their states where those are not good.
+    fn installed(&self) -> Vec<String> {
+        let installed = PACKAGES.map(|name| story::installed(&self.host, name));
+        installed
+            .map(|version| version.replace(" installed", ""))
+            .to_vec()
+    }
+
+    /// Waits until nothing waits and nothing runs any more.
+    fn settle(&self, what: &str) {
+        let idle = format!(
+            "cd {STATE} && [ -z \"$(ls queue)\" ] && [ ! -e state/running.json ] \
+             && ! systemctl is-active -q {DRAIN} \
+             && ! systemctl list-jobs --no-legend | grep -q {DRAIN}"
+        );
+        self.host.wait_for(&format!("the end of {what}"), || {
+            self.host.try_sh(&idle).success()
+        });
+    }
+
+    /// An update during which a write fails; how it ended.
+    fn trial(&self, disk: &Disk<'_>, number: usize, fault: DiskFault) -> &'static str {
+        let old = self.installed();
+        disk.clear();
+        disk.fail(number, fault);
+        let id = self.ask();
+        let what = format!("{id}: {fault:?} at {number}");
+        let reason = match fault {
+            DiskFault::Full => "No space left on device",
+            DiskFault::Broken => "Input/output error",
+        };
+        if fault == DiskFault::Full {
+            // nobody makes room before it is said why nothing goes on
+            let record = format!("{STATE}/jobs/{id}.json");
+            self.host
+                .wait_for(&format!("the reason to be told, {what}"), || {
+                    let record = self.host.try_sh(&format!("cat {record}")).stdout;
+                    let record: Value = serde_json::from_str(&record).unwrap_or_default();
+                    let ended = ["succeeded", "failed"].contains(&text(&record, "status"));
+                    ended || unit(&self.host, DRAIN, "StatusText").contains(reason)
+                });
+            disk.heal();
+        }
+        self.settle(&what);
+        let refused = disk.refused();
+        assert!(!refused.is_empty(), "{what}: nothing has failed");
+        self.judge(&id, &what, &old, reason)
+    }
+
+    #[track_caller]
+    fn judge(&self, id: &str, what: &str, old: &[String], reason: &str) -> &'static str {
+        let host = &self.host;
+        let told = || host.messages(&["--lines=80"]).join("\n");
+        assert_eq!(host.sh("dpkg --audit"), "", "{what}");
+        let places = host.sh(&format!(
+            "cd {STATE}; find queue jobs deferred conflicts refused -name '{id}*.json'"
+        ));
+        assert_eq!(places, format!("jobs/{id}.json\n"), "{what}");
+        let job = story::job(host, id);
+        let (now, new) = (self.installed(), vec![self.newest(); PACKAGES.len()]);
+        let outcome = match text(&job, "status") {
+            "succeeded" => {
+                assert_eq!(now, new, "{what}: {job:#}");
+                assert_eq!(changes(&job).len(), PACKAGES.len(), "{what}: {job:#}");
+                "succeeded"
+            }
+            "failed" => {
+                assert_eq!(now, old, "{what}: {job:#}");
+                assert_eq!(changes(&job), [""; 0], "{what}");
+                let error = text(&job, "error");
+                assert!(error.contains(reason), "{what}: {error}\n{}", told());
+                assert_eq!(property(host, "Health"), "degraded", "{what}");
+                "failed"
+            }
+            _ => panic!("{what}: {job:#}\n{}", told()),
+        };
+        // no package is unpacked twice, and no end told twice
+        let log = host.read("/var/log/dpkg.log");
+        for package in PACKAGES {
+            let unpacking = format!(" upgrade {package}:all {} {}\n", old[0], new[0]);
+            assert!(log.matches(&unpacking).count() <= 1, "{what}: {package}");
+        }
+        let ends = [message::JOB_SUCCEEDED, message::JOB_FAILED].map(|kind| {
+            let of_job = format!("PATCH_JOB={id}");
+            host.journal(&[&format!("MESSAGE_ID={kind}"), &of_job])
+                .len()
+        });
+        assert_eq!(ends.iter().sum::<usize>(), 1, "{what}\n{}", told());
+        // what has failed goes through now that there is room
+        if outcome == "failed" {
+            let next = start(host, "all");
+            assert!(next.success(), "{what}: {next}\n{}", told());
+            assert_eq!(self.installed(), new, "{what}");
+        }
+        assert_eq!(property(host, "Health"), "healthy", "{what}\n{}", told());
+        let ended = unit(host, DRAIN, "Result");
+        assert!(
+            ["success", "exit-code"].contains(&&*ended),
+            "{what}: {ended}"
+        );
+        outcome
+    }
+}
