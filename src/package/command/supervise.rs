@@ -1,0 +1,164 @@
+//! A running child: reading what it writes, ending it when its time is up or somebody asks for it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::pipe::{Kind, Pipe};
+use super::{Ending, Line, Watch};
+
+/// How long a child has between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long output may still come after the child has ended: a daemon that it left behind may hold
+/// the pipe open for ever.
+const AFTERGLOW: Duration = Duration::from_millis(500);
+
+/// How often a log file is looked at when nothing else wakes us.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why and when the child was told to end.
+#[derive(Clone, Copy)]
+struct Told {
+    ending: Ending,
+    at: Instant,
+    killed: bool,
+}
+
+/// Runs a child that was started to its end, and hands on what it writes.
+pub fn run(
+    child: &mut Child,
+    pipes: &mut [Pipe],
+    limit: Option<Duration>,
+    watch: &mut dyn Watch,
+    deliver: &mut dyn FnMut(Line<'_>, &mut dyn Watch),
+) -> Result<Ending> {
+    let group = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("no process id")?;
+    let handle = rustix::process::pidfd_open(group, PidfdFlags::empty())?;
+    let started = Instant::now();
+    let mut told: Option<Told> = None;
+    loop {
+        let ended = wait(handle.as_fd(), pipes, deadline(started, limit, told))?;
+        for pipe in pipes.iter_mut().filter(|pipe| pipe.open) {
+            pipe.read(&mut |line| deliver(line, watch))?;
+        }
+        if ended {
+            break;
+        }
+        told = match told {
+            None if limit.is_some_and(|limit| started.elapsed() >= limit) => {
+                Some(tell(group, Ending::TimedOut))
+            }
+            None if watch.stop() => Some(tell(group, Ending::Stopped)),
+            Some(told) if !told.killed && told.at.elapsed() >= GRACE => {
+                // the group may be gone between the look and the blow
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
+                Some(Told {
+                    killed: true,
+                    ..told
+                })
+            }
+            other => other,
+        };
+    }
+    let status = child.wait()?;
+    if told.is_some() {
+        // nothing of a group that was told to end may live on, whoever of it ignored TERM
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    drain(pipes, watch, deliver)?;
+    Ok(told.map_or_else(|| ending(status), |told| told.ending))
+}
+
+fn tell(group: Pid, ending: Ending) -> Told {
+    let _ = rustix::process::kill_process_group(group, Signal::TERM);
+    Told {
+        ending,
+        at: Instant::now(),
+        killed: false,
+    }
+}
+
+/// The time until something has to be looked at again, output or not.
+fn deadline(started: Instant, limit: Option<Duration>, told: Option<Told>) -> Duration {
+    let next = match (told, limit) {
+        (Some(told), _) => GRACE.saturating_sub(told.at.elapsed()),
+        (None, Some(limit)) => limit.saturating_sub(started.elapsed()),
+        (None, None) => Duration::MAX,
+    };
+    next.clamp(Duration::from_millis(1), Duration::from_secs(1))
+}
+
+/// Waits until the child ends or writes, at most `time`; whether it ended.
+fn wait(handle: BorrowedFd<'_>, pipes: &[Pipe], time: Duration) -> Result<bool> {
+    let mut polled = vec![PollFd::from_borrowed_fd(handle, PollFlags::IN)];
+    polled.extend(waitable(pipes).map(|pipe| PollFd::new(&pipe.file, PollFlags::IN)));
+    let time = if pipes.iter().any(|pipe| matches!(pipe.kind, Kind::Log)) {
+        time.min(LOG_INTERVAL)
+    } else {
+        time
+    };
+    let time = Timespec::try_from(time).context("time out of range")?;
+    match rustix::event::poll(&mut polled, Some(&time)) {
+        Ok(_) => {}
+        // a signal, perhaps the one that asks us to stop: let the caller look
+        Err(rustix::io::Errno::INTR) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled
+        .first()
+        .is_some_and(|handle| handle.revents().contains(PollFlags::IN)))
+}
+
+/// The pipes that something may still come from.
+fn waitable(pipes: &[Pipe]) -> impl Iterator<Item = &Pipe> {
+    pipes
+        .iter()
+        .filter(|pipe| pipe.open && !matches!(pipe.kind, Kind::Log))
+}
+
+/// Reads what the ended child left in its pipes.
+fn drain(
+    pipes: &mut [Pipe],
+    watch: &mut dyn Watch,
+    deliver: &mut dyn FnMut(Line<'_>, &mut dyn Watch),
+) -> Result<()> {
+    let until = Instant::now() + AFTERGLOW;
+    loop {
+        for pipe in pipes.iter_mut().filter(|pipe| pipe.open) {
+            pipe.read(&mut |line| deliver(line, watch))?;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let mut polled: Vec<_> = waitable(pipes)
+            .map(|pipe| PollFd::new(&pipe.file, PollFlags::IN))
+            .collect();
+        if polled.is_empty() || left.is_zero() {
+            break;
+        }
+        let time = Timespec::try_from(left).context("time out of range")?;
+        match rustix::event::poll(&mut polled, Some(&time)) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for pipe in pipes.iter_mut().filter(|pipe| !pipe.partial.is_empty()) {
+        pipe.flush(&mut |line| deliver(line, watch));
+    }
+    Ok(())
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    match status.code() {
+        Some(code) => Ending::Exited(code),
+        None => Ending::Killed(status.signal().unwrap_or(0)),
+    }
+}
