@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub alerts: &'a [Alert],
     /// What is wrong with the package database.
     pub problems: &'a [String],
+    /// Whether nothing else can be wrong with it: everything of it could be seen.
+    pub sees_problems: bool,
     /// Why the configuration or the package manager cannot be used.
     pub unusable: Option<&'a str>,
 }
@@ -70,12 +72,17 @@ pub fn reasons(facts: Facts<'_>) -> Vec<String> {
     // what can be seen of the host now is said from there: an alert of it is as old as the last worker
     let seen = |alert: &&Alert| match alert.key.parse() {
         Ok(Cause::RefreshFailing) => !facts.cache.last_update_success,
-        Ok(Cause::DatabaseInterrupted) => true,
+        Ok(Cause::DatabaseInterrupted) => facts.sees_problems,
         _ => false,
     };
     let unseen = facts.alerts.iter().filter(|alert| !seen(alert));
     reasons.extend(unseen.map(|alert| alert.text.clone()));
-    reasons.extend(facts.problems.iter().cloned());
+    for problem in facts.problems {
+        // the worker may have seen this one, too, among others
+        if !reasons.iter().any(|reason| reason.contains(problem)) {
+            reasons.push(problem.clone());
+        }
+    }
     reasons
 }
 
@@ -140,8 +147,27 @@ mod tests {
             cache,
             alerts,
             problems,
+            sees_problems: true,
             unusable: None,
         })
+    }
+
+    #[test]
+    fn what_the_door_cannot_see_the_worker_has_said() {
+        let (cache, alerts) = (good(), [alert(Cause::DatabaseInterrupted, "a; b")]);
+        let reasons_if = |sees_problems, problems: &[String]| {
+            reasons(Facts {
+                cache: &cache,
+                alerts: &alerts,
+                problems,
+                sees_problems,
+                unusable: None,
+            })
+        };
+        assert!(reasons_if(true, &[]).is_empty(), "it is over");
+        assert_eq!(reasons_if(false, &[]), ["a; b"]);
+        assert_eq!(reasons_if(false, &["b".into()]), ["a; b"], "only once");
+        assert_eq!(reasons_if(false, &["c".into()]), ["a; b", "c"]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Picture {
     pub pending: Pending,
     /// What is wrong with the package database.
     pub problems: Vec<String>,
+    /// Whether nothing else can be wrong with it.
+    pub sees_problems: bool,
     /// The jobs in a worker's hands.
     pub running: Vec<String>,
     /// How far they are.
@@ -110,6 +112,7 @@ impl Picture {
             alerts: Alerts::load(paths),
             pending: PendingList::load(paths).unwrap_or_default().pending,
             problems,
+            sees_problems: packages.as_ref().is_ok_and(|p| p.sees_problems()),
             running,
             progress,
             queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
@@ -132,6 +135,7 @@ impl Picture {
             cache: &self.cache,
             alerts: &self.alerts.alerts,
             problems: &self.problems,
+            sees_problems: self.sees_problems,
             unusable: self.unusable.as_deref(),
         })
     }
@@ -266,11 +270,12 @@ impl Pictures {
     }
 
     fn stamps(&self) -> Stamps {
-        let database = ["/var/lib/dpkg/status", "/var/lib/dpkg/updates"];
         Stamps {
             records: self.files().iter().map(|path| stamp(path)).collect(),
             progress: stamp(&self.paths.progress()),
-            database: database.map(|path| stamp(&self.paths.host(path))).to_vec(),
+            database: package::DATABASES
+                .map(|path| stamp(&self.paths.host(path)))
+                .to_vec(),
         }
     }
 

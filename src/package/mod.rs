@@ -350,6 +350,12 @@ pub trait PackageManager: Send + Sync {
     /// What is wrong with the package database, one sentence each; empty when it is in order.
     fn problems(&self) -> Result<Vec<String>>;
 
+    /// Whether everything that could be wrong with it can be seen by whoever asks. What the unprivileged
+    /// doors cannot see, they have to be told by the worker.
+    fn sees_problems(&self) -> bool {
+        true
+    }
+
     /// Whether somebody was killed while changing packages, so that nothing works any more before the
     /// database is repaired.
     fn is_interrupted(&self) -> Result<bool> {
@@ -398,6 +404,22 @@ pub trait PackageManager: Send + Sync {
     /// A text that changes whenever the index, the package database or the `failed` sources do.
     fn fingerprint(&self, failed: &[&Source]) -> String;
 }
+
+/// The files that change whenever a package database does, of every package manager: the database itself,
+/// its journal, a lock that may be left behind. None of them changes when it is only read.
+pub const DATABASES: [&str; 11] = [
+    "/var/lib/dpkg/status",
+    "/var/lib/dpkg/updates",
+    "/usr/lib/sysimage/rpm/Packages.db",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    "/var/lib/rpm/Packages",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/rpmdb.sqlite-wal",
+    "/var/lib/pacman",
+    "/var/lib/pacman/local",
+    "/lib/apk/db",
+];
 
 /// The package manager of this host: the configured one, or that of its distribution.
 pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>> {

@@ -4,7 +4,7 @@ use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_conffile
 use lab::{Deb, Fault, Host, Manager, Repo, RepoBuilder};
 use linux_patch_api::journal::id as message;
 
-use crate::job::{applied, changes, events_of_kind, failed, kept_back, list, text};
+use crate::job::{applied, changes, events_of_kind, failed, id_of, kept_back, list, text};
 use crate::story::{last_job, property, refresh_fails, refresh_succeeds};
 
 /// A host that pacman patches, with these packages and a repository, empty yet.
@@ -188,10 +188,64 @@ fn a_power_cut_in_the_middle_is_healed_and_the_lock_is_taken_away() {
         "{job:#}"
     );
     assert!(host.exists("/var/lib/pacman/db.lck"));
+    // the door cannot see whose lock it is, and says what the worker has seen
+    host.sh("patchctl acknowledge all");
+    let reasons = || property(&host, "HealthReasons");
+    host.wait_for("the failure to be acknowledged", || {
+        !reasons().contains("the last update")
+    });
+    assert!(
+        reasons().contains("left behind by a package manager"),
+        "{}",
+        reasons()
+    );
     assert_eq!(property(&host, "Health"), "degraded");
+    // nobody has to ask a worker whether it is gone
     host.sh("rm /var/lib/pacman/db.lck");
+    assert_eq!(reasons(), "0");
+    assert_eq!(property(&host, "Health"), "healthy");
     applied(&host, "all");
     assert_eq!(installed(&host, "demo"), "1.2-1");
+}
+
+#[test]
+fn our_own_package_and_what_was_undone_do_not_stop_all_for_ever() {
+    // its own version is what the program says: only the release is new
+    let own = |release: &str| plain("linux-patch-api", &format!("2.0.0-{release}"));
+    let (host, repo) = host_with(&[own("1"), plain("other", "1.0")]);
+    repo.add(&with_service("demod", "1.0"));
+    host.sh("pacman -Sy --noconfirm demod");
+    repo.add(&own("2"));
+    repo.add(&plain("other", "1.1"));
+
+    // it cannot be had after the others where a part cannot be had
+    let job = applied(&host, "all");
+    assert_eq!(
+        changes(&job),
+        ["linux-patch-api 2.0.0-1 -> 2.0.0-2", "other 1.0-1 -> 1.1-1"]
+    );
+
+    repo.add(&broken_service("demod", "1.1"));
+    let undone = failed(&host, "all");
+    assert_eq!(undone["update"]["phase"], "rolled_back", "{undone:#}");
+    repo.add(&plain("other", "1.2"));
+    let job = applied(&host, "all");
+    assert!(changes(&job).is_empty(), "{job:#}");
+    let kept = kept_back(&job);
+    let why = format!("what was rolled back in job {}", id_of(&undone));
+    assert!(
+        kept.iter()
+            .any(|kept| kept.starts_with("other: ") && kept.contains(&why)),
+        "{kept:?}"
+    );
+    assert_eq!(installed(&host, "other"), "1.1-1");
+    // a newer version sets both free
+    repo.add(&with_service("demod", "1.2"));
+    let job = applied(&host, "all");
+    assert_eq!(
+        changes(&job),
+        ["demod 1.0-1 -> 1.2-1", "other 1.1-1 -> 1.2-1"]
+    );
 }
 
 #[test]

@@ -126,6 +126,10 @@ impl PackageManager for Pacman {
         Ok(problems)
     }
 
+    fn sees_problems(&self) -> bool {
+        locks::held(Path::new(LOCK)) != Held::Unknown
+    }
+
     fn is_interrupted(&self) -> Result<bool> {
         Ok(locks::held(Path::new(LOCK)) == Held::Stale)
     }
