@@ -69,6 +69,9 @@ pub enum FormerSource {
     },
     /// The package was not there before, and is taken away again.
     New,
+    /// The former version stays installed beside the new one, as that of a kernel does: only the new one
+    /// is taken away again.
+    Beside,
     /// From nowhere.
     Missing {
         /// Why, in one phrase.
@@ -86,6 +89,7 @@ impl FormerSource {
             Self::Archive => "archive",
             Self::Repacked { .. } => "repacked",
             Self::New => "new",
+            Self::Beside => "beside",
             Self::Missing { .. } => "missing",
         }
     }
@@ -97,7 +101,7 @@ impl FormerSource {
             Self::Kept { file, .. } | Self::Cached { file, .. } | Self::Repacked { file, .. } => {
                 Some(file)
             }
-            Self::Archive | Self::New | Self::Missing { .. } => None,
+            Self::Archive | Self::New | Self::Beside | Self::Missing { .. } => None,
         }
     }
 
@@ -108,7 +112,7 @@ impl FormerSource {
             Self::Kept { sha256, .. }
             | Self::Cached { sha256, .. }
             | Self::Repacked { sha256, .. } => Some(sha256),
-            Self::Archive | Self::New | Self::Missing { .. } => None,
+            Self::Archive | Self::New | Self::Beside | Self::Missing { .. } => None,
         }
     }
 
@@ -157,7 +161,7 @@ impl Former {
             FormerSource::Missing { why } => {
                 anyhow::bail!("{package} {version} is not to be had any more: {why}")
             }
-            FormerSource::Archive | FormerSource::New => Ok(()),
+            FormerSource::Archive | FormerSource::New | FormerSource::Beside => Ok(()),
             FormerSource::Kept { file, sha256 }
             | FormerSource::Cached { file, sha256 }
             | FormerSource::Repacked { file, sha256 } => {

@@ -4,6 +4,7 @@ mod arguments;
 mod database;
 mod former;
 mod listing;
+mod refresh;
 mod run;
 mod world;
 
@@ -12,25 +13,22 @@ use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
-use crate::package::command::{Ending, Line, Watch};
+use crate::package::command::{Ending, Line};
 use crate::package::rpm::gate;
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager,
-    PackageState, Pending, Refreshed, Report, Restore, Selection, Source, Transaction, Update,
+    PackageState, Pending, Refreshed, Restore, Selection, Source, Transaction, Update,
 };
 use arguments::Arguments;
-use listing::{Step, redacted};
+use listing::Step;
 
 /// Our cache: what a refresh has confirmed, and what is fetched before the first file changes.
 const CACHE: &str = "/var/cache/linux_patch_api/apk";
-
-/// The time a refresh may take.
-const REFRESH_LIMIT: Duration = Duration::from_secs(120);
 
 /// Where repositories are named.
 const REPOSITORIES: &str = "/etc/apk/repositories";
@@ -106,69 +104,7 @@ impl PackageManager for Apk {
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
-        fs::create_dir_all(CACHE).with_context(|| format!("failed to create '{CACHE}'"))?;
-        let text = fs::read_to_string(REPOSITORIES)
-            .with_context(|| format!("failed to read '{REPOSITORIES}'"))?;
-        let addresses: Vec<String> = listing::repositories(&text)
-            .iter()
-            .map(|address| redacted(address))
-            .collect();
-        let mut listener = Refresh {
-            said: Vec::new(),
-            observer,
-        };
-        let program = self.apk.update().limit(REFRESH_LIMIT);
-        let finished = program.run(&mut listener)?;
-        let said = listener.said;
-        ensure!(
-            !matches!(
-                finished.ending,
-                Ending::Killed(_) | Ending::Stopped | Ending::TimedOut
-            ),
-            "{}",
-            program.failure(&finished)
-        );
-        let about = |address: &String| {
-            said.iter()
-                .find(|line| line.contains(address.as_str()))
-                .cloned()
-        };
-        let sources: Vec<Source> = addresses
-            .iter()
-            .map(|address| Source {
-                uri: address.clone(),
-                suite: address
-                    .trim_end_matches('/')
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-                last_success: None,
-                index_date: None,
-                error: about(address),
-                went_back: false,
-                tolerated: false,
-                file: String::new(),
-            })
-            .collect();
-        let mut errors = Vec::new();
-        if sources.is_empty() {
-            errors.push("no repository is configured; see apk-repositories(5)".to_owned());
-        } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
-            errors.push(program.failure(&finished));
-        }
-        let mut failures = sources
-            .iter()
-            .filter_map(|s| s.error.as_ref())
-            .chain(&errors)
-            .peekable();
-        let offline =
-            failures.peek().is_some() && failures.all(|error| run::is_network_error(error));
-        Ok(Refreshed {
-            sources,
-            errors,
-            offline,
-        })
+        self.fetch(observer)
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
@@ -386,29 +322,6 @@ impl PackageManager for Apk {
             }
         }
         checksum::sha256(text.as_bytes())
-    }
-}
-
-struct Refresh<'a> {
-    said: Vec<String>,
-    observer: &'a mut dyn Observer,
-}
-
-impl Watch for Refresh<'_> {
-    fn line(&mut self, line: Line<'_>) {
-        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
-        let text = redacted(text);
-        let complaint = text
-            .strip_prefix("ERROR: ")
-            .or_else(|| text.strip_prefix("WARNING: "));
-        if let Some(complaint) = complaint {
-            self.said.push(complaint.to_owned());
-        }
-        self.observer.report(Report::Output(text));
-    }
-
-    fn stop(&mut self) -> bool {
-        self.observer.stop()
     }
 }
 

@@ -81,6 +81,18 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
         .leashed()
 }
 
+/// Downloads and installs, with the gate in it (see [`plugin`](super::plugin)): without that dnf says no by
+/// itself. The index is used as it was fetched.
+pub fn gated(scope: Scope<'_>, plugins: &str) -> Program {
+    upgrade(Dialect::Dnf4, scope.excluded, scope.failed)
+        .args(["--assumeno", "--setopt=*.metadata_expire=-1"])
+        .args(["--setopt=retries=2", "--setopt=timeout=20"])
+        .arg(format!("--setopt=pluginpath={plugins}"))
+        .args(mark(Dialect::Dnf4))
+        .args(named(scope.updates))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+}
+
 /// Installs exactly these from what was downloaded. What they newly need is not named: it would be
 /// marked as wanted for its own sake, and the resolver finds it as it did before.
 pub fn change(
@@ -198,7 +210,7 @@ fn split(former: &[Former]) -> (Vec<PathBuf>, Vec<PathBuf>) {
             PathBuf::from(nevra(&change.package, version, &change.architecture))
         };
         match (&former.source, former.source.file()) {
-            (FormerSource::New, _) => gone.push(name(change.to.as_deref())),
+            (FormerSource::New | FormerSource::Beside, _) => gone.push(name(change.to.as_deref())),
             (_, Some(file)) => back.push(file.to_owned()),
             (_, None) => back.push(name(change.from.as_deref())),
         }
@@ -328,6 +340,7 @@ mod tests {
                 refresh(dialect),
                 simulate(dialect, EVERYTHING),
                 download(dialect, EVERYTHING),
+                gated(EVERYTHING, "/p"),
                 change(dialect, &[], &[], &[]),
                 put_back(dialect, &[], Path::new("/s"), "-y"),
                 remove_duplicates(dialect),

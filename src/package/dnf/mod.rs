@@ -2,7 +2,9 @@
 
 mod arguments;
 mod dialect;
+mod listing;
 mod output;
+mod plugin;
 mod refresh;
 mod run;
 mod table;
@@ -11,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
@@ -18,8 +21,9 @@ use anyhow::{Result, bail};
 pub use dialect::Dialect;
 
 use self::arguments::Scope;
+use self::listing::listed;
 use self::output::Run;
-use super::command::{Ending, Line, Program, Watch};
+use super::command::{Ending, Line, Watch};
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
 use super::rpm::{database, former, gate, held, locks, reboot, repair, stamp, transaction};
@@ -40,6 +44,8 @@ pub struct Dnf {
     dialect: Dialect,
     /// Where temporary files may lie.
     scratch: PathBuf,
+    /// The former versions that the repositories have, where dnf has said so with the change list.
+    archived: Mutex<Option<BTreeSet<(Key, String)>>>,
 }
 
 impl Dnf {
@@ -48,6 +54,7 @@ impl Dnf {
         Self {
             dialect,
             scratch: scratch.into(),
+            archived: Mutex::new(None),
         }
     }
 
@@ -86,25 +93,6 @@ impl Dnf {
             .collect()
     }
 
-    fn has_advisories(&self) -> bool {
-        let indexes = self.indexes();
-        self.configured()
-            .iter()
-            .filter(|repository| repository.enabled)
-            .filter_map(|repository| indexes.get(&repository.id))
-            .any(|index| index.as_ref().is_some_and(|index| index.advisories))
-    }
-
-    /// The packages for which a security advisory is pending. A run of its own, which is spared where
-    /// there is nothing to hear.
-    fn advisories(&self, failed: &[&Source]) -> Result<BTreeSet<Key>> {
-        if !self.has_advisories() {
-            return Ok(BTreeSet::new());
-        }
-        let listed = listed(&arguments::advisories(self.dialect, failed))?;
-        Ok(advised(self.dialect, &listed))
-    }
-
     /// Resolves without changing anything; which packages are left out is among what is kept back.
     fn simulate(
         &self,
@@ -122,7 +110,7 @@ impl Dnf {
             let mut run = Run::new(&mut quiet);
             let finished = program.run(&mut run)?;
             // it exits with 1, because it was told to say no
-            let (resolved, _, _) = run.finish(finished.ending);
+            let resolved = run.finish(finished.ending).resolved;
             let empty = resolved.install.is_empty() && resolved.skipped.is_empty();
             let said_no = finished.ending == Ending::Exited(0)
                 || (finished.ending == Ending::Exited(1) && !empty);
@@ -132,33 +120,6 @@ impl Dnf {
             Ok((resolved, ()))
         })?;
         Ok((resolved, without.kept_back))
-    }
-
-    /// What is pending and locked or excluded: asked for only where something is.
-    fn locked(&self, pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
-        let patterns = held::dnf();
-        if patterns.is_empty() {
-            return Ok(Vec::new());
-        }
-        let program = arguments::updates_without_locks(self.dialect, failed);
-        let all = table::list(&listed(&program)?);
-        Ok(resolved::only_in(pending, &all, |planned| {
-            let held = held::is_held(&patterns, &planned.key.package);
-            held.then(|| format!("{} is locked or excluded by the administrator", planned.evr))
-        }))
-    }
-
-    /// What only the failed repositories have.
-    fn only_from_failed(&self, pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
-        if failed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let all = table::list(&listed(&arguments::updates(self.dialect, &[]))?);
-        Ok(resolved::only_in(pending, &all, |planned| {
-            let why = "comes from a source whose last refresh failed";
-            let from_failed = failed.iter().any(|s| s.suite == planned.repository);
-            from_failed.then(|| format!("{} {why}", planned.evr))
-        }))
     }
 
     /// One run of the refresh.
@@ -272,7 +233,7 @@ impl PackageManager for Dnf {
         let program = arguments::download_ahead(self.dialect, failed);
         let mut run = Run::new(observer);
         let ending = program.run(&mut run)?.ending;
-        let (_, ended, _) = run.finish(ending);
+        let ended = run.finish(ending).changed.ended;
         ended.came_to_its_end(self.name())
     }
 
@@ -335,6 +296,11 @@ impl PackageManager for Dnf {
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        if let Some(plugins) = plugin::set_up(self.dialect, &self.scratch)?
+            && let Some(applied) = self.gated(&plugins, transaction, observer)?
+        {
+            return Ok(applied);
+        }
         transaction::run(self, transaction, observer)
     }
 
@@ -348,7 +314,12 @@ impl PackageManager for Dnf {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        former::find(changes, kept, &[self.dialect.cache()], |names| {
+        let parallel = former::parallel(changes)?;
+        former::find(changes, kept, &[self.dialect.cache()], &parallel, |names| {
+            let archived = self.archived.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(archived) = &*archived {
+                return Ok(archived.clone());
+            }
             let listed = listed(&arguments::versions(self.dialect, names))?;
             let available = listed
                 .split_once("Available")
@@ -363,7 +334,14 @@ impl PackageManager for Dnf {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        gate::parse(input)
+        let announced = gate::announced(input)?;
+        let archived = |a: &gate::Announced| Some((a.change.key(), a.change.from.clone()?));
+        if announced.iter().all(|a| a.archived.is_some()) {
+            let there = announced.iter().filter(|a| a.archived == Some(true));
+            let there = there.filter_map(archived).collect();
+            *self.archived.lock().unwrap_or_else(PoisonError::into_inner) = Some(there);
+        }
+        Ok(announced.into_iter().map(|a| a.change).collect())
     }
 
     /// The family checks a file of its cache against the index before it uses it, as it does what it
@@ -380,73 +358,5 @@ impl PackageManager for Dnf {
         let caches = self.caches();
         let caches: Vec<&Path> = caches.iter().map(PathBuf::as_path).collect();
         stamp::stamp(failed, &caches, self.dialect.configuration())
-    }
-}
-
-/// The output of a command that lists something; yum and dnf exit with 100 where updates are there.
-fn listed(program: &Program) -> Result<String> {
-    let mut output = String::new();
-    let finished = program.run(&mut |line: Line<'_>| {
-        if let Line::Output(text) = line {
-            output.push_str(text);
-            output.push('\n');
-        }
-    })?;
-    match finished.ending {
-        Ending::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
-        // no version of it is in any repository
-        Ending::Exited(1) if output.is_empty() && program.shown().contains(" list ") => Ok(output),
-        _ => bail!("{}", program.failure(&finished)),
-    }
-}
-
-/// The packages of security advisories: `LAB-1 Important/Sec. demo-1.1-1.noarch` (dnf 4, yum) or a JSON
-/// list with `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
-/// that is newer still brings them along.
-fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
-    let key = |nevra: &str| {
-        let (nevr, architecture) = nevra.rsplit_once('.')?;
-        let mut parts = nevr.rsplitn(3, '-');
-        let (_release, _version, name) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Key {
-            package: name.to_owned(),
-            architecture: architecture.to_owned(),
-        })
-    };
-    if dialect == Dialect::Dnf5 {
-        let entries: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
-        let security = entries.iter().filter(|entry| entry["type"] == "security");
-        return security
-            .filter_map(|entry| key(entry["nevra"].as_str()?))
-            .collect();
-    }
-    listed
-        .lines()
-        .filter(|line| line.contains("/Sec."))
-        .filter_map(|line| key(line.split_whitespace().last()?))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn advisories_are_read() {
-        // dnf 4.23, dnf 5.4
-        let dnf4 = "LAB-2026-1 Important/Sec. demo-1.1-1.noarch\nLAB-2026-2 bugfix         tool-2:1.2-1.noarch\n";
-        let dnf5 = r#"[{"name":"LAB-2026-1","type":"security","severity":"Important","nevra":"demo-1.1-1.noarch","buildtime":1795132800}]"#;
-        for (dialect, listed) in [
-            (Dialect::Dnf4, dnf4),
-            (Dialect::Dnf5, dnf5),
-            (Dialect::Yum, dnf4),
-        ] {
-            let keys: Vec<String> = advised(dialect, listed)
-                .iter()
-                .map(Key::to_string)
-                .collect();
-            assert_eq!(keys, ["demo:noarch"]);
-        }
-        assert!(advised(Dialect::Dnf5, "").is_empty());
     }
 }

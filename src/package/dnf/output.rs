@@ -2,10 +2,11 @@
 
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::rpm::resolved::Resolved;
-use crate::package::rpm::{repositories, scriptlet};
+use crate::package::rpm::transaction::Changed;
+use crate::package::rpm::{repositories, scriptlet, unmerged};
 use crate::package::{Ended, Key, Observer, Report};
 
-use super::table;
+use super::{plugin, table};
 
 /// The most error lines that a job's error quotes.
 const QUOTED: usize = 8;
@@ -19,8 +20,21 @@ pub struct Run<'a> {
     in_error: bool,
     waiting: String,
     changing: bool,
+    gated: bool,
     /// Packages whose scripts failed.
-    pub failures: Vec<(Key, String)>,
+    failures: Vec<(Key, String)>,
+    /// Configuration files that were not merged.
+    notes: Vec<String>,
+}
+
+/// What a run came to.
+pub struct Ran {
+    /// What it would do or did.
+    pub resolved: Resolved,
+    /// How it ended, whose scripts failed, and what was not merged.
+    pub changed: Changed,
+    /// Whether dnf had loaded the gate.
+    pub gated: bool,
 }
 
 impl<'a> Run<'a> {
@@ -32,16 +46,20 @@ impl<'a> Run<'a> {
             in_error: false,
             waiting: String::new(),
             changing: false,
+            gated: false,
             failures: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
     fn output(&mut self, text: &str) {
+        self.gated |= text == plugin::LOADED;
         self.table.line(text);
         self.error(text);
         if let Some(failure) = scriptlet::failed(text) {
             self.failures.push(failure);
         }
+        self.notes.extend(unmerged::note(text));
         self.changing |= text.starts_with("Running transaction") && !text.ends_with("test");
         if is_waiting(text) {
             if self.waiting != text {
@@ -75,13 +93,17 @@ impl<'a> Run<'a> {
         self.in_error = begins || (self.in_error && text.starts_with(' '));
     }
 
-    /// What it would do or did, how it ended, and whose scripts failed.
-    pub fn finish(self, ending: Ending) -> (Resolved, Ended, Vec<(Key, String)>) {
-        (
-            self.table.finish(),
-            ended(ending, &self.errors),
-            self.failures,
-        )
+    /// What it came to.
+    pub fn finish(self, ending: Ending) -> Ran {
+        Ran {
+            resolved: self.table.finish(),
+            changed: Changed {
+                ended: ended(ending, &self.errors),
+                failures: self.failures,
+                notes: self.notes,
+            },
+            gated: self.gated,
+        }
     }
 }
 
@@ -216,7 +238,9 @@ mod tests {
         let mut listener = Listener(Vec::new());
         let mut run = Run::new(&mut listener);
         output.lines().for_each(|line| run.line(Line::Output(line)));
-        let (_, ended, failures) = run.finish(ending);
+        let Changed {
+            ended, failures, ..
+        } = run.finish(ending).changed;
         (ended, listener.0, failures)
     }
 

@@ -6,15 +6,20 @@ use anyhow::{Context, Result, bail};
 
 use super::arguments::{self, Scope};
 use super::output::Run;
-use super::{Dialect, Dnf};
+use super::{Dialect, Dnf, plugin};
 use crate::package::rpm::resolved;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
-use crate::package::rpm::{gate, repositories};
+use crate::package::rpm::{beside, gate, repositories};
 use crate::package::{
-    Change, Ended, Former, KeptBack, Observer, PackageManager, Restore, Selection, Transaction,
+    Applied, Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore,
+    Selection, Transaction,
 };
 
 impl Tool for Dnf {
+    fn basis(&self, transaction: &Transaction<'_>) -> String {
+        self.fingerprint(transaction.failed)
+    }
+
     fn download(
         &self,
         transaction: &Transaction<'_>,
@@ -33,8 +38,8 @@ impl Tool for Dnf {
             let program = arguments::download(self.dialect, scope).log(transaction.log);
             let mut run = Run::new(observer);
             let ending = program.run(&mut run)?.ending;
-            let (resolved, ended, _) = run.finish(ending);
-            Ok((resolved, ended))
+            let ran = run.finish(ending);
+            Ok((ran.resolved, ran.changed.ended))
         })?;
         if ended != Ended::Done {
             return Ok(Downloaded::Not(ended));
@@ -50,7 +55,7 @@ impl Tool for Dnf {
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
-            excluded: without.excluded,
+            again: without.excluded,
             kept_back,
         })
     }
@@ -66,12 +71,58 @@ impl Tool for Dnf {
             .log(transaction.log);
         let mut run = Run::new(observer);
         let ending = program.run(&mut run)?.ending;
-        let (_, ended, failures) = run.finish(ending);
-        Ok(Changed { ended, failures })
+        Ok(run.finish(ending).changed)
     }
 }
 
 impl Dnf {
+    /// The transaction in one run, with the gate in it; none when dnf did not load that, and so changed
+    /// nothing.
+    pub(super) fn gated(
+        &self,
+        plugins: &str,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Applied>> {
+        let updates = match transaction.selection {
+            Selection::Everything => None,
+            Selection::Exactly(updates) => Some(&updates[..]),
+        };
+        let (path, arguments) = transaction.gate;
+        let path = path.to_str().context("the path of the gate is no text")?;
+        let words: Vec<&str> = std::iter::once(path)
+            .chain(arguments.iter().map(String::as_str))
+            .collect();
+        let gate = serde_json::to_string(&words)?;
+        let (resolved, ran, without) = resolved::without_removals(|excluded| {
+            let scope = Scope {
+                updates,
+                excluded,
+                failed: transaction.failed,
+            };
+            let program = arguments::gated(scope, plugins)
+                .env(plugin::GATE, &gate)
+                .log(transaction.log);
+            let mut run = Run::new(observer);
+            let ending = program.run(&mut run)?.ending;
+            let mut ran = run.finish(ending);
+            // what would go keeps dnf from asking the gate
+            if !ran.resolved.remove.is_empty() && matches!(ran.changed.ended, Ended::Failed(_)) {
+                ran.changed.ended = Ended::Done;
+            }
+            Ok((ran.resolved, (ran.gated, ran.changed)))
+        })?;
+        let (loaded, changed) = ran;
+        if !loaded {
+            return Ok(None);
+        }
+        let mut kept_back = without.kept_back;
+        if changed.ended == Ended::Done {
+            kept_back.extend(self.kept_back(&resolved, &Database::new(), transaction)?);
+        }
+        Ok(Some(changed.applied(kept_back)))
+    }
+
     /// What an upgrade of everything leaves as it is.
     fn kept_back(
         &self,
@@ -101,24 +152,25 @@ pub fn put_back(
     for former in restore.former {
         former.check()?;
     }
-    let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+    let former = beside::settled(restore.former)?;
     let script = scratch.join("dnf-shell");
-    std::fs::write(&script, arguments::shell_script(restore.former))
+    std::fs::write(&script, arguments::shell_script(&former))
         .with_context(|| format!("failed to write '{}'", script.display()))?;
-    let program = |answer| arguments::put_back(dialect, restore.former, &script, answer);
+    let program = |answer| arguments::put_back(dialect, &former, &script, answer);
     // the resolver may find that more has to go than what we know of
     let mut run = Run::new(observer);
     let ending = program("--assumeno").log(restore.log).run(&mut run)?.ending;
-    if let Some(more) = run.finish(ending).0.beyond(&changes) {
+    if let Some(more) = run.finish(ending).resolved.beyond(&beside::agreed(&former)) {
         return Ok(Ended::Failed(more));
     }
+    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
     if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
         return Ok(Ended::Failed(refusal));
     }
     let program = program("-y").log(restore.log);
     let mut run = Run::new(observer);
     let ending = program.run(&mut run)?.ending;
-    let (_, ended, _) = run.finish(ending);
+    let ended = run.finish(ending).changed.ended;
     let _ = std::fs::remove_file(&script);
     match ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),

@@ -129,6 +129,7 @@ impl Reader {
             Section::Skipped => self.resolved.skipped.push(planned),
             Section::Remove => self.resolved.remove.push(Removal {
                 package: name.clone(),
+                evr: Some(evr::shown(version).to_owned()),
                 because: None,
             }),
             Section::Other => {}
@@ -153,6 +154,7 @@ impl Reader {
         if (name, architecture) != (new.key.package.as_str(), new.key.architecture.as_str()) {
             self.resolved.remove.push(Removal {
                 package: name.to_owned(),
+                evr: None,
                 because: Some(new.key.package.clone()),
             });
         }

@@ -51,11 +51,7 @@ pub fn read() -> Result<Contents> {
     let entries = entries(&all().capture()?)?;
     let several = several(&entries);
     let names: Vec<&str> = several.keys().map(|key| key.package.as_str()).collect();
-    let parallel = if names.is_empty() {
-        BTreeSet::new()
-    } else {
-        parallel(&provided(&names).capture()?, &held::parallel())
-    };
+    let parallel = parallel_among(&names)?;
     Ok(Contents { entries, parallel })
 }
 
@@ -66,6 +62,24 @@ fn all() -> Program {
         "--qf",
         "%{NAME}\t%{ARCH}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n",
     ])
+}
+
+/// Which of these installed packages may be there in several versions.
+pub fn parallel_among(names: &[&str]) -> Result<BTreeSet<String>> {
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    Ok(parallel(&provided(names).capture()?, &held::parallel()))
+}
+
+/// The files of an installed version, one a line.
+pub fn files(key: &Key, evr: &str) -> Result<String> {
+    Program::new(RPM).arg("-ql").arg(name(key, evr)).capture()
+}
+
+/// The one name of an installed version.
+fn name(key: &Key, evr: &str) -> String {
+    format!("{}-{}.{}", key.package, evr::full(evr), key.architecture)
 }
 
 /// What these packages provide, each with its name, one a line.
@@ -87,12 +101,7 @@ pub fn install_again(file: &std::path::Path) -> Program {
 pub fn erase_entry(key: &Key, evr: &str) -> Program {
     Program::new(RPM)
         .args(["-e", "--nodeps", "--noscripts"])
-        .arg(format!(
-            "{}-{}.{}",
-            key.package,
-            evr::full(evr),
-            key.architecture
-        ))
+        .arg(name(key, evr))
 }
 
 /// Runs a step of a repair to its end, whatever it says.

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{repositories, resolved};
+use super::{database, repositories, resolved};
 use crate::package::{Change, Former, FormerSource, Kept, Key, former};
 
-/// Looks each former version up: in what we keep, in the package manager's caches, and in the
-/// repositories, by one question for all that were not found before.
+/// Looks each former version up: beside the new one, where it stays, in what we keep, in the package
+/// manager's caches, and in the repositories, by one question for all that were not found before.
 pub fn find(
     changes: &[Change],
     kept: &[Kept],
     caches: &[&Path],
+    parallel: &BTreeSet<String>,
     listed: impl FnOnce(&[String]) -> Result<BTreeSet<(Key, String)>>,
 ) -> Result<Vec<Former>> {
     let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
@@ -23,6 +24,7 @@ pub fn find(
     for change in changes {
         let source = match &change.from {
             None => Some(FormerSource::New),
+            Some(_) if parallel.contains(&change.package) => Some(FormerSource::Beside),
             Some(_) => former::ours(change, kept).or_else(|| {
                 let file = cached.get(&file_name(change)?)?;
                 former::cached(change, kept, file)
@@ -56,6 +58,13 @@ pub fn find(
     Ok(former.collect())
 }
 
+/// Which of the packages that change stay installed in their former version.
+pub fn parallel(changes: &[Change]) -> Result<BTreeSet<String>> {
+    let names = changes.iter().filter(|change| change.from.is_some());
+    let names: Vec<&str> = names.map(|change| change.package.as_str()).collect();
+    database::parallel_among(&names)
+}
+
 fn file_name(change: &Change) -> Option<String> {
     let version = change.from.as_deref()?;
     Some(resolved::file_name(&change.key(), version))
@@ -84,14 +93,16 @@ mod tests {
             change("tool", Some("1.0-1")),
             change("gone", Some("1.0-1")),
             change("new", None),
+            change("kernel", Some("1.0-1")),
         ];
-        let found = find(&changes, &[], &[cache.path()], |names| {
+        let parallel = BTreeSet::from(["kernel".to_owned(), "new".to_owned()]);
+        let found = find(&changes, &[], &[cache.path()], &parallel, |names| {
             assert_eq!(names, ["tool", "gone"]);
             Ok(BTreeSet::from([(changes[1].key(), "1.0-1".to_owned())]))
         })
         .unwrap();
         let sources: Vec<&str> = found.iter().map(|f| f.source.as_str()).collect();
-        assert_eq!(sources, ["cached", "archive", "missing", "new"]);
+        assert_eq!(sources, ["cached", "archive", "missing", "new", "beside"]);
         assert_eq!(found[0].source.file(), Some(file.as_path()));
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 
 use crate::package::Change;
 use crate::package::command::{Line, Program};
@@ -34,13 +35,30 @@ pub fn ask(gate: (&Path, &[String]), changes: &[Change], log: &Path) -> Result<O
     }))
 }
 
-/// Parses what [`ask`] hands over. A list that was cut off is an error.
+/// A change as it is announced.
+#[derive(Debug, Deserialize)]
+pub struct Announced {
+    #[serde(flatten)]
+    pub change: Change,
+    /// Whether a repository has the former version, where whoever announces it can tell.
+    pub archived: Option<bool>,
+}
+
+/// Parses what [`ask`], or a package manager with the gate in it, hands over. A list that was cut off is an
+/// error.
 pub fn parse(input: &mut dyn BufRead) -> Result<Vec<Change>> {
+    let announced = announced(input)?;
+    Ok(announced.into_iter().map(|a| a.change).collect())
+}
+
+/// The same, with all that is told of it.
+pub fn announced(input: &mut dyn BufRead) -> Result<Vec<Announced>> {
     let mut text = String::new();
     let length = input.take(LIMIT).read_to_string(&mut text)?;
     ensure!((length as u64) < LIMIT, "the change list is too long");
-    let changes: Vec<Change> = serde_json::from_str(&text).context("the change list is broken")?;
-    for change in &changes {
+    let changes: Vec<Announced> =
+        serde_json::from_str(&text).context("the change list is broken")?;
+    for change in changes.iter().map(|announced| &announced.change) {
         ensure!(
             change.from.is_some() || change.to.is_some(),
             "{} is in the change list and does not change",

@@ -19,6 +19,12 @@ pub fn dnf() -> Vec<String> {
     patterns
 }
 
+/// The words of a setting of dnf's own configuration; none when it is not set.
+pub fn of_dnf(setting: &str) -> Vec<String> {
+    let text = fs::read_to_string("/etc/dnf/dnf.conf").unwrap_or_default();
+    of_main(&text, &[setting])
+}
+
 /// What may be installed in several versions at once, as names and capabilities: `installonlypkgs` of
 /// dnf.conf(5) and yum.conf(5), `multiversion` of zypp.conf and of the files below `multiversion.d`.
 pub fn parallel() -> Vec<String> {

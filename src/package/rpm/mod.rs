@@ -1,5 +1,6 @@
 //! What dnf, yum and zypper have in common: RPM's database, repositories and scripts, and the gate.
 
+pub mod beside;
 pub mod database;
 pub mod evr;
 pub mod former;
@@ -13,4 +14,5 @@ pub mod resolved;
 pub mod scriptlet;
 pub mod stamp;
 pub mod transaction;
+pub mod unmerged;
 pub mod xml;

@@ -20,6 +20,8 @@ pub struct Planned {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     pub package: String,
+    /// Which version, where the tool says so.
+    pub evr: Option<String>,
     /// Which new package takes its place, where the tool says so.
     pub because: Option<String>,
 }
@@ -141,7 +143,10 @@ impl Resolved {
     /// may begin.
     pub fn beyond(&self, agreed: &[Change]) -> Option<String> {
         let goes = |removal: &&Removal| {
-            let is_agreed = |c: &Change| c.to.is_none() && c.package == removal.package;
+            let is_agreed = |c: &Change| {
+                let is_it = removal.evr.is_none() || removal.evr == c.from;
+                c.to.is_none() && c.package == removal.package && is_it
+            };
             !agreed.iter().any(is_agreed)
         };
         let comes = |planned: &&Planned| {
@@ -245,6 +250,7 @@ mod tests {
                 resolved.install.push(planned("obsnew", "2.0-1"));
                 resolved.remove.push(Removal {
                     package: "obs".into(),
+                    evr: None,
                     because: Some("obsnew".into()),
                 });
             }
@@ -265,6 +271,7 @@ mod tests {
                 install: vec![planned("demo", "1.1-1")],
                 remove: vec![Removal {
                     package: "victim".into(),
+                    evr: None,
                     because: None,
                 }],
                 ..Resolved::default()
@@ -288,6 +295,7 @@ mod tests {
         let agreed = [change("demo", Some("1.0-1")), change("new", None)];
         let gone = |package: &str| Removal {
             package: package.into(),
+            evr: Some("1.1-1".into()),
             because: None,
         };
         let mut resolved = Resolved {
@@ -295,6 +303,10 @@ mod tests {
             remove: vec![gone("new")],
             ..Resolved::default()
         };
+        assert_eq!(resolved.beyond(&agreed), None);
+        resolved.remove[0].evr = Some("1.0-1".into());
+        assert_eq!(resolved.beyond(&agreed).unwrap(), "new would be removed");
+        resolved.remove[0].evr = None;
         assert_eq!(resolved.beyond(&agreed), None);
         resolved.remove.push(gone("on-top"));
         assert_eq!(resolved.beyond(&agreed).unwrap(), "on-top would be removed");

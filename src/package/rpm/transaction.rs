@@ -11,8 +11,8 @@ pub enum Downloaded {
     /// Everything for these changes lies on the disk; none when nothing is due.
     Ready {
         changes: Vec<Change>,
-        /// What the resolver has to leave out again, so that nothing goes.
-        excluded: Vec<String>,
+        /// What the tool needs to be told to resolve it again as it did.
+        again: Vec<String>,
         kept_back: Vec<KeptBack>,
     },
     /// It failed, or was stopped.
@@ -24,10 +24,35 @@ pub struct Changed {
     pub ended: Ended,
     /// Packages whose scripts failed, with the script and how.
     pub failures: Vec<(Key, String)>,
+    /// Configuration files that were not merged.
+    pub notes: Vec<String>,
+}
+
+impl Changed {
+    /// With what was kept back before.
+    pub fn applied(self, kept_back: Vec<KeptBack>) -> Applied {
+        Applied {
+            ended: self.ended,
+            kept_back,
+            notes: self.notes,
+            failures: self.failures,
+        }
+    }
+
+    fn nothing(ended: Ended) -> Self {
+        Self {
+            ended,
+            failures: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// The two halves of a run, as each package manager does them.
 pub trait Tool {
+    /// A text that changes whenever what the resolver works with does: index, database, configuration.
+    fn basis(&self, transaction: &Transaction<'_>) -> String;
+
     /// Resolves and downloads.
     fn download(
         &self,
@@ -35,11 +60,12 @@ pub trait Tool {
         observer: &mut dyn Observer,
     ) -> Result<Downloaded>;
 
-    /// Installs exactly these from what was downloaded; it cannot be stopped any more.
+    /// Installs exactly these from what was downloaded, by the same question to the resolver; it cannot be
+    /// stopped any more.
     fn change(
         &self,
         changes: &[Change],
-        excluded: &[String],
+        again: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Changed>;
@@ -51,33 +77,30 @@ pub fn run(
     transaction: &Transaction<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Applied> {
-    let (changes, excluded, kept_back) = match tool.download(transaction, observer)? {
+    let basis = tool.basis(transaction);
+    let (changes, again, kept_back) = match tool.download(transaction, observer)? {
         Downloaded::Ready {
             changes,
-            excluded,
+            again,
             kept_back,
-        } => (changes, excluded, kept_back),
-        Downloaded::Not(ended) => return Ok(applied(ended, Vec::new(), Vec::new())),
+        } => (changes, again, kept_back),
+        Downloaded::Not(ended) => return Ok(Changed::nothing(ended).applied(Vec::new())),
     };
     if changes.is_empty() {
-        return Ok(applied(Ended::Done, kept_back, Vec::new()));
+        return Ok(Changed::nothing(Ended::Done).applied(kept_back));
+    }
+    // the same question to the same index and database has the same answer; to others it may not
+    if tool.basis(transaction) != basis {
+        let why = "somebody else changed the index or the package database meanwhile".to_owned();
+        return Ok(Changed::nothing(Ended::FetchFailed(why)).applied(kept_back));
     }
     if let Some(refusal) = gate::ask(transaction.gate, &changes, transaction.log)? {
-        return Ok(applied(Ended::Failed(refusal), kept_back, Vec::new()));
+        return Ok(Changed::nothing(Ended::Failed(refusal)).applied(kept_back));
     }
     observer.report(Report::Installing {
         percent: 0,
         action: "starting the transaction".to_owned(),
     });
-    let changed = tool.change(&changes, &excluded, transaction, observer)?;
-    Ok(applied(changed.ended, kept_back, changed.failures))
-}
-
-fn applied(ended: Ended, kept_back: Vec<KeptBack>, failures: Vec<(Key, String)>) -> Applied {
-    Applied {
-        ended,
-        kept_back,
-        notes: Vec::new(),
-        failures,
-    }
+    let changed = tool.change(&changes, &again, transaction, observer)?;
+    Ok(changed.applied(kept_back))
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::package::command::Program;
 use crate::package::rpm::locks;
-use crate::package::{Change, Former, FormerSource, Source, Update};
+use crate::package::rpm::resolved::Planned;
+use crate::package::{Former, FormerSource, Source, Update};
 
 /// zypper.
 pub const ZYPPER: &str = "/usr/bin/zypper";
@@ -26,23 +27,24 @@ pub fn download(names: Option<&[String]>, repositories: &[String]) -> Program {
     update("--download-only", names, repositories).leashed()
 }
 
-/// Installs exactly these from what was downloaded. What they newly need is not named: the resolver
-/// finds it as it did before, and remembers that nobody asked for it.
-pub fn change(changes: &[Change], repositories: &[String]) -> Program {
-    let name = |change: &Change| {
-        change.from.as_ref()?;
-        Some(exact(
-            &change.package,
-            &change.architecture,
-            change.to.as_deref()?,
-        ))
-    };
-    let names: Vec<String> = changes.iter().filter_map(name).collect();
-    zypper()
-        .arg(format!("--userdata={}", locks::MARK))
-        .arg("install")
+/// Downloads exactly these when nobody waits for it: everybody else's work comes first. `update
+/// --download-only` would do it too, but refuses where it could not install (measured), as in our sandbox.
+pub fn download_ahead(names: &[String], repositories: &[String]) -> Program {
+    zypper_by(Program::idle(ZYPPER))
+        .arg("download")
         .args(only(repositories))
         .args(names)
+        .leashed()
+}
+
+/// Installs what was downloaded, by the same words: an update of everything, or of exactly these. What they
+/// newly need the resolver finds as it did before, and remembers that nobody asked for it.
+pub fn change(names: Option<&[String]>, repositories: &[String]) -> Program {
+    let zypper = zypper().arg(format!("--userdata={}", locks::MARK));
+    zypper
+        .arg(verb(names))
+        .args(only(repositories))
+        .args(names.unwrap_or_default())
 }
 
 /// Shows what all needed security patches would do: zypper lists patches, but not their packages.
@@ -81,6 +83,12 @@ pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
             (FormerSource::New, _) => {
                 PathBuf::from(format!("!{}.{}", change.package, change.architecture))
             }
+            // of two installed versions exactly this one
+            (FormerSource::Beside, _) => {
+                let version = change.to.as_deref().unwrap_or_default();
+                let name = exact(&change.package, &change.architecture, version);
+                PathBuf::from(format!("!{name}"))
+            }
             (_, Some(file)) => file.to_owned(),
             (_, None) => {
                 let version = change.from.as_deref().unwrap_or_default();
@@ -93,6 +101,15 @@ pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
         .args(["install", "--oldpackage", "--allow-unsigned-rpm"])
         .args(rehearsal.then_some("--dry-run"))
         .args(former.iter().map(word))
+}
+
+/// The exact name of what a plan would install.
+pub fn planned(planned: &Planned) -> String {
+    exact(
+        &planned.key.package,
+        &planned.key.architecture,
+        &planned.evr,
+    )
 }
 
 /// Exact names of installed packages with the versions they are to have.
@@ -115,16 +132,24 @@ pub fn good(enabled: impl Iterator<Item = String>, failed: &[&Source]) -> Vec<St
 }
 
 fn zypper() -> Program {
-    Program::new(ZYPPER).args(["--non-interactive", "--no-refresh", "--xmlout"])
+    zypper_by(Program::new(ZYPPER))
+}
+
+fn zypper_by(program: Program) -> Program {
+    program.args(["--non-interactive", "--no-refresh", "--xmlout"])
 }
 
 /// Options come before names: behind one, `--dry-run` is the removal of a package `-dry-run` (measured).
 fn update(option: &str, names: Option<&[String]>, repositories: &[String]) -> Program {
     zypper()
-        .arg(if names.is_some() { "install" } else { "update" })
+        .arg(verb(names))
         .arg(option)
         .args(only(repositories))
         .args(names.unwrap_or_default())
+}
+
+fn verb(names: Option<&[String]>) -> &'static str {
+    if names.is_some() { "install" } else { "update" }
 }
 
 fn only(repositories: &[String]) -> impl Iterator<Item = String> {
@@ -140,6 +165,7 @@ fn exact(package: &str, architecture: &str, version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::Change;
     use expect_test::expect;
 
     fn change(from: Option<&str>) -> Change {
@@ -155,8 +181,18 @@ mod tests {
     #[test]
     fn only_exact_names_are_given() {
         let changes = [change(Some("2:1.0-1")), change(None)];
+        let updates = changes.each_ref().map(|change| Update {
+            package: change.package.clone(),
+            architecture: change.architecture.clone(),
+            installed: change.from.clone(),
+            candidate: "2:1.1-1".into(),
+            origin: "lab".into(),
+            security: false,
+        });
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install demo.noarch=2:1.1-1"]
-            .assert_eq(&super::change(&changes, &[]).shown());
+            .assert_eq(&super::change(Some(&names(&updates)), &[]).shown());
+        expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api update"]
+            .assert_eq(&super::change(None, &[]).shown());
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout update --download-only --repo=good"]
             .assert_eq(&download(None, &["good".to_owned()]).shown());
         let former = |change: &Change, source| Former {
@@ -177,7 +213,8 @@ mod tests {
             refresh(),
             simulate(None, &[]),
             download(None, &[]),
-            super::change(&[], &[]),
+            download_ahead(&[], &[]),
+            super::change(None, &[]),
             security(&[]),
         ];
         for program in programs {

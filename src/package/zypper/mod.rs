@@ -67,7 +67,7 @@ impl Scope {
             .install
             .iter()
             .filter(|planned| database.contains_key(&planned.key))
-            .map(|p| format!("{}.{}={}", p.key.package, p.key.architecture, p.evr));
+            .map(arguments::planned);
         self.names.is_none().then(|| Self {
             names: Some(names.collect()),
             repositories: self.repositories.clone(),
@@ -153,11 +153,7 @@ fn passed_over(pending: &Pending, scope: &Scope, explain: bool) -> Result<Vec<Ke
     let of_plan = |planned: &Planned| pending.updates.iter().any(|u| u.key() == planned.key);
     left.skipped.retain(|planned| !of_plan(planned));
     if explain && !left.skipped.is_empty() {
-        let names: Vec<String> = left
-            .skipped
-            .iter()
-            .map(|p| format!("{}.{}={}", p.key.package, p.key.architecture, p.evr))
-            .collect();
+        let names: Vec<String> = left.skipped.iter().map(arguments::planned).collect();
         let program = arguments::simulate(Some(&names), &scope.repositories);
         let finished = run::until_unlocked(&program, &mut Quiet)?;
         left.problems = output::problems(&finished.document);
@@ -215,6 +211,24 @@ impl PackageManager for Zypper {
             errors,
             offline,
         })
+    }
+
+    /// What it has fetched it checks against the index again before it installs it.
+    fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
+        let scope = Scope::new(None, failed);
+        let (resolved, _) = run::simulate(&scope, &self.installed()?)?;
+        let names: Vec<String> = resolved.install.iter().map(arguments::planned).collect();
+        if names.is_empty() {
+            return Ok(true);
+        }
+        let program = arguments::download_ahead(&names, &scope.repositories);
+        let finished = run::until_unlocked(&program, observer)?;
+        // it exits with 0, whatever it could not fetch (measured)
+        let errors = output::messages(&finished.document, "error");
+        match (&finished.ended, errors.first()) {
+            (Ended::Done, Some(error)) => bail!("zypper: {error}"),
+            _ => finished.ended.came_to_its_end(self.name()),
+        }
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
@@ -308,7 +322,8 @@ impl PackageManager for Zypper {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        former::find(changes, kept, &[Path::new(PACKAGES)], |names| {
+        let parallel = former::parallel(changes)?;
+        former::find(changes, kept, &[Path::new(PACKAGES)], &parallel, |names| {
             let program = arguments::versions(names);
             let finished = run::until_unlocked(&program, &mut Quiet)?;
             Ok(output::versions(&finished.document).into_iter().collect())

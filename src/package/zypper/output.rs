@@ -3,7 +3,7 @@
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::rpm::resolved::{Planned, Removal, Resolved};
 use crate::package::rpm::xml::{self, Node};
-use crate::package::rpm::{evr, repositories, scriptlet};
+use crate::package::rpm::{evr, repositories, scriptlet, unmerged};
 use crate::package::{Ended, Key, Observer, Report};
 
 /// The most error texts that a job's error quotes.
@@ -28,6 +28,8 @@ pub struct Run<'a> {
     document: String,
     /// Packages whose scripts failed.
     failures: Vec<(Key, String)>,
+    /// Configuration files that were not merged.
+    notes: Vec<String>,
 }
 
 /// How a run ended.
@@ -36,6 +38,7 @@ pub struct Finished {
     pub resolved: Resolved,
     pub ended: Ended,
     pub failures: Vec<(Key, String)>,
+    pub notes: Vec<String>,
     /// Who holds its lock, when it did nothing for that.
     pub locked: Option<String>,
     /// All it said.
@@ -48,6 +51,7 @@ impl<'a> Run<'a> {
             observer,
             document: String::new(),
             failures: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -63,6 +67,7 @@ impl<'a> Run<'a> {
             resolved: resolved(&self.document),
             ended: ended(ending, &errors),
             failures: self.failures,
+            notes: self.notes,
             locked,
             document: self.document,
         }
@@ -79,6 +84,7 @@ impl Watch for Run<'_> {
             let why = why.trim_end_matches("</message>").to_owned();
             self.failures.push((key, why));
         }
+        self.notes.extend(unmerged::note(text));
         if let Some(report) = progress(text) {
             self.observer.report(report);
         }
@@ -138,6 +144,7 @@ fn resolved(document: &str) -> Resolved {
                 match section.as_str() {
                     "to-remove" => resolved.remove.push(Removal {
                         package: of("name"),
+                        evr: Some(evr::shown(&of("edition")).to_owned()),
                         because: None,
                     }),
                     "" => {}

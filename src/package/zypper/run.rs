@@ -11,7 +11,7 @@ use super::{PACKAGES, Scope, Zypper, arguments, only_from_failed, passed_over};
 use crate::package::command::Program;
 use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
-use crate::package::rpm::{gate, repositories};
+use crate::package::rpm::{beside, gate, repositories};
 use crate::package::{
     Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Report, Restore,
     Selection, Transaction,
@@ -49,7 +49,7 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
 
 /// Resolves without changing anything; with what is kept back because a package would go for it.
 pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<KeptBack>)> {
-    let (finished, kept_back) = without_removals(scope, database, |scope| {
+    let (finished, _, kept_back) = without_removals(scope.clone(), database, |scope| {
         let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
         until_unlocked(&program, &mut super::Quiet)
     })?;
@@ -62,15 +62,15 @@ pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<Kep
     }
 }
 
-/// Runs again without what makes packages go, if need be.
+/// Runs again without what makes packages go, if need be; with what was asked at last.
 fn without_removals(
-    scope: &Scope,
+    scope: Scope,
     database: &Database,
     mut run: impl FnMut(&Scope) -> Result<Finished>,
-) -> Result<(Finished, Vec<KeptBack>)> {
-    let finished = run(scope)?;
+) -> Result<(Finished, Scope, Vec<KeptBack>)> {
+    let finished = run(&scope)?;
     if finished.resolved.remove.is_empty() {
-        return Ok((finished, Vec::new()));
+        return Ok((finished, scope, Vec::new()));
     }
     let kept = |removed: &Resolved| -> Vec<KeptBack> {
         let reason = "a new package replaces it, and it would be removed";
@@ -82,9 +82,9 @@ fn without_removals(
     };
     let mut kept_back = kept(&finished.resolved);
     let narrower = scope.only_updates(&finished.resolved, database);
-    let mut finished = match narrower {
-        Some(narrower) => run(&narrower)?,
-        None => finished,
+    let (mut finished, scope) = match narrower {
+        Some(narrower) => (run(&narrower)?, narrower),
+        None => (finished, scope),
     };
     if !finished.resolved.remove.is_empty() {
         let reason = "packages would be removed along with it";
@@ -94,10 +94,14 @@ fn without_removals(
         }));
         finished.resolved.remove.clear();
     }
-    Ok((finished, kept_back))
+    Ok((finished, scope, kept_back))
 }
 
 impl Tool for Zypper {
+    fn basis(&self, transaction: &Transaction<'_>) -> String {
+        self.fingerprint(transaction.failed)
+    }
+
     fn download(
         &self,
         transaction: &Transaction<'_>,
@@ -109,7 +113,7 @@ impl Tool for Zypper {
         };
         let scope = Scope::new(updates, transaction.failed);
         let database = self.installed()?;
-        let (finished, mut kept_back) = without_removals(&scope, &database, |scope| {
+        let (finished, scope, mut kept_back) = without_removals(scope, &database, |scope| {
             let program = arguments::download(scope.names.as_deref(), &scope.repositories);
             until_unlocked(&program.log(transaction.log), observer)
         })?;
@@ -130,24 +134,26 @@ impl Tool for Zypper {
         }
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
-            excluded: Vec::new(),
+            again: scope.names.unwrap_or_default(),
             kept_back,
         })
     }
 
     fn change(
         &self,
-        changes: &[Change],
-        _: &[String],
+        _: &[Change],
+        again: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Changed> {
         let scope = Scope::new(None, transaction.failed);
-        let program = arguments::change(changes, &scope.repositories).log(transaction.log);
+        let names = (!again.is_empty()).then_some(again);
+        let program = arguments::change(names, &scope.repositories).log(transaction.log);
         let finished = until_unlocked(&program, observer)?;
         Ok(Changed {
             ended: finished.ended,
             failures: finished.failures,
+            notes: finished.notes,
         })
     }
 }
@@ -157,19 +163,20 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<En
     for former in restore.former {
         former.check()?;
     }
-    let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+    let former = beside::settled(restore.former)?;
     // the resolver may find that more has to go than what we know of
-    let rehearsal = arguments::put_back(restore.former, true).log(restore.log);
+    let rehearsal = arguments::put_back(&former, true).log(restore.log);
     if let Some(more) = until_unlocked(&rehearsal, observer)?
         .resolved
-        .beyond(&changes)
+        .beyond(&beside::agreed(&former))
     {
         return Ok(Ended::Failed(more));
     }
+    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
     if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
         return Ok(Ended::Failed(refusal));
     }
-    let program = arguments::put_back(restore.former, false).log(restore.log);
+    let program = arguments::put_back(&former, false).log(restore.log);
     match until_unlocked(&program, observer)?.ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
         ended => Ok(ended),

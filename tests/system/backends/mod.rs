@@ -1,5 +1,6 @@
 //! The life of an update, told once and run with every package manager.
 
+mod beside;
 mod stories;
 
 use lab::{Deb, Host, Manager, Repo};
@@ -115,6 +116,11 @@ fn what_dnf_4_has_downloaded_ahead_is_not_fetched_again() {
 #[test]
 fn what_dnf_5_has_downloaded_ahead_is_not_fetched_again() {
     stories::what_was_downloaded_ahead_is_not_fetched_again(dnf5::BACKEND);
+}
+
+#[test]
+fn what_zypper_has_downloaded_ahead_is_not_fetched_again() {
+    stories::what_was_downloaded_ahead_is_not_fetched_again(zypper::BACKEND);
 }
 
 /// The README's table of what is shown with which package manager is what the stories are.

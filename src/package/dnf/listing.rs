@@ -1,0 +1,131 @@
+//! What dnf and yum list besides a plan: advisories, what is locked, what only a failed repository has.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
+use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
+use crate::package::command::{Ending, Line, Program};
+use crate::package::rpm::{held, resolved};
+use crate::package::{KeptBack, Key, Pending, Source};
+
+impl Dnf {
+    /// Whether an enabled repository carries advisories.
+    pub(super) fn has_advisories(&self) -> bool {
+        let indexes = self.indexes();
+        self.configured()
+            .iter()
+            .filter(|repository| repository.enabled)
+            .filter_map(|repository| indexes.get(&repository.id))
+            .any(|index| index.as_ref().is_some_and(|index| index.advisories))
+    }
+
+    /// The packages for which a security advisory is pending. A run of its own, which is spared where
+    /// there is nothing to hear.
+    pub(super) fn advisories(&self, failed: &[&Source]) -> Result<BTreeSet<Key>> {
+        if !self.has_advisories() {
+            return Ok(BTreeSet::new());
+        }
+        let listed = listed(&arguments::advisories(self.dialect, failed))?;
+        Ok(advised(self.dialect, &listed))
+    }
+
+    /// What is pending and locked or excluded: asked for only where something is.
+    pub(super) fn locked(&self, pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
+        let patterns = held::dnf();
+        if patterns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let program = arguments::updates_without_locks(self.dialect, failed);
+        let all = table::list(&listed(&program)?);
+        Ok(resolved::only_in(pending, &all, |planned| {
+            let held = held::is_held(&patterns, &planned.key.package);
+            held.then(|| format!("{} is locked or excluded by the administrator", planned.evr))
+        }))
+    }
+
+    /// What only the failed repositories have.
+    pub(super) fn only_from_failed(
+        &self,
+        pending: &Pending,
+        failed: &[&Source],
+    ) -> Result<Vec<KeptBack>> {
+        if failed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = table::list(&listed(&arguments::updates(self.dialect, &[]))?);
+        Ok(resolved::only_in(pending, &all, |planned| {
+            let why = "comes from a source whose last refresh failed";
+            let from_failed = failed.iter().any(|s| s.suite == planned.repository);
+            from_failed.then(|| format!("{} {why}", planned.evr))
+        }))
+    }
+}
+
+/// The output of a command that lists something; yum and dnf exit with 100 where updates are there.
+pub fn listed(program: &Program) -> Result<String> {
+    let mut output = String::new();
+    let finished = program.run(&mut |line: Line<'_>| {
+        if let Line::Output(text) = line {
+            output.push_str(text);
+            output.push('\n');
+        }
+    })?;
+    match finished.ending {
+        Ending::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
+        // no version of it is in any repository
+        Ending::Exited(1) if output.is_empty() && program.shown().contains(" list ") => Ok(output),
+        _ => bail!("{}", program.failure(&finished)),
+    }
+}
+
+/// The packages of security advisories: `LAB-1 Important/Sec. demo-1.1-1.noarch` (dnf 4, yum) or a JSON
+/// list with `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
+/// that is newer still brings them along.
+fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
+    let key = |nevra: &str| {
+        let (nevr, architecture) = nevra.rsplit_once('.')?;
+        let mut parts = nevr.rsplitn(3, '-');
+        let (_release, _version, name) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Key {
+            package: name.to_owned(),
+            architecture: architecture.to_owned(),
+        })
+    };
+    if dialect == Dialect::Dnf5 {
+        let entries: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
+        let security = entries.iter().filter(|entry| entry["type"] == "security");
+        return security
+            .filter_map(|entry| key(entry["nevra"].as_str()?))
+            .collect();
+    }
+    listed
+        .lines()
+        .filter(|line| line.contains("/Sec."))
+        .filter_map(|line| key(line.split_whitespace().last()?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advisories_are_read() {
+        // dnf 4.23, dnf 5.4
+        let dnf4 = "LAB-2026-1 Important/Sec. demo-1.1-1.noarch\nLAB-2026-2 bugfix         tool-2:1.2-1.noarch\n";
+        let dnf5 = r#"[{"name":"LAB-2026-1","type":"security","severity":"Important","nevra":"demo-1.1-1.noarch","buildtime":1795132800}]"#;
+        for (dialect, listed) in [
+            (Dialect::Dnf4, dnf4),
+            (Dialect::Dnf5, dnf5),
+            (Dialect::Yum, dnf4),
+        ] {
+            let keys: Vec<String> = advised(dialect, listed)
+                .iter()
+                .map(Key::to_string)
+                .collect();
+            assert_eq!(keys, ["demo:noarch"]);
+        }
+        assert!(advised(Dialect::Dnf5, "").is_empty());
+    }
+}

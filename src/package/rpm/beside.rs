@@ -1,0 +1,138 @@
+//! Packages that are installed in several versions side by side, such as kernels: an update adds one, and
+//! going back takes exactly that one away.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+use super::database::{self, Contents};
+use crate::package::{Change, Former, FormerSource};
+
+/// What is to be put back, by what is installed now: where the former version is still there beside the new
+/// one, only the new one goes. An error when the former one is not there any more, or when the new one is
+/// the kernel that runs, which is never taken away.
+pub fn settled(former: &[Former]) -> Result<Vec<Former>> {
+    let settled = by(former, &database::read()?)?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    for former in settled.iter().filter(|former| is_beside(former)) {
+        let (key, version) = (former.change.key(), version(former.change.to.as_deref()));
+        let runs = is_of(&database::files(&key, version)?, release.trim());
+        ensure!(
+            !runs,
+            "{key} {version} is the kernel that runs, which is never taken away; boot {} first",
+            self::version(former.change.from.as_deref())
+        );
+    }
+    Ok(settled)
+}
+
+/// What a run that puts this back may do: the removal of one of two versions, which leaves the other, is
+/// in the tools' words a removal.
+pub fn agreed(former: &[Former]) -> Vec<Change> {
+    let change = |former: &Former| {
+        let undone = former.undone();
+        let to = undone.to.filter(|_| !is_beside(former));
+        Change { to, ..undone }
+    };
+    former.iter().map(change).collect()
+}
+
+/// Pure.
+fn by(former: &[Former], contents: &Contents) -> Result<Vec<Former>> {
+    let is_entered = |former: &Former, version: Option<&str>| {
+        let key = former.change.key();
+        let mut entries = contents.entries.iter();
+        version.is_some_and(|version| entries.any(|e| e.key == key && e.evr == version))
+    };
+    let settle = |former: &Former| {
+        let (from, to) = (former.change.from.as_deref(), former.change.to.as_deref());
+        let both = is_entered(former, from) && is_entered(former, to);
+        let mut former = former.clone();
+        if both && contents.parallel.contains(&former.change.package) {
+            former.source = FormerSource::Beside;
+        }
+        ensure!(
+            both || !is_beside(&former),
+            "{} {} is not installed beside {} any more",
+            former.change.key(),
+            version(from),
+            version(to),
+        );
+        Ok(former)
+    };
+    former.iter().map(settle).collect()
+}
+
+fn is_beside(former: &Former) -> bool {
+    former.source == FormerSource::Beside
+}
+
+fn version(version: Option<&str>) -> &str {
+    version.unwrap_or_default()
+}
+
+/// Whether a package with these files is that of the kernel of a release: it has the modules or the image of
+/// it, as the packages of every distribution do.
+fn is_of(files: &str, release: &str) -> bool {
+    let modules = format!("/lib/modules/{release}/");
+    let image = format!("/vmlinuz-{release}");
+    !release.is_empty()
+        && files
+            .lines()
+            .any(|file| file.contains(&modules) || file.ends_with(&image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::rpm::database::entries;
+
+    fn former(source: FormerSource) -> Former {
+        Former {
+            change: Change {
+                package: "kernel-core".into(),
+                architecture: "x86_64".into(),
+                from: Some("6.9-1".into()),
+                to: Some("6.10-1".into()),
+                file: None,
+            },
+            source,
+        }
+    }
+
+    fn contents(versions: &[&str]) -> Contents {
+        let lines = versions
+            .iter()
+            .map(|version| format!("kernel-core\tx86_64\t0:{version}\n"));
+        Contents {
+            entries: entries(&lines.collect::<String>()).unwrap(),
+            parallel: ["kernel-core".to_owned()].into(),
+        }
+    }
+
+    #[test]
+    fn only_the_new_one_of_two_goes() {
+        let both = contents(&["6.9-1", "6.10-1"]);
+        for source in [FormerSource::Archive, FormerSource::Beside] {
+            let settled = by(&[former(source)], &both).unwrap();
+            assert_eq!(settled[0].source, FormerSource::Beside);
+            let agreed = agreed(&settled);
+            assert_eq!(agreed[0].from.as_deref(), Some("6.10-1"));
+            assert_eq!(agreed[0].to, None);
+        }
+        let one = contents(&["6.10-1"]);
+        let settled = by(&[former(FormerSource::Archive)], &one).unwrap();
+        assert_eq!(settled[0].source, FormerSource::Archive);
+        assert_eq!(agreed(&settled)[0].to.as_deref(), Some("6.9-1"));
+        let error = by(&[former(FormerSource::Beside)], &one).unwrap_err();
+        assert!(error.to_string().contains("6.9-1 is not installed beside"));
+    }
+
+    #[test]
+    fn the_kernel_that_runs_is_known_by_its_files() {
+        let fedora = "/lib/modules/6.10-1.x86_64\n/lib/modules/6.10-1.x86_64/vmlinuz\n";
+        assert!(is_of(fedora, "6.10-1.x86_64"));
+        assert!(!is_of(fedora, "6.10-1") && !is_of(fedora, ""));
+        assert!(is_of("/boot/vmlinuz-6.4.0-9-default\n", "6.4.0-9-default"));
+    }
+}
