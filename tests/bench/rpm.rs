@@ -1,4 +1,4 @@
-//! The package managers of RPM, against themselves: with a local repository, of small packages.
+//! The package managers of RPM and pacman, against themselves: with a local repository, of small packages.
 
 use lab::{Host, Manager, Repo, fixtures};
 
@@ -12,26 +12,32 @@ const PACKAGES: usize = 20;
 /// The raw tool and ours in turn, so often, each on a host of its own.
 const PAIRS: usize = 5;
 
-/// Refresh, and apply everything: each tool, and we with it.
+/// Refresh, and apply everything: each tool by what its administrators type, and we with it.
 pub fn apply_everything() -> Vec<Row> {
     let tools = [
         (
             Manager::Dnf,
             "dnf",
-            "dnf check-update, upgrade",
-            "dnf -y check-update --refresh; dnf -y upgrade",
+            "dnf upgrade --refresh",
+            "dnf -y upgrade --refresh",
         ),
         (
             Manager::Dnf5,
             "dnf",
-            "dnf5 check-update, upgrade",
-            "dnf5 -y check-update --refresh; dnf5 -y upgrade",
+            "dnf5 upgrade --refresh",
+            "dnf5 -y upgrade --refresh",
         ),
         (
             Manager::Zypper,
             "zypper",
             "zypper refresh, update",
-            "zypper --non-interactive refresh; zypper --non-interactive update",
+            "zypper --non-interactive refresh && zypper --non-interactive update",
+        ),
+        (
+            Manager::Pacman,
+            "pacman",
+            "pacman -Syu",
+            "pacman -Syu --noconfirm",
         ),
     ];
     tools
@@ -49,7 +55,10 @@ fn apply(manager: Manager, backend: &str, name: &'static str, raw: &str) -> Row 
         ] {
             let (host, _repo) = host(manager, backend);
             times.extend(rounds(&host, 1, ":", &[command]).concat());
-            let updated = host.sh("rpm -qa | grep -c -- '-1.1-1.noarch'");
+            let updated = host.sh(match manager {
+                Manager::Pacman => "pacman -Q | grep -c ' 1.1-1$'",
+                _ => "rpm -qa | grep -c -- '-1.1-1.noarch'",
+            });
             let updated: usize = updated.trim().parse().unwrap();
             assert_eq!(updated, PACKAGES, "{command} has not done its work");
         }
