@@ -173,6 +173,10 @@ impl Worker {
         if let (Err(error), false) = (result, self.stopping()) {
             let text = format!("the queue could not be served: {error:#}");
             alert::raise(self, Cause::UpdateFailed, &text, None);
+            // what is in our hands is in no queue, and nothing else would come back to it before long
+            if recover::is_due(self) {
+                let _ = systemd::start_unit_soon(RECOVERY.to_owned());
+            }
         }
     }
 

@@ -35,6 +35,44 @@ fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
     }
 }
 
+#[test]
+fn a_disk_that_stays_full_leaves_the_rest_to_whoever_has_room() {
+    let stage = Stage::new();
+    let disk = Disk::below(&stage.host);
+    for update in ["the first update", "an undisturbed update"] {
+        disk.clear();
+        stage.ask();
+        stage.settle(update);
+    }
+    let writes = disk.writes();
+    let intent = writes.iter().position(|write| write.contains(".intent."));
+    disk.clear();
+    // the list of changes is on the disk, and nothing that follows
+    disk.fail(intent.expect("no intent") + 5, DiskFault::Full);
+    let id = stage.ask();
+
+    stage.host.wait_for("the worker to give up", || {
+        unit(&stage.host, DRAIN, "ActiveState") == "failed"
+    });
+
+    assert_eq!(stage.installed(), [stage.newest(), stage.newest()]);
+    assert_eq!(story::job(&stage.host, &id)["status"], "running");
+    let log = stage.host.messages(&["-u", DRAIN, "-n", "20"]).join("\n");
+    assert!(log.contains("No space left on device"), "{log}");
+    disk.heal();
+    // somebody else has taken it over by then
+    stage.host.wait_for("the end of the job", || {
+        story::job(&stage.host, &id)["status"] == "succeeded"
+    });
+    stage.settle("it");
+    let log = stage.host.read("/var/log/dpkg.log");
+    for package in PACKAGES {
+        let unpacking = format!(" upgrade {package}:all 1.2 1.3\n");
+        assert_eq!(log.matches(&unpacking).count(), 1, "{package}");
+    }
+    assert_eq!(property(&stage.host, "Health"), "healthy");
+}
+
 /// For every file that is written, one of the calls by which that is done, in turn.
 fn points(writes: &[String]) -> BTreeMap<usize, DiskFault> {
     let turns: [(&[&str], DiskFault); 5] = [
