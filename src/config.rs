@@ -23,6 +23,9 @@ pub struct Config {
     pub keep_jobs: usize,
     /// For how many days an ended job is kept at most.
     pub keep_days: u32,
+    /// How long the package manager may report nothing while packages change before somebody is told;
+    /// for ever when not set.
+    pub stuck_after: Option<Duration>,
     /// How an update is verified.
     pub verify: Verify,
     /// How an update is undone.
@@ -82,6 +85,7 @@ impl Default for Config {
             stage: false,
             keep_jobs: 2000,
             keep_days: 365,
+            stuck_after: Some(Duration::from_secs(15 * 60)),
             verify: Verify {
                 settle: Duration::from_secs(5),
                 timeout: Duration::from_secs(60),
@@ -111,6 +115,8 @@ struct Fragment {
     #[serde(default)]
     jobs: JobsFragment,
     #[serde(default)]
+    apply: ApplyFragment,
+    #[serde(default)]
     verify: VerifyFragment,
     #[serde(default)]
     rollback: RollbackFragment,
@@ -118,6 +124,12 @@ struct Fragment {
     reboot: RebootFragment,
     #[serde(default)]
     services: ServicesFragment,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyFragment {
+    stuck_after: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -234,6 +246,9 @@ impl Config {
         self.stage = fragment.refresh.stage.unwrap_or(self.stage);
         self.keep_jobs = fragment.jobs.keep.unwrap_or(self.keep_jobs);
         self.keep_days = fragment.jobs.keep_days.unwrap_or(self.keep_days);
+        if let Some(span) = fragment.apply.stuck_after {
+            self.stuck_after = Some(span.0).filter(|span| !span.is_zero());
+        }
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         let (verify, rollback) = (&mut self.verify, &mut self.rollback);
         verify.settle = fragment.verify.settle.map_or(verify.settle, seconds);
@@ -366,6 +381,22 @@ mod tests {
         );
         assert!(config.tolerate.is_empty());
         assert_eq!((config.keep_jobs, config.keep_days), (5, 365));
+    }
+
+    #[test]
+    fn patience_is_a_span_and_0_is_for_ever() {
+        let patience = |text: &str| {
+            let text = format!("[apply]\nstuck_after = \"{text}\"\n");
+            let (_root, paths) = host(&[("etc/linux_patch_api/config.toml", &text)]);
+            Config::load(&paths).map(|config| config.stuck_after)
+        };
+        assert_eq!(patience("0").unwrap(), None);
+        assert_eq!(patience("2min").unwrap(), Some(Duration::from_secs(120)));
+        let error = format!("{:#}", patience("soon").unwrap_err());
+        assert!(
+            error.contains("line 2: 'soon' is not a time span"),
+            "{error}"
+        );
     }
 
     #[test]

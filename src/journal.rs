@@ -50,6 +50,8 @@ pub mod id {
     pub const PACKAGE_KEPT_BACK: &str = "6e704245a4ff91e3e7949b80dcb0b82e";
     /// A download failed; refresh, and once more.
     pub const RETRY: &str = "de1b1471320a88ea37a788d106762832";
+    /// The package manager reports nothing for too long.
+    pub const STUCK: &str = "decca7ba570b46c7a05f66a2b28d0308";
     /// Another package manager is at work.
     pub const WAITING: &str = "4350cc1721e52f212cd552a09ddbef12";
     /// Something that is not a valid request was refused.
@@ -259,6 +261,33 @@ pub fn waiting(job: Option<&JobId>, what: &str) {
     let what = plain(what);
     info!(MESSAGE_ID = id::WAITING, PATCH_JOB = job.map(JobId::as_str), PATCH_REASON = %what,
         "waiting: {what}");
+}
+
+/// What hangs, where it could be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Stuck<'a> {
+    /// The package whose script it is.
+    pub package: Option<&'a str>,
+    /// The script.
+    pub script: Option<&'a str>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// The command line of what it waits for.
+    pub command: Option<&'a str>,
+}
+
+/// The package manager reports nothing for too long; `text` says what hangs.
+pub fn stuck(job: &JobId, what: &Stuck<'_>, seconds: u64, text: &str) {
+    let text = plain(text);
+    let Stuck {
+        package,
+        script,
+        pid,
+        command,
+    } = what;
+    warn!(MESSAGE_ID = id::STUCK, PATCH_JOB = %job, PATCH_PACKAGE = package, PATCH_SCRIPT = script,
+        PATCH_PID = pid, PATCH_COMMAND = command, PATCH_SECONDS = seconds,
+        "job {job} does not go on: {text}");
 }
 
 /// Something that is not a valid request was refused.

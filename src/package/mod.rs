@@ -2,6 +2,7 @@
 
 pub mod apk;
 pub mod apt;
+mod climb;
 pub mod command;
 pub mod detect;
 pub mod dnf;
@@ -9,6 +10,7 @@ mod former;
 pub mod os_release;
 pub mod pacman;
 mod rpm;
+mod script;
 mod unusable;
 pub mod zypper;
 
@@ -22,9 +24,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use former::{Former, FormerSource, Kept, Restore};
+pub use script::Script;
 pub use unusable::Unusable;
 
 use crate::config::Config;
+use command::Process;
 use detect::Backend;
 
 /// One package in one architecture: what a package database has at most one version of.
@@ -224,12 +228,24 @@ pub enum Report {
     Waiting(String),
 }
 
+impl Report {
+    /// What the package manager says that it is doing, if it says that.
+    #[must_use]
+    pub fn action(&self) -> Option<&str> {
+        match self {
+            Self::Installing { action, .. } => Some(action),
+            _ => None,
+        }
+    }
+}
+
 /// Who listens to a running refresh or transaction, and may ask it to stop.
 pub trait Observer {
     /// Something happened.
     fn report(&mut self, report: Report);
 
-    /// Whether a stop is asked for that may still be followed.
+    /// Whether a stop is asked for that may still be followed. Asked after every report and once a second
+    /// at least, so that a listener also learns that nothing was reported.
     fn stop(&mut self) -> bool;
 }
 
@@ -370,8 +386,14 @@ pub trait PackageManager: Send + Sync {
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()>;
 
     /// Heals what an interrupted transaction with this change list left behind, if anything; what
-    /// cannot be healed is named in the error. Output goes to the log.
-    fn repair(&self, changes: &[Change], log: &Path) -> Result<()>;
+    /// cannot be healed is named in the error. Output goes to the log. It is never stopped.
+    fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()>;
+
+    /// The package's script that a process below a transaction runs, if it runs one: told by what the
+    /// process says of itself.
+    fn script(&self, _process: &Process) -> Option<Script> {
+        None
+    }
 
     /// Where the version that each change is about to replace could be had from: the packages we keep,
     /// the package manager's cache, its archive, a package made of the installed files. Asked before

@@ -57,7 +57,7 @@ impl PackageManager for Unusable {
         self.refuse()
     }
 
-    fn repair(&self, _: &[Change], _: &Path) -> Result<()> {
+    fn repair(&self, _: &[Change], _: &Path, _: &mut dyn Observer) -> Result<()> {
         self.refuse()
     }
 

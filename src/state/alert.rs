@@ -36,17 +36,20 @@ pub enum Cause {
     ConflictWaiting,
     /// The package database is not in order.
     DatabaseInterrupted,
+    /// The package manager reports nothing for too long while packages change.
+    UpdateStuck,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RefreshFailing,
         Self::UpdateFailed,
         Self::RolledBack,
         Self::SelfUpdateFailed,
         Self::ConflictWaiting,
         Self::DatabaseInterrupted,
+        Self::UpdateStuck,
     ];
 
     /// The key that stands for it in every interface.
@@ -59,6 +62,7 @@ impl Cause {
             Self::SelfUpdateFailed => "self-update-failed",
             Self::ConflictWaiting => "conflict-waiting",
             Self::DatabaseInterrupted => "database-interrupted",
+            Self::UpdateStuck => "update-stuck",
         }
     }
 

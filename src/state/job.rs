@@ -10,6 +10,7 @@ use crate::fs::{write_all_atomically, write_atomically};
 use crate::package::{Change, Former, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Request};
+use crate::state::hang::Hang;
 use crate::state::reboot::Following;
 use crate::state::services::Outdated;
 use crate::state::update::UpdateState;
@@ -106,6 +107,9 @@ pub struct Job {
     /// What still ran replaced files when it ended.
     #[serde(default)]
     pub outdated_services: Vec<Outdated>,
+    /// What hung while its packages changed, the last one without an end while it lasts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hangs: Vec<Hang>,
 }
 
 impl Job {
@@ -130,6 +134,7 @@ impl Job {
             rollback: None,
             reboot: None,
             outdated_services: Vec::new(),
+            hangs: Vec::new(),
         }
     }
 
@@ -143,6 +148,7 @@ impl Job {
             former: self.former,
             kept_back: self.kept_back,
             notes: self.notes,
+            hangs: self.hangs,
             ..Self::new(self.request)
         }
     }

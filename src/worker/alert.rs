@@ -131,6 +131,8 @@ pub fn look(worker: &Worker) {
         }
         Err(error) => tracing::debug!("the package database was not looked at: {error:#}"),
     }
+    // whoever looks has the lock, so that nothing runs that could hang
+    resolve(worker, Cause::UpdateStuck);
     let alerts = Alerts::load(&worker.paths);
     for cause in Cause::ALL {
         if alerts.unhooked(cause).is_some() {

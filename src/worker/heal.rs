@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Worker;
-use super::progress::Quiet;
+use super::progress::{Quiet, Repairing};
 use crate::journal;
 use crate::package::command::{Line, Program};
 use crate::package::{Change, Ended, Observer, Report};
@@ -95,7 +95,10 @@ fn is_going_down() -> bool {
 fn repair(worker: &Worker, leader: &JobId, changes: &[Change]) {
     journal::database_interrupted(leader);
     let log = job::log(&worker.paths, leader);
-    match worker.packages.repair(changes, &log) {
+    match worker
+        .packages
+        .repair(changes, &log, &mut Repairing::new(worker, leader))
+    {
         Ok(()) => journal::database_repaired(leader),
         Err(error) => journal::database_problem(leader, &format!("{error:#}")),
     }

@@ -23,6 +23,7 @@ mod services;
 mod settle;
 mod space;
 mod stage;
+mod stuck;
 mod update;
 mod verify;
 
@@ -71,6 +72,8 @@ pub struct Worker {
     config: Config,
     packages: Box<dyn PackageManager>,
     stop: Arc<AtomicBool>,
+    /// What hung meanwhile.
+    hangs: stuck::Seen,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
     terminal: bool,
 }
@@ -94,6 +97,7 @@ impl Worker {
             config,
             packages,
             stop,
+            hangs: stuck::Seen::default(),
             terminal: false,
         }
     }
@@ -339,6 +343,7 @@ impl Worker {
             // one that is recorded already is not told of twice, and a held one has its record elsewhere
             if job.status.is_final() && job.finished_at.is_none() {
                 job.finished_at = Some(clock::now());
+                self.hangs.enter(job);
                 ended.push(job.clone());
             }
         }

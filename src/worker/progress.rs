@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Worker;
 use super::conclude;
 use super::gate::Intent;
+use super::stuck::Patience;
 use super::update::Update;
 use crate::host::systemd;
 use crate::journal;
@@ -129,6 +130,7 @@ pub struct Restoring<'a> {
     worker: &'a Worker,
     job: &'a JobId,
     publisher: Publisher<'a>,
+    patience: Patience<'a>,
 }
 
 impl<'a> Restoring<'a> {
@@ -137,12 +139,14 @@ impl<'a> Restoring<'a> {
             worker,
             job,
             publisher: Publisher::new(worker, job),
+            patience: Patience::new(worker, job),
         }
     }
 }
 
 impl Observer for Restoring<'_> {
     fn report(&mut self, report: Report) {
+        self.patience.heard(report.action());
         match report {
             Report::Output(line) if self.worker.terminal => {
                 let _ = writeln!(std::io::stderr(), "{}", journal::plain(&line));
@@ -161,6 +165,40 @@ impl Observer for Restoring<'_> {
     }
 
     fn stop(&mut self) -> bool {
+        if self.patience.is_exhausted() {
+            self.publisher.publish(0, &self.patience.tell());
+        }
+        self.publisher.catch_up();
+        false
+    }
+}
+
+/// Follows the repair of what was interrupted, which is never stopped on the way.
+pub struct Repairing<'a> {
+    publisher: Publisher<'a>,
+    patience: Patience<'a>,
+}
+
+impl<'a> Repairing<'a> {
+    pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
+        let mut publisher = Publisher::new(worker, job);
+        publisher.publish(0, "repairing the package database");
+        Self {
+            publisher,
+            patience: Patience::new(worker, job),
+        }
+    }
+}
+
+impl Observer for Repairing<'_> {
+    fn report(&mut self, report: Report) {
+        self.patience.heard(report.action());
+    }
+
+    fn stop(&mut self) -> bool {
+        if self.patience.is_exhausted() {
+            self.publisher.publish(0, &self.patience.tell());
+        }
         self.publisher.catch_up();
         false
     }
@@ -174,6 +212,7 @@ pub struct Follower<'a, 'b> {
     leader: &'a JobId,
     update: &'a mut Update<'b>,
     publisher: Publisher<'a>,
+    patience: Patience<'a>,
     /// Who takes the sums of what the update brings, while the package manager works.
     keeper: Option<JoinHandle<()>>,
 }
@@ -192,6 +231,7 @@ impl<'a, 'b> Follower<'a, 'b> {
             leader,
             update,
             publisher: Publisher::new(worker, leader),
+            patience: Patience::new(worker, leader),
             keeper: None,
         }
     }
@@ -199,6 +239,7 @@ impl<'a, 'b> Follower<'a, 'b> {
 
 impl Observer for Follower<'_, '_> {
     fn report(&mut self, report: Report) {
+        self.patience.heard(report.action());
         match report {
             Report::Output(line) if self.worker.terminal => {
                 // nobody may be there to read it any more
@@ -221,6 +262,10 @@ impl Observer for Follower<'_, '_> {
 
     /// A stop is followed only when the worker gets to the intent file before the gate does.
     fn stop(&mut self) -> bool {
+        if self.patience.is_exhausted() {
+            self.catch_up();
+            self.speak_of_silence();
+        }
         self.publisher.catch_up();
         (self.worker.stopping() || self.is_cancelled())
             && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
@@ -228,6 +273,15 @@ impl Observer for Follower<'_, '_> {
 }
 
 impl Follower<'_, '_> {
+    /// Before packages change the package manager has limits of its own, and may be stopped.
+    fn speak_of_silence(&mut self) {
+        if self.update.state.phase == Phase::Activated {
+            self.publisher.publish(0, &self.patience.tell());
+        } else {
+            self.patience.heard(None);
+        }
+    }
+
     /// Whether one of the jobs was cancelled; looked for only when something came into the queue.
     fn is_cancelled(&mut self) -> bool {
         let paths = &self.worker.paths;

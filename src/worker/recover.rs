@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::conclude::conclude;
 use super::gate::Intent;
 use super::lifecycle::Event;
-use super::progress::{self, Quiet};
+use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
@@ -80,6 +80,13 @@ pub fn run(worker: &Worker) -> Result<()> {
     forget(worker)
 }
 
+/// The jobs in a worker's hands that this transaction serves.
+pub fn running(worker: &Worker, transaction: &JobId) -> Vec<Job> {
+    let ids: Vec<JobId> = state::read(&path(worker)).unwrap_or_default();
+    let jobs = unfinished(worker, &ids).remove(transaction);
+    jobs.unwrap_or_default()
+}
+
 /// Removes half files, once after each boot: before it, a writer may have died anywhere.
 fn sweep(worker: &Worker) -> Result<()> {
     let swept = worker.paths.run().join("swept");
@@ -133,7 +140,11 @@ fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> R
 /// this is what is done.
 fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
     let log = job::log(&worker.paths, transaction);
-    if let Err(error) = worker.packages.repair(changes, &log) {
+    if let Err(error) =
+        worker
+            .packages
+            .repair(changes, &log, &mut Repairing::new(worker, transaction))
+    {
         journal::database_problem(transaction, &format!("{error:#}"));
         return Ok(None);
     }
@@ -267,10 +278,11 @@ fn go_on_back(
     update.step(Event::Verify)?;
     let before = Before::remembered(worker, leader, &changes)?;
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
-    if let Err(error) = worker
-        .packages
-        .repair(&undone, &job::log(&worker.paths, leader))
-    {
+    if let Err(error) = worker.packages.repair(
+        &undone,
+        &job::log(&worker.paths, leader),
+        &mut Repairing::new(worker, leader),
+    ) {
         journal::database_problem(leader, &format!("{error:#}"));
     }
     let checks = intent.checks.clone();

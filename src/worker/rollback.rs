@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::progress::Restoring;
+use super::progress::{Repairing, Restoring};
 use super::verify::{self, Before};
 use super::{Worker, gate, heal};
 use crate::fs::{create_atomically, remove_durably, write_atomically};
@@ -195,7 +195,11 @@ fn carry_on(
         // what stopped it may have been left by the update itself: a package that is half there
         let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
         let log = job::log(&worker.paths, leader);
-        if let Err(error) = worker.packages.repair(&undone, &log) {
+        if let Err(error) =
+            worker
+                .packages
+                .repair(&undone, &log, &mut Repairing::new(worker, leader))
+        {
             journal::database_problem(leader, &format!("{error:#}"));
         }
         intent.attempt += 1;

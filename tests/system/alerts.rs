@@ -13,18 +13,18 @@ use crate::story::{
 const TOLD: &str = "/run/told";
 
 /// A hook that writes down its environment as it was given, in one line and at once.
-const HOOK: &str =
+pub const HOOK: &str =
     "#!/bin/sh\nprintf '%s\\n' \"$(tr '\\0' '|' < /proc/$$/environ)\" >> /run/told\n";
 
 /// Puts a hook in place.
-fn hook(host: &Host, name: &str, script: &str) {
+pub fn hook(host: &Host, name: &str, script: &str) {
     let path = format!("/etc/linux_patch_api/alert.d/{name}");
     host.write(&path, script);
     host.sh(&format!("chmod 0755 {path}"));
 }
 
 /// What the hooks were told so far: key and state, in order.
-fn told(host: &Host) -> Vec<String> {
+pub fn told(host: &Host) -> Vec<String> {
     let lines = host.sh(&format!("cat {TOLD} 2>/dev/null || true"));
     let value = |line: &str, key: &str| {
         let mut pairs = line.split('|').filter_map(|pair| pair.split_once('='));
@@ -55,7 +55,7 @@ fn counted(host: &Host, message: &str, key: &str) -> usize {
 }
 
 /// The keys of the alerts that stand.
-fn standing(host: &Host) -> Vec<String> {
+pub fn standing(host: &Host) -> Vec<String> {
     let picture: Value = serde_json::from_str(&host.sh("patchctl status --json")).unwrap();
     let alerts = picture["alerts"].as_array().expect("no list of alerts");
     alerts

@@ -42,6 +42,7 @@ mod sources;
 mod space;
 mod stage;
 mod story;
+mod stuck;
 mod takeover;
 mod varlink;
 mod verify;

@@ -128,6 +128,21 @@ pub fn job(record: &Value) -> String {
             text(kept, "package")
         );
     }
+    for hang in record["hangs"].as_array().into_iter().flatten() {
+        let what = [text(hang, "script"), text(hang, "command")];
+        let what = what.into_iter().find(|what| !what.is_empty());
+        let what = plain(what.unwrap_or("the package manager"));
+        let time = |key: &str| text(hang, key).chars().take(19).collect::<String>();
+        let _ = match (time("since"), time("until")) {
+            (since, until) if until.is_empty() => {
+                write!(shown, "\n  {what} hangs since {} UTC", plain(&since))
+            }
+            (since, until) => {
+                let (since, until) = (plain(&since), plain(&until));
+                write!(shown, "\n  {what} hung from {since} to {until} UTC")
+            }
+        };
+    }
     for service in record["outdated_services"].as_array().into_iter().flatten() {
         let (unit, state) = (plain(text(service, "unit")), text(service, "state"));
         let _ = match state {

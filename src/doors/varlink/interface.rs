@@ -306,6 +306,7 @@ mod tests {
     use crate::package::{Change, KeptBack, Pending, Source, Update};
     use crate::package::{Former, FormerSource};
     use crate::request::{Request, Requester, Target};
+    use crate::state::hang::Hang;
     use crate::state::job::Job;
     use crate::state::verification::{Check, CheckKind, Rollback, Undone};
     use proptest::prelude::*;
@@ -481,6 +482,15 @@ mod tests {
         request.job = Some(JobId::new().unwrap());
         let mut job = Job::new(request);
         fill_with_what_an_undone_update_has(&mut job);
+        job.hangs = vec![Hang {
+            package: None,
+            script: None,
+            pid: Some(1),
+            command: None,
+            action: None,
+            since: Utc::now(),
+            until: None,
+        }];
         let job = serde_json::to_value(job).unwrap();
         assert_eq!(keys(&job), declared("Job"));
         assert_eq!(
@@ -488,6 +498,7 @@ mod tests {
             &declared("Former") - &["why".to_owned()].into()
         );
         assert_eq!(keys(&job["verification"][0]), declared("Check"));
+        assert_eq!(keys(&job["hangs"][0]), declared("Hang"));
         assert_eq!(keys(&job["rollback"]), declared("Undoing"));
         assert_eq!(keys(&job["update"]), declared("UpdateState"));
         assert_eq!(keys(&job["request"]), declared("Request"));

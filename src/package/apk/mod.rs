@@ -18,11 +18,12 @@ use std::time::SystemTime;
 use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
-use crate::package::command::{Ending, Line};
+use crate::package::climb::climb;
+use crate::package::command::{Ending, Line, Process};
 use crate::package::rpm::gate;
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager,
-    PackageState, Pending, Refreshed, Restore, Selection, Source, Transaction, Update,
+    PackageState, Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
 };
 use arguments::Arguments;
 use listing::Step;
@@ -219,7 +220,7 @@ impl PackageManager for Apk {
         world::wait(&self.database.with_file_name("lock"), observer)
     }
 
-    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+    fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
         let coming = changes.iter().filter(|change| change.to.is_some());
         let names: Vec<&str> = coming.map(|change| change.package.as_str()).collect();
         let installed = self.installed()?;
@@ -229,8 +230,7 @@ impl PackageManager for Apk {
                 || now.is_some_and(|i| i.state != PackageState::Good)
         };
         if changes.iter().any(torn) || !self.problems()?.is_empty() {
-            let program = self.apk.fix(&names).log(log);
-            program.run(&mut |_: Line<'_>| {}).map(drop)?;
+            climb(&self.apk.fix(&names), log, observer)?;
         }
         let problems = self.problems()?;
         ensure!(
@@ -239,6 +239,10 @@ impl PackageManager for Apk {
             problems.join("; ")
         );
         Ok(())
+    }
+
+    fn script(&self, process: &Process) -> Option<Script> {
+        run::script(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {

@@ -10,6 +10,7 @@ mod locks;
 mod marks;
 mod repair;
 mod run;
+mod script;
 pub(crate) mod status;
 
 use std::collections::HashMap;
@@ -26,10 +27,10 @@ use anyhow::{Context, Result, ensure};
 pub use arguments::APT_GET;
 
 use crate::checksum;
-use crate::package::command::{Ending, Line, Watch};
+use crate::package::command::{Ending, Line, Process, Watch};
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager, Pending,
-    Refreshed, Report, Restore, Source, Transaction, Update,
+    Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
 
 /// The time a refresh may take, its waiting for apt's lock included.
@@ -343,8 +344,12 @@ impl PackageManager for Apt {
         locks::wait_until_free(&self.dpkg, observer)
     }
 
-    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
-        repair::run(self, changes, log)
+    fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
+        repair::run(self, changes, log, observer)
+    }
+
+    fn script(&self, process: &Process) -> Option<Script> {
+        script::of(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {

@@ -5,28 +5,28 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::{Apt, arguments};
-use crate::package::command::{Line, Program};
-use crate::package::{Change, Key, PackageManager, PackageState};
+use crate::package::climb::climb;
+use crate::package::{Change, Key, Observer, PackageManager, PackageState};
 
 /// Climbs until nothing is wrong any more; what cannot be healed is named. No rung's exit code is
 /// believed: after a full disk both of the first return 0 while a package is broken (measured).
-pub fn run(apt: &Apt, changes: &[Change], log: &Path) -> Result<()> {
+pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
     if apt.problems()?.is_empty() {
         return Ok(());
     }
-    climb(&arguments::configure_all(), log)?;
+    climb(&arguments::configure_all(), log, observer)?;
     for (key, version) in torn(apt)? {
-        climb(&arguments::reinstall(&key, &version), log)?;
+        climb(&arguments::reinstall(&key, &version), log, observer)?;
         // without the archive, the file that the interrupted run was installing
         let file = changes
             .iter()
             .find(|change| change.key() == key)
             .and_then(|c| c.file.clone());
         if let Some(file) = file.filter(|file| file.exists() && is_torn(apt, &key)) {
-            climb(&arguments::unpack(&file), log)?;
+            climb(&arguments::unpack(&file), log, observer)?;
         }
     }
-    climb(&arguments::fix_broken(), log)?;
+    climb(&arguments::fix_broken(), log, observer)?;
     match apt.problems()?.as_slice() {
         [] => Ok(()),
         problems => bail!(
@@ -34,15 +34,6 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path) -> Result<()> {
             problems.join("; ")
         ),
     }
-}
-
-/// Runs one rung to its end, whatever it says.
-fn climb(program: &Program, log: &Path) -> Result<()> {
-    program
-        .clone()
-        .log(log)
-        .run(&mut |_: Line<'_>| {})
-        .map(|_| ())
 }
 
 /// Packages that only unpacking them again heals: dpkg was killed between two of its steps.

@@ -1,5 +1,6 @@
 //! The one place that starts programs: environment, locale, process group, time limit, output.
 
+mod descend;
 mod leash;
 mod pipe;
 mod start;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub use descend::{Process, deepest};
 pub use leash::{end_leftovers, hold};
 
 /// The last lines of standard error that an error message quotes.

@@ -23,13 +23,15 @@ pub use dialect::Dialect;
 use self::arguments::Scope;
 use self::listing::listed;
 use self::output::Run;
-use super::command::{Ending, Line, Watch};
+use super::command::{Ending, Line, Process, Watch};
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
-use super::rpm::{database, former, gate, held, locks, reboot, repair, stamp, transaction};
+use super::rpm::{
+    database, former, gate, held, locks, reboot, repair, scriptlet, stamp, transaction,
+};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
-    Pending, Refreshed, Report, Restore, Source, Transaction, Update,
+    Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
 
 /// The time a refresh may take, its waiting for a lock included.
@@ -308,9 +310,13 @@ impl PackageManager for Dnf {
         locks::wait_until_free(observer)
     }
 
-    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
+    fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
         let native = arguments::remove_duplicates(self.dialect);
-        repair::run(changes, Some(&native), log)
+        repair::run(changes, Some(&native), log, observer)
+    }
+
+    fn script(&self, process: &Process) -> Option<Script> {
+        scriptlet::running(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {

@@ -25,9 +25,10 @@ use std::time::SystemTime;
 use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
+use crate::package::command::Process;
 use crate::package::{
     AllOrNothing, Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager,
-    Pending, Refreshed, Restore, Selection, Source, Transaction, Update,
+    Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
 };
 use conf::Conf;
 use hook::Gate;
@@ -179,8 +180,12 @@ impl PackageManager for Pacman {
         locks::wait(observer, None).map(drop)
     }
 
-    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
-        repair::run(&self.tree, changes, log)
+    fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
+        repair::run(&self.tree, changes, log, observer)
+    }
+
+    fn script(&self, process: &Process) -> Option<Script> {
+        hook::install_script(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {

@@ -9,14 +9,14 @@ use super::local;
 use super::locks::{self, Held};
 use super::sync::Tree;
 use super::{DATABASE, arguments};
-use crate::package::command::{Line, Program};
-use crate::package::{Change, PackageState};
+use crate::package::climb::climb;
+use crate::package::{Change, Observer, PackageState};
 
 /// Takes the lock away that the interrupted run left, and installs all it was installing again: its
 /// database entries do not tell which files, scriptlets and hooks it had got to. Without a stale lock it
 /// came to its end, and only damaged entries are healed. The lock of somebody else's run stays: what that
 /// was about is not known here.
-pub fn run(tree: &Tree, changes: &[Change], log: &Path) -> Result<()> {
+pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
     let lock = Path::new(locks::LOCK);
     let interrupted = match locks::held(lock) {
         Held::Stale if !tree.has_begun() => bail!("{}", locks::stale()),
@@ -45,16 +45,16 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path) -> Result<()> {
             .filter_map(|change| change.file.clone())
             .collect();
         if files.len() == coming.len() && files.iter().all(|file| file.exists()) {
-            climb(&arguments::install_again(&files), log)?;
+            climb(&arguments::install_again(&files), log, observer)?;
         }
         if wrong(&local, changes)?.is_some() {
             let names: Vec<&str> = coming
                 .iter()
                 .map(|change| change.package.as_str())
                 .collect();
-            climb(&arguments::fetch_again(&names), log)?;
+            climb(&arguments::fetch_again(&names), log, observer)?;
         }
-        finish_removals(&local, changes, log)?;
+        finish_removals(&local, changes, log, observer)?;
         if let Some(wrong) = wrong(&local, changes)? {
             bail!("the package database could not be repaired: {wrong}");
         }
@@ -69,7 +69,12 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path) -> Result<()> {
 }
 
 /// Packages of a rollback that were new and are to go: what is left of them goes now.
-fn finish_removals(local: &Path, changes: &[Change], log: &Path) -> Result<()> {
+fn finish_removals(
+    local: &Path,
+    changes: &[Change],
+    log: &Path,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     let database = local::read(local)?;
     let going: Vec<&str> = changes
         .iter()
@@ -79,7 +84,7 @@ fn finish_removals(local: &Path, changes: &[Change], log: &Path) -> Result<()> {
     if going.is_empty() {
         return Ok(());
     }
-    climb(&arguments::remove(&going, &[]), log)
+    climb(&arguments::remove(&going, &[]), log, observer)
 }
 
 /// Takes directories of these packages away that have no entry in them, or a version nobody asked for
@@ -129,15 +134,6 @@ fn wrong(local: &Path, changes: &[Change]) -> Result<Option<String>> {
             (None, Some(to)) => Some(format!("{key} {to} is not installed")),
         }
     }))
-}
-
-/// Runs one rung to its end, whatever it says: the database tells.
-fn climb(program: &Program, log: &Path) -> Result<()> {
-    program
-        .clone()
-        .log(log)
-        .run(&mut |_: Line<'_>| {})
-        .map(|_| ())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::{evr, held};
-use crate::package::command::{Line, Program};
+use crate::package::command::Program;
 use crate::package::{Database, Installed, Key, PackageState};
 
 const RPM: &str = "/usr/bin/rpm";
@@ -102,15 +102,6 @@ pub fn erase_entry(key: &Key, evr: &str) -> Program {
     Program::new(RPM)
         .args(["-e", "--nodeps", "--noscripts"])
         .arg(name(key, evr))
-}
-
-/// Runs a step of a repair to its end, whatever it says.
-pub fn run_logged(program: &Program, log: &std::path::Path) -> Result<()> {
-    program
-        .clone()
-        .log(log)
-        .run(&mut |_: Line<'_>| {})
-        .map(|_| ())
 }
 
 /// Parses the list of packages. Entries without an architecture are the public keys of repositories

@@ -6,21 +6,27 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::database;
+use crate::package::climb::climb;
 use crate::package::command::Program;
-use crate::package::{Change, Key};
+use crate::package::{Change, Key, Observer};
 
 /// Removes the duplicates among these changes: an update that was killed has entered one version and not
 /// yet taken the other one away (measured for dnf 4 after SIGKILL, for dnf 5 after SIGTERM as well). Rung
 /// by rung, because each may lack what it needs: the same change once more from its file, which also runs
 /// the scripts that may not have run; `native`, which fetches the new version again; and at last the
 /// removal of the entry that was to go. Whatever else is entered twice is not ours to judge, and stays.
-pub fn run(changes: &[Change], native: Option<&Program>, log: &Path) -> Result<()> {
+pub fn run(
+    changes: &[Change],
+    native: Option<&Program>,
+    log: &Path,
+    observer: &mut dyn Observer,
+) -> Result<()> {
     let duplicates = database::read()?.duplicates();
     let ours = halves(changes, &duplicates);
     for change in &ours {
         let file = change.file.as_deref().filter(|file| file.exists());
         if let Some(file) = file {
-            database::run_logged(&database::install_again(file), log)?;
+            climb(&database::install_again(file), log, observer)?;
         }
     }
     // it looks at the whole database, and keeps the newest of each package
@@ -32,11 +38,11 @@ pub fn run(changes: &[Change], native: Option<&Program>, log: &Path) -> Result<(
         && ours.len() == duplicates.len()
         && !database::read()?.duplicates().is_empty()
     {
-        database::run_logged(native, log)?;
+        climb(native, log, observer)?;
     }
     for change in halves(changes, &database::read()?.duplicates()) {
         if let Some(from) = &change.from {
-            database::run_logged(&database::erase_entry(&change.key(), from), log)?;
+            climb(&database::erase_entry(&change.key(), from), log, observer)?;
         }
     }
     let mut contents = database::read()?;

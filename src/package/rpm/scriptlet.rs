@@ -1,6 +1,15 @@
-//! Scripts of packages that failed: RPM says so, once, and its database forgets it.
+//! Scripts of packages: which one runs, and which failed. RPM says that once, and its database forgets it.
 
-use crate::package::Key;
+use crate::package::command::Process;
+use crate::package::{Key, Script};
+
+/// Where RPM puts a script to run it (`%_tmppath`, rpm 4.20): the name says nothing of the package.
+const SCRIPTS: &str = "/var/tmp/rpm-tmp.";
+
+/// The script that this process runs.
+pub fn running(process: &Process) -> Option<Script> {
+    Script::below(process, &[SCRIPTS])
+}
 
 /// Who failed, from a line such as `warning: %post(demo-1.1-1.noarch) scriptlet failed, exit status 3`
 /// (rpm 4.20 under dnf 4, dnf 5 and zypper, which print it with different beginnings). After a failed

@@ -14,13 +14,15 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use self::output::Finished;
-use super::command::Program;
+use super::command::{Process, Program};
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Planned, Resolved};
-use super::rpm::{database, former, gate, held, locks, reboot, repair, stamp, transaction};
+use super::rpm::{
+    database, former, gate, held, locks, reboot, repair, scriptlet, stamp, transaction,
+};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
-    Pending, Refreshed, Report, Restore, Source, Transaction, Update,
+    Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
 
 /// Where it keeps the index of each repository, and the packages.
@@ -317,8 +319,12 @@ impl PackageManager for Zypper {
         locks::wait_until_free(observer)
     }
 
-    fn repair(&self, changes: &[Change], log: &Path) -> Result<()> {
-        repair::run(changes, None, log)
+    fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
+        repair::run(changes, None, log, observer)
+    }
+
+    fn script(&self, process: &Process) -> Option<Script> {
+        scriptlet::running(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {

@@ -21,6 +21,7 @@ pub fn config(input: &[u8]) {
             stage: true,
             keep_jobs: 1,
             keep_days: 1,
+            stuck_after: Some(Duration::from_secs(1)),
             verify: Verify {
                 settle: Duration::from_secs(1),
                 timeout: Duration::from_secs(1),
@@ -56,6 +57,7 @@ pub fn config(input: &[u8]) {
     set_or_kept(&before, &first, &second, |c| &c.stage);
     set_or_kept(&before, &first, &second, |c| &c.keep_jobs);
     set_or_kept(&before, &first, &second, |c| &c.keep_days);
+    set_or_kept(&before, &first, &second, |c| &c.stuck_after);
     set_or_kept(&before, &first, &second, |c| &c.verify.settle);
     set_or_kept(&before, &first, &second, |c| &c.verify.timeout);
     set_or_kept(&before, &first, &second, |c| &c.rollback.automatic);

@@ -1,0 +1,187 @@
+//! What runs below this process: whoever everybody else waits for is the deepest of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+/// The most of a process's command line and environment that is read.
+const LIMIT: u64 = 64 * 1024;
+
+/// A process, as it tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its command line; its name in brackets where it has none, as ps(1) shows it.
+    pub arguments: Vec<String>,
+    /// The environment it was started with, as `NAME=value`.
+    pub environment: Vec<String>,
+}
+
+/// The way from a child of this process down to the deepest, and youngest, process below it; empty when
+/// there is none. Looks at every process of the host, so it is for a rare moment.
+#[must_use]
+pub fn deepest() -> Vec<Process> {
+    let proc = Path::new("/proc");
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // one that ends meanwhile is not what hangs
+    let known = pids.filter_map(|pid| {
+        let stat = read(&proc.join(pid.to_string()).join("stat"))?;
+        Some((pid, kin(&String::from_utf8_lossy(&stat))?))
+    });
+    let way = way(&known.collect(), std::process::id());
+    way.into_iter().map(|pid| process(proc, pid)).collect()
+}
+
+/// Whose child a process is, and when it was started, in ticks since the boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kin {
+    parent: u32,
+    started: u64,
+}
+
+/// Fields 3, 4 and 22 of /proc/PID/stat, proc(5); the second may contain anything and ends at the last
+/// bracket. A process that has ended and was not asked for yet is none: pure.
+fn kin(stat: &str) -> Option<Kin> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    alive.then_some(Kin { parent, started })
+}
+
+/// The numbers from a child of `root` to the deepest below it: pure.
+fn way(known: &BTreeMap<u32, Kin>, root: u32) -> Vec<u32> {
+    let up = |pid: u32| {
+        let mut way = vec![pid];
+        // a number may have been given anew while they were read: no way is longer than all of them
+        while way.len() <= known.len() {
+            match known.get(way.last()?)?.parent {
+                parent if parent == root => return Some(way),
+                parent => way.push(parent),
+            }
+        }
+        None
+    };
+    let ways = known.iter().filter_map(|(pid, kin)| {
+        let way = up(*pid)?;
+        Some(((way.len(), kin.started), way))
+    });
+    let deepest = ways.max_by_key(|(rank, _)| *rank);
+    let mut way = deepest.map_or(Vec::new(), |(_, way)| way);
+    way.reverse();
+    way
+}
+
+fn process(proc: &Path, pid: u32) -> Process {
+    let of = proc.join(pid.to_string());
+    let mut arguments = words(&read(&of.join("cmdline")).unwrap_or_default());
+    if arguments.is_empty() {
+        let name = read(&of.join("comm")).unwrap_or_default();
+        arguments.push(format!("[{}]", String::from_utf8_lossy(&name).trim()));
+    }
+    Process {
+        pid,
+        arguments,
+        environment: words(&read(&of.join("environ")).unwrap_or_default()),
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_end_matches('\0');
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split('\0').map(str::to_owned).collect()
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::package::command::{Ending, Line, Program};
+
+    fn kins(list: &[(u32, u32, u64)]) -> BTreeMap<u32, Kin> {
+        let kin = |(pid, parent, started): &(u32, u32, u64)| {
+            let (parent, started) = (*parent, *started);
+            (*pid, Kin { parent, started })
+        };
+        list.iter().map(kin).collect()
+    }
+
+    #[test]
+    fn the_deepest_and_youngest_is_what_the_others_wait_for() {
+        let known = kins(&[
+            (1, 0, 0),
+            (10, 1, 5),
+            // apt, dpkg, a script, two children of it
+            (20, 10, 6),
+            (21, 20, 7),
+            (22, 21, 8),
+            (23, 22, 9),
+            (24, 22, 10),
+            // a thread's helper, and somebody else's
+            (30, 10, 11),
+            (40, 1, 12),
+            (41, 40, 13),
+        ]);
+        assert_eq!(way(&known, 10), [20, 21, 22, 24]);
+        assert_eq!(way(&known, 24), [] as [u32; 0]);
+        // numbers that were given anew make no end of it
+        assert!(way(&kins(&[(5, 6, 1), (6, 5, 1)]), 10).is_empty());
+    }
+
+    #[test]
+    fn a_process_cannot_lie_about_its_kin_by_its_name() {
+        let stat = |state: &str| {
+            format!("42 (a) S 1 1) {state} 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 777 0 0")
+        };
+        let kin = |state: &str| super::kin(&stat(state));
+        let (parent, started) = (7, 777);
+        assert_eq!(kin("D"), Some(Kin { parent, started }));
+        assert_eq!(kin("Z"), None);
+        assert_eq!(super::kin("42"), None);
+    }
+
+    #[test]
+    fn a_child_that_waits_is_found_with_its_words() {
+        let program = Program::new("/bin/sh")
+            .args(["-c", "sleep 1000; :", "two words"])
+            .env("MARK", "x");
+        let running = std::thread::spawn(move || program.run(&mut |_: Line<'_>| {}));
+        // other tests have children, too, for a while
+        let found = || {
+            let way = deepest();
+            let is_ours = |process: &Process| process.arguments.last().unwrap() == "two words";
+            let ours: Vec<Process> = way.into_iter().skip_while(|p| !is_ours(p)).collect();
+            (ours.len() == 2).then_some(ours)
+        };
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut ours = found();
+        while ours.is_none() && Instant::now() < until {
+            std::thread::yield_now();
+            ours = found();
+        }
+        let ours = ours.unwrap();
+        for process in &ours {
+            let pid = i32::try_from(process.pid).unwrap();
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+        assert_eq!(running.join().unwrap().unwrap().ending, Ending::Killed(9));
+        assert_eq!(ours[1].arguments, ["sleep", "1000"]);
+        assert!(ours[0].environment.contains(&"MARK=x".to_owned()));
+    }
+}
