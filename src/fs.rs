@@ -149,6 +149,14 @@ pub fn remove_durably(path: &Path) -> Result<()> {
     remove().with_context(|| format!("failed to remove {}", quoted(path)))
 }
 
+/// Moves `path` out of the way of the file that is going to be written there: what cannot be read may be of
+/// use to a person, or to a newer version of this program. The latest one of each name stays.
+pub fn put_aside(path: &Path) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".bad");
+    rename_durably(path, Path::new(&aside))
+}
+
 /// Creates a directory and its parents when missing.
 pub fn ensure_directory(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new()

@@ -26,6 +26,9 @@ pub struct Kept {
     pub size: u64,
     /// When it was kept.
     pub kept_at: DateTime<Utc>,
+    /// What a newer version of this program has added.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Kept {
@@ -249,6 +252,7 @@ mod tests {
             sha256,
             size: 4,
             kept_at: Utc::now(),
+            other: serde_json::Map::new(),
         };
         assert!(ours(&change, &[known("1", String::new())]).is_none());
         assert!(cached(&change, &[], &file).is_some());

@@ -48,17 +48,29 @@ pub fn any_deferred(paths: &Paths) -> bool {
     !job::ids(&paths.deferred()).is_empty()
 }
 
-/// Puts every deferred job back into the queue, in the order of arrival; how many.
+/// Puts every deferred job back into the queue, in the order of arrival; how many. One whose record cannot
+/// be read, such as that of a newer version of this program, is refused as an entry like it would be.
 pub fn release(paths: &Paths) -> Result<usize> {
     let mut ids = job::ids(&paths.deferred());
     ids.sort();
+    let mut released = 0;
     for id in &ids {
-        if let Some(job) = Job::find(paths, id)? {
-            put_back(paths, &job)?;
+        let held = job::deferred(paths, id);
+        match state::try_read::<Job>(&held) {
+            Ok(Some(job)) => {
+                put_back(paths, &job)?;
+                remove_durably(&held)?;
+                released += 1;
+            }
+            Ok(None) => {}
+            // tried again and again it would be for ever, and it must not keep the others from their turn
+            Err(why) => {
+                journal::request_refused(&format!("the deferred job {id}"), &why);
+                rename_durably(&held, &paths.refused().join(format!("{id}.json")))?;
+            }
         }
-        remove_durably(&job::deferred(paths, id))?;
     }
-    Ok(ids.len())
+    Ok(released)
 }
 
 /// The jobs in conflict, oldest first.
@@ -68,7 +80,7 @@ pub fn conflicts(paths: &Paths) -> Vec<Job> {
     let names = fs::read_dir(&directory).into_iter().flatten().flatten();
     let mut names: Vec<OsString> = names.map(|entry| entry.file_name()).collect();
     names.sort();
-    let record = |name| state::try_read(&directory.join(name)).ok().flatten();
+    let record = |name| state::read(&directory.join(name));
     let jobs = names.iter().filter_map(record);
     // one that has a record elsewhere, too, was resolved, and a crash came before it was taken away
     jobs.filter(|job: &Job| !job::record(paths, job.id()).exists())
@@ -135,7 +147,15 @@ impl Mark {
 /// queue is left for whoever serves it; one on a job that has ended is taken away.
 pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
     for (mark, id) in marks {
-        match (mark, Job::find(paths, id)?) {
+        let job = Job::find(paths, id).unwrap_or_else(|error| {
+            // nobody can do what is asked for, and nobody else has to wait for that
+            journal::request_refused(
+                &format!("the mark {}", mark.suffix()),
+                &format!("{error:#}"),
+            );
+            None
+        });
+        match (mark, job) {
             (Mark::Cancel, Some(job)) if job.status == JobStatus::Deferred => {
                 end(paths, job, "cancelled while it waited for the network")?;
             }
@@ -205,6 +225,27 @@ mod tests {
         assert_eq!(release(&paths).unwrap(), 1);
         assert!(!any_deferred(&paths));
         assert_eq!(claim(&paths, |_| Ok(())).unwrap().jobs.len(), 1);
+    }
+
+    #[test]
+    fn a_held_job_that_cannot_be_read_holds_up_nobody() {
+        let (_root, paths, mut job) = host();
+        defer(&paths, &mut job, "offline").unwrap();
+        let other = JobId::new().unwrap();
+        let newer = r#"{"request":{"version":2},"status":"paused"}"#;
+        fs::write(job::deferred(&paths, &other), newer).unwrap();
+        assert_eq!(release(&paths).unwrap(), 1);
+        assert!(!any_deferred(&paths));
+        let refused = paths.refused().join(format!("{other}.json"));
+        assert_eq!(fs::read_to_string(refused).unwrap(), newer);
+        fs::write(job::record(&paths, &other), newer).unwrap();
+        Mark::Cancel.leave(&paths, &other).unwrap();
+        settle_marks(&paths, &[(Mark::Cancel, other.clone())]).unwrap();
+        assert!(!Mark::Cancel.is_left(&paths, &other));
+        assert_eq!(
+            fs::read_to_string(job::record(&paths, &other)).unwrap(),
+            newer
+        );
     }
 
     #[test]

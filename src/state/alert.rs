@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::fs::{Lock, ensure_directory, write_atomically};
 use crate::host::clock;
@@ -128,6 +129,9 @@ pub struct Alerts {
     /// The last event of each key that the hooks have been told of.
     #[serde(default)]
     pub hooked: BTreeMap<String, u64>,
+    /// What a newer version of this program has added.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl Alerts {
@@ -137,11 +141,24 @@ impl Alerts {
         super::read(&path(paths)).unwrap_or_default()
     }
 
+    /// Reads the file as root does, who may change it: one that is not usable is put aside, and not said
+    /// again at every look.
+    #[must_use]
+    pub fn load_to_change(paths: &Paths) -> Self {
+        super::try_read(&path(paths)).map_or_else(
+            |_| {
+                let put_aside = Self::change(paths, |alerts| alerts.clone());
+                put_aside.unwrap_or_default()
+            },
+            Option::unwrap_or_default,
+        )
+    }
+
     /// Changes the file, durably; the one way to write it, since workers, hooks and the service manager's
     /// `OnFailure=` do so.
     pub fn change<T>(paths: &Paths, change: impl FnOnce(&mut Self) -> T) -> Result<T> {
         let _lock = lock(paths)?;
-        let before = Self::load(paths);
+        let before: Self = super::read_to_change(&path(paths)).unwrap_or_default();
         let mut alerts = before.clone();
         let answer = change(&mut alerts);
         if alerts != before {
@@ -288,15 +305,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
         std::fs::create_dir_all(paths.state()).unwrap();
-        let text =
-            r#"{"alerts":[{"key":"later","text":"x","since":"2026-01-02T03:04:05Z","more":1}]}"#;
+        let text = r#"{"alerts":[{"key":"later","text":"x","since":"2026-01-02T03:04:05Z","more":1}],"later":[2]}"#;
         std::fs::write(path(&paths), text).unwrap();
         Alerts::change(&paths, |alerts| alerts.raise(Cause::RolledBack, "y", None)).unwrap();
-        let keys: Vec<String> = Alerts::load(&paths)
-            .alerts
-            .into_iter()
-            .map(|a| a.key)
-            .collect();
+        let alerts = Alerts::load(&paths);
+        assert_eq!(alerts.other["later"], serde_json::json!([2]));
+        let keys: Vec<String> = alerts.alerts.into_iter().map(|a| a.key).collect();
         assert_eq!(keys, ["later", "rolled-back"]);
     }
 

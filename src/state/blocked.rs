@@ -3,6 +3,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::fs::write_atomically;
 use crate::package::{Change, KeptBack, Pending, Update};
@@ -20,6 +21,9 @@ pub struct Block {
     pub reason: String,
     /// The changes.
     pub changes: Vec<Change>,
+    /// What a newer version of this program has added.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl Block {
@@ -45,6 +49,9 @@ impl Block {
 pub struct Blocked {
     /// The sets, oldest first.
     pub sets: Vec<Block>,
+    /// What a newer version of this program has added.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl Blocked {
@@ -52,6 +59,12 @@ impl Blocked {
     #[must_use]
     pub fn load(paths: &Paths) -> Self {
         super::read(&path(paths)).unwrap_or_default()
+    }
+
+    /// Reads the file in order to change it: one that is not usable is put aside.
+    #[must_use]
+    pub fn load_to_change(paths: &Paths) -> Self {
+        super::read_to_change(&path(paths)).unwrap_or_default()
     }
 
     /// Writes the file, durably and for everybody to read.
@@ -152,9 +165,11 @@ mod tests {
             at: clock::now(),
             reason: "x".into(),
             changes: bad.iter().map(Change::from).collect(),
+            other: Map::new(),
         };
         let mut blocked = Blocked {
             sets: vec![set.clone()],
+            other: Map::new(),
         };
         let others = [bad[0].clone(), bad[1].clone(), update("c", "2")];
         assert!(blocked.lapse(&pending(&others)).is_empty());

@@ -22,11 +22,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store of this host.
+    /// The store of this host. An index that cannot be used is put aside.
     #[must_use]
     pub fn open(paths: &Paths) -> Self {
         let directory = paths.packages();
-        let entries = super::read(&directory.join(INDEX)).unwrap_or_default();
+        let entries = super::read_to_change(&directory.join(INDEX)).unwrap_or_default();
         Self { directory, entries }
     }
 
@@ -89,6 +89,7 @@ impl Store {
                 sha256: checksum::sha256_of_file(place)?,
                 file: place.to_owned(),
                 kept_at: clock::now(),
+                other: serde_json::Map::new(),
             })
         };
         let kept = enter().with_context(|| format!("failed to keep '{}'", place.display()))?;
@@ -121,7 +122,10 @@ impl Store {
         let entered: BTreeSet<&Path> = self.entries.iter().map(|kept| &*kept.file).collect();
         for entry in fs::read_dir(&self.directory)?.flatten() {
             let path = entry.path();
-            let ours = path.ends_with(INDEX) || entered.contains(&*path) || needed.contains(&path);
+            let ours = path.ends_with(INDEX)
+                || path.ends_with(ASIDE)
+                || entered.contains(&*path)
+                || needed.contains(&path);
             if !ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 fs::remove_file(&path)
                     .with_context(|| format!("failed to remove '{}'", path.display()))?;
@@ -140,6 +144,9 @@ fn remove(file: &Path) -> io::Result<()> {
 
 /// The index's name in the directory of the store.
 const INDEX: &str = "index.json";
+
+/// That of one which could not be used.
+const ASIDE: &str = "index.json.bad";
 
 /// Which files have to go: pure.
 fn victims(
@@ -215,6 +222,7 @@ mod tests {
             sha256: String::new(),
             size: 10,
             kept_at: chrono::DateTime::from_timestamp(minute * 60, 0).unwrap(),
+            other: serde_json::Map::new(),
         };
         let entries = [
             kept("a", "1", 1),

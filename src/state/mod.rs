@@ -18,6 +18,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
+use crate::fs::put_aside;
 use crate::journal;
 
 /// The largest state file that is read: far above what is ever written.
@@ -32,6 +33,24 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
         Ok(value) => value,
         Err(why) => {
             journal::state_unusable(path, &why);
+            None
+        }
+    }
+}
+
+/// Like [`read`], for whoever is going to write the file: one that cannot be used, because a newer version
+/// of this program has written it perhaps, is put aside and not overwritten.
+#[must_use]
+pub fn read_to_change<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    match try_read(path) {
+        Ok(value) => value,
+        Err(why) => {
+            journal::state_unusable(path, &why);
+            if path.is_file()
+                && let Err(error) = put_aside(path)
+            {
+                tracing::warn!("{error:#}");
+            }
             None
         }
     }

@@ -39,6 +39,12 @@ impl Reboot {
         super::read(&path(paths))
     }
 
+    /// The same for whoever may write it: one that is not usable is put aside.
+    #[must_use]
+    pub fn load_to_change(paths: &Paths) -> Option<Self> {
+        super::read_to_change(&path(paths))
+    }
+
     /// Writes the file, durably.
     pub fn save(&self, paths: &Paths) -> Result<()> {
         write_atomically(&path(paths), &serde_json::to_vec(self)?, 0o644)

@@ -101,6 +101,12 @@ impl UpdateState {
         super::read(&path(paths)).unwrap_or_default()
     }
 
+    /// The same for whoever is going to write it: one that is not usable is put aside.
+    #[must_use]
+    pub fn load_to_change(paths: &Paths) -> Self {
+        super::read_to_change(&path(paths)).unwrap_or_default()
+    }
+
     /// Writes the file, durably and for everybody to read.
     pub fn save(&self, paths: &Paths) -> Result<()> {
         write_atomically(&path(paths), &serde_json::to_vec(self)?, 0o644)

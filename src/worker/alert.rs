@@ -21,7 +21,10 @@ pub fn raise(worker: &Worker, cause: Cause, text: &str, job: Option<&JobId>) {
 /// Resolves an alert, if it stands.
 pub fn resolve(worker: &Worker, cause: Cause) {
     // most often there is none, and nothing to write
-    if Alerts::load(&worker.paths).standing(cause).is_some() {
+    if Alerts::load_to_change(&worker.paths)
+        .standing(cause)
+        .is_some()
+    {
         change(worker, |alerts| alerts.resolve(cause));
     }
 }
@@ -85,7 +88,7 @@ pub fn settled(worker: &Worker, jobs: &[Job]) {
         resolve(worker, Cause::UpdateFailed);
         // a success that does without what was rolled back does not mend it
         let changed = |job: &Job| job.status == JobStatus::Succeeded && !job.changes.is_empty();
-        if jobs.iter().any(changed) && Blocked::load(&worker.paths).is_empty() {
+        if jobs.iter().any(changed) && Blocked::load_to_change(&worker.paths).is_empty() {
             resolve(worker, Cause::RolledBack);
         }
     }
@@ -133,7 +136,7 @@ pub fn look(worker: &Worker) {
     }
     // whoever looks has the lock, so that nothing runs that could hang
     resolve(worker, Cause::UpdateStuck);
-    let alerts = Alerts::load(&worker.paths);
+    let alerts = Alerts::load_to_change(&worker.paths);
     for cause in Cause::ALL {
         if alerts.unhooked(cause).is_some() {
             start_hooks(cause.as_str());

@@ -1,6 +1,7 @@
 //! What was rolled back is not tried again as it was: set, lapsed, forgotten.
 
 use anyhow::Result;
+use serde_json::Map;
 
 use super::{Worker, refresh};
 use crate::host::clock;
@@ -16,13 +17,14 @@ pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, reason: &str) {
         .iter()
         .filter_map(|change| Some(format!("{}={}", change.key(), change.to.as_ref()?)))
         .collect();
-    let mut blocked = Blocked::load(&worker.paths);
+    let mut blocked = Blocked::load_to_change(&worker.paths);
     blocked.forget(job);
     blocked.sets.push(Block {
         job: job.clone(),
         at: clock::now(),
         reason: journal::plain(reason),
         changes,
+        other: Map::new(),
     });
     match blocked.save(&worker.paths) {
         Ok(()) => journal::blocked(job, &shown.join(" ")),
@@ -32,7 +34,7 @@ pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, reason: &str) {
 
 /// Somebody wants what this job had installed to be offered again.
 pub fn forget(worker: &Worker, job: &JobId) {
-    let mut blocked = Blocked::load(&worker.paths);
+    let mut blocked = Blocked::load_to_change(&worker.paths);
     if !blocked.forget(job) {
         return;
     }
@@ -59,7 +61,7 @@ fn forget_list(worker: &Worker) -> Result<()> {
 
 /// What is offered of what is pending. Where a newer version has come, what was rolled back is free again.
 pub fn offered(worker: &Worker, pending: Pending) -> Result<Pending> {
-    let mut blocked = Blocked::load(&worker.paths);
+    let mut blocked = Blocked::load_to_change(&worker.paths);
     if blocked.is_empty() {
         return Ok(pending);
     }
@@ -80,7 +82,7 @@ pub fn plan(
     selected: &[Update],
     failed: &[&Source],
 ) -> Result<(Vec<Update>, Vec<KeptBack>)> {
-    let blocked = Blocked::load(&worker.paths);
+    let blocked = Blocked::load_to_change(&worker.paths);
     let needs = |plan: &Pending| plan.updates.iter().find_map(|update| blocked.why(update));
     let whole = match worker.packages.plan(selected, failed) {
         Ok(whole) => whole,

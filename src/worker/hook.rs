@@ -62,7 +62,7 @@ pub fn run(paths: &Paths, instance: &str, monitor: &BTreeMap<String, String>) ->
 
 /// Tells the hooks every event of one alert that they have not been told of.
 fn drain(paths: &Paths, cause: Cause) -> Result<()> {
-    while let Some(event) = Alerts::load(paths).unhooked(cause).cloned() {
+    while let Some(event) = Alerts::load_to_change(paths).unhooked(cause).cloned() {
         tell(paths, &event);
         let (key, number) = (event.alert.key, event.number);
         Alerts::change(paths, |alerts| alerts.hooked.insert(key, number))

@@ -38,7 +38,7 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
     let everything = jobs
         .iter()
         .any(|job| job.request.packages == Some(Target::All));
-    if part == Part::Whole && everything && Blocked::load(&worker.paths).is_empty() {
+    if part == Part::Whole && everything && Blocked::load_to_change(&worker.paths).is_empty() {
         return Ok(Plan {
             selection: Selection::Everything,
             kept_back: Vec::new(),

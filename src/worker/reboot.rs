@@ -85,14 +85,14 @@ pub fn cancel(worker: &Worker) {
 /// Asks for the reboot that is due, unless more is to be done first: whoever does that comes here, too.
 /// The caller holds no lock.
 pub fn ask(worker: &Worker) {
-    if Reboot::load(&worker.paths).is_none_or(|reboot| reboot.at.is_some()) {
+    if Reboot::load_to_change(&worker.paths).is_none_or(|reboot| reboot.at.is_some()) {
         return;
     }
     // two workers may come to their ends at once, and one reboot is enough
     let Ok(Some(_alone)) = Lock::try_take(&worker.paths.run().join("reboot.lock")) else {
         return;
     };
-    let due = Reboot::load(&worker.paths).filter(|reboot| reboot.at.is_none());
+    let due = Reboot::load_to_change(&worker.paths).filter(|reboot| reboot.at.is_none());
     let Some(mut reboot) = due else { return };
     if worker.stopping() || queue::length(&worker.paths) > 0 {
         return;

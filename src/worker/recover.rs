@@ -44,7 +44,7 @@ pub fn forget(worker: &Worker) -> Result<()> {
 /// One with an intent is healed, and judged by the package database; no package is ever changed twice.
 pub fn run(worker: &Worker) -> Result<()> {
     sweep(worker)?;
-    let Some(ids): Option<Vec<JobId>> = state::read(&path(worker)) else {
+    let Some(ids) = in_hands(worker) else {
         return Ok(());
     };
     let transactions = unfinished(worker, &ids);
@@ -58,7 +58,7 @@ pub fn run(worker: &Worker) -> Result<()> {
             go_on_back(worker, &transaction, jobs, intent)?;
             continue;
         }
-        match Intent::load(&worker.paths, &transaction).unwrap_or(None) {
+        match intent_of(worker, &transaction) {
             Some(Intent::Activated { changes, .. })
                 if own::is_of_the_part_before(&jobs, &changes) =>
             {
@@ -80,9 +80,21 @@ pub fn run(worker: &Worker) -> Result<()> {
     forget(worker)
 }
 
+/// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
+/// the list cannot be read, these are all whose records say that they have not ended.
+fn in_hands(worker: &Worker) -> Option<Vec<JobId>> {
+    match state::try_read(&path(worker)) {
+        Ok(ids) => ids,
+        Err(why) => {
+            journal::state_unusable(&path(worker), &why);
+            Some(job::ids(&worker.paths.jobs()))
+        }
+    }
+}
+
 /// The jobs in a worker's hands that this transaction serves.
 pub fn running(worker: &Worker, transaction: &JobId) -> Vec<Job> {
-    let ids: Vec<JobId> = state::read(&path(worker)).unwrap_or_default();
+    let ids = in_hands(worker).unwrap_or_default();
     let jobs = unfinished(worker, &ids).remove(transaction);
     jobs.unwrap_or_default()
 }
@@ -111,6 +123,15 @@ fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
         }
     }
     transactions
+}
+
+/// What the gate let through. One that cannot be read lets nothing be judged: the job is done anew, by a plan
+/// of what is installed then.
+fn intent_of(worker: &Worker, transaction: &JobId) -> Option<Intent> {
+    Intent::load(&worker.paths, transaction).unwrap_or_else(|why| {
+        journal::state_unusable(&job::intent(&worker.paths, transaction), &why);
+        None
+    })
 }
 
 /// A package manager that outlived its worker and is not yet through the gate stays outside, and is ended:

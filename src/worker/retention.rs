@@ -1,10 +1,9 @@
 //! Records of ended jobs are kept by count and by age; what has not ended is never thrown away.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use anyhow::Result;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Days, Utc};
 
 use super::Worker;
 use crate::fs::remove_all_durably;
@@ -12,17 +11,25 @@ use crate::host::clock;
 use crate::request::JobId;
 use crate::state::job::{self, Job};
 
+/// How many of the latest records stay however old they seem: a clock that runs ahead must not empty the
+/// history.
+const LATEST: usize = 10;
+
 /// Throws away what is beyond the configured count or age.
 pub fn run(worker: &Worker) -> Result<()> {
     let mut ids = job::ids(&worker.paths.jobs());
     ids.sort();
     let (keep, days) = (worker.config.keep_jobs, worker.config.keep_days);
     let surplus = ids.len().saturating_sub(keep);
-    let oldest = clock::now() - Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+    // before all that can be dated, nothing is old
+    let oldest = clock::now().checked_sub_days(Days::new(days.into()));
+    let aging = ids.len().saturating_sub(LATEST);
+    let is_old =
+        |id: &JobId| created(id).is_some_and(|at| oldest.is_some_and(|oldest| at < oldest));
     let due = ids
         .iter()
         .enumerate()
-        .filter(|(place, id)| *place < surplus || created(id).is_some_and(|at| at < oldest));
+        .filter(|(place, id)| *place < surplus || (*place < aging && is_old(id)));
     let ended = due
         .map(|(_, id)| id)
         .filter(|id| Job::taken(&worker.paths, id).is_some_and(|job| job.status.is_final()));
@@ -53,6 +60,12 @@ fn files(id: &JobId) -> [OsString; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_beyond_all_dates_is_no_age() {
+        let long = u64::from(u32::MAX);
+        assert_eq!(clock::now().checked_sub_days(Days::new(long)), None);
+    }
 
     #[test]
     fn an_id_tells_its_age() {

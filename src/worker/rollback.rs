@@ -135,6 +135,7 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
         sha256: sha256.to_owned(),
         size: 0,
         kept_at: clock::now(),
+        other: serde_json::Map::new(),
     };
     let kept: Vec<Kept> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
@@ -149,7 +150,8 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
 
 /// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.
 pub(super) fn take_over(paths: &Paths, job: &JobId) -> Result<bool> {
-    let Some(intent) = Intent::load(paths, job)? else {
+    // without it, the transaction is judged as if nobody had begun to undo it
+    let Some(intent): Option<Intent> = state::read_to_change(&path(paths, job)) else {
         return Ok(false);
     };
     let attempt = intent.attempt + 1;

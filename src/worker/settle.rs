@@ -243,7 +243,7 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
                 return;
             };
             list.fingerprint = None;
-            list.pending = Blocked::load(&worker.paths).offered(list.pending);
+            list.pending = Blocked::load_to_change(&worker.paths).offered(list.pending);
             list.pending.updates.retain(|update| {
                 let mut changes = concluded.judgement.verdict.changes.iter();
                 concluded.is_undone()

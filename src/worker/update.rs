@@ -21,7 +21,7 @@ pub struct Update<'a> {
 impl<'a> Update<'a> {
     /// A new update of `target`.
     pub fn begin(worker: &'a Worker, target: &str) -> Self {
-        let former = UpdateState::load(&worker.paths);
+        let former = UpdateState::load_to_change(&worker.paths);
         let state = former.begin(target, clock::now());
         Self {
             worker,
@@ -33,7 +33,7 @@ impl<'a> Update<'a> {
     /// The update that another worker began and did not end. The change list on the disk proves how
     /// far it came, whatever was written down of it.
     pub fn resume(worker: &'a Worker, changes: &[Change]) -> Self {
-        let mut state = UpdateState::load(&worker.paths);
+        let mut state = UpdateState::load_to_change(&worker.paths);
         state.phase = Phase::Activated;
         state.set_versions(changes);
         Self {

@@ -100,6 +100,7 @@ mod tests {
             sha256: "x".into(),
             size: 4,
             kept_at: chrono::Utc::now(),
+            other: serde_json::Map::new(),
         };
         assert_eq!(words(&[kept]), ["kept", "new", "missing"]);
     }
