@@ -129,6 +129,11 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether pacman itself has a database of this repository.
+    pub fn is_live(&self, repository: &str) -> bool {
+        self.live.join(format!("{repository}.db")).exists()
+    }
+
     /// Puts the databases of these repositories live, and keeps those that were live. What is live then.
     pub fn put_live(&self, repositories: &[&str]) -> Result<Vec<Stamp>> {
         let former = self.path.join("former");

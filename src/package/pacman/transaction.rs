@@ -56,7 +56,8 @@ impl Pacman {
             .repositories
             .iter()
             .map(String::as_str)
-            .filter(|r| !failed(r))
+            // one that was never live is needed all the same: pacman refuses to work without (measured)
+            .filter(|r| !failed(r) || !self.tree.is_live(r))
             .collect();
         let databases = self.tree.put_live(&moving)?;
         let hooks = self.hooks(conf, &Plan { changes, databases }, transaction.gate)?;
