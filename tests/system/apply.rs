@@ -89,28 +89,6 @@ fn dpkg_log(host: &Host) -> Vec<String> {
 }
 
 #[test]
-fn a_named_package_is_updated_and_the_others_stay() {
-    let packages = [plain("demo", "1.0"), plain("other", "1.0")];
-    let (host, repo) = host_with(Release::Trixie, &packages);
-    repo.add(&plain("demo", "1.1"));
-    repo.add(&plain("other", "1.1"));
-
-    let job = applied(&host, "demo");
-
-    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"]);
-    assert_eq!(installed(&host, "demo"), "1.1 installed");
-    assert_eq!(installed(&host, "other"), "1.0 installed");
-    assert_eq!(property(&host, "FromVersion"), "1.0");
-    assert_eq!(property(&host, "ToVersion"), "1.1");
-
-    // and once more: there is nothing to do, which is no failure
-    let job = applied(&host, "demo");
-    assert_eq!(changes(&job), [""; 0]);
-    assert_eq!(installed(&host, "other"), "1.0 installed");
-    assert_eq!(property(&host, "Health"), "healthy");
-}
-
-#[test]
 fn nothing_to_do_is_a_success() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.0"));

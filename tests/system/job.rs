@@ -42,7 +42,11 @@ pub fn applied(host: &Host, instance: &str) -> Value {
 /// An update that has to fail, with its unit; the record of its job.
 pub fn failed(host: &Host, instance: &str) -> Value {
     let output = start(host, instance);
-    assert!(!output.success(), "patch-apply@{instance} did not fail");
+    assert!(
+        !output.success(),
+        "patch-apply@{instance} did not fail: {:#}",
+        last_job(host)
+    );
     let unit = host.try_sh(&format!(
         "systemctl is-failed 'patch-apply@{instance}.service'"
     ));

@@ -4,7 +4,7 @@ use lab::fixtures::{plain, slow};
 use lab::{Host, Release};
 use linux_patch_api::journal::id as message;
 
-use crate::job::{applied, changes, events_of_kind, host_with, text};
+use crate::job::{changes, events_of_kind, host_with, text};
 use crate::story::{installed, jobs, property};
 
 #[test]
@@ -150,30 +150,4 @@ fn locks_of_others_are_waited_for(release: Release) {
         host.sh("rm /run/lab-let-go /run/lab-holding");
     }
     assert_eq!(property(&host, "Health"), "healthy");
-}
-
-#[test]
-fn an_administrator_who_installs_by_hand_is_waited_for() {
-    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
-    repo.add(&plain("demo", "1.1"));
-    repo.add(&slow("by-hand", "1.0"));
-    host.sh("apt-get -q update");
-    let administrator = host.spawn("apt-get -q -y install by-hand");
-    host.wait_for("the administrator's package", || {
-        host.exists("/run/lab-slow-started")
-    });
-
-    let running = host.spawn("systemctl start patch-apply@all.service");
-    host.wait_for("our worker to wait", || {
-        events_of_kind(&host, message::WAITING).len() == 1
-    });
-    let why = &events_of_kind(&host, message::WAITING)[0];
-    assert!(text(why, "MESSAGE").contains("(apt-get)"), "{why:#}");
-    host.write("/run/lab-release", "");
-
-    assert!(administrator.wait().success());
-    assert!(running.wait().success());
-    assert_eq!(installed(&host, "by-hand"), "1.0 installed");
-    assert_eq!(installed(&host, "demo"), "1.1 installed");
-    assert_eq!(changes(&applied(&host, "all")), [""; 0]);
 }

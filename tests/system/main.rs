@@ -4,7 +4,6 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod alerts;
-mod apk;
 mod apply;
 mod audit;
 mod backends;

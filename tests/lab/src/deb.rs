@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{cache, machine, pkg, rpm};
+use crate::{apk, cache, machine, pkg, rpm};
 
 /// What a package is to contain, in dpkg's words; the other formats are made from the same description.
 #[derive(Clone, Debug)]
@@ -136,6 +136,13 @@ impl Deb {
     pub fn build_pkg(&self) -> PathBuf {
         pkg::build(self)
             .unwrap_or_else(|error| panic!("failed to build {self:?} for pacman: {error:#}"))
+    }
+
+    /// The same for the stand-in for apk, which runs the postinst alone.
+    #[track_caller]
+    pub fn build_apk(&self) -> PathBuf {
+        apk::build(self)
+            .unwrap_or_else(|error| panic!("failed to build {self:?} for apk: {error:#}"))
     }
 
     fn try_build(&self) -> Result<PathBuf> {

@@ -5,12 +5,13 @@
 //!            ─► scratch (one writable overlay, cgroup and network namespace per host) ─► boot (systemd-nspawn)
 //! host.sh …  ─► command (a program inside)      host.write … ─► files      host.wait_for … ─► wait
 //! Disk ─► disk (full, or broken, for our own files alone)
-//! Deb, fixtures ─► deb, rpm, pkg (package files) ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
+//! Deb, fixtures ─► deb, rpm, pkg, apk (package files) ─► Repo ─► archive (index, signing) ─► server (HTTP inside the host's network, with faults)
 //! ```
 //!
 //! What a test calls panics with everything that is known, so that the log of a failed run is enough.
 //! Caches live in `/var/cache/linux-patch-lab` (`LAB_CACHE` moves it); `LAB_KEEP=1` keeps the trees of the hosts.
 
+mod apk;
 mod archive;
 mod base;
 mod boot;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::apk;
 use crate::base::Release;
 use crate::deb::Deb;
 
@@ -18,6 +19,8 @@ pub enum Manager {
     Zypper,
     /// pacman, on Debian 13.
     Pacman,
+    /// apk, which Debian does not have: the test gives the host a stand-in.
+    Apk,
 }
 
 /// The kind of files a package manager reads.
@@ -26,13 +29,14 @@ pub(crate) enum Format {
     Deb,
     Rpm,
     Pacman,
+    Apk,
 }
 
 impl Manager {
     /// The release whose hosts carry it; apt is on all of them.
     pub fn release(self) -> Release {
         match self {
-            Self::Apt | Self::Dnf | Self::Zypper | Self::Pacman => Release::Trixie,
+            Self::Apt | Self::Dnf | Self::Zypper | Self::Pacman | Self::Apk => Release::Trixie,
             Self::Dnf5 => Release::Forky,
         }
     }
@@ -41,6 +45,7 @@ impl Manager {
     pub fn version(self, version: &str) -> String {
         match self.format() {
             Format::Rpm | Format::Pacman if !version.contains('-') => format!("{version}-1"),
+            Format::Apk => apk::version(version),
             _ => version.to_owned(),
         }
     }
@@ -52,6 +57,7 @@ impl Manager {
             Format::Deb => package.build(),
             Format::Rpm => package.build_rpm(),
             Format::Pacman => package.build_pkg(),
+            Format::Apk => package.build_apk(),
         }
     }
 
@@ -60,13 +66,14 @@ impl Manager {
             Self::Apt => Format::Deb,
             Self::Dnf | Self::Dnf5 | Self::Zypper => Format::Rpm,
             Self::Pacman => Format::Pacman,
+            Self::Apk => Format::Apk,
         }
     }
 
     /// What a base tree needs besides the usual packages.
     pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Apt => &[],
+            Self::Apt | Self::Apk => &[],
             Self::Dnf => &["createrepo-c", "dnf", "rpm"],
             Self::Dnf5 => &["createrepo-c", "dnf5", "rpm"],
             Self::Zypper => &["createrepo-c", "rpm", "zypper"],
@@ -86,6 +93,7 @@ impl Manager {
             Self::Dnf | Self::Dnf5 => "/etc/yum.repos.d",
             Self::Zypper => "/etc/zypp/repos.d",
             Self::Pacman => "/etc/pacman.d/repos",
+            Self::Apk => "/etc/apk/repositories",
         }
     }
 
@@ -96,6 +104,7 @@ impl Manager {
             Self::Dnf => "dnf install -q -y --disablerepo='*' --nogpgcheck",
             Self::Dnf5 => "dnf5 install -q -y --disable-repo='*' --no-gpgchecks",
             Self::Pacman => "pacman -U --noconfirm",
+            Self::Apk => "apk add",
             Self::Zypper => {
                 "zypper --non-interactive --quiet --no-refresh install --allow-unsigned-rpm --oldpackage"
             }
@@ -108,6 +117,7 @@ impl Manager {
             Format::Deb => "dpkg --install",
             Format::Rpm => "rpm --upgrade --oldpackage --nosignature",
             Format::Pacman => "pacman --upgrade --noconfirm --nodeps --nodeps",
+            Format::Apk => "apk add",
         }
     }
 }

@@ -198,6 +198,13 @@ impl Repo {
         self.reindex();
     }
 
+    /// From now on signed as at first; packages that are in the pool stay as they are.
+    #[track_caller]
+    pub fn sign_again(&self) {
+        self.archive.set_signer(Some(Key::Trusted));
+        self.reindex();
+    }
+
     /// Keeps the index of this moment, to be served again later.
     pub fn snapshot(&self) -> Snapshot {
         self.archive.snapshot()

@@ -21,7 +21,7 @@ const CAPTIVE_PORTAL: &[u8] =
 pub enum Fault {
     /// This status, and no file.
     Status(u16),
-    /// The connection is accepted; an answer never comes.
+    /// The connection is accepted; an answer does not come before the fault is healed.
     Hang,
     /// One byte of the file per second.
     Drip,
@@ -120,7 +120,7 @@ impl Server {
         faults.push((part.to_owned(), fault));
     }
 
-    /// Every request is answered as it should be from now on; a client that is left hanging is let go.
+    /// Every request is answered as it should be from now on, also that of a client that is left hanging.
     pub(crate) fn clear_faults(&self) {
         lock(&self.shared.faults).clear();
         for connection in lock(&self.shared.connections).values() {
@@ -322,7 +322,13 @@ fn misbehave(
             send_head(connection, "200 OK", "", body.len())?;
             drip(connection, &body).map(|()| End::Close)
         }
-        Fault::Hang => io::copy(reader, &mut io::sink()).map(|_| End::Close),
+        Fault::Hang => {
+            io::copy(reader, &mut io::sink())?;
+            if shared.fault_for(&request.path).is_none() {
+                answer(connection, shared, request)?;
+            }
+            Ok(End::Close)
+        }
         Fault::Reset => Ok(End::Reset),
     }
 }

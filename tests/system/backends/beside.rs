@@ -4,7 +4,7 @@ use lab::fixtures::with_conffile;
 use lab::{Deb, Host, Manager};
 use serde_json::Value;
 
-use super::{Backend, dnf4, dnf5, zypper};
+use super::Backend;
 use crate::job::{applied, changes, id_of, list, text};
 use crate::story::{last_job, property};
 
@@ -73,15 +73,15 @@ fn only_the_new_version_goes_again(backend: Backend) {
 
 #[test]
 fn with_dnf_4_only_the_new_version_goes_again() {
-    only_the_new_version_goes_again(dnf4::BACKEND);
+    only_the_new_version_goes_again(Backend::dnf4());
 }
 
 #[test]
 fn with_dnf_5_only_the_new_version_goes_again() {
-    only_the_new_version_goes_again(dnf5::BACKEND);
+    only_the_new_version_goes_again(Backend::dnf5());
 }
 
 #[test]
 fn with_zypper_only_the_new_version_goes_again() {
-    only_the_new_version_goes_again(zypper::BACKEND);
+    only_the_new_version_goes_again(Backend::zypper());
 }

@@ -1,9 +1,14 @@
 //! The life of an update, told once and run with every package manager.
 
 mod beside;
-mod stories;
+mod failures;
+mod mirrors;
+mod table;
+mod updates;
 
 use lab::{Deb, Host, Manager, Repo};
+
+use table::Row;
 
 /// A package manager: how a host of it is made, and what its administrators type.
 #[derive(Clone, Copy)]
@@ -18,6 +23,61 @@ pub struct Backend {
 }
 
 impl Backend {
+    fn apt() -> Self {
+        Self {
+            manager: Manager::Apt,
+            name: "apt",
+            hold: "apt-mark hold demo",
+            by_hand: "apt-get -q -y install other",
+        }
+    }
+
+    fn dnf4() -> Self {
+        Self {
+            manager: Manager::Dnf,
+            name: "dnf",
+            hold: "echo 'excludepkgs=demo' >> /etc/dnf/dnf.conf",
+            by_hand: "dnf -y upgrade other",
+        }
+    }
+
+    fn dnf5() -> Self {
+        Self {
+            manager: Manager::Dnf5,
+            name: "dnf",
+            hold: "dnf5 -y versionlock add demo",
+            by_hand: "dnf5 -y upgrade other",
+        }
+    }
+
+    fn zypper() -> Self {
+        Self {
+            manager: Manager::Zypper,
+            name: "zypper",
+            hold: "zypper addlock demo",
+            by_hand: "zypper --non-interactive update other",
+        }
+    }
+
+    fn pacman() -> Self {
+        Self {
+            manager: Manager::Pacman,
+            name: "pacman",
+            hold: "sed -i '/^HoldPkg/a IgnorePkg = demo' /etc/pacman.conf",
+            by_hand: "pacman -Sy --noconfirm other",
+        }
+    }
+
+    /// By a stand-in that keeps its state.
+    fn apk() -> Self {
+        Self {
+            manager: Manager::Apk,
+            name: "apk",
+            hold: "false",
+            by_hand: "apk update && apk upgrade other",
+        }
+    }
+
     /// A host that is patched by it, with these packages and a repository, empty yet.
     pub fn host_with(self, packages: &[Deb]) -> (Host, Repo) {
         let host = if self.manager == Manager::Apt {
@@ -27,10 +87,52 @@ impl Backend {
         };
         let configuration = format!("backend = \"{}\"\n", self.name);
         host.write("/etc/linux_patch_api/config.toml", configuration);
-        host.put_on(packages);
+        if self.manager == Manager::Apk {
+            stand_in(&host);
+        }
+        if !packages.is_empty() {
+            host.put_on(packages);
+        }
         let repo = Repo::new(&host);
         repo.enable(&host);
         (host, repo)
+    }
+
+    /// Whether a part of what is pending can be asked for.
+    pub fn takes_parts(self) -> bool {
+        self.manager != Manager::Pacman
+    }
+
+    /// What is asked for when it is about this package: everything, where a part cannot be had.
+    pub fn target(self, package: &str) -> &str {
+        if self.takes_parts() { package } else { "all" }
+    }
+
+    /// Asks for an update that is about this package, in the background.
+    pub fn start(self, host: &Host, package: &str) -> lab::Spawned {
+        let target = self.target(package);
+        host.spawn(&format!("systemctl start patch-apply@{target}.service"))
+    }
+
+    /// Publishes a package and installs it, so that its package manager can find this version again:
+    /// pacman and apk look for it in their caches alone.
+    pub fn install(self, host: &Host, repo: &Repo, package: &Deb) {
+        repo.add(package);
+        let name = package.name();
+        match self.manager {
+            Manager::Pacman => drop(host.sh(&format!("pacman -Sy --noconfirm {name}"))),
+            _ => host.put_on(std::slice::from_ref(package)),
+        }
+        if self.manager == Manager::Apk {
+            let version = self.version(package.version());
+            let ours = "apk --cache-dir /var/cache/linux_patch_api/apk";
+            host.sh(&format!("{ours} cache --upgrade download {name}={version}"));
+        }
+    }
+
+    /// Whether the change list names the package files.
+    pub fn names_files(self) -> bool {
+        self.manager != Manager::Apk
     }
 
     /// A version as its database has it.
@@ -38,11 +140,23 @@ impl Backend {
         self.manager.version(version)
     }
 
+    /// What the name of this version's file begins with.
+    pub fn file(self, package: &str, version: &str) -> String {
+        let between = match self.manager {
+            Manager::Apt => '_',
+            _ => '-',
+        };
+        format!("{package}{between}{version}")
+    }
+
     /// Every installed version of a package, as its own tool tells it.
     pub fn installed(self, host: &Host, package: &str) -> String {
         let shown = host.sh(&match self.manager {
             Manager::Apt => format!("dpkg-query -W -f='${{Version}}\\n' {package}"),
             Manager::Pacman => format!("pacman -Q {package} | cut -d ' ' -f 2"),
+            Manager::Apk => {
+                format!("sed -n '/^P:{package}$/{{n;s/^V://p}}' /lib/apk/db/installed")
+            }
             Manager::Dnf | Manager::Dnf5 | Manager::Zypper => {
                 format!("rpm -q --qf '%{{VERSION}}-%{{RELEASE}}\\n' {package}")
             }
@@ -51,92 +165,96 @@ impl Backend {
     }
 }
 
-/// Tells every story with every backend: a module of tests for each backend.
+/// Gives a host the stand-in for apk, with nothing installed.
+fn stand_in(host: &Host) {
+    host.write("/usr/bin/apk", include_str!("apk.sh"));
+    for empty in [
+        "/etc/apk/world",
+        "/lib/apk/db/installed",
+        "/lib/apk/db/lock",
+    ] {
+        host.write(empty, "");
+    }
+    host.sh("chmod 0755 /usr/bin/apk");
+}
+
+/// Tells each story with the backends in the first brackets: a module for each story, in it a test for each
+/// backend. The brackets behind name those that it cannot be told with, and why.
 macro_rules! tell {
-    ($stories:tt with $($backend:ident = $description:expr;)*) => {
-        $(mod $backend {
-            pub const BACKEND: super::Backend = $description;
-            tell!(@ $stories);
+    ($($room:ident::$story:ident [$($backend:ident)*] $([$($other:ident)*: $why:expr])*;)*) => {
+        $(mod $story {
+            $(#[test]
+            fn $backend() {
+                super::$room::$story(super::Backend::$backend());
+            })*
         })*
 
-        /// The names of the stories, and of the backends they are told with.
-        const TOLD: (&[&str], &[&str]) = (tell!(# $stories), &[$(stringify!($backend)),*]);
-    };
-    (@ [$($story:ident),* $(,)?]) => {
-        $(
-            #[test]
-            fn $story() {
-                super::stories::$story(BACKEND);
-            }
-        )*
-    };
-    (# [$($story:ident),* $(,)?]) => {
-        &[$(stringify!($story)),*]
+        /// The rows of the table in the README.
+        const TOLD: &[Row] = &[$(Row {
+            story: stringify!($story),
+            told: &[$(stringify!($backend)),*],
+            not: &[$((&[$(stringify!($other)),*], $why)),*],
+        }),*];
     };
 }
+
+/// Why the stand-in for apk is asked no more.
+const STAND_IN: &str = "the stand-in keeps apk's state, and has neither its solver nor its formats";
 
 tell! {
-    [
-        an_update_is_applied_and_then_there_is_nothing_to_do,
-        offline_nothing_changes_and_the_host_says_so,
-        a_superseded_package_is_followed_by_refreshing_once,
-        a_package_that_stays_away_fails_the_job,
-        a_failing_script_fails_the_job_and_the_next_version_heals,
-        a_service_that_no_longer_starts_goes_back,
-        a_power_cut_in_the_middle_is_healed_at_the_next_boot,
-        somebody_else_s_transaction_is_waited_for,
-        security_updates_alone_or_a_word_that_nobody_can_tell,
-        a_locked_package_is_kept_back,
-    ] with
-    dnf4 = super::Backend {
-        manager: lab::Manager::Dnf,
-        name: "dnf",
-        hold: "echo 'excludepkgs=demo' >> /etc/dnf/dnf.conf",
-        by_hand: "dnf -y upgrade other",
-    };
-    dnf5 = super::Backend {
-        manager: lab::Manager::Dnf5,
-        name: "dnf",
-        hold: "dnf5 -y versionlock add demo",
-        by_hand: "dnf5 -y upgrade other",
-    };
-    zypper = super::Backend {
-        manager: lab::Manager::Zypper,
-        name: "zypper",
-        hold: "zypper addlock demo",
-        by_hand: "zypper --non-interactive update other",
-    };
+    updates::an_update_is_applied_and_then_there_is_nothing_to_do
+        [apt dnf4 dnf5 zypper pacman apk];
+    updates::what_was_downloaded_ahead_is_not_fetched_again [apt dnf4 dnf5 zypper pacman]
+        [apk: "not offered for it"];
+    updates::security_updates_are_applied_alone [apt dnf4 dnf5 zypper]
+        [pacman apk: "its repositories do not say which updates are for security"];
+    updates::security_is_refused_where_nobody_can_tell [dnf4 dnf5 zypper pacman apk]
+        [apt: "Debian's archives say it by their names"];
+    updates::a_locked_package_is_kept_back [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
+    mirrors::offline_nothing_changes_and_the_host_says_so
+        [apt dnf4 dnf5 zypper pacman apk];
+    mirrors::a_superseded_package_is_followed_by_refreshing_once
+        [apt dnf4 dnf5 zypper pacman apk];
+    mirrors::a_package_that_stays_away_fails_the_job
+        [apt dnf4 dnf5 zypper pacman apk];
+    mirrors::a_dead_repository_fails_everything_unless_it_is_tolerated
+        [apt dnf4 dnf5 zypper pacman]
+        [apk: "its index does not tell which packages come from where, so nothing is applied"];
+    mirrors::a_web_page_or_a_stranger_s_index_is_refused [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
+    mirrors::an_older_index_served_again_raises_an_alarm [apt dnf4 dnf5 zypper]
+        [pacman apk: "its index carries no date"];
+    mirrors::a_package_that_nobody_signed_is_refused [dnf4 dnf5 pacman]
+        [apt zypper: "the signed index vouches for the packages, whose checksums it has"]
+        [apk: STAND_IN];
+    failures::a_failing_script_fails_the_job_and_the_next_version_heals
+        [apt dnf4 dnf5 zypper pacman apk];
+    failures::a_service_that_no_longer_starts_goes_back
+        [apt dnf4 dnf5 zypper pacman apk];
+    failures::a_power_cut_in_the_middle_is_healed_at_the_next_boot
+        [apt dnf4 dnf5 zypper pacman apk];
+    failures::somebody_else_s_transaction_is_waited_for
+        [apt dnf4 dnf5 zypper pacman apk];
 }
 
-#[test]
-fn what_dnf_4_has_downloaded_ahead_is_not_fetched_again() {
-    stories::what_was_downloaded_ahead_is_not_fetched_again(dnf4::BACKEND);
-}
-
-#[test]
-fn what_dnf_5_has_downloaded_ahead_is_not_fetched_again() {
-    stories::what_was_downloaded_ahead_is_not_fetched_again(dnf5::BACKEND);
-}
-
-#[test]
-fn what_zypper_has_downloaded_ahead_is_not_fetched_again() {
-    stories::what_was_downloaded_ahead_is_not_fetched_again(zypper::BACKEND);
-}
-
-/// The README's table of what is shown with which package manager is what the stories are.
+/// The README's table of what is shown with which package manager is what the stories are. Where
+/// `STORY_RESULTS` names the output of a run of them, the table is made from that instead, and written.
 #[test]
 fn the_table_in_the_readme_is_what_is_told() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-    let readme = readme.expect("no README");
-    let (stories, backends) = TOLD;
-    let mut table = format!("| what is shown | {} |\n|---|", backends.join(" | "));
-    table.push_str(&"---|".repeat(backends.len()));
-    for story in stories {
-        let words = story.replace("_s_", "'s ").replace('_', " ");
-        table.extend(["\n| ", &words, " |", &" yes |".repeat(backends.len())]);
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(readme).expect("no README");
+    if let Some(results) = std::env::var_os("STORY_RESULTS") {
+        let output = std::fs::read_to_string(results).expect("no results");
+        let passed = table::passed(&output);
+        let table = table::of(TOLD, &|story, backend| {
+            passed.contains(&(story.to_owned(), backend.to_owned()))
+        });
+        std::fs::write(readme, table::replaced(&text, &table)).expect("the README is not writable");
+    } else {
+        // that each passes is for the stories themselves to say
+        let table = table::of(TOLD, &|_, _| true);
+        let is_it = text == table::replaced(&text, &table);
+        assert!(is_it, "run `tests/run table`; it should be:\n{table}");
     }
-    assert!(
-        readme.contains(&table),
-        "the README's table should be:\n{table}"
-    );
 }

@@ -1,5 +1,6 @@
 //! The files of a repository: its pool and the index over it, as a server hands them out, whatever reads them.
 
+mod apk;
 mod apt;
 mod index;
 mod pacman;
@@ -88,6 +89,7 @@ impl Archive {
             Format::Deb => Box::new(apt::Apt::new(&options)),
             Format::Rpm => Box::new(rpm::Rpm),
             Format::Pacman => Box::new(pacman::Pacman),
+            Format::Apk => Box::new(apk::Apk),
         };
         let state = State {
             options,

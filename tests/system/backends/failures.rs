@@ -1,0 +1,106 @@
+//! Scripts that fail, services that stay down, power cuts, and others at work.
+
+use lab::Manager;
+use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_service};
+use linux_patch_api::journal::id as message;
+
+use super::Backend;
+use crate::job::{applied, changes, events_of_kind, failed, text};
+use crate::story::{last_job, property, refresh_succeeds};
+
+pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
+    repo.add(&failing_postinst("demo", "1.1"));
+    repo.add(&plain("tool", "1.1"));
+
+    let job = failed(&host, "all");
+
+    assert!(text(&job, "error").contains("demo"), "{job:#}");
+    assert_eq!(backend.installed(&host, "tool"), backend.version("1.1"));
+    assert_eq!(property(&host, "Health"), "degraded");
+    repo.add(&plain("demo", "1.2"));
+    applied(&host, "demo");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.2"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+pub fn a_service_that_no_longer_starts_goes_back(backend: Backend) {
+    let (host, repo) = backend.host_with(&[]);
+    backend.install(&host, &repo, &with_service("demo", "1.0"));
+    repo.add(&broken_service("demo", "1.1").depends("newdep"));
+    repo.add(&plain("newdep", "1.0"));
+    assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
+
+    let job = failed(&host, "demo");
+
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.0"));
+    assert_eq!(host.read("/usr/share/demo/version"), "1.0\n");
+    assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
+    assert!(!host.exists("/usr/share/newdep/version"), "{job:#}");
+    assert_eq!(property(&host, "Phase"), "rolled_back");
+    if backend.manager == Manager::Apk {
+        // the pin that it took would keep the package from every later update
+        assert_eq!(host.read("/etc/apk/world"), "demo\n");
+    }
+}
+
+pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
+    let once = "[ -e /var/tmp/seen ] && exit 0\ntouch /var/tmp/seen /run/lab-slow-started\nsync\nsleep 600";
+    repo.add(&plain("demo", "1.1").postinst(once));
+    let running = backend.start(&host, "demo");
+    host.wait_for("its script", || host.exists("/run/lab-slow-started"));
+
+    host.power_cut();
+    drop(running);
+    host.start();
+
+    host.wait_for("the job to end", || {
+        !matches!(
+            last_job(&host)["status"].as_str(),
+            Some("queued" | "running") | None
+        )
+    });
+    let job = last_job(&host);
+    assert_eq!(job["status"], "succeeded", "{job:#}");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(events_of_kind(&host, message::JOB_INTERRUPTED).len(), 1);
+    repo.add(&plain("demo", "1.2"));
+    applied(&host, "demo");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.2"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+pub fn somebody_else_s_transaction_is_waited_for(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("other", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    repo.add(&slow("other", "1.1"));
+    refresh_succeeds(&host);
+    let other = host.spawn(backend.by_hand);
+    host.wait_for("its script", || host.exists("/run/lab-slow-started"));
+
+    let ours = backend.start(&host, "demo");
+    // apk's own refresh waits for the lock, and says nothing of it
+    if backend.manager != Manager::Apk {
+        host.wait_for("the word that it waits", || {
+            !events_of_kind(&host, message::WAITING).is_empty()
+        });
+    }
+    if matches!(backend.manager, Manager::Apt | Manager::Pacman) {
+        let waiting = events_of_kind(&host, message::WAITING);
+        let holder = backend.by_hand.split(' ').next().unwrap_or_default();
+        let why = text(&waiting[0], "MESSAGE");
+        assert!(why.contains(&format!("({holder})")), "{why}");
+    }
+    host.write("/run/lab-release", "");
+
+    assert!(other.wait().success());
+    let output = ours.wait();
+    assert!(output.success(), "{output}\n{:#}", last_job(&host));
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(backend.installed(&host, "other"), backend.version("1.1"));
+    let job = applied(&host, "all");
+    assert!(changes(&job).is_empty(), "{job:#}");
+}
