@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::paths::{Paths, quoted};
 use crate::request::{RebootPolicy, RestartPolicy, time_span};
+use crate::sorted;
 
 /// The settings in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,7 +312,7 @@ fn directory(path: &Path) -> Result<Vec<PathBuf>> {
             files.push(file);
         }
     }
-    files.sort();
+    sorted::sort(&mut files);
     Ok(files)
 }
 

@@ -6,18 +6,19 @@
 //! | room | what it is for | may call |
 //! |---|---|---|
 //! | [`cli`] | the grammar of the arguments | request |
-//! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths |
-//! | [`request`] | a request, parsed once and strictly | |
-//! | [`queue`] | submit, claim, finish | checksum request state journal paths fs |
-//! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs |
-//! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs |
-//! | [`host`] | what the machine says of itself: clocks, logind, systemd | paths |
-//! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs |
+//! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths sorted |
+//! | [`request`] | a request, parsed once and strictly | sorted |
+//! | [`queue`] | submit, claim, finish | checksum request state journal paths fs sorted |
+//! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs sorted |
+//! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs sorted |
+//! | [`host`] | what the machine says of itself: clocks, logind, systemd | paths sorted |
+//! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs sorted |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
-//! | [`config`] | fragments, merged and validated | paths request |
+//! | [`config`] | fragments, merged and validated | paths request sorted |
 //! | [`paths`] | where everything lies on the disk | |
 //! | [`checksum`] | SHA-256 | |
+//! | [`sorted`] | sorting, and collecting in sorted | |
 //! | [`fs`] | atomic writes, locks, opening without following links | paths |
 
 pub mod checksum;
@@ -32,6 +33,7 @@ pub mod package;
 pub mod paths;
 pub mod queue;
 pub mod request;
+pub mod sorted;
 pub mod state;
 pub mod worker;
 

@@ -153,6 +153,19 @@ fn only_one_room_starts_programs() {
 }
 
 #[test]
+fn only_one_room_sorts() {
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    let sorts = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        text.contains(".sort(") || text.contains(".sort_")
+    };
+    let sorting: Vec<_> = files.iter().filter(|file| sorts(file)).collect();
+    assert_eq!(sorting, [Path::new("src/sorted.rs")]);
+}
+
+#[test]
 fn every_file_says_what_it_is_for() {
     let mut files = Vec::new();
     sources(Path::new("src"), &mut files);

@@ -43,11 +43,13 @@ fn installed_versions(
             covered.map(|update| update.key().to_string()).collect()
         }
     };
-    names
-        .iter()
-        .filter_map(|name| Some((name, version(&database, name)?)))
-        .map(|(name, version)| Ok((name.parse()?, version.try_into()?)))
-        .collect()
+    let mut versions = std::collections::BTreeMap::new();
+    for name in &names {
+        if let Some(version) = version(&database, name) {
+            versions.insert(name.parse()?, version.try_into()?);
+        }
+    }
+    Ok(versions)
 }
 
 fn version(database: &Database, name: &str) -> Option<String> {

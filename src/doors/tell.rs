@@ -19,6 +19,7 @@ use super::told::Told;
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
+use crate::sorted::InOrder;
 use crate::state::job::Job;
 
 /// How long changes are gathered before listeners are told.
@@ -100,7 +101,7 @@ async fn tell_jobs(
     now: &Picture,
 ) -> Result<()> {
     let missing_in = |other: &Picture| {
-        let known: BTreeSet<String> = other.running.iter().cloned().collect();
+        let known: BTreeSet<String> = other.running.iter().cloned().in_order();
         move |job: &&String| !known.contains(*job)
     };
     for job in now.running.iter().filter(missing_in(before)) {

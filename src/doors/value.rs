@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::sorted::InOrder;
 use anyhow::{Result, bail};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use zbus::{OwnedVariant, Variant};
 
 /// A dictionary of the bus, `a{sv}`.
@@ -63,7 +64,7 @@ pub fn json(variant: &Variant<'_>) -> Value {
                 Variant::Str(key) => Some((key.as_str().to_owned(), json(value))),
                 _ => None,
             };
-            Value::Object(entries.iter().filter_map(entry).collect::<Map<_, _>>())
+            Value::Object(entries.iter().filter_map(entry).in_order())
         }
         other => Value::from(other.to_string()),
     }
@@ -71,13 +72,11 @@ pub fn json(variant: &Variant<'_>) -> Value {
 
 /// A dictionary of the bus as JSON, its keys in order.
 pub fn object(dictionary: &Dictionary) -> Value {
-    let mut entries: Vec<_> = dictionary.iter().collect();
-    entries.sort_by_key(|(key, _)| key.as_str());
+    let entries = dictionary.iter();
     Value::Object(
         entries
-            .into_iter()
             .map(|(key, value)| (key.clone(), json(value)))
-            .collect(),
+            .in_order(),
     )
 }
 

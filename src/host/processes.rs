@@ -6,6 +6,7 @@
 // a unit's type is told by its name as it is
 #![allow(clippy::case_sensitive_file_extension_comparisons)]
 
+use crate::sorted::InOrder;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -97,7 +98,7 @@ fn replaced(maps: &str) -> BTreeSet<String> {
         let ours = DIRECTORIES.iter().any(|above| path.starts_with(above));
         (code && ours).then(|| path.to_owned())
     };
-    maps.lines().filter_map(file).take(FILES).collect()
+    maps.lines().filter_map(file).take(FILES).in_order()
 }
 
 /// The unit of a control group, which is the first of its parts that is no slice, and whether it

@@ -10,6 +10,7 @@ use zbus::proxy::CacheProperties;
 
 use super::clock;
 use super::systemd::{ManagerProxy, system_bus};
+use crate::sorted::InOrder;
 
 /// The units at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +68,7 @@ async fn ask() -> Result<Units> {
     let waiting = inactive
         .into_iter()
         .filter_map(|(name, .., job, kind, _)| (job != 0 && starts(&kind)).then_some(name))
-        .collect();
+        .in_order();
     let mut services = BTreeMap::new();
     for (name, _, _, _, sub, _, path, ..) in active {
         let properties = zbus::proxy::Builder::<zbus::fdo::PropertiesProxy<'_>>::new(&bus)
@@ -100,7 +101,7 @@ async fn ask() -> Result<Units> {
     Ok(Units {
         at,
         boot: clock::boot_id(),
-        failed: failed.into_iter().map(|(name, ..)| name).collect(),
+        failed: failed.into_iter().map(|(name, ..)| name).in_order(),
         services,
         waiting,
     })

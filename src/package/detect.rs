@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::os_release::OsRelease;
+use crate::sorted::InOrder;
 
 /// Package managers that a host may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +103,7 @@ impl Facts {
         };
         Self {
             os_release,
-            tools: PLACES.iter().filter_map(found).collect(),
+            tools: PLACES.iter().filter_map(found).in_order(),
             // ostree-prepare-root(1) leaves it
             ostree: Path::new("/run/ostree-booted").exists(),
             read_only: is_root_read_only(&text("/etc/fstab")),

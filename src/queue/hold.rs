@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::fs;
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::put_back;
 use crate::fs::{remove_durably, rename_durably};
 use crate::journal;
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::sorted;
 use crate::state;
 use crate::state::job::{self, Job, JobStatus};
 
@@ -32,11 +33,10 @@ pub fn conflict(paths: &Paths, job: &mut Job, why: &str, now: DateTime<Utc>) -> 
     job.status = JobStatus::Conflict;
     job.error = Some(why.to_owned());
     job.save(paths)?;
-    let name = format!(
-        "{}.conflict-{}.json",
-        job.id(),
-        now.format("%Y%m%dT%H%M%SZ")
-    );
+    // 20251121T090604Z
+    let time = now.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time = time.replace(['-', ':'], "");
+    let name = format!("{}.conflict-{time}.json", job.id());
     rename_durably(&job::record(paths, job.id()), &paths.conflicts().join(name))?;
     journal::job_conflict(job.id(), why);
     Ok(())
@@ -52,7 +52,7 @@ pub fn any_deferred(paths: &Paths) -> bool {
 /// be read, such as that of a newer version of this program, is refused as an entry like it would be.
 pub fn release(paths: &Paths) -> Result<usize> {
     let mut ids = job::ids(&paths.deferred());
-    ids.sort();
+    sorted::sort(&mut ids);
     let mut released = 0;
     for id in &ids {
         let held = job::deferred(paths, id);
@@ -79,7 +79,7 @@ pub fn conflicts(paths: &Paths) -> Vec<Job> {
     let directory = paths.conflicts();
     let names = fs::read_dir(&directory).into_iter().flatten().flatten();
     let mut names: Vec<OsString> = names.map(|entry| entry.file_name()).collect();
-    names.sort();
+    sorted::sort(&mut names);
     let record = |name| state::read(&directory.join(name));
     let jobs = names.iter().filter_map(record);
     // one that has a record elsewhere, too, was resolved, and a crash came before it was taken away

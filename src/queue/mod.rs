@@ -21,6 +21,7 @@ use crate::fs::{
 use crate::journal;
 use crate::paths::{Paths, quoted};
 use crate::request::{JobId, MAX_ENTRY_BYTES, Request};
+use crate::sorted;
 use crate::state::job::Job;
 
 /// The most requests that are claimed at once: what bounds the worker's memory.
@@ -172,7 +173,7 @@ fn names(paths: &Paths) -> Result<Vec<OsString>> {
             names.push(name);
         }
     }
-    names.sort();
+    sorted::sort(&mut names);
     Ok(names)
 }
 

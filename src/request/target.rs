@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::package::{PackageName, shown};
 use crate::PACKAGE;
+use crate::sorted;
 
 /// The most packages one request may name.
 pub const MAX_PACKAGES: usize = 1000;
@@ -62,7 +63,7 @@ impl Target {
                 name => name.parse(),
             })
             .collect::<Result<Vec<PackageName>>>()?;
-        packages.sort();
+        sorted::sort(&mut packages);
         packages.dedup();
         Ok(Self::Packages(packages))
     }

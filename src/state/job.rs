@@ -10,6 +10,7 @@ use crate::fs::{write_all_atomically, write_atomically};
 use crate::package::{Change, Former, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Request};
+use crate::sorted;
 use crate::state::hang::Hang;
 use crate::state::reboot::Following;
 use crate::state::services::Outdated;
@@ -239,7 +240,7 @@ impl Job {
 pub fn list(paths: &Paths, limit: usize) -> Vec<Job> {
     let places = [paths.jobs(), paths.deferred(), paths.conflicts()];
     let mut ids: Vec<JobId> = places.iter().flat_map(|place| ids(place)).collect();
-    ids.sort_by(|a, b| b.cmp(a));
+    sorted::sort_by(&mut ids, |a, b| b.cmp(a));
     ids.dedup();
     ids.iter()
         .filter_map(|id| Job::find(paths, id).ok().flatten())

@@ -12,6 +12,7 @@ use crate::fs::write_atomically;
 use crate::host::clock;
 use crate::package::{Database, Kept, Key};
 use crate::paths::Paths;
+use crate::sorted::{InOrder, sort_by_key};
 
 /// The package files and their index. A file counts once its entry is written: then it is on the disk,
 /// whole, and its SHA-256 is known.
@@ -119,7 +120,7 @@ impl Store {
             .retain(|kept| !victims.contains(&kept.file) && kept.file.exists());
         // an entry without its file would be a promise; a file without its entry is only a waste
         self.save()?;
-        let entered: BTreeSet<&Path> = self.entries.iter().map(|kept| &*kept.file).collect();
+        let entered: BTreeSet<&Path> = self.entries.iter().map(|kept| &*kept.file).in_order();
         for entry in fs::read_dir(&self.directory)?.flatten() {
             let path = entry.path();
             let ours = path.ends_with(INDEX)
@@ -164,7 +165,7 @@ fn victims(
         .iter()
         .filter(|kept| !needed.contains(&kept.file))
         .collect();
-    order.sort_by_key(|kept| (is_installed(kept), kept.kept_at));
+    sort_by_key(&mut order, |kept| (is_installed(kept), kept.kept_at));
     let mut victims = BTreeSet::new();
     for kept in order {
         if total <= limit {

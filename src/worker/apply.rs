@@ -20,6 +20,7 @@ use crate::journal;
 use crate::package::{Applied, Ended, KeptBack, Selection, Source, Transaction};
 use crate::queue::{Mark, hold};
 use crate::request::{JobId, Target};
+use crate::sorted::InOrder;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::update::Phase;
@@ -110,7 +111,7 @@ impl Ending {
 /// Everything the jobs ask for, each name once.
 fn target_of(jobs: &[Job]) -> String {
     let targets = jobs.iter().filter_map(|job| job.request.packages.as_ref());
-    let names: BTreeSet<String> = targets.flat_map(Target::names).collect();
+    let names: BTreeSet<String> = targets.flat_map(Target::names).in_order();
     names.into_iter().collect::<Vec<_>>().join(" ")
 }
 

@@ -13,6 +13,7 @@ use super::{Worker, heal, rollback};
 use crate::package::{Applied, Change, Former};
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::sorted::InOrder;
 use crate::state::kept::Store;
 
 /// Judges an activated transaction, and undoes it when it is bad and that is possible.
@@ -78,7 +79,7 @@ fn make_room(worker: &Worker, changes: &[Change], former: &[Former]) {
         .iter()
         .filter_map(|former| former.source.file().map(Path::to_owned))
         .chain(new.filter_map(|file| store.place_of(file)))
-        .collect();
+        .in_order();
     let limit = worker.config.rollback.keep_size;
     let made = worker
         .packages

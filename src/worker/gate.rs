@@ -17,6 +17,7 @@ use crate::fs::create_atomically;
 use crate::package::{Change, Former, FormerSource, PackageManager};
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::sorted;
 use crate::state::kept::Store;
 use crate::state::{self, job};
 
@@ -240,8 +241,8 @@ fn refusal(changes: &[Change], plan: Option<&[Change]>) -> Option<String> {
         plan.iter().map(essence).collect(),
         changes.iter().map(essence).collect(),
     );
-    planned.sort();
-    actual.sort();
+    sorted::sort(&mut planned);
+    sorted::sort(&mut actual);
     let other = actual.iter().find(|change| !planned.contains(change));
     match (other, planned == actual) {
         (_, true) => None,

@@ -13,6 +13,7 @@ use crate::host::systemd;
 use crate::journal;
 use crate::package::command::{Line, Program};
 use crate::paths::Paths;
+use crate::sorted::{self, InOrder};
 use crate::state::alert::{Alerts, Cause, Event};
 
 /// How long one hook may take: long enough for a mail server that is slow to answer.
@@ -34,7 +35,7 @@ const MONITOR: [&str; 5] = [
 #[must_use]
 pub fn monitored() -> BTreeMap<String, String> {
     let given = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
-    MONITOR.iter().filter_map(given).collect()
+    MONITOR.iter().filter_map(given).in_order()
 }
 
 /// patch-alert@.service. The instance is the key of an alert, started by whoever raised or resolved it:
@@ -181,7 +182,7 @@ pub fn hooks(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut hooks: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     hooks.retain(meant);
     hooks.retain(|path| fs::metadata(path).is_ok_and(|m| !m.is_dir() && m.mode() & 0o111 != 0));
-    hooks.sort();
+    sorted::sort(&mut hooks);
     Ok(hooks)
 }
 

@@ -9,6 +9,7 @@ use super::Worker;
 use crate::fs::remove_all_durably;
 use crate::host::clock;
 use crate::request::JobId;
+use crate::sorted;
 use crate::state::job::{self, Job};
 
 /// How many of the latest records stay however old they seem: a clock that runs ahead must not empty the
@@ -18,7 +19,7 @@ const LATEST: usize = 10;
 /// Throws away what is beyond the configured count or age.
 pub fn run(worker: &Worker) -> Result<()> {
     let mut ids = job::ids(&worker.paths.jobs());
-    ids.sort();
+    sorted::sort(&mut ids);
     let (keep, days) = (worker.config.keep_jobs, worker.config.keep_days);
     let surplus = ids.len().saturating_sub(keep);
     // before all that can be dated, nothing is old

@@ -18,6 +18,7 @@ use crate::package::{
 };
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::sorted::InOrder;
 use crate::state::kept::Store;
 use crate::state::verification::{Check, Rollback, Undone};
 use crate::state::{self, job};
@@ -346,7 +347,7 @@ fn sources(former: &[Former]) -> BTreeMap<String, String> {
         let source = former.source.as_str().to_owned();
         (former.change.key().to_string(), source)
     };
-    former.iter().map(source).collect()
+    former.iter().map(source).in_order()
 }
 
 fn not_done(outcome: Undone, why: &str) -> Rollback {

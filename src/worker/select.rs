@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::package::{Change, Database, Installed, KeptBack, Key, PackageState, Pending, Update};
 use crate::request::{PackageName, Target};
+use crate::sorted::InOrder;
 use crate::state::job::Job;
 
 /// Whether `target` covers the package; a name without an architecture covers all of them.
@@ -59,7 +60,7 @@ pub fn broken(jobs: &[Job], database: &Database) -> Option<String> {
             _ => None,
         })
         .flatten()
-        .collect();
+        .in_order();
     let mut named = names.iter().flat_map(|name| installed(name, database));
     named.find_map(|(key, installed)| match &installed.state {
         PackageState::Good => None,
@@ -122,7 +123,7 @@ pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<Key> {
     keys.filter(|key| {
         !names.contains(key.package.as_str()) && !names.contains(key.to_string().as_str())
     })
-    .collect()
+    .in_order()
 }
 
 fn asks_for(target: &Target, change: &Change) -> bool {

@@ -19,6 +19,7 @@ use self::show::{Table, text, texts};
 use super::value::{self, Dictionary};
 use crate::journal::plain;
 use crate::request::{JobId, Options, RebootPolicy, RestartPolicy, Target};
+use crate::sorted::InOrder;
 use crate::state::alert::Cause;
 
 /// The command line, talking to this host or another.
@@ -66,7 +67,7 @@ impl Client {
         let summary: serde_json::Map<_, _> = keys
             .iter()
             .map(|key| ((*key).to_owned(), value(key)))
-            .collect();
+            .in_order();
         print(&serde_json::to_string(&summary)?)
     }
 
@@ -289,7 +290,7 @@ impl Asked {
             .expect
             .iter()
             .map(|(p, v)| (p.clone(), Value::from(v.as_str())))
-            .collect();
+            .in_order();
         let since = self
             .if_unmodified_since
             .map(|t| t.to_rfc3339_opts(SecondsFormat::Nanos, true));

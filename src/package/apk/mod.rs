@@ -25,6 +25,7 @@ use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager,
     PackageState, Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
 };
+use crate::sorted;
 use arguments::Arguments;
 use listing::Step;
 
@@ -94,7 +95,7 @@ impl Apk {
         };
         let mut changes: Vec<Change> = steps.into_iter().map(change).collect();
         changes.retain(|change| change.from != change.to);
-        changes.sort();
+        sorted::sort(&mut changes);
         Ok(changes)
     }
 }
@@ -307,7 +308,7 @@ impl PackageManager for Apk {
         let mut files: Vec<PathBuf> = indexes
             .filter(|path| path.to_string_lossy().contains("APKINDEX"))
             .collect();
-        files.sort();
+        sorted::sort(&mut files);
         files.extend([
             self.database.clone(),
             REPOSITORIES.into(),

@@ -10,10 +10,11 @@ use crate::package::{Database, Installed, Key, PackageState};
 /// configuration files is left out; every other state than `ok installed` is broken, `reinstreq`
 /// among them, which a look at the version alone would pass (dpkg(1), "Package states").
 pub fn parse(output: &str) -> Result<Database> {
-    output
-        .lines()
-        .filter_map(|line| entry(line).transpose())
-        .collect()
+    let mut database = Database::new();
+    for line in output.lines() {
+        database.extend(entry(line)?);
+    }
+    Ok(database)
 }
 
 fn entry(line: &str) -> Result<Option<(Key, Installed)>> {

@@ -15,6 +15,7 @@ use crate::package::{
     Change, Database, Ended, Former, FormerSource, Kept, Key, Observer, PackageState, Restore,
     former,
 };
+use crate::sorted::InOrder;
 
 /// Where apt keeps what it fetched, unless a change list shows another place.
 const ARCHIVES: &str = "/var/cache/apt/archives";
@@ -108,7 +109,10 @@ fn in_an_index(shown: &str) -> BTreeSet<String> {
     for line in shown.lines() {
         // empty lines are not delivered: each record begins with its package
         match line.split_once(": ") {
-            Some(("Package", package)) => fields = BTreeMap::from([("Package", package)]),
+            Some(("Package", package)) => {
+                fields.clear();
+                fields.insert("Package", package);
+            }
             Some((key @ ("Version" | "Architecture" | "SHA256"), value)) => {
                 fields.insert(key, value);
             }
@@ -189,7 +193,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     }
     let new = |former: &&Former| former.source == FormerSource::New;
     let new = restore.former.iter().filter(new);
-    let marks = Marks::read().without(&new.map(|f| &*f.change.package).collect());
+    let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
     let program = arguments::put_back(restore.former, restore.gate).log(restore.log);
     let outcome = run::supervised(&program, observer)?;
     marks.restore(restore.log)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::package::Change;
+use crate::sorted;
 
 /// The most that is read: 100 000 packages would be a tenth of it.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -39,7 +40,7 @@ pub fn parse(input: &mut dyn BufRead) -> Result<Vec<Change>> {
             changes.push(change);
         }
     }
-    changes.sort();
+    sorted::sort(&mut changes);
     changes.dedup_by(|later, kept| {
         let same = (&later.package, &later.architecture, &later.from, &later.to)
             == (&kept.package, &kept.architecture, &kept.from, &kept.to);

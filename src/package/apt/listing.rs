@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail};
 
 use crate::package::{KeptBack, Update};
+use crate::sorted;
 
 /// Why a package is kept back that other hosts get already.
 const PHASED: &str = "its rollout is phased and has not reached this host";
@@ -103,7 +104,7 @@ impl Reader {
         self.listing
             .updates
             .retain(|update| seen.insert(update.key()));
-        self.listing.kept.sort();
+        sorted::sort(&mut self.listing.kept);
         self.listing.kept.dedup();
         self.listing
     }

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::arguments;
 use crate::package::command::Line;
+use crate::sorted::InOrder;
 
 /// Where apt keeps them (apt-mark(8), "FILES").
 const FILE: &str = "/var/lib/apt/extended_states";
@@ -55,7 +56,7 @@ fn parse(text: &str) -> BTreeSet<String> {
         let (package, architecture) = (field("Package")?, field("Architecture")?);
         (field("Auto-Installed")? == "1").then(|| format!("{package}:{architecture}"))
     };
-    text.split("\n\n").filter_map(record).collect()
+    text.split("\n\n").filter_map(record).in_order()
 }
 
 #[cfg(test)]

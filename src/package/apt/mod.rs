@@ -32,6 +32,7 @@ use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager, Pending,
     Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
+use crate::sorted;
 
 /// The time a refresh may take, its waiting for apt's lock included.
 const REFRESH_LIMIT: Duration = Duration::from_secs(120);
@@ -479,7 +480,7 @@ impl PackageManager for Apt {
             .unwrap_or_default();
         // the dates of the signed files change with every fetch, those of the indexes only when new
         lists.retain(|path| path.to_string_lossy().contains("_Packages"));
-        lists.sort();
+        sorted::sort(&mut lists);
         lists.iter().for_each(|path| add(path));
         checksum::sha256(text.as_bytes())
     }

@@ -33,6 +33,7 @@ use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
     Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
+use crate::sorted::InOrder;
 
 /// The time a refresh may take, its waiting for a lock included.
 const REFRESH_LIMIT: Duration = Duration::from_secs(120);
@@ -92,7 +93,7 @@ impl Dnf {
         };
         directories
             .map(|(id, directory)| (id, index(&directory)))
-            .collect()
+            .in_order()
     }
 
     /// Resolves without changing anything; which packages are left out is among what is kept back.
@@ -278,7 +279,7 @@ impl PackageManager for Dnf {
             .iter()
             .filter(|update| update.security)
             .map(Update::key)
-            .collect();
+            .in_order();
         let mut pending = resolved.pending(&self.installed()?, &security);
         pending.kept_back.append(&mut kept_back);
         Ok(pending)
@@ -331,7 +332,9 @@ impl PackageManager for Dnf {
                 .split_once("Available")
                 .map_or("", |(_, available)| available);
             let versions = table::list(available).into_iter();
-            Ok(versions.map(|planned| (planned.key, planned.evr)).collect())
+            Ok(versions
+                .map(|planned| (planned.key, planned.evr))
+                .in_order())
         })
     }
 

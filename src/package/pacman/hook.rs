@@ -12,6 +12,7 @@ use super::sync::{Stamp, stamp};
 use crate::fs::write_atomically;
 use crate::package::command::Process;
 use crate::package::{Change, Database, Script};
+use crate::sorted;
 
 /// The changes that a run is going to make. The hook is told names only, so that this is written first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +124,7 @@ fn announced(names: &str, plan: &[Change], installed: &Database) -> Result<Vec<C
         }
     }
     ensure!(!changes.is_empty(), "pacman's list is empty");
-    changes.sort();
+    sorted::sort(&mut changes);
     changes.dedup();
     Ok(changes)
 }

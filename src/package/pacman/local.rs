@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::package::{Database, Installed, Key, PackageState};
+use crate::sorted;
 
 /// What `local/ALPM_DB_VERSION` says since pacman 4.2; another layout is not guessed at.
 const LAYOUT: &str = "9";
@@ -74,7 +75,7 @@ pub fn directories(local: &Path) -> Result<Vec<PathBuf>> {
             directories.push(entry.path());
         }
     }
-    directories.sort();
+    sorted::sort(&mut directories);
     Ok(directories)
 }
 

@@ -13,6 +13,7 @@ use super::{DATABASE, arguments};
 use crate::checksum;
 use crate::fs::write_atomically;
 use crate::package::command::Line;
+use crate::sorted;
 
 /// Our tree: `local` leads to the live database of installed packages, `sync` is ours.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ impl Tree {
         let mut files: Vec<PathBuf> = fs::read_dir(self.path.join("sync"))
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
-        files.sort();
+        sorted::sort(&mut files);
         files.iter().map(|file| stamp(file) + ";").collect()
     }
 }

@@ -9,6 +9,7 @@ use super::conf::Conf;
 use super::{Pacman, arguments, listing};
 use crate::package::command::{Ending, Finished, Line, Program};
 use crate::package::{Change, KeptBack, Key, PackageManager, Pending, Source, Update};
+use crate::sorted::{self, InOrder};
 
 /// What an upgrade would do: [`Pending`], with what pacman needs to know to do it.
 pub struct Upgrade {
@@ -89,7 +90,7 @@ impl Pacman {
             ..Change::from(update)
         });
         let mut changes: Vec<Change> = changes.collect();
-        changes.sort();
+        sorted::sort(&mut changes);
         Ok(Upgrade {
             changes,
             pending: Pending { updates, kept_back },
@@ -100,7 +101,7 @@ impl Pacman {
 
 /// Whether `updates` leave out nothing that is pending. What an update newly needs comes by itself.
 pub fn is_everything(updates: &[Update], pending: &[Update]) -> bool {
-    let asked: BTreeSet<Key> = updates.iter().map(Update::key).collect();
+    let asked: BTreeSet<Key> = updates.iter().map(Update::key).in_order();
     let due = pending.iter().filter(|update| update.installed.is_some());
     due.map(Update::key).all(|key| asked.contains(&key))
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{evr, held};
 use crate::package::command::Program;
 use crate::package::{Database, Installed, Key, PackageState};
+use crate::sorted::{self, InOrder};
 
 const RPM: &str = "/usr/bin/rpm";
 
@@ -141,7 +142,7 @@ fn several(entries: &[Entry]) -> BTreeMap<Key, Vec<String>> {
     }
     versions.retain(|_, versions| versions.len() > 1);
     for versions in versions.values_mut() {
-        versions.sort_by(|one, other| evr::compare(one, other));
+        sorted::sort_by(versions, |one, other| evr::compare(one, other));
     }
     versions
 }
@@ -155,7 +156,7 @@ fn parallel(provided: &str, configured: &[String]) -> BTreeSet<String> {
             || held::is_held(configured, name);
         may.then(|| name.to_owned())
     };
-    provided.lines().filter_map(name).collect()
+    provided.lines().filter_map(name).in_order()
 }
 
 impl Contents {

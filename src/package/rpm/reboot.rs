@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::evr;
+use crate::sorted;
 
 /// What cannot be restarted, with the file that tells when it was replaced: the list of dnf's
 /// `needs-restarting -r`, which is a plugin that may be missing. A file's change time is when it was
@@ -71,7 +72,7 @@ fn newest_kernel(modules: &Path, running: &str) -> Option<String> {
     if !kernels.iter().any(|kernel| kernel == running) {
         return None;
     }
-    kernels.sort_by(|one, other| evr::compare(one, other));
+    sorted::sort_by(&mut kernels, |one, other| evr::compare(one, other));
     kernels.pop().filter(|newest| newest != running)
 }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::xml::{self, Node};
 use crate::package::Source;
+use crate::sorted::{self, InOrder};
 
 /// A repository as its file configures it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub fn configured(directories: &[&str]) -> Vec<Repository> {
         .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "repo"))
         .collect();
-    files.sort();
+    sorted::sort(&mut files);
     files
         .iter()
         .filter_map(|file| fs::read(file).ok())
@@ -182,8 +183,8 @@ pub fn cached(cache: &Path) -> BTreeMap<String, PathBuf> {
         let repomd = fs::metadata(path.join("repodata/repomd.xml"));
         repomd.and_then(|m| m.modified()).ok()
     };
-    found.sort_by_key(|(_, path)| changed(path));
-    found.into_iter().collect()
+    sorted::sort_by_key(&mut found, |(_, path)| changed(path));
+    found.into_iter().in_order()
 }
 
 /// Files with these names in and below the directories, by name.

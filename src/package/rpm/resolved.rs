@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::package::{Change, Database, KeptBack, Key, Pending, Update};
+use crate::sorted;
 
 /// A version that would be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl Resolved {
             security: advisories.contains(&planned.key),
         };
         let mut updates: Vec<Update> = self.install.iter().map(update).collect();
-        updates.sort_by_key(Update::key);
+        sorted::sort_by_key(&mut updates, Update::key);
         Pending {
             updates,
             kept_back: self.kept_back(),
@@ -135,7 +136,7 @@ impl Resolved {
             file: files.get(&file_name(&planned.key, &planned.evr)).cloned(),
         };
         let mut changes: Vec<Change> = self.install.iter().map(change).collect();
-        changes.sort();
+        sorted::sort(&mut changes);
         changes
     }
 

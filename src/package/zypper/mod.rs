@@ -24,6 +24,7 @@ use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
     Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
+use crate::sorted::InOrder;
 
 /// Where it keeps the index of each repository, and the packages.
 const INDEXES: &str = "/var/cache/zypp/raw";
@@ -94,7 +95,7 @@ fn indexes() -> BTreeMap<String, Option<Index>> {
             let index = index(&directory);
             (id, index)
         })
-        .collect()
+        .in_order()
 }
 
 fn has_advisories() -> bool {
@@ -135,7 +136,7 @@ fn advisories(scope: &Scope) -> Result<BTreeSet<Key>> {
     }
     let finished = read(&arguments::security(&scope.repositories))?;
     let packages = finished.resolved.install.into_iter();
-    Ok(packages.map(|planned| planned.key).collect())
+    Ok(packages.map(|planned| planned.key).in_order())
 }
 
 /// What of all updates is not in the plan, and why. zypper passes it over in silence.
@@ -294,7 +295,7 @@ impl PackageManager for Zypper {
             .iter()
             .filter(|update| update.security)
             .map(Update::key)
-            .collect();
+            .in_order();
         Ok(finished.resolved.pending(&database, &security))
     }
 
@@ -332,7 +333,7 @@ impl PackageManager for Zypper {
         former::find(changes, kept, &[Path::new(PACKAGES)], &parallel, |names| {
             let program = arguments::versions(names);
             let finished = run::until_unlocked(&program, &mut Quiet)?;
-            Ok(output::versions(&finished.document).into_iter().collect())
+            Ok(output::versions(&finished.document).into_iter().in_order())
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::package::{Change, Database, Key, PackageState};
+use crate::sorted::InOrder;
 
 /// The judgement on a transaction.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Verdict {
 /// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
 /// a package may have its new version and not be configured (both measured).
 pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verdict {
-    let planned: BTreeSet<Key> = intended.iter().map(Change::key).collect();
+    let planned: BTreeSet<Key> = intended.iter().map(Change::key).in_order();
     let mut verdict = Verdict {
         changes: changes(before, after, intended),
         ..Verdict::default()
@@ -82,7 +83,7 @@ fn mismatch(change: &Change, after: &Database) -> Option<String> {
 
 /// Every difference between two databases; the file of a change is known where it was intended.
 fn changes(before: &Database, after: &Database, intended: &[Change]) -> Vec<Change> {
-    let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).collect();
+    let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).in_order();
     keys.into_iter()
         .filter_map(|key| {
             let version = |database: &Database| database.get(key).map(|i| i.version.clone());

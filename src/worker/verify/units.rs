@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::host::units::{self, Service, Units};
+use crate::sorted::InOrder;
 use crate::state::verification::{Check, CheckKind};
 
 /// How long the service manager may take to answer.
@@ -141,7 +142,7 @@ impl<'a> Watch<'a> {
         let restarts = |(name, service): (&String, &Service)| (name.clone(), service.restarts);
         Self {
             before,
-            restarts: before.services.iter().map(restarts).collect(),
+            restarts: before.services.iter().map(restarts).in_order(),
             started: BTreeSet::new(),
         }
     }
