@@ -10,7 +10,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, error, info, warn};
 use tracing_journald::{Priority, PriorityMappings};
@@ -429,7 +429,7 @@ pub fn reboot_scheduled(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
     let why = plain(why);
     warn!(MESSAGE_ID = id::REBOOT_SCHEDULED, PATCH_JOB = job.map(JobId::as_str),
         PATCH_TIME = %at.to_rfc3339(), PATCH_REASON = %why,
-        "the host reboots at {}: {why}", at.format("%F %T UTC"));
+        "the host reboots at {}: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
 }
 
 /// A reboot was to follow and could not be asked for.

@@ -1,10 +1,9 @@
 //! Waiting for a job: with a bar on a terminal, with lines elsewhere, and across lost connections.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use zruntime::SharedRuntime;
 
@@ -53,9 +52,9 @@ impl Session {
 
     /// Like [`Session::wait`], for a job that has to leave that status first.
     pub fn wait_beyond(&self, job: &str, first: &str) -> Result<Value> {
-        let mut shown = Shown::new(job)?;
+        let mut shown = Shown::new(job);
         let record = zbus::block_on(self.follow(job, first, &mut shown));
-        shown.bar.finish_and_clear();
+        shown.clear();
         record
     }
 
@@ -115,21 +114,22 @@ fn lost(error: zbus::fdo::Error) -> anyhow::Error {
 
 /// What is shown while waiting.
 struct Shown {
-    bar: ProgressBar,
     job: String,
+    percent: u32,
+    /// What was shown last: on a terminal the bar, elsewhere the phase.
     last: String,
+    terminal: bool,
 }
 
 impl Shown {
-    fn new(job: &str) -> Result<Self> {
-        let bar = ProgressBar::new(100).with_message(job.to_owned());
-        let style = ProgressStyle::with_template("{msg} [{bar:30}] {percent} % {prefix}")?;
-        bar.set_style(style);
-        Ok(Self {
-            bar,
+    fn new(job: &str) -> Self {
+        let dumb = std::env::var_os("TERM").is_none_or(|kind| kind == "dumb");
+        Self {
             job: job.to_owned(),
+            percent: 0,
             last: String::new(),
-        })
+            terminal: std::io::stderr().is_terminal() && !dumb,
+        }
     }
 
     fn update(&mut self, record: &Value, percent: u32) {
@@ -139,14 +139,59 @@ impl Shown {
         };
         // the number is the host's: of another job while this one waits, and of each transaction in turn
         if text(record, "status") == "running" {
-            let reached = self.bar.position();
-            self.bar.set_position(reached.max(u64::from(percent)));
+            self.percent = self.percent.max(percent.min(100));
         }
-        self.bar.set_prefix(phase.to_owned());
-        if !std::io::stderr().is_terminal() && phase != self.last {
-            use std::io::Write;
-            let _ = writeln!(std::io::stderr(), "job {}: {phase}", self.job);
+        let next = if self.terminal {
+            bar(&self.job, self.percent, phase)
+        } else {
+            phase.to_owned()
+        };
+        if next != self.last {
+            // a closed standard error is no reason to wait no longer
+            let _ = if self.terminal {
+                write!(std::io::stderr(), "{CLEAR}{next}")
+            } else {
+                writeln!(std::io::stderr(), "job {}: {phase}", self.job)
+            };
+            self.last = next;
         }
-        phase.clone_into(&mut self.last);
+    }
+
+    /// Takes the bar away.
+    fn clear(&self) {
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "{CLEAR}");
+        }
+    }
+}
+
+/// To the start of the line, and nothing on it (ECMA-48, `EL`).
+const CLEAR: &str = "\r\x1b[K";
+
+/// The bar's width.
+const WIDTH: usize = 30;
+
+/// One line, shorter than the narrowest terminal: pure.
+fn bar(job: &str, percent: u32, phase: &str) -> String {
+    let full = percent as usize * WIDTH / 100;
+    let (full, rest) = ("#".repeat(full), "-".repeat(WIDTH - full));
+    format!("{job} [{full}{rest}] {percent} % {phase}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_fits_into_a_line() {
+        let job = "18ea03ea376e8b21-fe27df";
+        let half = bar(job, 50, "activated");
+        assert_eq!(
+            half,
+            "18ea03ea376e8b21-fe27df [###############---------------] 50 % activated"
+        );
+        for percent in 0..=100 {
+            assert!(bar(job, percent, "rolled_back").len() < 80);
+        }
     }
 }

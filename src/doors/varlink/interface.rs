@@ -202,7 +202,7 @@ fn fields<'a, const N: usize>(
     prefix: &str,
     names: [&str; N],
 ) -> Result<[Option<&'a RawValue>; N], Refusal> {
-    let Ok(Fields(given)) = serde_json::from_str(raw.get()) else {
+    let Ok(Fields(given)) = serde_json::from_slice(raw.get().as_bytes()) else {
         return Err(Refusal::InvalidParameter(whole.to_owned()));
     };
     let mut values = [None; N];
@@ -220,7 +220,7 @@ fn fields<'a, const N: usize>(
 }
 
 fn required<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result<T, Refusal> {
-    let value = value.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let value = value.and_then(|raw| serde_json::from_slice(raw.get().as_bytes()).ok());
     value.ok_or_else(|| Refusal::InvalidParameter(name.to_owned()))
 }
 
@@ -254,7 +254,7 @@ struct Expected(#[serde(deserialize_with = "each_once")] BTreeMap<PackageName, V
 
 /// An option's value is a thing of ours, of which more can be wrong than its type.
 fn option<T: DeserializeOwned>(name: &str, raw: Option<&RawValue>) -> Result<Option<T>, Refusal> {
-    raw.map(|raw| serde_json::from_str(raw.get()))
+    raw.map(|raw| serde_json::from_slice(raw.get().as_bytes()))
         .transpose()
         .map_err(|error| Refusal::InvalidRequest(format!("the option {name}: {error}")))
 }

@@ -8,6 +8,7 @@ use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
 use crate::package::command::{Ending, Line, Program};
 use crate::package::rpm::{held, resolved};
 use crate::package::{KeptBack, Key, Pending, Source};
+use crate::sorted::InOrder;
 
 impl Dnf {
     /// Whether an enabled repository carries advisories.
@@ -93,17 +94,17 @@ fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
         })
     };
     if dialect == Dialect::Dnf5 {
-        let entries: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
+        let entries: Vec<serde_json::Value> = serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
         let security = entries.iter().filter(|entry| entry["type"] == "security");
         return security
             .filter_map(|entry| key(entry["nevra"].as_str()?))
-            .collect();
+            .in_order();
     }
     listed
         .lines()
         .filter(|line| line.contains("/Sec."))
         .filter_map(|line| key(line.split_whitespace().last()?))
-        .collect()
+        .in_order()
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ impl<'a> Reader<'a> {
     /// `repo list --json` of dnf 5, `repolist` of yum.
     pub fn enabled(&mut self, listed: &str) {
         if self.dialect == Dialect::Dnf5 {
-            let parsed: Vec<serde_json::Value> = serde_json::from_str(listed).unwrap_or_default();
+            let parsed: Vec<serde_json::Value> =
+                serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
             // those of its own plugin 'local' hold copies of what was installed, and come and go
             let ids = parsed.iter().filter_map(|entry| entry["id"].as_str());
             for id in ids.filter(|id| !id.starts_with("_dnf_local")) {

@@ -57,7 +57,7 @@ pub fn announced(input: &mut dyn BufRead) -> Result<Vec<Announced>> {
     let length = input.take(LIMIT).read_to_string(&mut text)?;
     ensure!((length as u64) < LIMIT, "the change list is too long");
     let changes: Vec<Announced> =
-        serde_json::from_str(&text).context("the change list is broken")?;
+        serde_json::from_slice(text.as_bytes()).context("the change list is broken")?;
     for change in changes.iter().map(|announced| &announced.change) {
         ensure!(
             change.from.is_some() || change.to.is_some(),
