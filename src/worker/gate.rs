@@ -4,7 +4,8 @@
 //! the intent file first decides: the gate, and the transaction goes on; or the worker that was told
 //! to stop, and nothing is changed.
 
-use std::io::{BufRead, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -125,9 +126,9 @@ pub fn run(
 /// somebody else's.
 pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
     let place = paths.gate();
-    let copy = || -> std::io::Result<()> {
-        let running = std::fs::read("/proc/self/exe")?;
-        if std::fs::read(&place).is_ok_and(|there| there == running) {
+    let copy = || -> io::Result<()> {
+        let mut running = File::open("/proc/self/exe")?;
+        if is_copy(&running, &place).unwrap_or(false) {
             return Ok(());
         }
         // renamed, because the former one may be running
@@ -139,12 +140,29 @@ pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
             .create_new(true)
             .mode(0o700)
             .open(&new)?;
-        file.write_all(&running)?;
+        running.rewind()?;
+        io::copy(&mut running, &mut file)?;
         drop(file);
         std::fs::rename(&new, &place)
     };
     copy().with_context(|| format!("failed to write '{}'", place.display()))?;
     Ok(place)
+}
+
+/// Whether what lies at `place` is the same as what is `running`, a piece at a time: both whole would be
+/// most of the memory that a worker needs.
+fn is_copy(running: &File, place: &Path) -> io::Result<bool> {
+    let mut running = BufReader::new(running);
+    let mut there = BufReader::new(File::open(place)?);
+    loop {
+        let (one, other) = (running.fill_buf()?, there.fill_buf()?);
+        let count = one.len().min(other.len());
+        if count == 0 || one[..count] != other[..count] {
+            return Ok(one.len() == other.len() && count == 0);
+        }
+        running.consume(count);
+        there.consume(count);
+    }
 }
 
 /// Finds out where each former version could be had from, and takes care that it and the new one
