@@ -1,12 +1,12 @@
 //! Former versions: where dpkg's packages can be had from again, and the transaction that puts them back.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::index::{self, Index, Record};
 use super::marks::Marks;
 use super::{Apt, arguments, database, run};
 use crate::checksum;
@@ -29,20 +29,21 @@ const REPACK_ROOM: u64 = 256 * 1024 * 1024;
 
 /// Looks each former version up: in what we keep, in apt's cache, in the index, and at last on the
 /// host itself. Only the last two start a program, one of them for all packages together.
-pub fn find(changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {
+pub fn find(
+    index: &Index,
+    changes: &[Change],
+    kept: &[Kept],
+    scratch: &Path,
+) -> Result<Vec<Former>> {
     let mut found: Vec<(Change, Option<FormerSource>)> = changes
         .iter()
         .map(|change| (change.clone(), on_disk(change, kept)))
         .collect();
-    let wanted: Vec<Change> = found
-        .iter()
-        .filter(|(_, source)| source.is_none())
-        .map(|(change, _)| change.clone())
-        .collect();
-    if !wanted.is_empty() {
-        let listed = listed(&wanted)?;
+    if found.iter().any(|(_, source)| source.is_none()) {
+        // one that is not found does not hide the others
+        let answer = index.of(changes)?;
         for (change, source) in &mut found {
-            if source.is_none() && listed.contains(&name(change)) {
+            if source.is_none() && is_listed(change, &answer.records) {
                 *source = Some(FormerSource::Archive);
             }
         }
@@ -81,54 +82,12 @@ fn file_name(key: &Key, version: &str) -> String {
     format!("{}_{version}_{}.deb", key.package, key.architecture)
 }
 
-/// `name:architecture=version` of the former version.
-fn name(change: &Change) -> String {
-    let version = change.from.as_deref().unwrap_or_default();
-    format!("{}={version}", change.key())
-}
-
-/// Those former versions that an index lists. A version that is only installed is shown, too, but
-/// without a checksum.
-fn listed(changes: &[Change]) -> Result<BTreeSet<String>> {
-    let names: Vec<String> = changes.iter().map(name).collect();
-    let mut shown = String::new();
-    // one that is not found must not hide the others
-    let _ended = arguments::show(&names).run(&mut |line: Line<'_>| {
-        if let Line::Output(text) = line {
-            shown.push_str(text);
-            shown.push('\n');
-        }
-    })?;
-    Ok(in_an_index(&shown))
-}
-
-/// The versions of `apt-cache show` that have a checksum: pure.
-fn in_an_index(shown: &str) -> BTreeSet<String> {
-    let mut listed = BTreeSet::new();
-    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
-    for line in shown.lines() {
-        // empty lines are not delivered: each record begins with its package
-        match line.split_once(": ") {
-            Some(("Package", package)) => {
-                fields.clear();
-                fields.insert("Package", package);
-            }
-            Some((key @ ("Version" | "Architecture" | "SHA256"), value)) => {
-                fields.insert(key, value);
-            }
-            _ => continue,
-        }
-        let of = |key: &str| fields.get(key).copied();
-        if let (Some(package), Some(architecture), Some(version), Some(_)) = (
-            of("Package"),
-            of("Architecture"),
-            of("Version"),
-            of("SHA256"),
-        ) {
-            listed.insert(format!("{package}:{architecture}={version}"));
-        }
-    }
-    listed
+/// Whether an index lists the former version. One that is only installed is shown, too, but without a
+/// checksum: pure.
+fn is_listed(change: &Change, records: &[Record]) -> bool {
+    let name = index::former_name(change);
+    let mut records = records.iter();
+    records.any(|record| record.sha256.is_some() && Some(&record.name) == name.as_ref())
 }
 
 /// Makes a package of what is installed, when the program for it is there and nothing speaks against it:
@@ -208,9 +167,14 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
 pub fn words(former: &[Former]) -> Vec<PathBuf> {
     let word = |former: &Former| match &former.source {
         FormerSource::New => format!("{}-", former.change.key()).into(),
-        source => source
-            .file()
-            .map_or_else(|| name(&former.change).into(), Path::to_owned),
+        source => source.file().map_or_else(
+            || {
+                index::former_name(&former.change)
+                    .unwrap_or_default()
+                    .into()
+            },
+            Path::to_owned,
+        ),
     };
     former.iter().map(word).collect()
 }
@@ -225,12 +189,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_an_index_lists_has_a_checksum() {
-        let shown = "Package: a\nArchitecture: amd64\nVersion: 1:1\nSHA256: x\nDescription: y\n\
-            Package: b\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n\
-            Package: c\nVersion: 3\nArchitecture: all\nFilename: pool/c\nSHA256: z\n";
-        let listed: Vec<String> = in_an_index(shown).into_iter().collect();
-        assert_eq!(listed, ["a:amd64=1:1", "c:all=3"]);
+    fn only_what_has_a_checksum_is_listed() {
+        let change = Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            from: Some("1".into()),
+            to: Some("2".into()),
+            file: None,
+        };
+        let record = |name: &str, sha256: Option<&str>| Record {
+            name: name.into(),
+            sha256: sha256.map(Into::into),
+            size: None,
+        };
+        let installed = record("a:all=1", None);
+        let others = [record("a:all=2", Some("x")), record("a:i386=1", Some("x"))];
+        assert!(!is_listed(&change, &[installed]));
+        assert!(!is_listed(&change, &others));
+        assert!(is_listed(&change, &[record("a:all=1", Some("x"))]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod arguments;
 pub(crate) mod database;
 mod former;
 pub(crate) mod hook;
+mod index;
 pub(crate) mod listing;
 mod locks;
 mod marks;
@@ -13,7 +14,6 @@ mod run;
 mod script;
 pub(crate) mod status;
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -45,6 +45,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(500);
 pub struct Apt {
     lists: PathBuf,
     dpkg: PathBuf,
+    index: index::Index,
     /// Where a view of the lists without the failed sources may be laid out.
     scratch: PathBuf,
 }
@@ -55,6 +56,7 @@ impl Apt {
         Self {
             lists: "/var/lib/apt/lists".into(),
             dpkg: "/var/lib/dpkg".into(),
+            index: index::Index::default(),
             scratch: scratch.into(),
         }
     }
@@ -354,7 +356,7 @@ impl PackageManager for Apt {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {
-        former::find(changes, kept, scratch)
+        former::find(&self.index, changes, kept, scratch)
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
@@ -379,22 +381,24 @@ impl PackageManager for Apt {
             |file: &Path| fs::metadata(file).is_ok_and(|m| (m.ctime(), m.ctime_nsec()) < since);
         let cached: Vec<_> = changes
             .iter()
-            .filter_map(|change| Some((change, change.file.as_deref()?, change.to.as_deref()?)))
-            .filter(|(_, file, _)| older(file))
+            .filter_map(|change| Some((change, change.file.as_deref()?)))
+            .filter(|(change, file)| change.to.is_some() && older(file))
             .collect();
         if cached.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<_> = cached
-            .iter()
-            .map(|(c, _, to)| format!("{}:{}={to}", c.package, c.architecture))
-            .collect();
-        let checksums = checksums(&arguments::show(&names).capture()?);
+        let answer = self.index.of(changes)?;
+        let records = answer.whole()?;
         let mut damaged = Vec::new();
-        for (change, file, to) in cached {
-            let known = checksums.get(&(change.package.clone(), to.to_owned()));
+        for (change, file) in cached {
+            // several sources may carry the same version in different builds
+            let records = records.iter();
+            let mut known = records
+                .filter(|record| index::new_name(change).as_ref() == Some(&record.name))
+                .filter_map(|record| record.sha256.as_deref())
+                .peekable();
             let actual = checksum::sha256_of_file(file)?;
-            if known.is_some_and(|known| !known.contains(&actual)) {
+            if known.peek().is_some() && !known.any(|known| known == actual) {
                 fs::remove_file(file)?;
                 damaged.push(file.display().to_string());
             }
@@ -405,26 +409,17 @@ impl PackageManager for Apt {
     /// Installed-Size of every new version over that of the former one, and, because dpkg unpacks beside
     /// what is there, the largest new one as a whole. `apt-cache show` knows the installed versions, too.
     fn growth(&self, changes: &[Change]) -> Result<u64> {
-        let name = |change: &Change, version: &str| {
-            format!("{}:{}={version}", change.package, change.architecture)
-        };
-        let versions = |change: &Change| {
-            let both = [change.from.as_deref(), change.to.as_deref()];
-            both.into_iter()
-                .flatten()
-                .map(|version| name(change, version))
-                .collect::<Vec<_>>()
-        };
-        let names: Vec<String> = changes.iter().flat_map(versions).collect();
-        let sizes = installed_sizes(&arguments::show(&names).capture()?);
-        let size = |package: &str, version: Option<&str>| {
-            let key = (package.to_owned(), version.unwrap_or_default().to_owned());
-            sizes.get(&key).copied().unwrap_or(0)
+        let answer = self.index.of(changes)?;
+        let records = answer.whole()?;
+        let size = |name: Option<String>| {
+            let of = |record: &&index::Record| Some(&record.name) == name.as_ref();
+            let sizes = records.iter().filter(of).filter_map(|record| record.size);
+            sizes.max().unwrap_or(0)
         };
         let (mut growth, mut largest) = (0u64, 0);
         for change in changes {
-            let old = size(&change.package, change.from.as_deref());
-            let new = size(&change.package, change.to.as_deref());
+            let old = size(index::former_name(change));
+            let new = size(index::new_name(change));
             growth = growth.saturating_add(new.saturating_sub(old));
             largest = largest.max(new);
         }
@@ -509,60 +504,4 @@ fn has_target(targets: &str, source: &Source) -> bool {
         kind && uri.is_some_and(|uri| same(&uri, &source.uri))
             && fields.next() == Some(&source.suite)
     })
-}
-
-/// The SHA-256 sums that `apt-cache show` gives for a package and version; several sources may carry
-/// the same version in different builds.
-fn checksums(shown: &str) -> HashMap<(String, String), Vec<String>> {
-    let mut sums: HashMap<(String, String), Vec<String>> = HashMap::new();
-    let (mut package, mut version) = ("", "");
-    for line in shown.lines() {
-        if let Some(value) = line.strip_prefix("Package: ") {
-            package = value;
-        } else if let Some(value) = line.strip_prefix("Version: ") {
-            version = value;
-        } else if let Some(value) = line.strip_prefix("SHA256: ") {
-            let key = (package.to_owned(), version.to_owned());
-            sums.entry(key).or_default().push(value.to_owned());
-        }
-    }
-    sums
-}
-
-/// The bytes that `apt-cache show` gives for a package and version (Installed-Size is in KiB, deb-control(5)).
-fn installed_sizes(shown: &str) -> HashMap<(String, String), u64> {
-    let mut sizes = HashMap::new();
-    for record in shown.split("\n\n") {
-        let field = |name: &str| record.lines().find_map(|line| line.strip_prefix(name));
-        if let (Some(package), Some(version), Some(kib)) = (
-            field("Package: "),
-            field("Version: "),
-            field("Installed-Size: ").and_then(|text| text.trim().parse::<u64>().ok()),
-        ) {
-            let key = (package.to_owned(), version.to_owned());
-            sizes.insert(key, kib.saturating_mul(1024));
-        }
-    }
-    sizes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn checksums_are_found_by_package_and_version() {
-        let sums =
-            checksums("Package: a\nVersion: 1\nSHA256: x\n\nPackage: a\nVersion: 1\nSHA256: y\n");
-        assert_eq!(sums[&("a".to_owned(), "1".to_owned())], ["x", "y"]);
-    }
-
-    #[test]
-    fn installed_sizes_are_found_by_package_and_version() {
-        let text = "Package: a\nVersion: 1\nInstalled-Size: 2\n\nInstalled-Size: 3\nPackage: a\nVersion: 2\n\nPackage: b\n";
-        let sizes = installed_sizes(text);
-        assert_eq!(sizes[&("a".to_owned(), "1".to_owned())], 2048);
-        assert_eq!(sizes[&("a".to_owned(), "2".to_owned())], 3072);
-        assert_eq!(sizes.len(), 2);
-    }
 }

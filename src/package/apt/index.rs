@@ -1,0 +1,188 @@
+//! What apt's index and the database say of versions: one run of apt-cache for everything that is asked of a
+//! change list.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, ensure};
+
+use super::arguments;
+use crate::package::Change;
+use crate::package::command::Line;
+
+/// One version, in one index or in the database.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// `package:architecture=version`.
+    pub name: String,
+    /// Its checksum; none in the database, which is how what is only installed is told.
+    pub sha256: Option<String>,
+    /// The bytes it takes once it is installed.
+    pub size: Option<u64>,
+}
+
+/// What was heard of a change list.
+#[derive(Debug)]
+pub struct Answer {
+    /// Every record of its versions, former and new.
+    pub records: Vec<Record>,
+    /// Why some may be missing.
+    failure: Option<String>,
+}
+
+impl Answer {
+    /// All records; an error when one that was asked for is missing.
+    pub fn whole(&self) -> Result<&[Record]> {
+        let failure = self.failure.as_deref();
+        ensure!(failure.is_none(), "{}", failure.unwrap_or_default());
+        Ok(&self.records)
+    }
+}
+
+/// The index, which remembers what it was asked last: the gate asks it three times of the same changes, and
+/// each run of apt-cache takes 30 ms.
+#[derive(Debug, Default)]
+pub struct Index {
+    last: Mutex<Option<(Vec<String>, Arc<Answer>)>>,
+}
+
+impl Index {
+    /// What is known of the former and the new versions of these changes.
+    pub fn of(&self, changes: &[Change]) -> Result<Arc<Answer>> {
+        let names: Vec<String> = changes.iter().flat_map(names).collect();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, answer)) = &*last
+            && *asked == names
+        {
+            return Ok(Arc::clone(answer));
+        }
+        let program = arguments::show(&names);
+        let mut reader = Reader::default();
+        let finished = program.run(&mut |line: Line<'_>| {
+            if let Line::Output(text) = line {
+                reader.line(text);
+            }
+        })?;
+        let answer = Arc::new(Answer {
+            records: reader.finish(),
+            failure: (!finished.succeeded()).then(|| program.failure(&finished)),
+        });
+        *last = Some((names, Arc::clone(&answer)));
+        Ok(answer)
+    }
+}
+
+/// The former and the new version of a change.
+fn names(change: &Change) -> impl Iterator<Item = String> {
+    let versions = [former_name(change), new_name(change)];
+    versions.into_iter().flatten()
+}
+
+/// `package:architecture=version` of the former version.
+pub fn former_name(change: &Change) -> Option<String> {
+    Some(name(change, change.from.as_deref()?))
+}
+
+/// The same of the new one.
+pub fn new_name(change: &Change) -> Option<String> {
+    Some(name(change, change.to.as_deref()?))
+}
+
+fn name(change: &Change, version: &str) -> String {
+    format!("{}={version}", change.key())
+}
+
+/// Reads what `apt-cache show` prints, a line at a time. Empty lines are not delivered: each record begins
+/// with its package.
+#[derive(Default)]
+struct Reader {
+    records: Vec<Record>,
+    package: String,
+    architecture: String,
+    version: String,
+    record: Record,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) {
+        match line.split_once(": ") {
+            Some(("Package", package)) => {
+                self.flush();
+                package.clone_into(&mut self.package);
+            }
+            Some(("Architecture", text)) => text.clone_into(&mut self.architecture),
+            Some(("Version", text)) => text.clone_into(&mut self.version),
+            Some(("SHA256", text)) => self.record.sha256 = Some(text.to_owned()),
+            // in KiB, deb-control(5)
+            Some(("Installed-Size", text)) => {
+                let kib: Option<u64> = text.trim().parse().ok();
+                self.record.size = kib.map(|kib| kib.saturating_mul(1024));
+            }
+            _ => {}
+        }
+    }
+
+    fn flush(&mut self) {
+        let fields = [&mut self.package, &mut self.architecture, &mut self.version];
+        let [package, architecture, version] = fields.map(std::mem::take);
+        let record = std::mem::take(&mut self.record);
+        if !package.is_empty() && !version.is_empty() {
+            self.records.push(Record {
+                name: format!("{package}:{architecture}={version}"),
+                ..record
+            });
+        }
+    }
+
+    fn finish(mut self) -> Vec<Record> {
+        self.flush();
+        self.records
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_record_is_read_and_the_installed_one_has_no_checksum() {
+        // as it is delivered: without the empty lines between the records
+        let shown = "Package: a\nArchitecture: amd64\nVersion: 1:1\nInstalled-Size: 2\nSHA256: x\n\
+            Description: y\n z\n\
+            Package: b\nStatus: install ok installed\nInstalled-Size: 3\nArchitecture: all\nVersion: 2\n\
+            Package: b\nArchitecture: all\nVersion: 2\nSHA256: u\n\
+            Package: b\nArchitecture: all\nVersion: 2\nSHA256: v\nInstalled-Size: much\n\
+            Package: torn\n";
+        let mut reader = Reader::default();
+        shown.lines().for_each(|line| reader.line(line));
+        let record = |name: &str, sha256: Option<&str>, size| Record {
+            name: name.into(),
+            sha256: sha256.map(Into::into),
+            size,
+        };
+        let expected = [
+            record("a:amd64=1:1", Some("x"), Some(2048)),
+            record("b:all=2", None, Some(3072)),
+            record("b:all=2", Some("u"), None),
+            record("b:all=2", Some("v"), None),
+        ];
+        assert_eq!(reader.finish(), expected);
+    }
+
+    #[test]
+    fn both_versions_of_a_change_are_asked_for() {
+        let change = Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            from: Some("1".into()),
+            to: Some("2".into()),
+            file: None,
+        };
+        let both: Vec<String> = names(&change).collect();
+        assert_eq!(both, ["a:all=1", "a:all=2"]);
+        let new = Change {
+            from: None,
+            ..change
+        };
+        assert_eq!(names(&new).collect::<Vec<_>>(), ["a:all=2"]);
+    }
+}
