@@ -10,7 +10,7 @@ use super::settle::{Concluded, Outcome};
 use super::update::Update;
 use super::verify::{self, Before};
 use super::{Worker, heal, rollback};
-use crate::package::{Applied, Change, Former};
+use crate::package::{Applied, Change, Database, Former};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::sorted::InOrder;
@@ -27,14 +27,18 @@ pub fn conclude(
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
     keep(&worker.paths, changes);
-    let judgement = verify::judge(worker, leader, before, changes, &applied.failures)?;
+    let mut judgement = verify::judge(worker, leader, before, changes, &applied.failures)?;
     let rollback = if judgement.is_to_be_undone() {
         heal::or_leave_bad()?;
         rollback::after(worker, leader, before, &former, &judgement.checks)?
     } else {
         None
     };
-    make_room(worker, changes, &former);
+    let now = match rollback {
+        None => Ok(std::mem::take(&mut judgement.database)),
+        Some(_) => worker.packages.installed(),
+    };
+    make_room(worker, now, changes, &former);
     Before::forget(&worker.paths, leader);
     Ok(Outcome::Changed(Box::new(Concluded {
         judgement,
@@ -72,7 +76,7 @@ pub fn keep(paths: &Paths, changes: &[Change]) {
 }
 
 /// Throws away kept packages beyond the limit, but for those that this update needs to be undone.
-fn make_room(worker: &Worker, changes: &[Change], former: &[Former]) {
+fn make_room(worker: &Worker, installed: Result<Database>, changes: &[Change], former: &[Former]) {
     let mut store = Store::open(&worker.paths);
     let new = changes.iter().filter_map(|change| change.file.as_deref());
     let needed: BTreeSet<PathBuf> = former
@@ -81,10 +85,7 @@ fn make_room(worker: &Worker, changes: &[Change], former: &[Former]) {
         .chain(new.filter_map(|file| store.place_of(file)))
         .in_order();
     let limit = worker.config.rollback.keep_size;
-    let made = worker
-        .packages
-        .installed()
-        .and_then(|installed| store.evict(limit, &installed, &needed));
+    let made = installed.and_then(|installed| store.evict(limit, &installed, &needed));
     if let Err(error) = made {
         tracing::warn!("{error:#}");
     }

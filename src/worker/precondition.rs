@@ -58,6 +58,10 @@ pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
 /// Fails the jobs that name a package which is not installed: nothing else may ever reach a package
 /// manager, which would read more into a name than a name.
 pub fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+    let names = |job: &Job| matches!(job.request.packages, Some(Target::Packages(_)));
+    if !jobs.iter().any(names) {
+        return (Vec::new(), jobs);
+    }
     let database = match worker.packages.installed() {
         Ok(database) => database,
         Err(error) => {

@@ -189,7 +189,9 @@ pub fn not_begun(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
 /// Why the transaction is a failure for a job with this target. One that was undone is a failure for
 /// every job it served.
 fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
-    let Judgement { verdict, checks } = &concluded.judgement;
+    let Judgement {
+        verdict, checks, ..
+    } = &concluded.judgement;
     let undone = concluded.is_undone();
     let everything = undone || matches!(target, Target::All | Target::Security);
     let against = checks.iter().filter(|check| check.decides_against());

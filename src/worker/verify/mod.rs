@@ -10,7 +10,7 @@ pub use units::{failing, look as units_now};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{Worker, heal, own, services};
@@ -44,17 +44,17 @@ pub struct Rest {
 impl Before {
     /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
     pub fn look(worker: &Worker, leader: &JobId) -> Result<Self> {
+        let units = std::thread::spawn(units::look);
+        let database = worker.packages.installed()?;
+        let units = units
+            .join()
+            .unwrap_or_else(|_| bail!("the look at them failed"));
         let rest = Rest {
-            units: units::look()
-                .inspect_err(|error| tracing::debug!("{error:#}"))
-                .ok(),
+            units: units.inspect_err(|error| tracing::debug!("{error:#}")).ok(),
             problems: Some(worker.packages.problems()?),
         };
         rest.leave(&worker.paths, leader)?;
-        Ok(Self {
-            database: worker.packages.installed()?,
-            rest,
-        })
+        Ok(Self { database, rest })
     }
 
     /// The host before the first part of a transaction that was put back with that part done. Its jobs
@@ -133,6 +133,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Everything that was looked at.
     pub checks: Vec<Check>,
+    /// The package database as it was found.
+    pub database: Database,
 }
 
 impl Judgement {
@@ -221,7 +223,11 @@ pub fn judge(
             &check.message,
         );
     }
-    Ok(Judgement { verdict, checks })
+    Ok(Judgement {
+        verdict,
+        checks,
+        database: after,
+    })
 }
 
 fn versions(verdict: &Verdict, planned: usize) -> Check {
@@ -278,6 +284,7 @@ mod tests {
     fn what_others_did_is_not_put_right_by_going_back() {
         let judgement = |names: &[&str]| Judgement {
             verdict: Verdict::default(),
+            database: Database::new(),
             checks: names
                 .iter()
                 .map(|name| database_check(name, false, String::new()))
