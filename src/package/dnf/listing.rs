@@ -94,7 +94,8 @@ fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
         })
     };
     if dialect == Dialect::Dnf5 {
-        let entries: Vec<serde_json::Value> = serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
+        let entries: Vec<serde_json::Value> =
+            serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
         let security = entries.iter().filter(|entry| entry["type"] == "security");
         return security
             .filter_map(|entry| key(entry["nevra"].as_str()?))

@@ -347,7 +347,7 @@ impl PackageManager for Dnf {
         let archived = |a: &gate::Announced| Some((a.change.key(), a.change.from.clone()?));
         if announced.iter().all(|a| a.archived.is_some()) {
             let there = announced.iter().filter(|a| a.archived == Some(true));
-            let there = there.filter_map(archived).collect();
+            let there = there.filter_map(archived).in_order();
             *self.archived.lock().unwrap_or_else(PoisonError::into_inner) = Some(there);
         }
         Ok(announced.into_iter().map(|a| a.change).collect())
