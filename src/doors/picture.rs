@@ -18,7 +18,7 @@ use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
 use crate::state::reboot;
 use crate::state::services::{self, Outdated};
-use crate::state::update::UpdateState;
+use crate::state::update::{Phase, UpdateState};
 use crate::{VERSION, queue, state};
 
 /// After a failed refresh, the least time before a read asks for another.
@@ -128,13 +128,20 @@ impl Picture {
         self.running.first().map_or("", String::as_str)
     }
 
+    /// Whether a worker changes packages now: a package that is unpacked meanwhile is no problem of the
+    /// database. What it publishes goes with a reboot, and one that dies leaves an alert.
+    fn changes(&self) -> bool {
+        let changing = matches!(self.update.phase, Phase::Activated | Phase::Verifying);
+        changing && !self.progress.job.is_empty()
+    }
+
     /// Health, and why.
     #[must_use]
     pub fn health(&self) -> (Health, Vec<String>) {
         health::health(Facts {
             cache: &self.cache,
             alerts: &self.alerts.alerts,
-            problems: &self.problems,
+            problems: if self.changes() { &[] } else { &self.problems },
             sees_problems: self.sees_problems,
             unusable: self.unusable.as_deref(),
         })

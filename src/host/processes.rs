@@ -111,6 +111,10 @@ fn unit(cgroups: &str) -> Option<(String, bool)> {
     };
     let known = |path: &&str| path.contains(".service") || path.contains(".scope");
     let path = unified.filter(known).or_else(named)?;
+    // beyond the root of this host's groups, as cgroup_namespaces(7) shows it: no unit of its manager
+    if path.starts_with("/..") {
+        return None;
+    }
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     // a leading underscore keeps a name apart from the kernel's own files
     let unit = parts.find(|part| !part.ends_with(".slice"))?;
@@ -180,6 +184,7 @@ short
         let hybrid = "1:name=systemd:/system.slice/a.service\n0::/\n";
         assert_eq!(unit(hybrid), Some(("a.service".into(), false)));
         assert_eq!(unit("0::/\n"), None);
+        assert_eq!(unit("0::/../host/init.scope\n"), None);
     }
 
     #[test]

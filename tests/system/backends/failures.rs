@@ -52,6 +52,8 @@ pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
     repo.add(&plain("demo", "1.1").postinst(once));
     let running = backend.start(&host, "demo");
     host.wait_for("its script", || host.exists("/run/lab-slow-started"));
+    // a package in between is no problem while somebody is at it
+    assert_eq!(property(&host, "Health"), "healthy");
 
     host.power_cut();
     drop(running);
