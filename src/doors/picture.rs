@@ -18,7 +18,7 @@ use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
 use crate::state::reboot;
 use crate::state::services::{self, Outdated};
-use crate::state::update::{Phase, UpdateState};
+use crate::state::update::UpdateState;
 use crate::{VERSION, queue, state};
 
 /// After a failed refresh, the least time before a read asks for another.
@@ -128,11 +128,10 @@ impl Picture {
         self.running.first().map_or("", String::as_str)
     }
 
-    /// Whether a worker changes packages now: a package that is unpacked meanwhile is no problem of the
-    /// database. What it publishes goes with a reboot, and one that dies leaves an alert.
-    fn changes(&self) -> bool {
-        let changing = matches!(self.update.phase, Phase::Activated | Phase::Verifying);
-        changing && !self.progress.job.is_empty()
+    /// Whether a worker is at an update: a package that is unpacked meanwhile is no problem of the database.
+    /// What it publishes goes with a reboot, and one that dies leaves an alert.
+    fn is_updated(&self) -> bool {
+        !self.progress.job.is_empty()
     }
 
     /// Health, and why.
@@ -141,7 +140,7 @@ impl Picture {
         health::health(Facts {
             cache: &self.cache,
             alerts: &self.alerts.alerts,
-            problems: if self.changes() { &[] } else { &self.problems },
+            problems: if self.is_updated() { &[] } else { &self.problems },
             sees_problems: self.sees_problems,
             unusable: self.unusable.as_deref(),
         })
