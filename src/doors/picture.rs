@@ -140,7 +140,11 @@ impl Picture {
         health::health(Facts {
             cache: &self.cache,
             alerts: &self.alerts.alerts,
-            problems: if self.is_updated() { &[] } else { &self.problems },
+            problems: if self.is_updated() {
+                &[]
+            } else {
+                &self.problems
+            },
             sees_problems: self.sees_problems,
             unusable: self.unusable.as_deref(),
         })
