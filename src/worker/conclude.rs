@@ -39,7 +39,6 @@ pub fn conclude(
         Some(_) => worker.packages.installed(),
     };
     make_room(worker, now, changes, &former);
-    Before::forget(&worker.paths, leader);
     Ok(Outcome::Changed(Box::new(Concluded {
         judgement,
         applied,

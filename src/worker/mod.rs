@@ -352,6 +352,7 @@ impl Worker {
         }
         for job in &ended {
             Mark::Cancel.remove(&self.paths, job.id())?;
+            verify::Before::forget(&self.paths, job.id());
             for kept in &job.kept_back {
                 journal::package_kept_back(job.id(), &kept.package, &kept.reason);
             }

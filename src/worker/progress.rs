@@ -135,10 +135,12 @@ pub struct Restoring<'a> {
 
 impl<'a> Restoring<'a> {
     pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
+        let mut publisher = Publisher::new(worker, job);
+        publisher.publish(0, "rolling back");
         Self {
             worker,
             job,
-            publisher: Publisher::new(worker, job),
+            publisher,
             patience: Patience::new(worker, job),
         }
     }
@@ -224,13 +226,16 @@ impl<'a, 'b> Follower<'a, 'b> {
         leader: &'a JobId,
         update: &'a mut Update<'b>,
     ) -> Self {
+        let mut publisher = Publisher::new(worker, leader);
+        // whoever reads it knows from here on that the package database may be in between
+        publisher.publish(0, "preparing");
         Self {
             worker,
             jobs,
             queue_seen: None,
             leader,
             update,
-            publisher: Publisher::new(worker, leader),
+            publisher,
             patience: Patience::new(worker, leader),
             keeper: None,
         }

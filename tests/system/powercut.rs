@@ -100,16 +100,12 @@ fn sound(host: &Host, cut: u64) {
 fn found_once(host: &Host, cut: u64) -> BTreeMap<String, usize> {
     let acked = host.sh("cat /var/tmp/acked 2>/dev/null || true");
     let mut outcomes = BTreeMap::new();
+    // beside a record may lie what belongs to it
     let places = host.sh(&format!(
-        "cd {STATE}; find queue jobs deferred conflicts refused -type f"
+        "cd {STATE}; find queue jobs deferred conflicts refused -type f -name '*.json'"
     ));
     for id in acked.lines().filter(|id| id.len() == 23) {
-        let found: Vec<&str> = places
-            .lines()
-            .filter(|place| {
-                place.contains(id) && !place.contains(".log") && !place.contains(".intent")
-            })
-            .collect();
+        let found: Vec<&str> = places.lines().filter(|place| place.contains(id)).collect();
         assert_eq!(found.len(), 1, "{id} after cut {cut}: {found:?}");
         let job = story::state(host, found[0]);
         let status = job["status"].as_str().unwrap_or("none").to_owned();

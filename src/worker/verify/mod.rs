@@ -107,9 +107,9 @@ impl Before {
         })
     }
 
-    /// What was seen is of no use any more.
-    pub fn forget(paths: &Paths, leader: &JobId) {
-        let _ = std::fs::remove_file(path(paths, leader));
+    /// The job has its record: what was seen before it is of no use any more.
+    pub fn forget(paths: &Paths, job: &JobId) {
+        let _ = std::fs::remove_file(path(paths, job));
     }
 }
 

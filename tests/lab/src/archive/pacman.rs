@@ -46,9 +46,13 @@ impl Index for Pacman {
             .context("repo-add has written no database")?;
         files.publish(&published, &bytes)?;
         cache::remove(&signature(&published))?;
-        files
-            .signer()
-            .map_or(Ok(()), |signer| signer.sign_beside(&published))
+        let Some(signer) = files.signer() else {
+            return Ok(());
+        };
+        signer.sign_beside(&published)?;
+        // pacman asks for a newer signature, too, and one of the same second would not be sent
+        let signature = signature(&published);
+        files.publish(&signature, &fs::read(&signature)?)
     }
 
     fn files(&self, files: &Files) -> Vec<PathBuf> {
