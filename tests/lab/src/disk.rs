@@ -44,7 +44,10 @@ impl<'a> Disk<'a> {
     #[track_caller]
     pub fn below(host: &'a Host) -> Self {
         let library = library().unwrap_or_else(|error| panic!("{error:#}"));
-        host.copy_in(&library, LIBRARY);
+        // programs of the host may have it mapped already, and would die if it changed under them
+        let new = format!("{LIBRARY}.new");
+        host.copy_in(&library, &new);
+        host.sh(&format!("mv {new} {LIBRARY}"));
         host.write(PRELOAD, format!("{LIBRARY}\n"));
         let disk = Self { host };
         disk.clear();
