@@ -207,6 +207,23 @@ pub struct Refreshed {
     pub offline: bool,
 }
 
+impl Refreshed {
+    /// Offline when something failed, and everything that did for want of a network.
+    fn of(sources: Vec<Source>, errors: Vec<String>, is_network: fn(&str) -> bool) -> Self {
+        let mut failures = sources
+            .iter()
+            .filter_map(|source| source.error.as_ref())
+            .chain(&errors)
+            .peekable();
+        let offline = failures.peek().is_some() && failures.all(|error| is_network(error));
+        Self {
+            sources,
+            errors,
+            offline,
+        }
+    }
+}
+
 /// What a running transaction reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {

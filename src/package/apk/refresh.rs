@@ -70,18 +70,7 @@ impl Apk {
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
             errors.push(program.failure(&finished));
         }
-        let mut failures = sources
-            .iter()
-            .filter_map(|s| s.error.as_ref())
-            .chain(&errors)
-            .peekable();
-        let offline =
-            failures.peek().is_some() && failures.all(|error| run::is_network_error(error));
-        Ok(Refreshed {
-            sources,
-            errors,
-            offline,
-        })
+        Ok(Refreshed::of(sources, errors, run::is_network_error))
     }
 }
 
