@@ -18,20 +18,20 @@ const FILE_SIZE: usize = 27_000;
 /// The raw tool and ours in turn, so often, each on a host of its own.
 const PAIRS: usize = 3;
 
-/// Refresh, and apply everything: each tool by what its administrators type, and we with it.
+/// Refresh, and apply everything: each tool by its two commands, as apt has them, and we by ours.
 pub fn apply_everything() -> Vec<Row> {
     let tools = [
         (
             Manager::Dnf,
             "dnf",
-            "dnf upgrade --refresh",
-            "dnf -y upgrade --refresh",
+            "dnf makecache, upgrade",
+            "dnf -y makecache --refresh && dnf -y upgrade",
         ),
         (
             Manager::Dnf5,
             "dnf",
-            "dnf5 upgrade --refresh",
-            "dnf5 -y upgrade --refresh",
+            "dnf5 makecache, upgrade",
+            "dnf5 -y makecache --refresh && dnf5 -y upgrade",
         ),
         (
             Manager::Zypper,
@@ -42,8 +42,8 @@ pub fn apply_everything() -> Vec<Row> {
         (
             Manager::Pacman,
             "pacman",
-            "pacman -Syu",
-            "pacman -Syu --noconfirm",
+            "pacman -Sy, -Su",
+            "pacman -Sy && pacman -Su --noconfirm",
         ),
     ];
     tools

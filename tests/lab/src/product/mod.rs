@@ -3,6 +3,7 @@
 mod deb;
 mod rpm;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -157,7 +158,15 @@ fn key_of(kind: Kind, top: &Path) -> Result<String> {
     for source in kind.sources() {
         collect(top, Path::new(source), &mut contents)?;
     }
+    // another profile makes another program of the same source
+    for (name, value) in std::env::vars_os().filter(|(name, _)| is_profile(name)) {
+        contents.extend([name, value].map(OsString::into_encoded_bytes));
+    }
     Ok(cache::key(contents))
+}
+
+fn is_profile(variable: &OsStr) -> bool {
+    variable.to_string_lossy().starts_with("CARGO_PROFILE_")
 }
 
 /// The layer that holds the package `deb` installed on `base`, made by installing it on a booted host.
