@@ -7,6 +7,7 @@ pub mod command;
 pub mod detect;
 pub mod dnf;
 mod former;
+mod lock;
 pub mod os_release;
 pub mod pacman;
 mod rpm;

@@ -2,15 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::fs::{Lock, write_atomically};
-use crate::package::{Observer, Report};
-
-/// How often a held lock is looked at again.
-const INTERVAL: Duration = Duration::from_millis(250);
+use crate::package::{Observer, lock};
 
 /// The world as it was.
 pub struct World {
@@ -39,20 +35,11 @@ impl World {
 }
 
 /// Waits until nobody holds the lock, which is one of flock(2). An error when a stop was asked for first.
-pub fn wait(lock: &Path, observer: &mut dyn Observer) -> Result<()> {
-    let mut told = false;
-    while Lock::try_take(lock)?.is_none() {
-        let text = format!("'{}' is held by another apk", lock.display());
-        if observer.stop() {
-            bail!("stopped while waiting: {text}");
-        }
-        if !told {
-            observer.report(Report::Waiting(text));
-            told = true;
-        }
-        std::thread::sleep(INTERVAL);
-    }
-    Ok(())
+pub fn wait(path: &Path, observer: &mut dyn Observer) -> Result<()> {
+    lock::wait_until_free(observer, || {
+        let is_held = Lock::try_take(path)?.is_none();
+        Ok(is_held.then(|| format!("'{}' is held by another apk", path.display())))
+    })
 }
 
 #[cfg(test)]

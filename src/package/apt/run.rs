@@ -4,9 +4,9 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use super::{LOCK_RETRY, acquire, arguments, listing, status};
+use super::{acquire, arguments, listing, status};
 use crate::package::command::{Ending, Line, Program, Watch};
-use crate::package::{Ended, Observer, Report, Transaction};
+use crate::package::{Ended, Observer, Report, Transaction, lock};
 
 /// How often a transaction is started anew because somebody else holds the lock on apt's archives.
 const LOCK_TRIES: u32 = 1200;
@@ -33,7 +33,7 @@ pub fn transaction(
 
 /// Runs apt; started anew while somebody else holds a lock that apt does not wait for.
 pub fn supervised(program: &Program, observer: &mut dyn Observer) -> Result<Outcome> {
-    let mut told = String::new();
+    let mut wait = lock::Wait::default();
     for _ in 1..LOCK_TRIES {
         let mut run = Run::new(observer);
         let ending = program.run(&mut run)?.ending;
@@ -47,11 +47,7 @@ pub fn supervised(program: &Program, observer: &mut dyn Observer) -> Result<Outc
                 notes: Vec::new(),
             });
         }
-        if told != holder {
-            told.clone_from(&holder);
-            observer.report(Report::Waiting(holder));
-        }
-        std::thread::sleep(LOCK_RETRY);
+        wait.moment(&holder, lock::RETRY, observer);
     }
     let mut run = Run::new(observer);
     let ending = program.run(&mut run)?.ending;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::package::{Observer, Report};
+use crate::package::{Observer, lock};
 
 /// The lock of the live database.
 pub const LOCK: &str = "/var/lib/pacman/db.lck";
@@ -70,7 +70,7 @@ fn holder(proc: &Path, lock: &Path) -> Option<String> {
 /// when it takes longer than `limit`.
 pub fn wait(observer: &mut dyn Observer, limit: Option<Duration>) -> Result<Held> {
     let started = Instant::now();
-    let mut told = String::new();
+    let mut wait = lock::Wait::default();
     loop {
         let holder = match held(Path::new(LOCK)) {
             Held::By(holder) => holder,
@@ -82,11 +82,7 @@ pub fn wait(observer: &mut dyn Observer, limit: Option<Duration>) -> Result<Held
         if limit.is_some_and(|limit| started.elapsed() >= limit) {
             bail!("{holder}");
         }
-        if told != holder {
-            told.clone_from(&holder);
-            observer.report(Report::Waiting(holder));
-        }
-        std::thread::sleep(INTERVAL);
+        wait.moment(&holder, INTERVAL, observer);
     }
 }
 

@@ -2,16 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Flock, FlockType, fcntl_getlk};
+use anyhow::Result;
 
-use crate::package::{Observer, Report};
-
-/// How often it is looked again.
-const INTERVAL: Duration = Duration::from_millis(100);
+use crate::package::{Observer, lock};
 
 /// An argument by which a run of ours is known, in the list of processes and in the history of dnf
 /// (`--comment`) and zypper (`--userdata`).
@@ -22,39 +17,17 @@ pub const DATABASES: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
 
 /// Waits until no transaction of rpm runs, and no package manager that was started by us.
 pub fn wait_until_free(observer: &mut dyn Observer) -> Result<()> {
-    let mut told = String::new();
-    while let Some(holder) = holder()? {
-        if observer.stop() {
-            bail!("stopped while waiting: {holder}");
+    lock::wait_until_free(observer, || {
+        if let Some(run) = run_of_ours(Path::new("/proc"), 0) {
+            return Ok(Some(run));
         }
-        if told != holder {
-            told.clone_from(&holder);
-            observer.report(Report::Waiting(holder));
-        }
-        std::thread::sleep(INTERVAL);
-    }
-    Ok(())
-}
-
-fn holder() -> Result<Option<String>> {
-    if let Some(run) = run_of_ours(Path::new("/proc"), 0) {
-        return Ok(Some(run));
-    }
-    for database in DATABASES {
-        let lock = PathBuf::from(database).join(".rpm.lock");
-        let file = match fs::File::open(&lock) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.with_context(|| format!("failed to open '{}'", lock.display()))?,
-        };
-        let held = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))
-            .with_context(|| format!("failed to look at the lock '{}'", lock.display()))?;
-        if let Some(held) = held {
-            let pid = held.pid.map_or(0, |pid| pid.as_raw_nonzero().get());
-            let lock = lock.display();
-            return Ok(Some(format!("{lock} is held by process {pid}")));
-        }
-    }
-    Ok(None)
+        let mut locks = DATABASES
+            .iter()
+            .map(|database| Path::new(database).join(".rpm.lock"));
+        locks
+            .find_map(|lock| lock::holder(&lock).transpose())
+            .transpose()
+    })
 }
 
 /// A package manager of this user, root's, with our mark among its arguments: anybody may use that word.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
+use super::arguments;
 use super::output::{self, Run};
-use super::{arguments, run};
 use crate::package::command::Ending;
-use crate::package::{Ended, Observer, Report};
+use crate::package::{Ended, Observer, lock};
 
 /// The time a refresh may take, its waiting for zypper's lock included.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -23,7 +23,7 @@ pub struct Heard {
 /// Refreshes every repository; tried again while somebody else holds zypper's lock.
 pub fn run(observer: &mut dyn Observer) -> Result<Heard> {
     let started = Instant::now();
-    let mut told = String::new();
+    let mut wait = lock::Wait::default();
     loop {
         let left = LIMIT.saturating_sub(started.elapsed());
         let program = arguments::refresh().limit(left.max(Duration::from_secs(1)));
@@ -42,14 +42,10 @@ pub fn run(observer: &mut dyn Observer) -> Result<Heard> {
             return Ok(heard(&finished.document, &finished.ended));
         };
         ensure!(
-            started.elapsed() + run::LOCK_RETRY < LIMIT && !observer.stop(),
+            started.elapsed() + lock::RETRY < LIMIT && !observer.stop(),
             "{holder}"
         );
-        if told != holder {
-            told.clone_from(&holder);
-            observer.report(Report::Waiting(holder));
-        }
-        std::thread::sleep(run::LOCK_RETRY);
+        wait.moment(&holder, lock::RETRY, observer);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -13,19 +12,16 @@ use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, repositories};
 use crate::package::{
-    Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Report, Restore,
-    Selection, Transaction,
+    Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore, Selection,
+    Transaction, lock,
 };
-
-/// How long to wait before asking again for the lock.
-pub const LOCK_RETRY: Duration = Duration::from_millis(500);
 
 /// How often a run is started anew because somebody else holds the lock: ten minutes.
 const LOCK_TRIES: u32 = 1200;
 
 /// Runs a program until nobody else holds zypper's lock.
 pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<Finished> {
-    let mut told = String::new();
+    let mut wait = lock::Wait::default();
     let mut tries = 0;
     loop {
         let mut run = Run::new(observer);
@@ -39,11 +35,7 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
             finished.ended = Ended::Stopped;
             return Ok(finished);
         }
-        if told != holder {
-            told.clone_from(&holder);
-            observer.report(Report::Waiting(holder));
-        }
-        std::thread::sleep(LOCK_RETRY);
+        wait.moment(&holder, lock::RETRY, observer);
     }
 }
 

@@ -1,0 +1,70 @@
+//! Package files, held against what the index says of them.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use super::index::{self, Index};
+use crate::checksum;
+use crate::package::Change;
+
+/// apt checks what it downloads, but not what lies in its cache already with the right size
+/// (measured). So only older files are looked at, which costs nothing in the usual case.
+pub fn remove_damaged(index: &Index, changes: &[Change], since: SystemTime) -> Result<Vec<String>> {
+    let since = since
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let since = (
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        i64::from(since.subsec_nanos()),
+    );
+    let older = |file: &Path| fs::metadata(file).is_ok_and(|m| (m.ctime(), m.ctime_nsec()) < since);
+    let cached: Vec<_> = changes
+        .iter()
+        .filter_map(|change| Some((change, change.file.as_deref()?)))
+        .filter(|(change, file)| change.to.is_some() && older(file))
+        .collect();
+    if cached.is_empty() {
+        return Ok(Vec::new());
+    }
+    let answer = index.of(changes)?;
+    let records = answer.whole()?;
+    let mut damaged = Vec::new();
+    for (change, file) in cached {
+        // several sources may carry the same version in different builds
+        let records = records.iter();
+        let mut known = records
+            .filter(|record| index::new_name(change).as_ref() == Some(&record.name))
+            .filter_map(|record| record.sha256.as_deref())
+            .peekable();
+        let actual = checksum::sha256_of_file(file)?;
+        if known.peek().is_some() && !known.any(|known| known == actual) {
+            fs::remove_file(file)?;
+            damaged.push(file.display().to_string());
+        }
+    }
+    Ok(damaged)
+}
+
+/// Installed-Size of every new version over that of the former one, and, because dpkg unpacks beside
+/// what is there, the largest new one as a whole. `apt-cache show` knows the installed versions, too.
+pub fn growth(index: &Index, changes: &[Change]) -> Result<u64> {
+    let answer = index.of(changes)?;
+    let records = answer.whole()?;
+    let size = |name: Option<String>| {
+        let of = |record: &&index::Record| Some(&record.name) == name.as_ref();
+        let sizes = records.iter().filter(of).filter_map(|record| record.size);
+        sizes.max().unwrap_or(0)
+    };
+    let (mut growth, mut largest) = (0u64, 0);
+    for change in changes {
+        let old = size(index::former_name(change));
+        let new = size(index::new_name(change));
+        growth = growth.saturating_add(new.saturating_sub(old));
+        largest = largest.max(new);
+    }
+    Ok(growth.saturating_add(largest))
+}
