@@ -1,0 +1,132 @@
+//! A transaction of a package manager: what it is to do, what it reports, how it ended.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::{KeptBack, Key, Source, Update};
+
+/// What a running transaction reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// A line of the package manager's or a maintainer script's output.
+    Output(String),
+    /// It fetches packages.
+    Downloading {
+        /// 0 to 100.
+        percent: u32,
+    },
+    /// It changes packages.
+    Installing {
+        /// 0 to 100.
+        percent: u32,
+        /// What it is doing, in its words.
+        action: String,
+    },
+    /// It waits for another package manager, here described.
+    Waiting(String),
+}
+
+impl Report {
+    /// What the package manager says that it is doing, if it says that.
+    #[must_use]
+    pub fn action(&self) -> Option<&str> {
+        match self {
+            Self::Installing { action, .. } => Some(action),
+            _ => None,
+        }
+    }
+}
+
+/// Who listens to a running refresh or transaction, and may ask it to stop.
+pub trait Observer {
+    /// Something happened.
+    fn report(&mut self, report: Report);
+
+    /// Whether a stop is asked for that may still be followed. Asked after every report and once a second
+    /// at least, so that a listener also learns that nothing was reported.
+    fn stop(&mut self) -> bool;
+}
+
+/// How a transaction ended, as far as its package manager can be believed: what it did is read from
+/// the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It says it is done.
+    Done,
+    /// It could not fetch something: a refresh may help. Its own words.
+    FetchFailed(String),
+    /// It failed in another way. Its own words.
+    Failed(String),
+    /// It was killed, or a program that it had started: the database may have to be repaired. Its own
+    /// words.
+    Interrupted(String),
+    /// It was stopped before it changed anything.
+    Stopped,
+}
+
+impl Ended {
+    /// Whether a run that changes nothing came to its end; an error when it could not.
+    pub(super) fn came_to_its_end(self, tool: &str) -> Result<bool> {
+        match self {
+            Self::Done => Ok(true),
+            Self::Stopped => Ok(false),
+            Self::FetchFailed(why) | Self::Failed(why) | Self::Interrupted(why) => {
+                bail!("{tool}: {why}")
+            }
+        }
+    }
+}
+
+/// A transaction that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// How.
+    pub ended: Ended,
+    /// What it left as it is, when it was to install everything.
+    pub kept_back: Vec<KeptBack>,
+    /// What an administrator should know: configuration files that were not merged, …
+    pub notes: Vec<String>,
+    /// Packages that have their new version and in which something failed all the same, such as a
+    /// scriptlet, with the package manager's words; for those whose database does not remember it.
+    pub failures: Vec<(Key, String)>,
+}
+
+/// What a transaction is to install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Whatever is due when it starts; the gate is told what that is.
+    Everything,
+    /// Exactly these.
+    Exactly(Vec<Update>),
+}
+
+/// What a transaction is to do and where it leaves its traces.
+#[derive(Debug, Clone)]
+pub struct Transaction<'a> {
+    /// What to install.
+    pub selection: &'a Selection,
+    /// Sources whose last refresh failed: nothing is taken from their old indexes.
+    pub failed: &'a [&'a Source],
+    /// The file its output is appended to.
+    pub log: &'a Path,
+    /// The program, and its arguments, that is given the change list before the first file changes
+    /// and may still refuse: its exit code decides.
+    pub gate: (&'a Path, &'a [String]),
+}
+
+/// A package manager that changes everything or nothing was asked for a part.
+#[derive(Debug)]
+pub struct AllOrNothing(
+    /// Why it refuses, in a sentence.
+    pub &'static str,
+);
+
+impl fmt::Display for AllOrNothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for AllOrNothing {}

@@ -1,0 +1,205 @@
+//! What package managers know, as plain values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// One package in one architecture: what a package database has at most one version of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture, such as `amd64`; `all` where it has none.
+    pub architecture: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.package, self.architecture)
+    }
+}
+
+/// A pending update: a package and its candidate version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The installed version; not there for a package that an update newly needs.
+    pub installed: Option<String>,
+    /// The version that an apply would install.
+    pub candidate: String,
+    /// Where the candidate comes from, in the package manager's words.
+    pub origin: String,
+    /// Whether the candidate comes from a security source.
+    pub security: bool,
+}
+
+impl Update {
+    /// The package and architecture.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            architecture: self.architecture.clone(),
+        }
+    }
+}
+
+/// A package that has a newer version which an apply will not install.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBack {
+    /// The package's name, with its architecture where it is a foreign one.
+    pub package: String,
+    /// Why, in one phrase.
+    pub reason: String,
+}
+
+/// What an update run would do now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// What would be installed.
+    pub updates: Vec<Update>,
+    /// What would not, and why.
+    pub kept_back: Vec<KeptBack>,
+}
+
+/// One change of one package: as planned, as announced by the package manager, or as done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The version before; not there for a new package.
+    pub from: Option<String>,
+    /// The version after; not there for a removal.
+    pub to: Option<String>,
+    /// The package file it comes from, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+impl Change {
+    /// The package and architecture.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key {
+            package: self.package.clone(),
+            architecture: self.architecture.clone(),
+        }
+    }
+}
+
+impl From<&Update> for Change {
+    fn from(update: &Update) -> Self {
+        Self {
+            package: update.package.clone(),
+            architecture: update.architecture.clone(),
+            from: update.installed.clone(),
+            to: Some(update.candidate.clone()),
+            file: None,
+        }
+    }
+}
+
+/// What the package database says of one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// The version that is installed or half installed.
+    pub version: String,
+    /// Whether it is installed and configured; otherwise the state in the database's words.
+    pub state: PackageState,
+    /// Whether the administrator holds it at this version.
+    pub held: bool,
+}
+
+/// Whether a package is in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PackageState {
+    /// Installed and configured.
+    Good,
+    /// Anything between installed and removed, in the database's words.
+    Broken(String),
+}
+
+/// Every package the database knows a version of.
+pub type Database = BTreeMap<Key, Installed>;
+
+/// One package source and what its last refresh brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its address, without credentials.
+    pub uri: String,
+    /// The release, suite or repository name at that address.
+    pub suite: String,
+    /// When its index was last confirmed.
+    pub last_success: Option<DateTime<Utc>>,
+    /// The date its index gives of itself; the newest one ever seen.
+    pub index_date: Option<DateTime<Utc>>,
+    /// What was wrong at the last attempt, in the package manager's words.
+    pub error: Option<String>,
+    /// Whether that is an index older than one seen before.
+    #[serde(default)]
+    pub went_back: bool,
+    /// Whether the configuration tolerates that it fails.
+    pub tolerated: bool,
+    /// The name its index has among the package manager's files.
+    pub file: String,
+}
+
+impl Source {
+    /// Its host name, which `refresh.tolerate` lists.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let rest = self
+            .uri
+            .split_once("://")
+            .map_or(self.uri.as_str(), |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        let host = authority.rsplit('@').next().unwrap_or(authority);
+        host.split(':').next().unwrap_or(host)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.uri, self.suite)
+    }
+}
+
+/// What a refresh brought, source by source, and what was wrong with the run as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Every enabled source.
+    pub sources: Vec<Source>,
+    /// What failed and belongs to no single source.
+    pub errors: Vec<String>,
+    /// Whether every failure means that the network is away.
+    pub offline: bool,
+}
+
+impl Refreshed {
+    /// Offline when something failed, and everything that did for want of a network.
+    pub(super) fn of(
+        sources: Vec<Source>,
+        errors: Vec<String>,
+        is_network: fn(&str) -> bool,
+    ) -> Self {
+        let mut failures = sources
+            .iter()
+            .filter_map(|source| source.error.as_ref())
+            .chain(&errors)
+            .peekable();
+        let offline = failures.peek().is_some() && failures.all(|error| is_network(error));
+        Self {
+            sources,
+            errors,
+            offline,
+        }
+    }
+}
