@@ -245,3 +245,51 @@ fn the_live_database_moves_with_the_packages() {
     assert_eq!(installed(&host, "demo"), "1.2-1");
     assert_eq!(property(&host, "Health"), "healthy");
 }
+
+#[test]
+fn a_download_is_stopped_without_a_trace_and_outlives_no_worker() {
+    let (host, repo) = host_with(&[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    repo.fault("demo-1.1", Fault::Hang);
+    let asked = || {
+        let requests = repo.requests();
+        let of_demo = requests.iter().filter(|path| path.contains("demo-1.1"));
+        of_demo.count()
+    };
+    let start = || {
+        let before = asked();
+        let running = host.spawn("systemctl start patch-apply@all.service");
+        host.wait_for("the download", || asked() > before);
+        running
+    };
+    let kill = |signal: &str| {
+        host.sh(&format!(
+            "systemctl kill --kill-whom=main --signal={signal} patch-apply@all.service"
+        ));
+    };
+
+    let running = start();
+    // as with `pacman -Syu`, nobody else comes in between
+    assert!(host.exists("/var/lib/pacman/db.lck"));
+    kill("TERM");
+    running.wait();
+    assert_eq!(last_job(&host)["status"], "cancelled");
+    for gone in ["db.lck", "sync/lab.db"] {
+        assert!(!host.exists(&format!("/var/lib/pacman/{gone}")), "{gone}");
+    }
+    assert_eq!(
+        host.sh("ls /var/cache/pacman/pkg | grep download- || :"),
+        ""
+    );
+    assert_eq!(property(&host, "Health"), "healthy");
+
+    // the next worker neither waits for what the mirror still sends, nor stumbles over the lock
+    let running = start();
+    kill("KILL");
+    assert!(!running.wait().success());
+    let next = start();
+    repo.heal();
+    assert!(next.wait().success(), "{:#}", last_job(&host));
+    assert_eq!(changes(&last_job(&host)), ["demo 1.0-1 -> 1.1-1"]);
+    assert_eq!(property(&host, "Health"), "healthy");
+}

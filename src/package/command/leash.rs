@@ -60,8 +60,8 @@ pub fn hold(parent: u32, program: &[OsString]) -> Result<u8> {
         .unwrap_or(1))
 }
 
-/// Ends root's processes, with their groups, that have `words` in their command line: what a worker has
-/// started that died, and what is not to come to its end. How many there were.
+/// Ends root's processes, with their groups, that have `words` in their command line or their environment:
+/// what a worker has started that died, and what is not to come to its end. How many there were.
 pub fn end_leftovers(words: &str) -> Result<usize> {
     let mut ended = 0;
     for entry in std::fs::read_dir("/proc").context("failed to read '/proc'")? {
@@ -72,9 +72,13 @@ pub fn end_leftovers(words: &str) -> Result<usize> {
         };
         // a process may end at any of these steps, which is all that is wanted
         let of_root = entry.metadata().is_ok_and(|metadata| metadata.uid() == 0);
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if !of_root || !line.contains(words) || pid == rustix::process::getpid() {
+        let says = |file: &str| {
+            let text = std::fs::read(entry.path().join(file)).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).replace('\0', " ");
+            text.contains(words)
+        };
+        let named = ["cmdline", "environ"].into_iter().any(says);
+        if !of_root || !named || pid == rustix::process::getpid() {
             continue;
         }
         let killed = if rustix::process::getpgid(Some(pid)) == Ok(pid) {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 pub use descend::{Process, deepest};
 pub use leash::{end_leftovers, hold};
@@ -34,6 +35,7 @@ pub struct Program {
     directory: PathBuf,
     environment: Vec<(String, String)>,
     leashed: bool,
+    signal: Signal,
     bare: bool,
 }
 
@@ -110,6 +112,7 @@ impl Program {
             directory: "/".into(),
             environment: Vec::new(),
             leashed: false,
+            signal: Signal::TERM,
             bare: false,
         }
     }
@@ -192,6 +195,13 @@ impl Program {
         self
     }
 
+    /// Has the program told to end by INT, not TERM: for one that cleans up after that only.
+    #[must_use]
+    pub fn interrupted(mut self) -> Self {
+        self.signal = Signal::INT;
+        self
+    }
+
     /// Leaves the program `PATH` of the usual environment, and what was added to it: what is good for a
     /// package manager may not be for a program of the administrator's.
     #[must_use]
@@ -225,7 +235,11 @@ impl Program {
             }
             watch.line(line);
         };
-        let ending = supervise::run(&mut child, &mut pipes, self.limit, watch, &mut deliver)
+        let limits = supervise::Limits {
+            time: self.limit,
+            signal: self.signal,
+        };
+        let ending = supervise::run(&mut child, &mut pipes, limits, watch, &mut deliver)
             .with_context(|| format!("failed to wait for '{}'", self.shown()))?;
         Ok(Finished {
             ending,
@@ -276,7 +290,7 @@ impl Program {
 mod tests {
     use std::time::Instant;
 
-    use rustix::process::{Pid, Signal};
+    use rustix::process::Pid;
 
     use super::*;
 

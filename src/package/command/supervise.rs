@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::pipe::{Kind, Pipe};
 use super::{Ending, Line, Watch};
 
-/// How long a child has between TERM and KILL.
+/// How long a child has between the first signal and KILL.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long output may still come after the child has ended: a daemon that it left behind may hold
@@ -30,11 +30,20 @@ struct Told {
     killed: bool,
 }
 
+/// When a child is told to end, and how.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// The time it has.
+    pub time: Option<Duration>,
+    /// The signal that tells it; KILL follows.
+    pub signal: Signal,
+}
+
 /// Runs a child that was started to its end, and hands on what it writes.
 pub fn run(
     child: &mut Child,
     pipes: &mut [Pipe],
-    limit: Option<Duration>,
+    limits: Limits,
     watch: &mut dyn Watch,
     deliver: &mut dyn FnMut(Line<'_>, &mut dyn Watch),
 ) -> Result<Ending> {
@@ -43,7 +52,8 @@ pub fn run(
         .and_then(Pid::from_raw)
         .context("no process id")?;
     let handle = rustix::process::pidfd_open(group, PidfdFlags::empty())?;
-    let started = Instant::now();
+    let (started, limit) = (Instant::now(), limits.time);
+    let tell = |ending| tell(group, limits.signal, ending);
     let mut told: Option<Told> = None;
     loop {
         let ended = wait(handle.as_fd(), pipes, deadline(started, limit, told))?;
@@ -55,9 +65,9 @@ pub fn run(
         }
         told = match told {
             None if limit.is_some_and(|limit| started.elapsed() >= limit) => {
-                Some(tell(group, Ending::TimedOut))
+                Some(tell(Ending::TimedOut))
             }
-            None if watch.stop() => Some(tell(group, Ending::Stopped)),
+            None if watch.stop() => Some(tell(Ending::Stopped)),
             Some(told) if !told.killed && told.at.elapsed() >= GRACE => {
                 // the group may be gone between the look and the blow
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -78,8 +88,8 @@ pub fn run(
     Ok(told.map_or_else(|| ending(status), |told| told.ending))
 }
 
-fn tell(group: Pid, ending: Ending) -> Told {
-    let _ = rustix::process::kill_process_group(group, Signal::TERM);
+fn tell(group: Pid, signal: Signal, ending: Ending) -> Told {
+    let _ = rustix::process::kill_process_group(group, signal);
     Told {
         ending,
         at: Instant::now(),
@@ -160,5 +170,39 @@ fn ending(status: ExitStatus) -> Ending {
     match status.code() {
         Some(code) => Ending::Exited(code),
         None => Ending::Killed(status.signal().unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::package::command::Program;
+
+    /// Asks for a stop as soon as this file is there.
+    struct Until(PathBuf);
+
+    impl Watch for Until {
+        fn line(&mut self, _: Line<'_>) {}
+
+        fn stop(&mut self) -> bool {
+            self.0.exists()
+        }
+    }
+
+    #[test]
+    fn a_program_that_wants_to_be_interrupted_can_clean_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let ready = directory.path().join("ready");
+        let script = "trap 'rm \"$0\"; exit' INT; echo >\"$0\"; while :; do sleep 0.1; done";
+        let program = Program::new("/bin/sh").args(["-c", script]).arg(&ready);
+        let mut stop = Until(ready.clone());
+        let finished = program.clone().interrupted().run(&mut stop).unwrap();
+        assert_eq!(finished.ending, Ending::Stopped);
+        assert!(!ready.exists());
+        let finished = program.run(&mut stop).unwrap();
+        assert_eq!(finished.ending, Ending::Stopped);
+        assert!(ready.exists(), "it was not asked for");
     }
 }

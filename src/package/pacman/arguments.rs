@@ -13,15 +13,11 @@ pub fn configuration() -> Program {
     Program::new("/usr/bin/pacman-conf")
 }
 
-/// Shows one repository's configuration.
-pub fn repository(name: &str) -> Program {
-    Program::new("/usr/bin/pacman-conf").arg(format!("--repo={name}"))
-}
-
 /// Fetches the databases of all repositories into a tree of ours: `-Sy` on the live ones would leave them
-/// ahead of what is installed, and every later `-S` would be a partial upgrade (checkupdates(8)).
+/// ahead of what is installed, and every later `-S` would be a partial upgrade (checkupdates(8)). When all
+/// went well, each is listed, too, as by [`list`].
 pub fn refresh(tree: &Path) -> Program {
-    pacman("-Sy", tree)
+    pacman("-Syl", tree)
         .args(["--noconfirm", "--noprogressbar"])
         .leashed()
 }
@@ -44,15 +40,7 @@ pub fn simulate(tree: &Path, without: &[String]) -> Program {
         .args(ignored(without))
 }
 
-/// Fetches what an upgrade would install; the live databases do not move.
-pub fn download(tree: &Path, without: &[String]) -> Program {
-    pacman("-Suw", tree)
-        .args(["--noconfirm", "--noprogressbar"])
-        .args(ignored(without))
-        .leashed()
-}
-
-/// The same at idle priority.
+/// Fetches what an upgrade would install, at idle priority; the live databases do not move.
 pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
     Program::idle("/usr/bin/pacman")
         .args(["-Suw", "--color", "never", "--logfile", "/dev/null"])
@@ -62,11 +50,14 @@ pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
         .leashed()
 }
 
-/// Upgrades everything, by the live databases as they are. Nothing here weakens authentication.
-pub fn upgrade(hooks: &[PathBuf], without: &[String]) -> Program {
+/// Fetches what is not in the cache, and upgrades everything, by the live databases as they are. Nothing here
+/// weakens authentication. `gate` are the words of its gate, by which a run is found that is not through it
+/// when its worker has died.
+pub fn upgrade(hooks: &[PathBuf], without: &[String], gate: &[String]) -> Program {
     changing("-Su")
         .args(directories(hooks))
         .args(ignored(without))
+        .env("LINUX_PATCH_API_GATE", &gate.join(" "))
 }
 
 /// Installs package files over whatever version there is.
@@ -110,14 +101,18 @@ fn pacman(operation: &str, tree: &Path) -> Program {
         .arg(tree)
 }
 
+/// A run on the live database. Interrupted before its gate it takes its lock away, and what it has fetched of
+/// a file; it has nothing to say to TERM, and leaves both behind (measured).
 fn changing(operation: &str) -> Program {
-    Program::new("/usr/bin/pacman").args([
-        operation,
-        "--color",
-        "never",
-        "--noconfirm",
-        "--noprogressbar",
-    ])
+    Program::new("/usr/bin/pacman")
+        .args([
+            operation,
+            "--color",
+            "never",
+            "--noconfirm",
+            "--noprogressbar",
+        ])
+        .interrupted()
 }
 
 fn ignored(without: &[String]) -> Vec<String> {
@@ -143,10 +138,10 @@ mod tests {
         let hooks = [PathBuf::from("/h")];
         assert_eq!(
             refresh(tree).shown(),
-            "/usr/bin/pacman -Sy --color never --logfile /dev/null --dbpath /t --noconfirm --noprogressbar"
+            "/usr/bin/pacman -Syl --color never --logfile /dev/null --dbpath /t --noconfirm --noprogressbar"
         );
         assert_eq!(
-            upgrade(&hooks, &without).shown(),
+            upgrade(&hooks, &without, &[]).shown(),
             "/usr/bin/pacman -Su --color never --noconfirm --noprogressbar --hookdir=/h --ignore=x"
         );
         assert_eq!(

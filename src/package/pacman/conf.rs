@@ -1,10 +1,20 @@
 //! What pacman.conf(5) says, as pacman-conf(8) prints it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
 use super::{DATABASE, arguments};
+
+/// A repository, as far as it matters here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repository {
+    /// Its name.
+    pub name: String,
+    /// Its first address, without user name and password.
+    pub server: String,
+}
 
 /// The settings that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,7 +24,9 @@ pub struct Conf {
     /// Where the administrator's hooks lie.
     pub hooks: Vec<PathBuf>,
     /// The repositories whose databases are fetched, in order.
-    pub repositories: Vec<String>,
+    pub repositories: Vec<Repository>,
+    /// Whether packages are kept as they are (`IgnorePkg`, `IgnoreGroup`).
+    pub ignores: bool,
     root: PathBuf,
     database: PathBuf,
 }
@@ -35,6 +47,7 @@ impl Conf {
     pub fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         let mut section = String::new();
+        let mut servers = BTreeMap::new();
         for line in text.lines() {
             if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
                 name.clone_into(&mut section);
@@ -48,24 +61,29 @@ impl Conf {
                 ("options", "DBPath") => conf.database = value.into(),
                 ("options", "CacheDir") => conf.caches.push(value.into()),
                 ("options", "HookDir") => conf.hooks.push(value.into()),
+                ("options", "IgnorePkg" | "IgnoreGroup") => conf.ignores = true,
                 (name, "Usage")
                     if name != "options"
                         && (value == "All" || value.split(' ').any(|usage| usage == "Sync")) =>
                 {
-                    conf.repositories.push(name.to_owned());
+                    conf.repositories.push(Repository {
+                        name: name.to_owned(),
+                        server: String::new(),
+                    });
+                }
+                (name, "Server") => {
+                    servers
+                        .entry(name.to_owned())
+                        .or_insert_with(|| redacted(value));
                 }
                 _ => {}
             }
         }
+        for repository in &mut conf.repositories {
+            repository.server = servers.remove(&repository.name).unwrap_or_default();
+        }
         conf
     }
-}
-
-/// The first address of a repository, without user name and password.
-pub fn server(repository: &str) -> Result<String> {
-    let text = arguments::repository(repository).capture()?;
-    let server = text.lines().find_map(|line| line.strip_prefix("Server = "));
-    Ok(redacted(server.unwrap_or_default()))
 }
 
 /// A text in which no address has a user name or password.
@@ -91,16 +109,22 @@ mod tests {
     const SHOWN: &str = "[options]\nRootDir = /\nDBPath = /var/lib/pacman/\n\
         CacheDir = /var/cache/pacman/pkg/\nCacheDir = /srv/pkg/\nHookDir = /etc/pacman.d/hooks/\n\
         IgnorePkg = oth*\nCheckSpace\nSigLevel = PackageRequired\n\
-        [core]\nUsage = All\nServer = http://a/core\n[seen]\nUsage = Search\nUsage = Install\n\
+        [core]\nUsage = All\nServer = http://u:p@a/core\nServer = http://b/core\n[seen]\nUsage = Search\nUsage = Install\n\
         [extra]\nUsage = Sync Search\n";
 
     #[test]
     fn the_settings_are_found() {
         let conf = Conf::parse(SHOWN);
-        assert_eq!(conf.repositories, ["core", "extra"]);
+        let repository = |name: &str, server: &str| Repository {
+            name: name.into(),
+            server: server.into(),
+        };
+        let expected = [repository("core", "http://a/core"), repository("extra", "")];
+        assert_eq!(conf.repositories, expected);
         assert_eq!(conf.caches.len(), 2);
         assert_eq!(conf.hooks, [Path::new("/etc/pacman.d/hooks/")]);
         assert_eq!(conf.database, Path::new(DATABASE));
+        assert!(conf.ignores && !Conf::parse("[options]\nCheckSpace\n").ignores);
     }
 
     #[test]

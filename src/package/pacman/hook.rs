@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::sync::{Stamp, stamp};
+use super::upgrade::in_caches;
 use crate::fs::write_atomically;
 use crate::package::command::Process;
 use crate::package::{Change, Database, Script};
@@ -19,6 +20,8 @@ use crate::sorted;
 pub struct Plan {
     /// The changes.
     pub changes: Vec<Change>,
+    /// Where the files are, once they are fetched.
+    pub caches: Vec<PathBuf>,
     /// What the live databases were when they were worked out: nobody may have moved them since.
     pub databases: Vec<Stamp>,
 }
@@ -62,7 +65,14 @@ impl Gate {
         input
             .read_to_string(&mut names)
             .context("pacman's list is no text")?;
-        announced(&names, &plan.changes, installed)
+        let mut changes = announced(&names, &plan.changes, installed)?;
+        for file in changes.iter_mut().filter_map(|change| change.file.as_mut()) {
+            let name = file.file_name().unwrap_or_default();
+            if let Some(found) = in_caches(&plan.caches, name) {
+                *file = found;
+            }
+        }
+        Ok(changes)
     }
 
     fn plan(&self) -> PathBuf {
@@ -198,6 +208,7 @@ mod tests {
         fs::write(&file, "x").unwrap();
         let plan = Plan {
             changes: vec![change("demo", Some("1-1"), Some("2-1"))],
+            caches: Vec::new(),
             databases: vec![(file.clone(), stamp(&file))],
         };
         let arguments = ["run".to_owned(), "gate".to_owned()];

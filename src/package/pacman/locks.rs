@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::package::{Observer, lock};
 
@@ -40,6 +40,11 @@ pub fn held(lock: &Path) -> Held {
         None if fs::read("/proc/1/maps").is_err() => Held::Unknown,
         None => Held::Stale,
     }
+}
+
+/// Removes a lock that nobody holds.
+pub fn remove(lock: &Path) -> Result<()> {
+    fs::remove_file(lock).with_context(|| format!("failed to remove '{}'", lock.display()))
 }
 
 /// A process that has the lock open, as pacman and every front end of it keep it while they hold it

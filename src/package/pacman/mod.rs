@@ -20,6 +20,7 @@ use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
@@ -51,6 +52,7 @@ const PARTIAL: &str = "partial upgrades are unsupported on Arch Linux: only all 
 pub struct Pacman {
     tree: Tree,
     gate: Gate,
+    conf: Mutex<Option<Conf>>,
 }
 
 impl Pacman {
@@ -60,7 +62,23 @@ impl Pacman {
         Self {
             tree: Tree::new(TREE),
             gate: Gate::below(scratch),
+            conf: Mutex::default(),
         }
+    }
+
+    /// The configuration as it is now.
+    fn read_conf(&self) -> Result<Conf> {
+        let conf = Conf::read()?;
+        if let Ok(mut known) = self.conf.lock() {
+            *known = Some(conf.clone());
+        }
+        Ok(conf)
+    }
+
+    /// The configuration as it was at the last refresh, which is the beginning of every work here.
+    fn conf(&self) -> Result<Conf> {
+        let known = self.conf.lock().ok().and_then(|known| known.clone());
+        known.map_or_else(|| self.read_conf(), Ok)
     }
 }
 
@@ -74,9 +92,9 @@ impl PackageManager for Pacman {
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-        let upgrade = self.upgrade(&Conf::read()?, failed)?;
+        let upgrade = self.upgrade(&self.conf()?, failed)?;
         let program = arguments::download_ahead(self.tree.path(), &upgrade.without);
-        let outcome = run::run(&program, upgrade.changes.len(), run::Stop::Ends, observer)?;
+        let outcome = run::run(&program, upgrade.changes.len(), observer)?;
         match outcome.ended {
             Ended::Done => Ok(true),
             Ended::Stopped => Ok(false),
@@ -87,7 +105,7 @@ impl PackageManager for Pacman {
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
-        Ok(self.upgrade(&Conf::read()?, failed)?.pending)
+        Ok(self.upgrade(&self.conf()?, failed)?.pending)
     }
 
     fn no_security(&self) -> Result<Option<String>> {
@@ -136,7 +154,7 @@ impl PackageManager for Pacman {
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
-        let conf = Conf::read()?;
+        let conf = self.conf()?;
         // what somebody else is changing at this moment cannot be planned with
         transaction::free(observer)?;
         let upgrade = self.upgrade(&conf, transaction.failed)?;
@@ -189,7 +207,7 @@ impl PackageManager for Pacman {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        Ok(former::find(changes, kept, &Conf::read()?.caches))
+        Ok(former::find(changes, kept, &self.conf()?.caches))
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::conf::{self, Conf, redacted};
+use super::conf::{Repository, redacted};
 use super::{Pacman, arguments, run};
 use crate::package::command::{Ending, Finished, Line, Program, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 impl Pacman {
     pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
-        let conf = Conf::read()?;
+        let conf = self.read_conf()?;
         if !self.tree.has_begun() {
             // a power cut came between moving the live databases and the upgrade
             self.tree.put_back_unless_used()?;
@@ -35,27 +35,30 @@ impl Pacman {
             Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
             Ending::Exited(_) => {}
         }
-        let wrong = self.tree.check(&conf.repositories)?;
+        // once listed without an error, they need not be read again
+        let listed = finished.succeeded() && said.is_empty();
+        let wrong = self.tree.check(&conf.repositories, listed)?;
         let mut sources = Vec::new();
         for repository in &conf.repositories {
-            let of_file = format!("'{repository}.db");
+            let Repository { name, server } = repository;
+            let of_file = format!("'{name}.db");
             let said = said
                 .iter()
                 .find(|error| error.contains(&of_file))
                 .filter(|_| !finished.succeeded());
             let wrong = wrong
                 .iter()
-                .find(|(name, _)| name == repository)
+                .find(|(other, _)| other == name)
                 .map(|(_, why)| why.clone());
             sources.push(Source {
-                uri: conf::server(repository)?,
-                suite: repository.clone(),
+                uri: server.clone(),
+                suite: name.clone(),
                 last_success: None,
-                index_date: self.tree.date(repository),
+                index_date: self.tree.date(name),
                 error: said.cloned().or(wrong),
                 went_back: false,
                 tolerated: false,
-                file: format!("{repository}.db"),
+                file: format!("{name}.db"),
             });
         }
         let mut errors = Vec::new();
@@ -75,6 +78,10 @@ struct Refresh<'a> {
 
 impl Watch for Refresh<'_> {
     fn line(&mut self, line: Line<'_>) {
+        // what is listed begins a line with the name of its repository
+        if matches!(line, Line::Output(text) if !text.starts_with([':', ' '])) {
+            return;
+        }
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
         if let Some(error) = text.strip_prefix("error: ") {

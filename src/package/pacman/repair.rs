@@ -21,8 +21,7 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
     let interrupted = match locks::held(lock) {
         Held::Stale if !tree.has_begun() => bail!("{}", locks::stale()),
         Held::Stale => {
-            fs::remove_file(lock)
-                .with_context(|| format!("failed to remove '{}'", lock.display()))?;
+            locks::remove(lock)?;
             true
         }
         Held::No => false,
@@ -33,9 +32,13 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
         ),
     };
     tree.end()?;
+    if changes.is_empty() {
+        // it was not through the gate: only its databases were there before it
+        tree.put_back_unless_used()?;
+    }
     let local = PathBuf::from(DATABASE).join("local");
     let damaged = clear_damaged(&local, changes)?;
-    if interrupted || damaged {
+    if damaged || interrupted && !changes.is_empty() {
         let coming: Vec<&Change> = changes
             .iter()
             .filter(|change| change.to.is_some())

@@ -22,27 +22,11 @@ pub struct Outcome {
     pub failed: Vec<(String, String)>,
 }
 
-/// How far a run may be stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// It is ended: it only fetches.
-    Ends,
-    /// It is asked only whether a stop came first: then the gate refuses, and pacman ends by itself. Ended
-    /// by a signal it would leave its lock behind (measured).
-    AtTheGate,
-}
-
-/// Runs pacman to its end. `total` packages are expected.
-pub fn run(
-    program: &Program,
-    total: usize,
-    stop: Stop,
-    observer: &mut dyn Observer,
-) -> Result<Outcome> {
+/// Runs pacman to its end, or until a stop is asked for that may be followed. `total` packages are expected.
+pub fn run(program: &Program, total: usize, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut run = Run {
         observer,
         reader: Reader::new(total),
-        stop,
     };
     let ending = program.run(&mut run)?.ending;
     Ok(run.reader.finish(ending))
@@ -51,7 +35,6 @@ pub fn run(
 struct Run<'a> {
     observer: &'a mut dyn Observer,
     reader: Reader,
-    stop: Stop,
 }
 
 impl Watch for Run<'_> {
@@ -65,8 +48,7 @@ impl Watch for Run<'_> {
     }
 
     fn stop(&mut self) -> bool {
-        let asked = self.observer.stop();
-        asked && self.stop == Stop::Ends
+        self.observer.stop()
     }
 }
 
@@ -199,7 +181,7 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
     match ending {
         Ending::Exited(0) => Ended::Done,
         Ending::Stopped => Ended::Stopped,
-        Ending::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
+        Ending::Exited(_) if is_fetch_failure(errors) => {
             let first = errors
                 .iter()
                 .find(|error| error.starts_with("failed retrieving file"));
@@ -214,6 +196,17 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
             Ended::Interrupted(words(format!("pacman was killed by signal {signal}")))
         }
         Ending::TimedOut => Ended::Failed(words("pacman took too long".to_owned())),
+    }
+}
+
+/// Whether it ended because something could not be fetched. What it failed to fetch from one mirror it may
+/// have had from the next, and then have ended for another reason: its last words tell.
+fn is_fetch_failure(errors: &[String]) -> bool {
+    let last = |error: &&String| error.starts_with("failed to commit transaction");
+    match errors.iter().rfind(last) {
+        // of a download that none of its mirrors had (measured)
+        Some(last) if !last.ends_with("(unexpected error)") => is_fetch_error(last),
+        _ => errors.iter().any(|error| is_fetch_error(error)),
     }
 }
 
@@ -314,6 +307,17 @@ mod tests {
             matches!(damaged.ended, Ended::FetchFailed(_)),
             "{damaged:?}"
         );
+        // the first mirror did not have it, the second did
+        let conflict = read(
+            "error: failed retrieving file 'demo-1.1-1-any.pkg.tar.gz' from 127.0.0.1:8099 : The requested URL returned error: 404\n\
+             error: failed to commit transaction (conflicting files)\n\
+             demo: /usr/bin/demo exists in filesystem\n",
+            Ending::Exited(1),
+        );
+        let Ended::Failed(why) = conflict.ended else {
+            panic!("{conflict:?}")
+        };
+        assert!(why.ends_with("/usr/bin/demo exists in filesystem"), "{why}");
         let locked = read(
             "error: failed to init transaction (unable to lock database)\n",
             Ending::Exited(1),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 
+use super::conf::Repository;
 use super::{DATABASE, arguments};
 use crate::checksum;
 use crate::fs::write_atomically;
@@ -70,34 +71,38 @@ impl Tree {
         prepare().with_context(|| format!("failed to prepare '{}'", self.path.display()))
     }
 
-    /// Reads every database to its end. One that cannot be read, such as the page of a captive portal,
+    /// Reads every database to its end, unless that was done. One that cannot be read, such as the page of a captive portal,
     /// which pacman stores with exit code 0 (measured), gives way to the one before it: it would stay for
     /// ever, since its date is newer than that of the true one. What is wrong, with the repository.
-    pub fn check(&self, repositories: &[String]) -> Result<Vec<(String, String)>> {
+    pub fn check(
+        &self,
+        repositories: &[Repository],
+        listed: bool,
+    ) -> Result<Vec<(String, String)>> {
+        let names = || repositories.iter().map(|repository| &repository.name);
         let mut wrong: Vec<(String, String)> = Vec::new();
         let mut stray = None;
-        // it exits with 0 all the same (measured)
-        let _ended = arguments::list(&self.path).run(&mut |line: Line<'_>| {
-            let Line::Error(text) = line else { return };
-            let Some(error) = text.strip_prefix("error: ") else {
-                return;
-            };
-            match repositories
-                .iter()
-                .find(|repository| is_about(error, repository))
-            {
-                Some(known) if wrong.iter().any(|(other, _)| other == known) => {}
-                Some(repository) => wrong.push((repository.clone(), error.to_owned())),
-                None => stray = Some(error.to_owned()),
-            }
-        })?;
+        if !listed {
+            // it exits with 0 all the same (measured)
+            let _ended = arguments::list(&self.path).run(&mut |line: Line<'_>| {
+                let Line::Error(text) = line else { return };
+                let Some(error) = text.strip_prefix("error: ") else {
+                    return;
+                };
+                match names().find(|repository| is_about(error, repository)) {
+                    Some(known) if wrong.iter().any(|(other, _)| other == known) => {}
+                    Some(repository) => wrong.push((repository.clone(), error.to_owned())),
+                    None => stray = Some(error.to_owned()),
+                }
+            })?;
+        }
         if let Some(error) = stray {
             bail!("pacman cannot read its databases: {error}");
         }
         for (repository, _) in &wrong {
             self.take_back(repository)?;
         }
-        for repository in repositories {
+        for repository in names() {
             if !self.database(repository).exists() && wrong.iter().all(|(r, _)| r != repository) {
                 let why = "its database is not there after the refresh";
                 wrong.push((repository.clone(), why.to_owned()));
@@ -137,18 +142,23 @@ impl Tree {
 
     /// Puts the databases of these repositories live, and keeps those that were live. What is live then.
     pub fn put_live(&self, repositories: &[&str]) -> Result<Vec<Stamp>> {
+        // those of a run that was interrupted are still the ones to go back to
+        self.put_back_unless_used()?;
         let former = self.path.join("former");
         remove(&former)
             .and_then(|()| fs::create_dir(&former))
             .and_then(|()| fs::create_dir_all(&self.live))
             .context("failed to keep the live databases")?;
-        let mark = installed_mark()?;
+        let mut mark = installed_mark()?;
         let mut stamps = Vec::new();
         for repository in repositories {
             for name in [format!("{repository}.db"), format!("{repository}.db.sig")] {
                 let (ours, live) = (self.path.join("sync").join(&name), self.live.join(&name));
                 if !same(&ours, &live) {
                     copy(&live, &former.join(&name))?;
+                    if !live.exists() {
+                        mark = format!("{mark}\n{name}");
+                    }
                     // written last, it says that the directory is whole
                     write_atomically(&former.join(MARK), mark.as_bytes(), 0o644)?;
                     copy(&ours, &live)?;
@@ -167,7 +177,7 @@ impl Tree {
         let Ok(mark) = fs::read_to_string(former.join(MARK)) else {
             return Ok(true);
         };
-        if mark != installed_mark()? {
+        if mark.lines().next() != Some(&installed_mark()?) {
             return Ok(false);
         }
         self.put_back()?;
@@ -177,12 +187,15 @@ impl Tree {
     /// Puts those databases back in any case.
     pub fn put_back(&self) -> Result<()> {
         let former = self.path.join("former");
-        if former.join(MARK).exists() {
+        if let Ok(mark) = fs::read_to_string(former.join(MARK)) {
             for entry in fs::read_dir(&former)? {
                 let name = entry?.file_name();
                 if name != OsStr::new(MARK) {
                     copy(&former.join(&name), &self.live.join(&name))?;
                 }
+            }
+            for name in mark.lines().skip(1) {
+                remove(&self.live.join(name)).context("failed to take a live database away")?;
             }
         }
         self.forget()
@@ -218,7 +231,8 @@ impl Tree {
     }
 }
 
-/// The file that holds, beside the former databases, what was installed when they were live.
+/// The file that holds, beside the former databases, what was installed when they were live; in lines of
+/// their own the names of those that were not there.
 const MARK: &str = "installed";
 
 /// The file that is there while a run of ours may hold the lock.
@@ -293,6 +307,31 @@ mod tests {
         ] {
             assert!(is_about(line, "lab") && !is_about(line, "la"), "{line}");
         }
+    }
+
+    #[test]
+    fn the_live_databases_go_back_to_what_they_were() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree {
+            path: root.path().join("tree"),
+            live: root.path().join("live"),
+        };
+        let former = tree.path.join("former");
+        fs::create_dir_all(&former).unwrap();
+        fs::create_dir(&tree.live).unwrap();
+        for (directory, name, text) in [
+            (&former, "core.db", "1"),
+            (&former, MARK, "sum\nextra.db"),
+            (&tree.live, "core.db", "2"),
+            (&tree.live, "extra.db", "2"),
+            (&tree.live, "theirs.db", "3"),
+        ] {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        tree.put_back().unwrap();
+        assert_eq!(fs::read_to_string(tree.live.join("core.db")).unwrap(), "1");
+        assert!(!tree.is_live("extra"), "it was not there");
+        assert!(tree.is_live("theirs") && !former.exists());
     }
 
     #[test]

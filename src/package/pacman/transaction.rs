@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 
 use super::conf::Conf;
 use super::hook::Plan;
-use super::locks::{self, Held};
-use super::run::{self, Stop};
-use super::upgrade::{Upgrade, in_caches};
+use super::locks::{self, Held, LOCK};
+use super::run;
+use super::upgrade::Upgrade;
 use super::{Pacman, arguments};
 use crate::package::command::Program;
 use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Transaction};
@@ -18,8 +18,9 @@ use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Tra
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
 impl Pacman {
-    /// Fetches, moves the live databases, upgrades; in this order, so that a download that fails leaves
-    /// them where they were, and no network is needed once they have moved.
+    /// Moves the live databases, and upgrades by them in one run, which fetches, checks, and asks the gate, as
+    /// `pacman -Syu` does for anybody: checked in a run of its own, each package would be checked twice. Nobody
+    /// else gets the lock meanwhile. When nothing was changed in the end, they go back to where they were.
     pub(super) fn transact(
         &self,
         conf: &Conf,
@@ -27,43 +28,27 @@ impl Pacman {
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<run::Outcome> {
-        let total = upgrade.changes.len();
-        let program = arguments::download(self.tree.path(), &upgrade.without).log(transaction.log);
-        let fetched = run::run(&program, total, Stop::Ends, observer)?;
-        if fetched.ended != Ended::Done {
-            return Ok(fetched);
-        }
-        // where the cache directories are as pacman found them a moment ago
-        let changes: Vec<Change> = upgrade
-            .changes
-            .iter()
-            .map(|change| {
-                let name = change
-                    .file
-                    .as_deref()
-                    .and_then(Path::file_name)
-                    .unwrap_or_default();
-                let file = in_caches(&conf.caches, &name.to_string_lossy());
-                Change {
-                    file: file.or_else(|| change.file.clone()),
-                    ..change.clone()
-                }
-            })
-            .collect();
         free(observer)?;
-        let failed = |repository: &&str| transaction.failed.iter().any(|s| s.suite == **repository);
+        let failed = |repository: &str| transaction.failed.iter().any(|s| s.suite == repository);
         let moving: Vec<&str> = conf
             .repositories
             .iter()
-            .map(String::as_str)
+            .map(|repository| repository.name.as_str())
             // one that was never live is needed all the same: pacman refuses to work without (measured)
             .filter(|r| !failed(r) || !self.tree.is_live(r))
             .collect();
-        let databases = self.tree.put_live(&moving)?;
-        let hooks = self.hooks(conf, &Plan { changes, databases }, transaction.gate)?;
-        let program = arguments::upgrade(&hooks, &upgrade.without).log(transaction.log);
-        let outcome = self.run(&program, total, observer)?;
+        let plan = Plan {
+            changes: upgrade.changes.clone(),
+            caches: conf.caches.clone(),
+            databases: self.tree.put_live(&moving)?,
+        };
+        let upgraded = self.hooks(conf, &plan, transaction.gate).and_then(|hooks| {
+            let program = arguments::upgrade(&hooks, &upgrade.without, transaction.gate.1);
+            let program = program.log(transaction.log);
+            self.run(&program, upgrade.changes.len(), observer)
+        });
         let behind = self.tree.put_back_unless_used()?;
+        let outcome = upgraded?;
         let ended = if behind || outcome.ended == Ended::Done {
             outcome.ended
         } else {
@@ -82,11 +67,20 @@ impl Pacman {
         loop {
             free(observer)?;
             self.tree.begin()?;
-            let outcome = run::run(program, total, Stop::AtTheGate, observer)?;
-            if !matches!(outcome.ended, Ended::Interrupted(_)) {
-                self.tree.end()?;
+            let outcome = run::run(program, total, observer)?;
+            match outcome.ended {
+                // whoever repairs it is to know whose lock it was
+                Ended::Interrupted(_) => {}
+                Ended::Stopped => {
+                    // it had no time to take it away
+                    if locks::held(Path::new(LOCK)) == Held::Stale {
+                        locks::remove(Path::new(LOCK))?;
+                    }
+                    self.tree.end()?;
+                }
+                _ => self.tree.end()?,
             }
-            if !outcome.locked {
+            if !outcome.locked || outcome.ended == Ended::Stopped {
                 return Ok(outcome);
             }
         }
@@ -105,7 +99,7 @@ impl Pacman {
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Ended> {
-        let conf = Conf::read()?;
+        let conf = self.conf()?;
         restore.former.iter().try_for_each(Former::check)?;
         let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
         let files: Vec<PathBuf> = restore
@@ -121,7 +115,7 @@ impl Pacman {
             .collect();
         let plan = Plan {
             changes,
-            databases: Vec::new(),
+            ..Plan::default()
         };
         let hooks = self.hooks(&conf, &plan, restore.gate)?;
         // the gate is asked once, for all of it

@@ -1,7 +1,7 @@
 //! What an upgrade would do: all of it, or nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
@@ -25,7 +25,13 @@ impl Pacman {
     /// Asks pacman, by the databases of our tree.
     pub(super) fn upgrade(&self, conf: &Conf, failed: &[&Source]) -> Result<Upgrade> {
         let installed = self.installed()?;
-        let newer = listing::newer(&none_or(&arguments::updates(self.tree.path()))?)?;
+        let simulation = simulated(&arguments::simulate(self.tree.path(), &[]))?;
+        // what is left out it does not name
+        let newer = if conf.ignores || simulation.is_err() {
+            listing::newer(&none_or(&arguments::updates(self.tree.path()))?)?
+        } else {
+            Vec::new()
+        };
         let mut kept_back: Vec<KeptBack> = newer
             .iter()
             .filter(|newer| newer.ignored)
@@ -36,7 +42,7 @@ impl Pacman {
                 )
             })
             .collect();
-        let mut targets = match simulated(&arguments::simulate(self.tree.path(), &[]))? {
+        let mut targets = match simulation {
             Ok(targets) => targets,
             Err(words) => {
                 let reason = format!("pacman cannot upgrade this host as a whole: {words}");
@@ -107,10 +113,10 @@ pub fn is_everything(updates: &[Update], pending: &[Update]) -> bool {
 }
 
 /// The file of that name in the first cache that has it.
-pub fn in_caches(caches: &[PathBuf], name: &str) -> Option<PathBuf> {
+pub fn in_caches(caches: &[PathBuf], name: impl AsRef<Path>) -> Option<PathBuf> {
     caches
         .iter()
-        .map(|cache| cache.join(name))
+        .map(|cache| cache.join(&name))
         .find(|file| file.exists())
 }
 
