@@ -39,7 +39,7 @@ pub struct Picture {
     pub alerts: Alerts,
     /// What is pending, as last worked out.
     pub pending: Pending,
-    /// What is wrong with the package database.
+    /// What is wrong with the package database; not looked at during an update.
     pub problems: Vec<String>,
     /// Whether nothing else can be wrong with it.
     pub sees_problems: bool,
@@ -76,6 +76,12 @@ impl Progress {
             .filter(|_| !running.is_empty())
             .unwrap_or_default()
     }
+
+    /// Whether a worker is at an update: a package that is unpacked meanwhile is no problem of the database.
+    /// What it publishes goes with a reboot, and one that dies leaves an alert.
+    fn is_update(&self) -> bool {
+        !self.job.is_empty()
+    }
 }
 
 impl Picture {
@@ -93,17 +99,15 @@ impl Picture {
             (_, Err(error)) => Some(format!("{error:#}")),
             _ => None,
         };
-        let problems = packages.as_ref().map_or_else(
-            |_| Vec::new(),
-            |packages| {
-                packages
-                    .problems()
-                    .unwrap_or_else(|error| vec![format!("{error:#}")])
-            },
-        );
         let running: Vec<String> =
             state::read(&paths.state().join("running.json")).unwrap_or_default();
         let progress = Progress::of(paths, &running);
+        let problems = match &packages {
+            Ok(packages) if !progress.is_update() => packages
+                .problems()
+                .unwrap_or_else(|error| vec![format!("{error:#}")]),
+            _ => Vec::new(),
+        };
         Self {
             backend: packages.as_ref().map_or("", |p| p.name()).to_owned(),
             unusable,
@@ -128,23 +132,13 @@ impl Picture {
         self.running.first().map_or("", String::as_str)
     }
 
-    /// Whether a worker is at an update: a package that is unpacked meanwhile is no problem of the database.
-    /// What it publishes goes with a reboot, and one that dies leaves an alert.
-    fn is_updated(&self) -> bool {
-        !self.progress.job.is_empty()
-    }
-
     /// Health, and why.
     #[must_use]
     pub fn health(&self) -> (Health, Vec<String>) {
         health::health(Facts {
             cache: &self.cache,
             alerts: &self.alerts.alerts,
-            problems: if self.is_updated() {
-                &[]
-            } else {
-                &self.problems
-            },
+            problems: &self.problems,
             sees_problems: self.sees_problems,
             unusable: self.unusable.as_deref(),
         })

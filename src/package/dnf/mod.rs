@@ -26,9 +26,7 @@ use self::output::Run;
 use super::command::{Ending, Line, Process, Watch};
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
-use super::rpm::{
-    database, former, gate, held, locks, reboot, repair, scriptlet, stamp, transaction,
-};
+use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
     Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
@@ -149,7 +147,7 @@ impl Dnf {
             Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
         };
         let mut reader = watch.reader;
-        if self.dialect != Dialect::Dnf4
+        if !reader.is_complete()
             && let Ok(listed) = listed(&arguments::repositories(self.dialect))
         {
             reader.enabled(&listed);
@@ -287,18 +285,19 @@ impl PackageManager for Dnf {
 
     fn installed(&self) -> Result<Database> {
         let patterns = held::dnf();
-        Ok(database::read()?.database(&|name| held::is_held(&patterns, name)))
+        Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
     }
 
     fn problems(&self) -> Result<Vec<String>> {
-        stamp::problems()
+        Ok(known::read()?.problems())
     }
 
     fn is_interrupted(&self) -> Result<bool> {
-        Ok(!stamp::problems()?.is_empty())
+        Ok(!known::read()?.duplicates().is_empty())
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        let _forgets = known::Changing;
         if let Some(plugins) = plugin::set_up(self.dialect, &self.scratch)?
             && let Some(applied) = self.gated(&plugins, transaction, observer)?
         {
@@ -312,6 +311,7 @@ impl PackageManager for Dnf {
     }
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
+        let _forgets = known::Changing;
         let native = arguments::remove_duplicates(self.dialect);
         repair::run(changes, Some(&native), log, observer)
     }
@@ -339,6 +339,7 @@ impl PackageManager for Dnf {
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let _forgets = known::Changing;
         run::put_back(self.dialect, &self.scratch, restore, observer)
     }
 

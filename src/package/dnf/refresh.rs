@@ -1,9 +1,10 @@
 //! What a refresh says of each repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Dialect;
 use crate::package::rpm::repositories::{self, Repository};
+use crate::sorted::InOrder;
 
 /// What was heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Reader<'a> {
     heard: Heard,
     /// The repository that the next lines are about.
     about: Option<String>,
+    /// Those that dnf 5 has named; none once a name could be that of another one as well.
+    named: Option<BTreeSet<String>>,
 }
 
 impl<'a> Reader<'a> {
@@ -31,6 +34,7 @@ impl<'a> Reader<'a> {
             configured,
             heard: Heard::default(),
             about: None,
+            named: Some(BTreeSet::new()),
         }
     }
 
@@ -47,6 +51,22 @@ impl<'a> Reader<'a> {
     /// What was heard.
     pub fn finish(self) -> Heard {
         self.heard
+    }
+
+    /// Whether every enabled repository was heard of, so that nobody has to be asked which those are. dnf 4
+    /// names them all; of dnf 5 it is known when it has named exactly those that are configured to be.
+    pub fn is_complete(&mut self) -> bool {
+        let enabled = self.configured.iter().filter(|r| r.enabled);
+        let enabled: BTreeSet<String> = enabled.map(|r| r.id.clone()).in_order();
+        let complete = match self.dialect {
+            Dialect::Dnf4 => return true,
+            Dialect::Dnf5 => self.named.take().filter(|named| *named == enabled),
+            Dialect::Yum => None,
+        };
+        for id in complete.iter().flatten() {
+            self.heard.repositories.entry(id.clone()).or_default();
+        }
+        complete.is_some()
     }
 
     /// With the repositories that are enabled, where the refresh itself does not name the good ones:
@@ -132,7 +152,12 @@ impl<'a> Reader<'a> {
                 .collect();
             let shown = words.join(" ");
             let is_it = |r: &&Repository| r.enabled && r.name.starts_with(&shown);
-            let repository = self.configured.iter().find(is_it);
+            let mut repositories = self.configured.iter().filter(is_it);
+            let repository = repositories.next();
+            match (&mut self.named, repository, repositories.next()) {
+                (Some(named), Some(repository), None) => drop(named.insert(repository.id.clone())),
+                _ => self.named = None,
+            }
             self.about = Some(repository.map_or(shown.clone(), |r| r.id.clone()));
         } else if line.starts_with("Failed to ") {
             self.heard.errors.push(line.to_owned());

@@ -6,6 +6,7 @@ pub mod evr;
 pub mod former;
 pub mod gate;
 pub mod held;
+pub mod known;
 pub mod locks;
 pub mod reboot;
 pub mod repair;

@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
-use anyhow::Result;
-
-use super::{database, locks, repositories};
+use super::{locks, repositories};
 use crate::checksum;
 use crate::package::Source;
 
@@ -30,7 +28,7 @@ pub fn stamp(failed: &[&Source], caches: &[&Path], configuration: &[&str]) -> St
     for path in configuration {
         add(&mut text, Path::new(path));
     }
-    text.push_str(&database_stamp());
+    text.push_str(&database().text);
     for cache in caches {
         for (id, directory) in repositories::cached(cache) {
             // its date changes when it is confirmed, its contents only when they are new
@@ -42,14 +40,26 @@ pub fn stamp(failed: &[&Source], caches: &[&Path], configuration: &[&str]) -> St
     checksum::sha256(text.as_bytes())
 }
 
-fn database_stamp() -> String {
-    let mut text = String::new();
+/// The state of the database's files.
+pub struct Database {
+    /// Another text for another state.
+    pub text: String,
+    /// When the last of them was changed; none where there is none.
+    pub newest: Option<SystemTime>,
+}
+
+/// What the database's files are now.
+pub fn database() -> Database {
+    let (mut text, mut newest) = (String::new(), None);
     for directory in locks::DATABASES {
         for name in DATABASE {
-            add(&mut text, &PathBuf::from(directory).join(name));
+            let path = PathBuf::from(directory).join(name);
+            add(&mut text, &path);
+            let modified = fs::metadata(&path).and_then(|m| m.modified()).ok();
+            newest = newest.max(modified);
         }
     }
-    text
+    Database { text, newest }
 }
 
 fn add(text: &mut String, path: &Path) {
@@ -57,20 +67,4 @@ fn add(text: &mut String, path: &Path) {
         let (ino, size, seconds, nanos) = (m.ino(), m.size(), m.mtime(), m.mtime_nsec());
         let _ = write!(text, "{ino}:{size}:{seconds}:{nanos};");
     }
-}
-
-/// What is wrong with the database; asked of it only when it has changed since the last time, because
-/// every look at the health of the host wants to know.
-pub fn problems() -> Result<Vec<String>> {
-    static KNOWN: Mutex<Option<(String, Vec<String>)>> = Mutex::new(None);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = database_stamp();
-    if let Some((stamp, problems)) = known.as_ref()
-        && *stamp == now
-    {
-        return Ok(problems.clone());
-    }
-    let problems = database::read()?.problems();
-    *known = Some((now, problems.clone()));
-    Ok(problems)
 }

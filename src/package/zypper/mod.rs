@@ -17,9 +17,7 @@ use self::output::Finished;
 use super::command::{Process, Program};
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Planned, Resolved};
-use super::rpm::{
-    database, former, gate, held, locks, reboot, repair, scriptlet, stamp, transaction,
-};
+use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
     Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
@@ -301,18 +299,19 @@ impl PackageManager for Zypper {
 
     fn installed(&self) -> Result<Database> {
         let patterns = held::zypper();
-        Ok(database::read()?.database(&|name| held::is_held(&patterns, name)))
+        Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
     }
 
     fn problems(&self) -> Result<Vec<String>> {
-        stamp::problems()
+        Ok(known::read()?.problems())
     }
 
     fn is_interrupted(&self) -> Result<bool> {
-        Ok(!stamp::problems()?.is_empty())
+        Ok(!known::read()?.duplicates().is_empty())
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+        let _forgets = known::Changing;
         transaction::run(self, transaction, observer)
     }
 
@@ -321,6 +320,7 @@ impl PackageManager for Zypper {
     }
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
+        let _forgets = known::Changing;
         repair::run(changes, None, log, observer)
     }
 
@@ -338,6 +338,7 @@ impl PackageManager for Zypper {
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let _forgets = known::Changing;
         run::put_back(restore, observer)
     }
 

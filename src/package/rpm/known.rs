@@ -1,0 +1,91 @@
+//! The database of installed packages, asked of `rpm` once for each of its states.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+
+use super::database::{self, Contents};
+use super::{held, stamp};
+
+/// What was read, and of which state it is.
+struct Known {
+    stamp: String,
+    /// What may be there in several versions, as it was configured.
+    configured: Vec<String>,
+    contents: Arc<Contents>,
+}
+
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+
+/// How long ago the last change must be to be told by its date from a later one: more than the 10 ms by
+/// which the kernel's clock for dates goes on (`CONFIG_HZ` of 100), and two seconds where a file system
+/// knows whole seconds only.
+const TICK: Duration = Duration::from_millis(50);
+const WHOLE_SECONDS: Duration = Duration::from_secs(2);
+
+/// The database as it is: asked of `rpm` only when it, or what may be there in several versions, has
+/// changed since. Each of its formats writes what is changed to its file at once, by which the date of that
+/// is another one: `SQLite` to its log (sqlite.org/wal.html), the native one to `Packages.db`, and Berkeley
+/// DB when the cursor that writes is closed (`lib/backend/db3.c` of rpm 4.14).
+pub fn read() -> Result<Arc<Contents>> {
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (before, configured) = (stamp::database(), held::parallel());
+    if let Some(known) = known.as_ref()
+        && known.stamp == before.text
+        && known.configured == configured
+    {
+        return Ok(Arc::clone(&known.contents));
+    }
+    *known = None;
+    let now = SystemTime::now();
+    let contents = Arc::new(database::read()?);
+    let told = before.newest.is_some_and(|newest| tells(newest, now));
+    if told && stamp::database().text == before.text {
+        *known = Some(Known {
+            stamp: before.text,
+            configured,
+            contents: Arc::clone(&contents),
+        });
+    }
+    Ok(contents)
+}
+
+/// Whether the date of the last change, seen at some moment, would be another one if the next change came
+/// right after that. A date in the future tells nothing.
+fn tells(changed: SystemTime, now: SystemTime) -> bool {
+    let whole = changed
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .is_ok_and(|since| since.subsec_nanos() == 0);
+    let needed = if whole { WHOLE_SECONDS } else { TICK };
+    now.duration_since(changed).is_ok_and(|ago| ago > needed)
+}
+
+/// Forgets what was read when a run of ours that may change packages has ended, however it did.
+#[must_use]
+pub struct Changing;
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        *KNOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_tells_once_it_is_past() {
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(1_795_240_401, 500);
+        let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_240_401);
+        assert!(tells(changed, changed + Duration::from_millis(51)));
+        assert!(!tells(changed, changed + Duration::from_millis(49)));
+        assert!(
+            !tells(changed, changed - Duration::from_secs(9)),
+            "the future"
+        );
+        assert!(!tells(whole, whole + Duration::from_secs(1)));
+        assert!(tells(whole, whole + Duration::from_secs(3)));
+    }
+}
