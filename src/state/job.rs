@@ -75,6 +75,9 @@ pub struct Job {
     /// Whether it was put back into the queue with a part of its transaction done, which happens once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub put_back: bool,
+    /// How many workers died, or could not go on, while they had it.
+    #[serde(default)]
+    pub deaths: u32,
     /// When a worker took it.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -124,6 +127,7 @@ impl Job {
             update: UpdateState::default(),
             earlier: Vec::new(),
             put_back: false,
+            deaths: 0,
             started_at: None,
             finished_at: None,
             changes: Vec::new(),
@@ -145,6 +149,7 @@ impl Job {
         Self {
             earlier: self.earlier,
             put_back: self.put_back,
+            deaths: self.deaths,
             changes: self.changes,
             former: self.former,
             kept_back: self.kept_back,

@@ -302,7 +302,7 @@ fn attempt(
         own_follows,
     } = plan::selection(worker, jobs, &failed, part)?;
     if selection == Selection::Exactly(Vec::new()) {
-        return nothing(worker, jobs, kept_back, update)
+        return nothing(worker, leader, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     space::check_floors()?;
@@ -363,19 +363,36 @@ fn attempt(
         ) => bail!("refused: {reason}"),
         (None, Ended::Failed(why)) => bail!("{why}"),
         (None, Ended::Done) => {
-            let outcome = nothing(worker, jobs, applied.kept_back, update)?;
+            let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
     }
 }
 
-/// There is nothing to install, which is a success unless a package that is asked for is broken.
+/// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs
+/// that were put back have done before is all there is to judge then.
 fn nothing(
     worker: &Worker,
+    leader: &JobId,
     jobs: &[Job],
     kept_back: Vec<KeptBack>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
+    let done = recover::Done::of(jobs);
+    if !done.changes.is_empty() {
+        let before = Before::first_part(worker, leader, jobs, &done.changes)?;
+        let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is verified"));
+        update.was_activated(&done.changes);
+        progress::verifying(worker, leader);
+        let applied = Applied {
+            ended: Ended::Done,
+            kept_back,
+            notes: Vec::new(),
+            failures: Vec::new(),
+        };
+        let intent = (&*done.changes, done.former);
+        return conclude(worker, leader, &before, intent, applied, update);
+    }
     if let Some(why) = select::broken(jobs, &worker.packages.installed()?) {
         bail!("{why}, and no update of it is pending");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::alert;
+use super::{alert, recover};
 use crate::host::systemd;
 use crate::journal;
 use crate::package::command::{Line, Program};
@@ -40,7 +40,8 @@ pub fn monitored() -> BTreeMap<String, String> {
 
 /// patch-alert@.service. The instance is the key of an alert, started by whoever raised or resolved it:
 /// then every event that the hooks have not been told of is given to them. Or it is a worker's unit,
-/// started by its `OnFailure=`: then the alert is raised that a worker which died could not raise.
+/// started by its `OnFailure=`: then the alert is raised that a worker which died could not raise, and another
+/// one finishes what it left.
 /// (An instance for each worker, because systemd tells nothing of the failure to a unit that several
 /// could have started.)
 pub fn run(paths: &Paths, instance: &str, monitor: &BTreeMap<String, String>) -> Result<()> {
@@ -55,10 +56,13 @@ pub fn run(paths: &Paths, instance: &str, monitor: &BTreeMap<String, String>) ->
             crate::request::shown(instance)
         ),
     };
-    match death(instance, monitor) {
-        Some(text) => raise(paths, cause, &text, monitor),
-        None => Ok(()),
-    }
+    let Some(text) = death(instance, monitor) else {
+        return Ok(());
+    };
+    let raised = raise(paths, cause, &text, monitor);
+    // after the alert, which its success takes back
+    recover::ask_for_another(paths);
+    raised
 }
 
 /// Tells the hooks every event of one alert that they have not been told of.

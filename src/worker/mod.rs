@@ -4,6 +4,7 @@ mod alert;
 mod apply;
 mod block;
 mod conclude;
+mod deaths;
 pub mod gate;
 mod heal;
 pub mod hook;
@@ -50,9 +51,6 @@ use crate::{journal, queue};
 /// How soon whoever waits follows a stop.
 const STOP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Finishes what an interrupted worker left.
-const RECOVERY: &str = "patch-recover.service";
-
 /// Why a request was not served.
 const STOPPED: &str = "stopped while waiting for another worker; the request stays in the queue";
 
@@ -74,6 +72,8 @@ pub struct Worker {
     stop: Arc<AtomicBool>,
     /// What hung meanwhile.
     hangs: stuck::Seen,
+    /// Whether what it found of others is counted as their death.
+    deaths: deaths::Counted,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
     terminal: bool,
 }
@@ -98,6 +98,7 @@ impl Worker {
             packages,
             stop,
             hangs: stuck::Seen::default(),
+            deaths: deaths::Counted::default(),
             terminal: false,
         }
     }
@@ -126,9 +127,7 @@ impl Worker {
         drop(lock);
         self.arm_retry();
         // a worker may have had to leave that to another one, and nobody has asked for one since
-        if recover::is_due(self) {
-            let _ = systemd::start_unit_soon(RECOVERY.to_owned());
-        }
+        recover::ask_for_another(&self.paths);
         match systemd::heal_units() {
             Ok(units) if !units.is_empty() => journal::units_healed(&units),
             Ok(_) => {}
@@ -177,10 +176,7 @@ impl Worker {
         if let (Err(error), false) = (result, self.stopping()) {
             let text = format!("the queue could not be served: {error:#}");
             alert::raise(self, Cause::UpdateFailed, &text, None);
-            // what is in our hands is in no queue, and nothing else would come back to it before long
-            if recover::is_due(self) {
-                let _ = systemd::start_unit_soon(RECOVERY.to_owned());
-            }
+            recover::ask_for_another(&self.paths);
         }
     }
 

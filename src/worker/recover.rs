@@ -11,13 +11,18 @@ use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, apply, manual, own, rollback, select};
+use super::{Worker, apply, deaths, manual, own, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
-use crate::package::{Applied, Change, Ended, Former, PackageState, command};
+use crate::host::systemd;
+use crate::package::{Applied, Change, Database, Ended, Former, PackageState, command};
+use crate::paths::Paths;
 use crate::request::{JobId, Kind, Target};
 use crate::state::job::{self, Job};
 use crate::state::{self};
 use crate::{journal, queue};
+
+/// Finishes what an interrupted worker left.
+const RECOVERY: &str = "patch-recover.service";
 
 /// What is noted with a job that was judged by another worker than the one that ran it.
 const NOTE: &str = "the worker was interrupted while it changed packages";
@@ -25,17 +30,20 @@ const NOTE: &str = "the worker was interrupted while it changed packages";
 /// Remembers which jobs are in a worker's hands.
 pub fn remember(worker: &Worker, jobs: &[Job]) -> Result<()> {
     let ids: Vec<&JobId> = jobs.iter().map(Job::id).collect();
-    write_atomically(&path(worker), &serde_json::to_vec(&ids)?, 0o644)
+    write_atomically(&path(&worker.paths), &serde_json::to_vec(&ids)?, 0o644)
 }
 
-/// Whether jobs are in a worker's hands, or were in those of one that has died.
-pub fn is_due(worker: &Worker) -> bool {
-    path(worker).exists()
+/// Has another worker started where jobs are in the hands of one that has died or could not go on: they are
+/// in no queue, and nothing else would come back to them before long. One that is at work is waited for.
+pub fn ask_for_another(paths: &Paths) {
+    if path(paths).exists() {
+        let _ = systemd::start_unit_soon(RECOVERY.to_owned());
+    }
 }
 
 /// No job is in a worker's hands any more.
 pub fn forget(worker: &Worker) -> Result<()> {
-    remove_durably(&path(worker))?;
+    remove_durably(&path(&worker.paths))?;
     progress::forget(worker);
     Ok(())
 }
@@ -47,13 +55,18 @@ pub fn run(worker: &Worker) -> Result<()> {
     let Some(ids) = in_hands(worker) else {
         return Ok(());
     };
-    let transactions = unfinished(worker, &ids);
+    let mut transactions = unfinished(worker, &ids);
     if !transactions.is_empty() {
         shut_the_gate(worker, &transactions)?;
         let idle = worker.packages.wait_until_idle(&mut Quiet::new(worker));
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
+    deaths::count(worker, &mut transactions)?;
     for (transaction, jobs) in transactions {
+        let jobs = deaths::give_up(worker, &transaction, jobs)?;
+        if jobs.is_empty() {
+            continue;
+        }
         if let Some(intent) = rollback::Intent::load(&worker.paths, &transaction)? {
             go_on_back(worker, &transaction, jobs, intent)?;
             continue;
@@ -83,10 +96,11 @@ pub fn run(worker: &Worker) -> Result<()> {
 /// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
 /// the list cannot be read, these are all whose records say that they have not ended.
 fn in_hands(worker: &Worker) -> Option<Vec<JobId>> {
-    match state::try_read(&path(worker)) {
+    let list = path(&worker.paths);
+    match state::try_read(&list) {
         Ok(ids) => ids,
         Err(why) => {
-            journal::state_unusable(&path(worker), &why);
+            journal::state_unusable(&list, &why);
             Some(job::ids(&worker.paths.jobs()))
         }
     }
@@ -127,7 +141,7 @@ fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
 
 /// What the gate let through. One that cannot be read lets nothing be judged: the job is done anew, by a plan
 /// of what is installed then.
-fn intent_of(worker: &Worker, transaction: &JobId) -> Option<Intent> {
+pub fn intent_of(worker: &Worker, transaction: &JobId) -> Option<Intent> {
     Intent::load(&worker.paths, transaction).unwrap_or_else(|why| {
         journal::state_unusable(&job::intent(&worker.paths, transaction), &why);
         None
@@ -170,16 +184,23 @@ fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<Opti
         return Ok(None);
     }
     let after = worker.packages.installed()?;
-    let is_at = |change: &Change, version: Option<&String>| {
-        let now = after.get(&change.key());
-        now.map(|installed| &installed.version) == version
-            && now.is_none_or(|installed| installed.state == PackageState::Good)
-    };
-    if !changes.iter().any(|c| is_at(c, c.from.as_ref())) {
-        return Ok(None);
-    }
-    let done = changes.iter().filter(|c| is_at(c, c.to.as_ref()));
-    Ok(Some(done.cloned().collect()))
+    let is_untouched = |change: &Change| is_at(&after, change, change.from.as_ref());
+    Ok(changes
+        .iter()
+        .any(is_untouched)
+        .then(|| done(changes, &after)))
+}
+
+/// What of these changes is made, by what is installed now: pure.
+pub fn done(changes: &[Change], now: &Database) -> Vec<Change> {
+    let made = |change: &&Change| is_at(now, change, change.to.as_ref());
+    changes.iter().filter(made).cloned().collect()
+}
+
+fn is_at(now: &Database, change: &Change, version: Option<&String>) -> bool {
+    let now = now.get(&change.key());
+    now.map(|installed| &installed.version) == version
+        && now.is_none_or(|installed| installed.state == PackageState::Good)
 }
 
 /// Enters into each record what of it is done, and that it was put back: a transaction that is interrupted
@@ -191,6 +212,15 @@ fn keep_done(
     done: &[Change],
     former: &[Former],
 ) -> Result<Vec<Job>> {
+    enter(transaction, &mut jobs, done, former);
+    jobs.iter_mut().for_each(|job| job.put_back = true);
+    Before::hand_on(worker, transaction, &jobs)?;
+    Job::save_all(&worker.paths, &jobs)?;
+    Ok(jobs)
+}
+
+/// Enters into each record what of it is done, and says so.
+pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[Former]) {
     let target = |job: &Job| job.request.packages.clone().unwrap_or(Target::All);
     let targets: Vec<Target> = jobs.iter().map(target).collect();
     let unasked = select::unasked(&targets, done);
@@ -201,16 +231,12 @@ fn keep_done(
         settle::add(&mut job.changes, &mine);
         settle::add(&mut job.former, &former);
         settle::add(&mut job.notes, &[NOTE.to_owned()]);
-        job.put_back = true;
     }
-    Before::hand_on(worker, transaction, &jobs)?;
-    Job::save_all(&worker.paths, &jobs)?;
     for change in done {
         let (from, to) = (change.from.as_deref(), change.to.as_deref());
         let (package, architecture) = (&change.package, &change.architecture);
         journal::package_changed(transaction, package, architecture, from, to);
     }
-    Ok(jobs)
 }
 
 /// What a transaction that was put back has done already: it belongs to the one that does the rest, is
@@ -218,7 +244,7 @@ fn keep_done(
 #[derive(Debug, Default)]
 pub struct Done {
     pub changes: Vec<Change>,
-    former: Vec<Former>,
+    pub former: Vec<Former>,
 }
 
 impl Done {
@@ -365,6 +391,6 @@ fn put_back(worker: &Worker, transaction: &JobId, jobs: &[Job]) -> Result<()> {
     remove_durably(&job::intent(&worker.paths, transaction))
 }
 
-fn path(worker: &Worker) -> std::path::PathBuf {
-    worker.paths.state().join("running.json")
+fn path(paths: &Paths) -> std::path::PathBuf {
+    paths.state().join("running.json")
 }

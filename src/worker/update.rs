@@ -33,14 +33,20 @@ impl<'a> Update<'a> {
     /// The update that another worker began and did not end. The change list on the disk proves how
     /// far it came, whatever was written down of it.
     pub fn resume(worker: &'a Worker, changes: &[Change]) -> Self {
-        let mut state = UpdateState::load_to_change(&worker.paths);
-        state.phase = Phase::Activated;
-        state.set_versions(changes);
-        Self {
+        let state = UpdateState::load_to_change(&worker.paths);
+        let mut update = Self {
             worker,
             former: state.clone(),
             state,
-        }
+        };
+        update.was_activated(changes);
+        update
+    }
+
+    /// These changes were let through before, whatever was written down of it.
+    pub fn was_activated(&mut self, changes: &[Change]) {
+        self.state.phase = Phase::Activated;
+        self.state.set_versions(changes);
     }
 
     /// Takes a step and writes it down.

@@ -47,7 +47,7 @@ fn come_to_rest(
 ) -> Verdict {
     let broken = judge::what_is_broken(&stage.host);
     stage.disarm();
-    // whoever comes next finds what is left; here it is the one that looks after every boot
+    // whoever comes next finds what is left; if it has not come by itself, the one that looks after every boot
     stage
         .host
         .try_sh(&format!("systemctl start patch-recover.service {UNIT}"));
@@ -93,7 +93,11 @@ fn make(stage: &Stage, trial: &Trial, id: &str) {
         Fault::Cancel => cancel(host, id),
         Fault::Reboot => reboot(host, trial.point),
         Fault::TermWorker => signal("TERM"),
-        Fault::KillWorker => signal("KILL"),
+        Fault::KillWorker => {
+            // for everybody but who is being served: another worker takes over at once
+            stage.repo.heal();
+            signal("KILL");
+        }
         Fault::KillApt => drop(host.sh("pkill -KILL -x apt-get")),
         Fault::KillDpkg => drop(host.sh("pkill -KILL -x dpkg")),
         Fault::DiskFull | Fault::IoError => unreachable!("a disk fails at a write"),

@@ -4,7 +4,7 @@ use lab::{Host, Release, Spawned, fixtures};
 use linux_patch_api::journal::id;
 use serde_json::Value;
 
-use crate::job::{applied, failed, host_with, id_of, start, text};
+use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, start, text};
 use crate::story::{
     drop_request, events, last_job, property, refresh_fails, refresh_succeeds, settled, unit,
 };
@@ -281,9 +281,13 @@ fn a_worker_that_is_killed_leaves_its_alert_to_systemd(release: Release) {
         assert!(environment.contains(given), "{given}: {environment}");
     }
 
-    // what the dead worker began is brought to its end, and that was a success
-    host.sh("touch /run/lab-release; systemctl start patch-recover.service");
-    assert_eq!(last_job(&host)["status"], "succeeded");
+    // what the dead worker began is brought to its end though nobody asks, and that was a success
+    host.write("/run/lab-release", "");
+    host.wait_for("the end of the job", || {
+        last_job(&host)["status"] == "succeeded"
+    });
+    assert_eq!(changes(&last_job(&host)), ["demo 1.0 -> 1.1"]);
+    assert_eq!(events_of_kind(&host, id::JOB_INTERRUPTED).len(), 1);
     host.wait_for("the hook", || told(&host).len() == 2);
     assert_eq!(told(&host)[1], "update-failed resolved");
     assert_eq!(property(&host, "Health"), "healthy");

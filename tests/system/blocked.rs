@@ -223,7 +223,6 @@ fn a_worker_that_dies_after_a_batch_was_split_leaves_each_job_to_its_own_judgeme
     host.sh("systemctl kill --kill-whom=main --signal=KILL patch-apply.service");
     host.write("/run/go", "");
 
-    host.sh("systemctl start patch-recover.service");
     let (good, bad) = (settled(&host, &good), settled(&host, &bad));
     assert_eq!(good["status"], "succeeded", "{good:#}");
     assert_eq!(changes(&good), ["b 1.0 -> 1.1"]);

@@ -1,15 +1,15 @@
 //! A disk that is full, or broken, at every file that an update writes for us, from the queue to the record.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lab::fixtures::plain;
 use lab::{Disk, DiskFault, Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
-use crate::job::{changes, host_with, start, text};
-use crate::story::{self, STATE, drop_request, property, unit};
+use crate::job::{applied, changes, host_with, start, text};
+use crate::story::{self, STATE, drop_request, property, refresh_fails, refresh_succeeds, unit};
 
 const PACKAGES: [&str; 2] = ["demo", "other"];
 
@@ -30,8 +30,74 @@ fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
     let points = points(&writes);
     assert!(points.len() >= 18, "{writes:#?}");
     for (number, fault) in points {
-        let outcome = stage.trial(&disk, number, fault);
+        let outcome = stage.trial(&disk, Fault::Write(number, fault));
         println!("{number:4} {fault:?} {outcome:10} {}", writes[number - 1]);
+    }
+}
+
+#[test]
+fn whichever_read_fails_no_request_is_lost_and_no_record_lies() {
+    let stage = Stage::new();
+    let disk = Disk::below(&stage.host);
+    for update in ["the first update", "an undisturbed update"] {
+        disk.clear();
+        stage.ask();
+        stage.settle(update);
+    }
+    let reads = disk.reads();
+    let files = |call| -> BTreeSet<(String, String)> {
+        reads.iter().filter_map(|read| file(read, call)).collect()
+    };
+    let (opened, read) = (files("open "), files("read "));
+    assert!(read.len() >= 6, "{reads:#?}");
+    for (turn, (directory, suffix)) in read.into_iter().enumerate() {
+        // the queue is opened without the C library
+        let can_be_opened = opened.contains(&(directory.clone(), suffix.clone()));
+        let call = if turn % 2 == 0 && can_be_opened {
+            "open"
+        } else {
+            "read"
+        };
+        let outcome = stage.trial(&disk, Fault::Read(call, &directory, &suffix));
+        println!("{call} {outcome:10} {directory} {suffix}");
+    }
+}
+
+/// The directory of a file that was read, and the end of its name, which is the same in every update.
+fn file(read: &str, call: &str) -> Option<(String, String)> {
+    let path = read.strip_prefix(call)?.trim_start();
+    let (directory, name) = path.rsplit_once('/')?;
+    let is_of_job = name.len() > 24 && name.as_bytes()[16] == b'-';
+    let suffix = match name.strip_suffix(".deb") {
+        Some(_) => ".deb",
+        None if is_of_job => &name[23..],
+        None => name,
+    };
+    Some((directory.to_owned(), suffix.to_owned()))
+}
+
+/// What fails during an update.
+#[derive(Clone, Copy, Debug)]
+enum Fault<'a> {
+    /// The write with this number.
+    Write(usize, DiskFault),
+    /// The first such call for a file of a directory with this end of its name.
+    Read(&'a str, &'a str, &'a str),
+}
+
+impl Fault<'_> {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Write(_, DiskFault::Full) => "No space left on device",
+            Self::Write(_, DiskFault::Quota) => "Disk quota exceeded",
+            Self::Read("open", ..) => "Too many open files",
+            Self::Write(_, DiskFault::Broken) | Self::Read(..) => "Input/output error",
+        }
+    }
+
+    /// Whether it lasts until somebody does something about it.
+    fn lasts(self) -> bool {
+        matches!(self, Self::Write(_, DiskFault::Full | DiskFault::Quota))
     }
 }
 
@@ -73,12 +139,45 @@ fn a_disk_that_stays_full_leaves_the_rest_to_whoever_has_room() {
     assert_eq!(property(&stage.host, "Health"), "healthy");
 }
 
+#[test]
+fn a_disk_that_is_full_during_the_refresh_leaves_the_former_index() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
+    let lists = "/var/lib/apt/lists";
+    host.sh(&format!("mount -t tmpfs -o size=256k tmpfs {lists}"));
+    repo.add(&plain("demo", "1.1"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "1");
+    let index = || {
+        let files = format!("cd {lists} && find . -maxdepth 1 -type f -name '*_*' | sort");
+        host.sh(&format!("{files} | xargs sha256sum"))
+    };
+    let known = index();
+    repo.add(&plain("demo", "1.2"));
+    host.sh(&format!(
+        "cat /dev/zero >{lists}/filling 2>/dev/null || true"
+    ));
+
+    let why = refresh_fails(&host);
+
+    assert!(why.contains("No space left on device"), "{why}");
+    assert!(property(&host, "HealthReasons").contains("No space left on device"));
+    assert_eq!(index(), known);
+    let candidate = host.sh("apt-cache policy demo");
+    assert!(candidate.contains("Candidate: 1.1"), "{candidate}");
+    assert_eq!(property(&host, "PendingUpdates"), "1");
+
+    host.sh(&format!("rm {lists}/filling"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(changes(&applied(&host, "demo")), ["demo 1.0 -> 1.2"]);
+}
+
 /// For every file that is written, one of the calls by which that is done, in turn.
 fn points(writes: &[String]) -> BTreeMap<usize, DiskFault> {
     let turns: [(&[&str], DiskFault); 5] = [
         (&["create"], DiskFault::Full),
         (&["fsync"], DiskFault::Broken),
-        (&["rename"], DiskFault::Full),
+        (&["rename"], DiskFault::Quota),
         (&["write"], DiskFault::Broken),
         (&["rename", "fsync"], DiskFault::Broken),
     ];
@@ -151,18 +250,17 @@ impl Stage {
         });
     }
 
-    /// An update during which a write fails; how it ended.
-    fn trial(&self, disk: &Disk<'_>, number: usize, fault: DiskFault) -> &'static str {
+    /// An update during which something fails; how it ended.
+    fn trial(&self, disk: &Disk<'_>, fault: Fault<'_>) -> &'static str {
         let old = self.installed();
         disk.clear();
-        disk.fail(number, fault);
+        match fault {
+            Fault::Write(number, fault) => disk.fail(number, fault),
+            Fault::Read(call, directory, suffix) => disk.fail_read(call, directory, suffix),
+        }
         let id = self.ask();
-        let what = format!("{id}: {fault:?} at {number}");
-        let reason = match fault {
-            DiskFault::Full => "No space left on device",
-            DiskFault::Broken => "Input/output error",
-        };
-        if fault == DiskFault::Full {
+        let (what, reason) = (format!("{id}: {fault:?}"), fault.reason());
+        if fault.lasts() {
             // nobody makes room before it is said why nothing goes on
             let record = format!("{STATE}/jobs/{id}.json");
             self.host

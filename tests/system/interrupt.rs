@@ -171,11 +171,11 @@ fn a_killed_activation_is_judged(release: Release) {
         "dpkg goes on without us"
     );
 
-    // the next worker must not judge while dpkg is still at it
-    let next = host.spawn("systemctl start patch-apply@other.service");
+    // the next worker comes though nobody asks, and must not judge while dpkg is still at it
     host.wait_for("the next worker to wait", || {
         events_of_kind(&host, message::WAITING).len() == 1
     });
+    let next = host.spawn("systemctl start patch-apply@other.service");
     let waiting = &events_of_kind(&host, message::WAITING)[0];
     assert!(
         text(waiting, "MESSAGE").contains("is held by process"),
@@ -214,22 +214,16 @@ fn a_worker_killed_before_activation_loses_no_request_and_does_nothing_twice() {
 fn a_killed_download_is_done_once(release: Release) {
     let (host, repo, running) = downloading(release);
     repo.add(&plain("other", "1.1"));
+    // for everybody but who is being served: what the apt-get of the dead worker waits for never comes
+    repo.heal();
     kill(&host, "KILL");
     assert!(!running.wait().success());
-    assert_eq!(
-        jobs(&host)[0]["status"],
-        "running",
-        "nobody has told it yet"
-    );
 
-    // the apt-get of the dead worker is still there, and what it waits for never comes
+    // another worker comes by itself, and this one waits for it
     let next = host.spawn("systemctl start patch-apply@other.service");
-    host.wait_for("the next worker to find the job", || {
-        events_of_kind(&host, message::JOB_INTERRUPTED).len() == 1
-    });
-    repo.heal();
 
     assert!(next.wait().success());
+    assert_eq!(events_of_kind(&host, message::JOB_INTERRUPTED).len(), 1);
     host.wait_for("the request that was interrupted", || {
         jobs(&host).iter().all(|job| job["status"] == "succeeded")
     });
@@ -286,6 +280,45 @@ fn a_killed_refresh_holds_up_nobody(release: Release) {
             .count()
             == 2
     });
+}
+
+#[test]
+fn a_job_that_every_worker_dies_of_ends_as_failed() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    // it takes five minutes from one to the next otherwise
+    host.write(
+        "/etc/systemd/system/patch-recover.service.d/soon.conf",
+        "[Service]\nRestartSec=100ms\n",
+    );
+    let deadly = "/etc/apt/apt.conf.d/99deadly";
+    host.write(
+        deadly,
+        "APT::Update::Pre-Invoke { \"echo died >>/run/deaths; pkill -KILL -f 'patchctl run (apply|drain)'\"; };\n",
+    );
+    host.sh("systemctl daemon-reload");
+
+    assert!(!start(&host, "demo").success());
+
+    host.wait_for("the end of the job", || {
+        jobs(&host).iter().all(|job| job["status"] == "failed")
+    });
+    let job = last_job(&host);
+    assert_eq!(jobs(&host).len(), 1);
+    assert_eq!(job["deaths"], 5, "{job:#}");
+    assert!(
+        text(&job, "error").contains("is not tried again"),
+        "{job:#}"
+    );
+    assert_eq!(events_of_kind(&host, message::JOB_INTERRUPTED).len(), 5);
+    assert_eq!(host.read("/run/deaths").lines().count(), 5);
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(state(&host, "state/update.json")["phase"], "failed");
+
+    host.sh(&format!("rm {deadly}"));
+    assert_eq!(property(&host, "Health"), "degraded");
+    assert_eq!(changes(&applied(&host, "demo")), ["demo 1.0 -> 1.1"]);
+    assert_eq!(property(&host, "Health"), "healthy");
 }
 
 #[test]

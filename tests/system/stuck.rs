@@ -75,7 +75,7 @@ fn a_script_that_hangs_is_named_and_left_alone(release: Release) {
     let output = job.wait();
 
     assert!(output.success(), "{output}");
-    let record = over(&host, 1);
+    let record = over(&host, 1, 1);
     assert_eq!(record["status"], "succeeded", "{record:#}");
     assert_eq!(changes(&record), ["demo 1.0 -> 1.1"]);
     assert_eq!(property(&host, "Health"), "healthy");
@@ -89,14 +89,25 @@ fn a_script_that_hangs_is_named_and_left_alone(release: Release) {
 /// Whoever ends it by hand learns what became of the update.
 fn ended_by_hand(host: &Host, repo: &lab::Repo) {
     host.sh("rm /run/hold; mkfifo /run/never");
-    repo.add(&plain("demo", "1.2").postinst("cat /run/never"));
+    // the script of the version that comes back hangs, too
+    let waits = "[ -e /run/hold ] || mkfifo /run/hold\ncat /run/never";
+    repo.add(&plain("demo", "1.2").postinst(waits));
     let job = host.spawn("systemctl start patch-apply@demo.service");
     let event = stuck(host, 2);
 
     host.sh(&format!("kill {}", text(&event, "PATCH_PID")));
 
+    let event = stuck(host, 3);
+    assert_eq!(event["PATCH_SCRIPT"], SCRIPT);
+    assert_eq!(event["PATCH_COMMAND"], "cat /run/hold");
+    host.wait_for("the alert", || {
+        standing(host).contains(&"update-stuck".to_owned())
+    });
+    let status = unit(host, "patch-apply@demo.service", "StatusText");
+    assert!(status.contains("hangs"), "{status}");
+    host.sh("echo go on >/run/hold");
     assert!(!job.wait().success());
-    let record = over(host, 2);
+    let record = over(host, 3, 2);
     assert_eq!(record["status"], "failed", "{record:#}");
     assert_eq!(record["rollback"]["outcome"], "rolled_back", "{record:#}");
     assert_eq!(installed(host, "demo"), "1.1 installed");
@@ -104,24 +115,65 @@ fn ended_by_hand(host: &Host, repo: &lab::Repo) {
 }
 
 /// The event of the silence with this number, once it is there.
-fn stuck(host: &Host, number: usize) -> Value {
+pub fn stuck(host: &Host, number: usize) -> Value {
     host.wait_for("the silence to be told", || {
         events_of_kind(host, message::STUCK).len() >= number
     });
     events_of_kind(host, message::STUCK).remove(number - 1)
 }
 
-/// The record of the latest job, which hung once and does no more.
-fn over(host: &Host, number: usize) -> Value {
+/// The record of the latest job, which hung so often and does no more; all that has hung so far is told.
+pub fn over(host: &Host, told: usize, hung: usize) -> Value {
     assert_eq!(
         events_of_kind(host, message::STUCK).len(),
-        number,
+        told,
         "it is said once"
     );
     assert!(!standing(host).contains(&"update-stuck".to_owned()));
     let record = last_job(host);
     let hangs = list(&record, "hangs");
-    assert_eq!(hangs.len(), 1, "{record:#}");
-    assert!(hangs[0]["until"].is_string(), "{record:#}");
+    assert_eq!(hangs.len(), hung, "{record:#}");
+    for hang in hangs {
+        assert!(hang["until"].is_string(), "{record:#}");
+    }
     record
+}
+
+#[test]
+fn a_script_that_hangs_while_the_database_is_repaired_is_named() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
+    host.write(
+        "/etc/linux_patch_api/config.d/stuck.toml",
+        "[apply]\nstuck_after = \"1s\"\n",
+    );
+    host.sh("mkfifo /run/hold");
+    repo.add(&plain("demo", "1.1").postinst("touch /run/started\ncat /run/hold"));
+    let running = host.spawn("systemctl start patch-apply@demo.service");
+    host.wait_for("the script", || host.exists("/run/started"));
+    // all but systemd, which starts another worker
+    host.sh(
+        "kill -KILL $(systemctl show -P MainPID patch-apply@demo.service) $(pgrep -x apt-get) \
+         $(pgrep -x dpkg) $(pgrep -f 'info/[d]emo') $(pgrep -x -f 'cat /run/hold')",
+    );
+    assert!(!running.wait().success());
+
+    host.wait_for("the silence of the repair to be told", || {
+        // or one that had been waiting
+        let next = "patch-recover.service patch-apply.service";
+        unit(&host, next, "StatusText").contains(&format!("the script {SCRIPT} of demo hangs"))
+    });
+
+    let events = events_of_kind(&host, message::STUCK);
+    let event = events.last().expect("no event");
+    assert_eq!(event["PATCH_COMMAND"], "cat /run/hold");
+    host.wait_for("the alert", || {
+        standing(&host).contains(&"update-stuck".to_owned())
+    });
+    host.sh("echo go on >/run/hold");
+    host.wait_for("the end of the job", || {
+        last_job(&host)["status"] == "succeeded"
+    });
+    assert_eq!(changes(&last_job(&host)), ["demo 1.0 -> 1.1"]);
+    host.wait_for("the end of the alert", || standing(&host).is_empty());
+    assert!(!list(&last_job(&host), "hangs").is_empty());
 }

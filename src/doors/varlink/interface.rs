@@ -482,6 +482,7 @@ mod tests {
         request.job = Some(JobId::new().unwrap());
         let mut job = Job::new(request);
         fill_with_what_an_undone_update_has(&mut job);
+        job.put_back = true;
         job.hangs = vec![Hang {
             package: None,
             script: None,

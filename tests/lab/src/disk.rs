@@ -1,6 +1,7 @@
-//! A disk that fails where and when a test wants it to: full, or broken, for our program's own files alone.
+//! A disk that fails where and when a test wants it to: full, broken, unreadable, for our program's own files alone.
 
 use anyhow::Result;
+use rustix::io::Errno;
 
 use crate::cache;
 use crate::host::Host;
@@ -21,6 +22,12 @@ const PLAN: &str = "/run/lab-disk/plan";
 /// What was asked for so far.
 const TRACE: &str = "/run/lab-disk/trace";
 
+/// Which reading call is to fail, once.
+const READ_PLAN: &str = "/run/lab-disk/read-plan";
+
+/// What was read so far.
+const READS: &str = "/run/lab-disk/reads";
+
 /// What has failed.
 const REFUSED: &str = "/run/lab-disk/refused";
 
@@ -35,6 +42,8 @@ pub struct Disk<'a> {
 pub enum DiskFault {
     /// No space is left, from this write on.
     Full,
+    /// The same, because of a quota.
+    Quota,
     /// This one write fails with an input/output error.
     Broken,
 }
@@ -57,30 +66,48 @@ impl<'a> Disk<'a> {
     /// From now on this write fails.
     #[track_caller]
     pub fn fail(&self, write: usize, fault: DiskFault) {
-        let plan = match fault {
-            DiskFault::Full => format!(
-                "{write} {} {}",
-                u32::MAX,
-                rustix::io::Errno::NOSPC.raw_os_error()
-            ),
-            DiskFault::Broken => {
-                format!("{write} {write} {}", rustix::io::Errno::IO.raw_os_error())
-            }
+        let (last, error) = match fault {
+            DiskFault::Full => (u32::MAX as usize, Errno::NOSPC),
+            DiskFault::Quota => (u32::MAX as usize, Errno::DQUOT),
+            DiskFault::Broken => (write, Errno::IO),
         };
+        let plan = format!("{write} {last} {}", error.raw_os_error());
         self.host.write(PLAN, plan);
+    }
+
+    /// The next time that a file of this directory with this end of its name is opened, or read, fails once:
+    /// for want of a descriptor, or with an input/output error.
+    #[track_caller]
+    pub fn fail_read(&self, call: &str, directory: &str, suffix: &str) {
+        let error = if call == "open" {
+            Errno::MFILE
+        } else {
+            Errno::IO
+        };
+        let plan = format!("{call} {directory} {suffix} {}", error.raw_os_error());
+        // at once, and never half of it
+        let new = format!("{READ_PLAN}.new");
+        self.host.write(&new, plan);
+        self.host.sh(&format!("mv {new} {READ_PLAN}"));
+    }
+
+    /// What was read so far, as `open /var/lib/…`.
+    #[track_caller]
+    pub fn reads(&self) -> Vec<String> {
+        self.lines(READS)
     }
 
     /// The disk is in order again.
     #[track_caller]
     pub fn heal(&self) {
-        self.host.sh(&format!("rm -f {PLAN}"));
+        self.host.sh(&format!("rm -f {PLAN} {READ_PLAN}"));
     }
 
     /// The disk is in order, and counts anew.
     #[track_caller]
     pub fn clear(&self) {
         self.host.sh(&format!(
-            "rm -f {PLAN}; mkdir -p /run/lab-disk; : >{TRACE}; : >{REFUSED}"
+            "rm -f {PLAN} {READ_PLAN}; mkdir -p /run/lab-disk; : >{TRACE}; : >{READS}; : >{REFUSED}"
         ));
     }
 

@@ -7,6 +7,7 @@ use linux_patch_api::journal::id as message;
 use super::Backend;
 use crate::job::{applied, changes, events_of_kind, failed, text};
 use crate::story::{last_job, property, refresh_succeeds};
+use crate::stuck::{over, stuck};
 
 pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
@@ -72,6 +73,36 @@ pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
     repo.add(&plain("demo", "1.2"));
     applied(&host, "demo");
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.2"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+pub fn a_script_that_hangs_is_named_and_left_alone(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
+    host.write(
+        "/etc/linux_patch_api/config.d/stuck.toml",
+        "[apply]\nstuck_after = \"1s\"\n",
+    );
+    host.sh("mkfifo /run/hold");
+    repo.add(&plain("demo", "1.1").postinst("cat /run/hold"));
+
+    let ours = backend.start(&host, "demo");
+    let event = stuck(&host, 1);
+
+    assert_eq!(event["PATCH_COMMAND"], "cat /run/hold", "{event:#}");
+    let script = text(&event, "PATCH_SCRIPT").to_owned();
+    assert!(!script.is_empty(), "{event:#}");
+    let pid = text(&event, "PATCH_PID").to_owned();
+    let running = host.sh(&format!("tr '\\0' ' ' </proc/{pid}/cmdline"));
+    assert!(running.contains(&script), "{running}: {event:#}");
+    host.wait_for("the health to say so", || {
+        property(&host, "HealthReasons").contains("hangs")
+    });
+
+    host.sh("echo go on >/run/hold");
+    let output = ours.wait();
+    assert!(output.success(), "{output}\n{:#}", last_job(&host));
+    assert_eq!(over(&host, 1, 1)["status"], "succeeded");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
     assert_eq!(property(&host, "Health"), "healthy");
 }
 

@@ -234,6 +234,8 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_power_cut_in_the_middle_is_healed_at_the_next_boot
         [apt dnf4 dnf5 zypper pacman apk];
+    failures::a_script_that_hangs_is_named_and_left_alone [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     failures::somebody_else_s_transaction_is_waited_for
         [apt dnf4 dnf5 zypper pacman apk];
 }

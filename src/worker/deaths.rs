@@ -1,0 +1,64 @@
+//! Jobs whose workers die again and again, by what they do perhaps: they end instead of being begun for ever.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, anyhow};
+
+use super::gate::Intent;
+use super::lifecycle::Event;
+use super::update::Update;
+use super::{Worker, apply, recover, settle};
+use crate::request::JobId;
+use crate::state::job::Job;
+
+/// How many workers a job may cost. The second after the first comes at once, each further one five minutes
+/// later (`RestartSec=` of patch-recover.service).
+const LIMIT: u32 = 5;
+
+/// Whether a worker has counted what others have left: it tries again itself when it cannot go on.
+#[derive(Debug, Default)]
+pub struct Counted(AtomicBool);
+
+/// Notes with each job that one more worker died with it.
+pub fn count(worker: &Worker, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+    if worker.deaths.0.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    for jobs in transactions.values_mut() {
+        jobs.iter_mut().for_each(|job| job.deaths += 1);
+        Job::save_all(&worker.paths, jobs)?;
+    }
+    worker.deaths.0.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Ends the jobs that have cost too many workers, with what of them is done as far as the package database
+/// says so; the others. Neither repairing nor judging nor undoing is tried once more: one of these may be
+/// what the workers die of.
+pub fn give_up(worker: &Worker, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec<Job>> {
+    let (mut ended, left): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| job.deaths >= LIMIT);
+    if ended.is_empty() {
+        return Ok(left);
+    }
+    let intent = recover::intent_of(worker, transaction);
+    let mut update = match (intent, worker.packages.installed()) {
+        (Some(Intent::Activated { changes, former }), Ok(now)) => {
+            let done = recover::done(&changes, &now);
+            recover::enter(transaction, &mut ended, &done, &former);
+            Update::resume(worker, &changes)
+        }
+        _ => Update::resume(worker, &[]),
+    };
+    // what is installed was looked at, and no more
+    let _ = update.step(Event::Verify);
+    let why =
+        anyhow!("{LIMIT} workers died or could not go on while they had it; it is not tried again");
+    update.fail(&format!("{why:#}"));
+    ended.iter_mut().for_each(|job| settle::fail(job, &why));
+    settle::stamp(&mut ended, &update);
+    apply::cap_log(worker, transaction);
+    worker.record(&mut ended)?;
+    Ok(left)
+}
