@@ -5,7 +5,7 @@ use lab::{Deb, Fault, Host, Manager, Repo, RepoBuilder};
 use linux_patch_api::journal::id as message;
 
 use crate::job::{applied, changes, events_of_kind, failed, id_of, kept_back, list, text};
-use crate::story::{last_job, property, refresh_fails, refresh_succeeds};
+use crate::story::{jobs, last_job, property, refresh_fails, refresh_succeeds};
 
 /// A host that pacman patches, with these packages and a repository, empty yet.
 fn host_with(packages: &[Deb]) -> (Host, Repo) {
@@ -285,11 +285,17 @@ fn a_download_is_stopped_without_a_trace_and_outlives_no_worker() {
 
     // the next worker neither waits for what the mirror still sends, nor stumbles over the lock
     let running = start();
+    let before = asked();
     kill("KILL");
     assert!(!running.wait().success());
-    let next = start();
+    let next = host.spawn("systemctl start patch-apply@all.service");
+    host.wait_for("another download", || asked() > before);
     repo.heal();
     assert!(next.wait().success(), "{:#}", last_job(&host));
-    assert_eq!(changes(&last_job(&host)), ["demo 1.0-1 -> 1.1-1"]);
+    host.wait_for("the request that was interrupted", || {
+        let jobs = jobs(&host);
+        jobs.iter().skip(1).all(|job| job["status"] == "succeeded")
+    });
+    assert_eq!(installed(&host, "demo"), "1.1-1");
     assert_eq!(property(&host, "Health"), "healthy");
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::{DATABASE, arguments};
 
 /// A repository, as far as it matters here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
     /// Its name.
     pub name: String,
@@ -17,7 +18,7 @@ pub struct Repository {
 }
 
 /// The settings that matter here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conf {
     /// Where package files are kept.
     pub caches: Vec<PathBuf>,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::conf::Conf;
 use super::sync::{Stamp, stamp};
 use super::upgrade::in_caches;
 use crate::fs::write_atomically;
@@ -20,8 +21,8 @@ use crate::sorted;
 pub struct Plan {
     /// The changes.
     pub changes: Vec<Change>,
-    /// Where the files are, once they are fetched.
-    pub caches: Vec<PathBuf>,
+    /// By which configuration, which the gate need not ask for again.
+    pub conf: Conf,
     /// What the live databases were when they were worked out: nobody may have moved them since.
     pub databases: Vec<Stamp>,
 }
@@ -48,8 +49,12 @@ impl Gate {
         Ok(hooks)
     }
 
-    /// The changes that a run announces by the names it gives to the hook.
-    pub fn announced(&self, input: &mut dyn BufRead, installed: &Database) -> Result<Vec<Change>> {
+    /// The changes that a run announces by the names it gives to the hook, and the configuration it goes by.
+    pub fn announced(
+        &self,
+        input: &mut dyn BufRead,
+        installed: &Database,
+    ) -> Result<(Vec<Change>, Conf)> {
         let path = self.plan();
         let plan =
             fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?;
@@ -66,13 +71,14 @@ impl Gate {
             .read_to_string(&mut names)
             .context("pacman's list is no text")?;
         let mut changes = announced(&names, &plan.changes, installed)?;
+        // where they are, now that they are fetched
         for file in changes.iter_mut().filter_map(|change| change.file.as_mut()) {
             let name = file.file_name().unwrap_or_default();
-            if let Some(found) = in_caches(&plan.caches, name) {
+            if let Some(found) = in_caches(&plan.conf.caches, name) {
                 *file = found;
             }
         }
-        Ok(changes)
+        Ok((changes, plan.conf))
     }
 
     fn plan(&self) -> PathBuf {
@@ -208,7 +214,7 @@ mod tests {
         fs::write(&file, "x").unwrap();
         let plan = Plan {
             changes: vec![change("demo", Some("1-1"), Some("2-1"))],
-            caches: Vec::new(),
+            conf: Conf::default(),
             databases: vec![(file.clone(), stamp(&file))],
         };
         let arguments = ["run".to_owned(), "gate".to_owned()];

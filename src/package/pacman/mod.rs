@@ -69,10 +69,14 @@ impl Pacman {
     /// The configuration as it is now.
     fn read_conf(&self) -> Result<Conf> {
         let conf = Conf::read()?;
-        if let Ok(mut known) = self.conf.lock() {
-            *known = Some(conf.clone());
-        }
+        self.remember(conf.clone());
         Ok(conf)
+    }
+
+    fn remember(&self, conf: Conf) {
+        if let Ok(mut known) = self.conf.lock() {
+            *known = Some(conf);
+        }
     }
 
     /// The configuration as it was at the last refresh, which is the beginning of every work here.
@@ -215,7 +219,9 @@ impl PackageManager for Pacman {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        self.gate.announced(input, &self.installed()?)
+        let (changes, conf) = self.gate.announced(input, &self.installed()?)?;
+        self.remember(conf);
+        Ok(changes)
     }
 
     /// pacman checks every file that it finds in its cache, and removes a damaged one (measured).

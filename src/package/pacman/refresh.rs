@@ -84,7 +84,9 @@ impl Watch for Refresh<'_> {
         }
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
-        if let Some(error) = text.strip_prefix("error: ") {
+        if let Some(error) = text.strip_prefix("error: ")
+            && !run::is_harmless(error)
+        {
             self.errors.push(error.to_owned());
         }
         self.observer.report(Report::Output(text));

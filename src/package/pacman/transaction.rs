@@ -39,7 +39,7 @@ impl Pacman {
             .collect();
         let plan = Plan {
             changes: upgrade.changes.clone(),
-            caches: conf.caches.clone(),
+            conf: conf.clone(),
             databases: self.tree.put_live(&moving)?,
         };
         let upgraded = self.hooks(conf, &plan, transaction.gate).and_then(|hooks| {
@@ -115,7 +115,8 @@ impl Pacman {
             .collect();
         let plan = Plan {
             changes,
-            ..Plan::default()
+            conf: conf.clone(),
+            databases: Vec::new(),
         };
         let hooks = self.hooks(&conf, &plan, restore.gate)?;
         // the gate is asked once, for all of it
