@@ -5,6 +5,7 @@ use lab::{Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
+use crate::alerts::standing;
 use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, list, text};
 use crate::story::{STATE, events, installed, property, state};
 
@@ -77,6 +78,7 @@ fn a_service_that_no_longer_starts_goes_back(release: Release) {
     // health says it, and why
     assert_eq!(property(&host, "Health"), "degraded");
     assert_eq!(property(&host, "Phase"), "rolled_back");
+    assert_eq!(standing(&host), ["rolled-back"]);
     let reasons = property(&host, "HealthReasons");
     assert!(reasons.contains("demo.service has failed"), "{reasons}");
 
