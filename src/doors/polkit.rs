@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use zbus::fdo::{self, DBusProxy};
+use zbus::fdo;
 use zbus::message::Header;
 use zbus::{Connection, Variant};
+
+use crate::host::bus::{BUS, Object};
 
 /// The changing verbs, each with its polkit action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +34,12 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 /// `AllowUserInteraction`, polkit's only flag.
 const INTERACTIVE: u32 = 1;
 
-#[zbus::proxy(
-    interface = "org.freedesktop.PolicyKit1.Authority",
-    default_service = "org.freedesktop.PolicyKit1",
-    default_path = "/org/freedesktop/PolicyKit1/Authority"
-)]
-trait Authority {
-    fn check_authorization(
-        &self,
-        subject: &(&str, HashMap<&str, Variant<'_>>),
-        action: &str,
-        details: &HashMap<&str, &str>,
-        flags: u32,
-        cancellation: &str,
-    ) -> zbus::Result<(bool, bool, HashMap<String, String>)>;
-}
+/// polkit.
+const AUTHORITY: Object = Object {
+    service: "org.freedesktop.PolicyKit1",
+    path: "/org/freedesktop/PolicyKit1/Authority",
+    interface: "org.freedesktop.PolicyKit1.Authority",
+};
 
 impl Verb {
     /// The action's id, as in the installed policy.
@@ -70,9 +63,8 @@ pub async fn authorise(bus: &Connection, header: &Header<'_>, verb: Verb) -> fdo
     let sender = header
         .sender()
         .ok_or_else(|| fdo::Error::AccessDenied("the caller has no name on the bus".to_owned()))?;
-    let uid = DBusProxy::new(bus)
-        .await?
-        .get_connection_unix_user(sender.to_owned().into())
+    let uid: u32 = BUS
+        .call(bus, "GetConnectionUnixUser", &(sender.as_str(),))
         .await
         .map_err(|error| fdo::Error::AccessDenied(format!("the caller is not known: {error}")))?;
     if uid == 0 {
@@ -108,10 +100,10 @@ async fn ask(bus: &Connection, sender: &str, action: &str, flags: u32) -> zbus::
         "system-bus-name",
         HashMap::from([("name", Variant::from(sender))]),
     );
-    let authority = AuthorityProxy::new(bus).await?;
-    let (authorised, _, _) = authority
-        .check_authorization(&subject, action, &HashMap::new(), flags, "")
-        .await?;
+    // the caller, what it wants, no details, and no name to take the question back by
+    let question = (subject, action, HashMap::<&str, &str>::new(), flags, "");
+    let asked = AUTHORITY.call(bus, "CheckAuthorization", &question).await?;
+    let (authorised, _, _): (bool, bool, HashMap<String, String>) = asked;
     Ok(authorised)
 }
 

@@ -4,12 +4,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use zbus::OwnedVariant;
+
+use super::bus::{BUS, within};
 
 /// Where the installed program lies.
 pub const PROGRAM: &str = "/usr/bin/patchctl";
@@ -33,15 +33,10 @@ pub enum Answer {
 /// Asks for the property `Version`, which starts the door unless it is there; waits `limit` at most.
 #[must_use]
 pub fn ask(limit: Duration) -> Answer {
-    let (done, wait) = mpsc::channel();
-    // connecting has no time limit of its own, so it must not be waited for without one
-    thread::spawn(move || {
-        let _ = done.send(zbus::block_on(version(limit)));
-    });
-    match wait.recv_timeout(limit) {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => silence(&error),
-        Err(_) => Answer::Silence("no answer in time".to_owned()),
+    match within(limit, move || zbus::block_on(version(limit))) {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => silence(&error),
+        None => Answer::Silence("no answer in time".to_owned()),
     }
 }
 
@@ -63,9 +58,9 @@ async fn version(limit: Duration) -> Result<Answer> {
     let header = reply.header();
     let sender = header.sender().context("an answer from nobody")?;
     let version = String::try_from(reply.body().deserialize::<OwnedVariant>()?)?;
-    let bus = zbus::fdo::DBusProxy::new(&bus).await?;
-    let pid = bus
-        .get_connection_unix_process_id(sender.clone().into())
+    let sender = (sender.as_str(),);
+    let pid = BUS
+        .call(&bus, "GetConnectionUnixProcessID", &sender)
         .await?;
     Ok(if runs_the_installed_program(pid)? {
         Answer::Installed(version)

@@ -1,24 +1,22 @@
 //! The login manager: a shutdown waits while packages change.
 
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
+use zbus::Connection;
 
-use super::systemd::{CALL_LIMIT, system_bus};
+use super::bus::{CALL_LIMIT, Object, system_bus, within};
 
-#[zbus::proxy(
-    interface = "org.freedesktop.login1.Manager",
-    default_service = "org.freedesktop.login1",
-    default_path = "/org/freedesktop/login1"
-)]
-trait Login {
-    fn set_wall_message(&self, message: &str, enable: bool) -> zbus::Result<()>;
-    fn schedule_shutdown(&self, what: &str, at: u64) -> zbus::Result<()>;
-    fn cancel_scheduled_shutdown(&self) -> zbus::Result<bool>;
-    fn inhibit(&self, what: &str, who: &str, why: &str, mode: &str) -> zbus::Result<zbus::OwnedFd>;
-}
+/// The login manager.
+const LOGIN: Object = Object {
+    service: "org.freedesktop.login1",
+    path: "/org/freedesktop/login1",
+    interface: "org.freedesktop.login1.Manager",
+};
+
+/// How long a shutdown that is held off may take to be so.
+const INHIBIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Holds off a shutdown until dropped (`systemd-inhibit --list` shows it).
 #[derive(Debug)]
@@ -30,18 +28,12 @@ pub struct Inhibitor {
 #[must_use]
 pub fn inhibit_shutdown(why: &str) -> Option<Inhibitor> {
     let why = why.to_owned();
-    let (done, wait) = mpsc::channel();
-    // connecting has no time limit of its own, so it must not be waited for without one
-    std::thread::spawn(move || {
-        let _ = done.send(zbus::block_on(take(&why)));
-    });
-    match wait.recv_timeout(Duration::from_secs(10)) {
-        Ok(Ok(inhibitor)) => Some(inhibitor),
-        Ok(Err(error)) => {
+    match within(INHIBIT_LIMIT, move || zbus::block_on(take(&why)))? {
+        Ok(inhibitor) => Some(inhibitor),
+        Err(error) => {
             tracing::debug!("shutdown is not inhibited: {error:#}");
             None
         }
-        Err(_) => None,
     }
 }
 
@@ -58,9 +50,11 @@ pub enum Refusal {
 pub fn schedule_reboot(at: DateTime<Utc>, message: &str) -> Result<(), Refusal> {
     let usec = u64::try_from(at.timestamp_micros()).unwrap_or(0);
     let message = message.to_owned();
-    let asked = within(CALL_LIMIT, async move |login| {
-        login.set_wall_message(&message, true).await?;
-        login.schedule_shutdown("reboot", usec).await
+    let asked = ask(async move |bus| {
+        let () = LOGIN.call(&bus, "SetWallMessage", &(message, true)).await?;
+        LOGIN
+            .call(&bus, "ScheduleShutdown", &("reboot", usec))
+            .await
     });
     asked.map_err(|error| match error.downcast_ref() {
         Some(zbus::Error::MethodError(name, ..)) if name.starts_with("org.freedesktop.login1.") => {
@@ -79,34 +73,23 @@ pub fn schedule_reboot(at: DateTime<Utc>, message: &str) -> Result<(), Refusal> 
 
 /// Takes a scheduled shutdown back, whoever asked for it.
 pub fn cancel_shutdown() -> Result<()> {
-    within(CALL_LIMIT, async |login| {
-        login.cancel_scheduled_shutdown().await.map(drop)
+    ask(async |bus| {
+        let was_one = LOGIN.call(&bus, "CancelScheduledShutdown", &()).await;
+        was_one.map(|_: bool| ())
     })
 }
 
-/// A call, and not longer than that: connecting has no time limit of its own.
-fn within(
-    limit: Duration,
-    call: impl AsyncFnOnce(LoginProxy<'static>) -> zbus::Result<()> + Send + 'static,
-) -> Result<()> {
-    let (done, wait) = mpsc::channel();
-    std::thread::spawn(move || {
-        let asked = zbus::block_on(async {
-            let login = LoginProxy::new(&system_bus()?).await?;
-            anyhow::Ok(call(login).await?)
-        });
-        let _ = done.send(asked);
+/// Calls of the login manager, as long as one may take.
+fn ask(call: impl AsyncFnOnce(Connection) -> zbus::Result<()> + Send + 'static) -> Result<()> {
+    let answer = within(CALL_LIMIT, move || {
+        zbus::block_on(async { anyhow::Ok(call(system_bus()?).await?) })
     });
-    let answer = wait.recv_timeout(limit);
     answer.context("the login manager did not answer in time")?
 }
 
 async fn take(why: &str) -> Result<Inhibitor> {
-    let bus = system_bus()?;
-    let login = LoginProxy::new(&bus).await?;
-    let descriptor = login
-        .inhibit("shutdown", "linux-patch-api", why, "block")
-        .await?;
+    let inhibitor = ("shutdown", "linux-patch-api", why, "block");
+    let descriptor = LOGIN.call(&system_bus()?, "Inhibit", &inhibitor).await?;
     Ok(Inhibitor {
         _descriptor: descriptor,
     })

@@ -1,6 +1,7 @@
-//! What the machine says of itself: its clocks, its service manager, its login manager, our
-//! own door on its bus.
+//! What the machine says of itself: its bus, its clocks, its service manager, its login
+//! manager, our own door.
 
+pub mod bus;
 pub mod clock;
 pub mod door;
 pub mod kernel;

@@ -5,39 +5,22 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
-use zbus::{OwnedObjectPath, Variant};
+use zbus::{Connection, OwnedObjectPath, Variant};
 
-/// How long a call on the bus may take: zbus has no limit of its own.
-pub const CALL_LIMIT: Duration = Duration::from_secs(25);
+use super::bus::{Object, system_bus, within};
 
 /// How long somebody is asked who need not answer.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
-#[zbus::proxy(
-    interface = "org.freedesktop.systemd1.Manager",
-    default_service = "org.freedesktop.systemd1",
-    default_path = "/org/freedesktop/systemd1"
-)]
-pub(super) trait Manager {
-    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
-    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    fn start_transient_unit(
-        &self,
-        name: &str,
-        mode: &str,
-        properties: &[(&str, Variant<'_>)],
-        auxiliary: &[(&str, Vec<(&str, Variant<'_>)>)],
-    ) -> zbus::Result<OwnedObjectPath>;
-    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    fn try_restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Unit>>;
-    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str])
-    -> zbus::Result<Vec<Unit>>;
-}
+/// The service manager.
+const MANAGER: Object = Object {
+    service: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+};
 
 /// Name, description, load state, active state, sub state, following, path, job id, type and path.
-type Unit = (
+pub(super) type Unit = (
     String,
     String,
     String,
@@ -50,27 +33,25 @@ type Unit = (
     OwnedObjectPath,
 );
 
-/// A connection to the system bus whose calls end. So does connecting, which has no time limit of its own:
-/// the service manager's socket accepts also while a bus that was just replaced does not answer.
-pub fn system_bus() -> Result<zbus::Connection> {
-    let bus = zbus::connection::Builder::system().method_timeout(CALL_LIMIT);
-    connected(bus, CALL_LIMIT, "the system bus")
+/// The units in one of these states, of all names or of those that match one of the patterns.
+pub(super) async fn units(
+    bus: &Connection,
+    states: &[&str],
+    patterns: &[&str],
+) -> zbus::Result<Vec<Unit>> {
+    let which = (states, patterns);
+    MANAGER.call(bus, "ListUnitsByPatterns", &which).await
 }
 
-/// Connects to a bus of that name, and not longer than that.
-pub fn connected(
-    bus: zbus::connection::Builder<'static>,
-    limit: Duration,
-    name: &str,
-) -> Result<zbus::Connection> {
-    let (done, wait) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(zbus::block_on(bus.build()));
-    });
-    match wait.recv_timeout(limit) {
-        Ok(bus) => bus.with_context(|| format!("{name} is not reachable")),
-        Err(_) => anyhow::bail!("{name} did not answer within {} s", limit.as_secs()),
-    }
+/// Has the service manager do something with a unit; what becomes of it is not waited for.
+async fn queue_job(bus: &Connection, method: &str, unit: &str) -> zbus::Result<()> {
+    let job = MANAGER.call(bus, method, &(unit, "replace")).await;
+    job.map(|_: OwnedObjectPath| ())
+}
+
+/// Has it forget that a unit has failed.
+async fn forget_failure(bus: &Connection, unit: &str) -> zbus::Result<()> {
+    MANAGER.call(bus, "ResetFailedUnit", &(unit,)).await
 }
 
 /// Starts those of our path, socket and timer units again that have failed; their names.
@@ -79,28 +60,25 @@ pub fn connected(
 pub fn heal_units() -> Result<Vec<String>> {
     zbus::block_on(async {
         let bus = system_bus()?;
-        let manager = ManagerProxy::new(&bus).await?;
         let patterns = ["patch-*.path", "patch-*.socket", "patch-*.timer"];
-        let failed = manager
-            .list_units_by_patterns(&["failed"], &patterns)
-            .await?;
+        let failed = units(&bus, &["failed"], &patterns).await?;
         let mut healed = Vec::new();
         for (name, ..) in failed {
-            manager.reset_failed_unit(&name).await?;
-            manager.start_unit(&name, "replace").await?;
+            forget_failure(&bus, &name).await?;
+            queue_job(&bus, "StartUnit", &name).await?;
             healed.push(name);
         }
         Ok(healed)
     })
 }
 
+fn job(method: &str, unit: &str) -> Result<()> {
+    Ok(zbus::block_on(queue_job(&system_bus()?, method, unit))?)
+}
+
 /// Starts a unit.
 pub fn start_unit(name: &str) -> Result<()> {
-    zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus()?).await?;
-        manager.start_unit(name, "replace").await?;
-        Ok(())
-    })
+    job("StartUnit", name)
 }
 
 /// Has the host rebooted by a timer of that name, for where nobody else can be asked: the timer is gone
@@ -118,8 +96,8 @@ pub fn start_reboot_timer(name: &str, seconds: u64, description: &str) -> Result
         ),
     ];
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus()?).await?;
-        let properties = [
+        let bus = system_bus()?;
+        let properties = vec![
             ("Description", Variant::from(description)),
             (
                 "TimersMonotonic",
@@ -128,23 +106,17 @@ pub fn start_reboot_timer(name: &str, seconds: u64, description: &str) -> Result
             ("AccuracyUSec", Variant::from(1_000_000_u64)),
         ];
         // one that was asked for before gives way
-        let _ = manager.stop_unit(name, "replace").await;
-        manager
-            .start_transient_unit(name, "replace", &properties, &[(&service, reboot)])
-            .await?;
-        Ok(())
+        let _ = queue_job(&bus, "StopUnit", name).await;
+        let units = (name, "replace", properties, vec![(service, reboot)]);
+        let job = MANAGER.call(&bus, "StartTransientUnit", &units).await;
+        Ok(job.map(|_: OwnedObjectPath| ())?)
     })
 }
 
 /// Starts a unit, and waits for no answer: not longer than it takes to ask. The unit may be one that
 /// waits for whoever asks.
 pub fn start_unit_soon(name: String) -> Result<()> {
-    let (done, wait) = std::sync::mpsc::channel();
-    // connecting has no time limit of its own
-    std::thread::spawn(move || {
-        let _ = done.send(start_unit(&name));
-    });
-    let asked = wait.recv_timeout(ASK_LIMIT);
+    let asked = within(ASK_LIMIT, move || start_unit(&name));
     asked.context("the service manager did not answer in time")?
 }
 
@@ -154,9 +126,9 @@ pub fn reset_failed(names: &[String]) -> Result<()> {
         return Ok(());
     }
     zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus()?).await?;
+        let bus = system_bus()?;
         for name in names {
-            manager.reset_failed_unit(name).await?;
+            forget_failure(&bus, name).await?;
         }
         Ok(())
     })
@@ -165,19 +137,15 @@ pub fn reset_failed(names: &[String]) -> Result<()> {
 /// Restarts units at once, and waits for all of them: how each is then, `active` when it is back, `refused`
 /// when it is none that may be restarted.
 pub fn restart_units(names: Vec<String>, limit: Duration) -> Result<BTreeMap<String, String>> {
-    let (done, wait) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(zbus::block_on(restart(&names)));
-    });
-    let answer = wait.recv_timeout(limit);
+    let answer = within(limit, move || zbus::block_on(restart(&names)));
     answer.context("the service manager has not restarted them in time")?
 }
 
 async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
-    let manager = ManagerProxy::new(&system_bus()?).await?;
+    let bus = system_bus()?;
     let mut states = BTreeMap::new();
     for name in names {
-        if let Err(error) = manager.restart_unit(name, "replace").await {
+        if let Err(error) = queue_job(&bus, "RestartUnit", name).await {
             tracing::debug!("{name} is not restarted: {error}");
             states.insert(name.clone(), "refused".to_owned());
         }
@@ -191,7 +159,9 @@ async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
         if asked.is_empty() {
             return Ok(states);
         }
-        for unit in manager.list_units_by_names(&asked).await? {
+        let asked = MANAGER.call(&bus, "ListUnitsByNames", &(asked,)).await;
+        let units: Vec<Unit> = asked?;
+        for unit in units {
             let (name, active, job) = (unit.0, unit.3, unit.7);
             if job == 0 && !["activating", "deactivating", "reloading"].contains(&&*active) {
                 states.insert(name, active);
@@ -203,45 +173,29 @@ async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// Stops a unit.
 pub fn stop_unit(name: &str) -> Result<()> {
-    zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus()?).await?;
-        manager.stop_unit(name, "replace").await?;
-        Ok(())
-    })
+    job("StopUnit", name)
 }
 
 /// Starts a unit anew if it runs; its end is not waited for.
 pub fn try_restart_unit(name: &str) -> Result<()> {
-    zbus::block_on(async {
-        let manager = ManagerProxy::new(&system_bus()?).await?;
-        manager.try_restart_unit(name, "replace").await?;
-        Ok(())
-    })
+    job("TryRestartUnit", name)
 }
 
 /// Wakes the D-Bus door, so that it tells its listeners what has changed. Nothing waits for it, and
 /// a host without a bus has nobody to tell.
 pub fn wake_door() {
-    let (done, wait) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let woken = zbus::block_on(async {
-            let bus = system_bus()?;
-            let flags = zbus::proxy::MethodFlags::empty();
-            let proxy = zbus::proxy::Builder::<zbus::Proxy<'_>>::new(&bus)
-                .destination("org.linux_patch.Agent1")
-                .path("/org/linux_patch/Agent1")
-                .interface("org.freedesktop.DBus.Peer")
-                .cache_properties(zbus::proxy::CacheProperties::No)
-                .build()
-                .await?;
-            proxy
-                .call_with_flags::<_, _, ()>("Ping", flags, &())
-                .await?;
+    let door = Object {
+        service: "org.linux_patch.Agent1",
+        path: "/org/linux_patch/Agent1",
+        interface: "org.freedesktop.DBus.Peer",
+    };
+    let woken = within(ASK_LIMIT, move || {
+        zbus::block_on(async {
+            let () = door.call(&system_bus()?, "Ping", &()).await?;
             anyhow::Ok(())
-        });
-        let _ = done.send(woken);
+        })
     });
-    if let Ok(Err(error)) = wait.recv_timeout(ASK_LIMIT) {
+    if let Some(Err(error)) = woken {
         tracing::debug!("the D-Bus door was not woken: {error:#}");
     }
 }

@@ -1,15 +1,14 @@
 //! How the units of this host are, as the service manager says: for comparing before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use zbus::proxy::CacheProperties;
 
+use super::bus::{Object, system_bus, within};
 use super::clock;
-use super::systemd::{ManagerProxy, system_bus};
+use super::systemd::units;
 use crate::sorted::InOrder;
 
 /// The units at one moment.
@@ -42,28 +41,18 @@ pub struct Service {
 /// Asks the service manager; an error when it does not answer within `limit`: the bus itself may have
 /// been replaced by an update a moment ago.
 pub fn look(limit: Duration) -> Result<Units> {
-    let (done, wait) = mpsc::channel();
-    std::thread::spawn(move || {
-        // nobody waits any more when the time is up
-        let _ = done.send(zbus::block_on(ask()));
-    });
-    wait.recv_timeout(limit)
-        .unwrap_or_else(|_| anyhow::bail!("it did not answer within {} s", limit.as_secs()))
+    within(limit, || zbus::block_on(ask()))
+        .unwrap_or_else(|| bail!("it did not answer within {} s", limit.as_secs()))
         .context("the service manager cannot be asked for its units")
 }
 
 async fn ask() -> Result<Units> {
     let bus = system_bus()?;
-    let manager = ManagerProxy::new(&bus).await?;
     let at = clock::monotonic();
-    let failed = manager.list_units_by_patterns(&["failed"], &[]).await?;
+    let failed = units(&bus, &["failed"], &[]).await?;
     let states = ["active", "reloading", "activating", "deactivating"];
-    let active = manager
-        .list_units_by_patterns(&states, &["*.service"])
-        .await?;
-    let inactive = manager
-        .list_units_by_patterns(&["inactive"], &["*.service"])
-        .await?;
+    let active = units(&bus, &states, &["*.service"]).await?;
+    let inactive = units(&bus, &["inactive"], &["*.service"]).await?;
     let starts = |kind: &str| kind == "start" || kind == "restart";
     let waiting = inactive
         .into_iter()
@@ -71,24 +60,20 @@ async fn ask() -> Result<Units> {
         .in_order();
     let mut services = BTreeMap::new();
     for (name, _, _, _, sub, _, path, ..) in active {
-        let properties = zbus::proxy::Builder::<zbus::fdo::PropertiesProxy<'_>>::new(&bus)
-            .destination("org.freedesktop.systemd1")
-            .path(path)
-            .cache_properties(CacheProperties::No)
-            .build()
-            .await?;
-        let (unit, service) = (
-            "org.freedesktop.systemd1.Unit",
-            "org.freedesktop.systemd1.Service",
+        let unit = |interface| Object {
+            service: "org.freedesktop.systemd1",
+            path: &path,
+            interface,
+        };
+        let (service, unit) = (
+            unit("org.freedesktop.systemd1.Service"),
+            unit("org.freedesktop.systemd1.Unit"),
         );
         // a unit may be gone between the two questions
-        let Ok(since) = properties
-            .get(unit.try_into()?, "ActiveEnterTimestampMonotonic")
-            .await
-        else {
+        let Ok(since) = unit.property(&bus, "ActiveEnterTimestampMonotonic").await else {
             continue;
         };
-        let Ok(restarts) = properties.get(service.try_into()?, "NRestarts").await else {
+        let Ok(restarts) = service.property(&bus, "NRestarts").await else {
             continue;
         };
         let service = Service {

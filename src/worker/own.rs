@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::plan::Part;
 use super::{Worker, apply, heal};
 use crate::PACKAGE;
+use crate::host::bus::CALL_LIMIT;
 use crate::host::door::{self, Answer};
 use crate::host::systemd;
 use crate::package::command::Program;
@@ -171,7 +172,7 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
     let reports = |version: &str| Err(format!("agent reports {version}, expected {expected}"));
     loop {
         let left = LIMIT.saturating_sub(begun.elapsed());
-        match door::ask(left.min(systemd::CALL_LIMIT)) {
+        match door::ask(left.min(CALL_LIMIT)) {
             Answer::Installed(version) if version == expected => return Ok(()),
             Answer::Installed(version) => return reports(&version),
             Answer::Shut(why) => return answers_by_itself(expected, &why),

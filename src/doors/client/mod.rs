@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub use session::{NotReachable, Refused};
 pub use wait::Ended;
 
-use self::session::Session;
+use self::session::{Session, from_bus};
 use self::show::{Table, text, texts};
 use super::value::{self, Dictionary};
 use crate::journal::plain;
@@ -38,7 +38,7 @@ impl Client {
 
     /// `patchctl status`.
     pub fn status(&self, as_json: bool) -> Result<()> {
-        let picture = value::object(&self.session.ask(async |a| a.check_health().await)?);
+        let picture = self.picture()?;
         if as_json {
             print_json(&picture)
         } else {
@@ -48,7 +48,7 @@ impl Client {
 
     /// `patchctl health`.
     pub fn health(&self, as_json: bool) -> Result<()> {
-        let picture = value::object(&self.session.ask(async |a| a.check_health().await)?);
+        let picture = self.picture()?;
         if !as_json {
             let mut shown = text(&picture, "status").to_owned();
             for reason in texts(&picture, "reasons") {
@@ -73,11 +73,11 @@ impl Client {
 
     /// `patchctl updates`.
     pub fn updates(&self, as_json: bool) -> Result<()> {
-        let (picture, updates) = self.session.ask(async |agent| {
-            // waits for a refresh when the index is stale: an old one has nothing to say
-            let picture = agent.check_health().await?;
-            Ok((value::object(&picture), agent.list_updates().await?))
-        })?;
+        let agent = self.session.agent()?;
+        // waits for a refresh when the index is stale: an old one has nothing to say
+        let picture: Dictionary = agent.ask("CheckHealth", &()).map_err(from_bus)?;
+        let picture = value::object(&picture);
+        let updates: Vec<Dictionary> = agent.ask("ListUpdates", &()).map_err(from_bus)?;
         let trust = text(&picture, "cache_status");
         if trust != "fresh" {
             let why = plain(text(&picture, "last_cache_error"));
@@ -89,9 +89,7 @@ impl Client {
     /// `patchctl plan`.
     pub fn plan(&self, packages: &[String], as_json: bool) -> Result<()> {
         check_names(packages)?;
-        let plan = self
-            .session
-            .ask(async |a| a.plan(packages, Dictionary::new()).await)?;
+        let plan: Dictionary = self.session.ask("Plan", &(packages, Dictionary::new()))?;
         let plan = value::object(&plan);
         if as_json {
             print_json(&plan)
@@ -118,32 +116,30 @@ impl Client {
     }
 
     fn list_jobs(&self, options: Dictionary, as_json: bool) -> Result<()> {
-        let jobs = self.session.ask(async |a| a.list_jobs(options).await)?;
+        let jobs: Vec<Dictionary> = self.session.ask("ListJobs", &(options,))?;
         show_list(&jobs, as_json, "no jobs", show::jobs)
     }
 
     /// `patchctl conflicts`.
     pub fn conflicts(&self, as_json: bool) -> Result<()> {
-        let conflicts = self.session.ask(async |a| a.list_conflicts().await)?;
+        let conflicts: Vec<Dictionary> = self.session.ask("ListConflicts", &())?;
         show_list(&conflicts, as_json, "no conflicts", show::conflicts)
     }
 
     /// `patchctl log JOB`.
     pub fn log(&self, job: &JobId, as_json: bool) -> Result<()> {
-        let record = self.session.ask(async |a| a.get_job(job.as_str()).await)?;
+        let record: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
         let record = value::object(&record);
         if as_json {
             return print_json(&record);
         }
-        let output = self
-            .session
-            .ask(async |a| a.get_job_log(job.as_str()).await)?;
+        let output: String = self.session.ask("GetJobLog", &(job.as_str(),))?;
         show(&format!("{}\n{}", show::job(&record), output.trim_end()))
     }
 
     /// `patchctl refresh`.
     pub fn refresh(&self) -> Result<Ended> {
-        let job = self.session.ask(async |a| a.refresh().await)?;
+        let job: String = self.session.ask("Refresh", &())?;
         self.wait(&job)
     }
 
@@ -151,9 +147,7 @@ impl Client {
     pub fn apply(&self, packages: &[String], options: &Asked, waiting: bool) -> Result<Ended> {
         check_names(packages)?;
         let options = options.dictionary()?;
-        let job = self
-            .session
-            .ask(async |a| a.apply(packages, options).await)?;
+        let job: String = self.session.ask("Apply", &(packages, options))?;
         if waiting {
             return self.wait(&job);
         }
@@ -164,9 +158,7 @@ impl Client {
     /// `patchctl rollback JOB`.
     pub fn rollback(&self, job: &JobId, waiting: bool) -> Result<Ended> {
         let options = Dictionary::new();
-        let job = self
-            .session
-            .ask(async |a| a.rollback(job.as_str(), options).await)?;
+        let job: String = self.session.ask("Rollback", &(job.as_str(), options))?;
         if waiting {
             return self.wait(&job);
         }
@@ -176,7 +168,7 @@ impl Client {
 
     /// `patchctl forget JOB`; it is done when nothing of the job is kept back any more.
     pub fn forget(&self, job: &JobId) -> Result<()> {
-        self.session.ask(async |a| a.forget(job.as_str()).await)?;
+        let () = self.session.ask("Forget", &(job.as_str(),))?;
         let word = format!("patchctl forget {job}");
         let is_kept = |kept: &Value| text(kept, "reason").contains(&word);
         self.await_picture("it is offered when the jobs that run now are done", |p| {
@@ -186,7 +178,7 @@ impl Client {
 
     /// `patchctl cancel JOB`; a success only when the job was cancelled.
     pub fn cancel(&self, job: &JobId) -> Result<Ended> {
-        self.session.ask(async |a| a.cancel(job.as_str()).await)?;
+        let () = self.session.ask("Cancel", &(job.as_str(),))?;
         let record = self.session.wait(job.as_str())?;
         show(&show::job(&record))?;
         let cancelled = text(&record, "status") == "cancelled";
@@ -200,8 +192,7 @@ impl Client {
     /// `patchctl resolve JOB`.
     pub fn resolve(&self, job: &JobId, apply: bool) -> Result<Ended> {
         let decision = if apply { "apply" } else { "discard" };
-        self.session
-            .ask(async |a| a.resolve(job.as_str(), decision).await)?;
+        let () = self.session.ask("Resolve", &(job.as_str(), decision))?;
         let record = self.session.wait_beyond(job.as_str(), "conflict")?;
         show(&show::job(&record))?;
         let wanted = if apply { "succeeded" } else { "cancelled" };
@@ -221,7 +212,7 @@ impl Client {
             [("delay".to_owned(), seconds.into())]
         };
         let order = Dictionary::from(options);
-        self.session.ask(async |a| a.reboot(order).await)?;
+        let () = self.session.ask("Reboot", &(order,))?;
         let later = "the order is followed when the jobs that run now are done";
         self.await_picture(later, |picture| {
             text(picture, "scheduled_reboot").is_empty() == cancel
@@ -236,9 +227,9 @@ impl Client {
             let meant = |alert: &str| alert == key || (key == "all" && ends(alert));
             alerts.filter(|alert| meant(text(alert, "key"))).count()
         };
-        let known = self.session.ask(async |a| a.check_health().await)?;
-        self.session.ask(async |a| a.acknowledge(key).await)?;
-        if stand(&value::object(&known)) == 0 {
+        let known = self.picture()?;
+        let () = self.session.ask("Acknowledge", &(key,))?;
+        if stand(&known) == 0 {
             return show("there is no such alert");
         }
         self.await_picture("the alert goes when the jobs that run now are done", |p| {
@@ -246,12 +237,17 @@ impl Client {
         })
     }
 
+    /// What the host knows of itself; a stale index is refreshed first.
+    fn picture(&self) -> Result<Value> {
+        let picture: Dictionary = self.session.ask("CheckHealth", &())?;
+        Ok(value::object(&picture))
+    }
+
     /// Waits until the picture is as it was asked to be; a worker with a long job in its hands may come to
     /// it only later, and then somebody is told so.
     fn await_picture(&self, later: &str, done: impl Fn(&Value) -> bool) -> Result<()> {
         for _ in 0..100 {
-            let picture = self.session.ask(async |a| a.check_health().await)?;
-            if done(&value::object(&picture)) {
+            if done(&self.picture()?) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));

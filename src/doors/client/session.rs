@@ -1,51 +1,25 @@
 //! The connection to the bus of this host or another, and what its errors mean.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zbus::address::Address;
 use zbus::address::transport::{Transport, Unixexec};
-use zbus::fdo;
-use zbus::proxy::CacheProperties;
+use zbus::message::{self, Flags};
+use zbus::{Connection, DynamicType, Message, MessageStream, OwnedVariant, Type, fdo};
+use zruntime::SharedRuntime;
 
-use crate::doors::value::Dictionary;
-use crate::host::systemd;
+use crate::doors::{BUS_NAME, OBJECT_PATH};
+use crate::host::bus;
 
 /// How long a call may take: `CheckHealth` waits for a refresh, polkit for a password.
 const CALL_LIMIT: Duration = Duration::from_secs(330);
-
-#[zbus::proxy(
-    interface = "org.linux_patch.Agent1",
-    default_service = "org.linux_patch.Agent1",
-    default_path = "/org/linux_patch/Agent1"
-)]
-pub trait Agent {
-    fn check_health(&self) -> fdo::Result<Dictionary>;
-    #[zbus(allow_interactive_auth)]
-    fn refresh(&self) -> fdo::Result<String>;
-    #[zbus(allow_interactive_auth)]
-    fn apply(&self, packages: &[String], options: Dictionary) -> fdo::Result<String>;
-    fn plan(&self, packages: &[String], options: Dictionary) -> fdo::Result<Dictionary>;
-    #[zbus(allow_interactive_auth)]
-    fn cancel(&self, job: &str) -> fdo::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn resolve(&self, job: &str, decision: &str) -> fdo::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn rollback(&self, job: &str, options: Dictionary) -> fdo::Result<String>;
-    #[zbus(allow_interactive_auth)]
-    fn forget(&self, job: &str) -> fdo::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn acknowledge(&self, key: &str) -> fdo::Result<()>;
-    #[zbus(allow_interactive_auth)]
-    fn reboot(&self, options: Dictionary) -> fdo::Result<()>;
-    fn list_updates(&self) -> fdo::Result<Vec<Dictionary>>;
-    fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>>;
-    fn list_conflicts(&self) -> fdo::Result<Vec<Dictionary>>;
-    fn get_job(&self, job: &str) -> fdo::Result<Dictionary>;
-    fn get_job_log(&self, job: &str) -> fdo::Result<String>;
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn progress(&self) -> fdo::Result<u32>;
-}
 
 /// Where the calls go.
 pub struct Session {
@@ -58,19 +32,19 @@ impl Session {
     }
 
     /// One call of the door.
-    pub fn ask<T>(
-        &self,
-        call: impl AsyncFnOnce(AgentProxy<'static>) -> fdo::Result<T>,
-    ) -> Result<T> {
-        zbus::block_on(async { call(self.agent().await?).await.map_err(from_bus) })
+    pub fn ask<R>(&self, method: &str, arguments: &(impl Serialize + DynamicType)) -> Result<R>
+    where
+        R: DeserializeOwned + Type,
+    {
+        self.agent()?.ask(method, arguments).map_err(from_bus)
     }
 
     /// A new connection to the door; that of another host goes through ssh, as systemctl's does.
-    pub async fn agent(&self) -> Result<AgentProxy<'static>> {
+    pub fn agent(&self) -> Result<Agent> {
         let (builder, limit, name) = match &self.host {
             None => (
                 zbus::connection::Builder::system(),
-                systemd::CALL_LIMIT,
+                bus::CALL_LIMIT,
                 "the system bus".to_owned(),
             ),
             // ssh has limits of its own, and may ask for a password meanwhile
@@ -80,13 +54,71 @@ impl Session {
                 format!("the system bus of {host}"),
             ),
         };
-        let bus = systemd::connected(builder.method_timeout(CALL_LIMIT), limit, &name)
+        let bus = bus::connected(builder, limit, &name)
             .map_err(|error| NotReachable(format!("{error:#}")))?;
-        AgentProxy::builder(&bus)
-            .cache_properties(CacheProperties::No)
-            .build()
-            .await
-            .context("the bus cannot be used")
+        Ok(Agent { bus })
+    }
+}
+
+/// The door, at the other end of a connection.
+pub struct Agent {
+    bus: Connection,
+}
+
+impl Agent {
+    /// Calls a method; its answer. polkit may ask the caller for a password meanwhile.
+    pub fn ask<R>(&self, method: &str, arguments: &(impl Serialize + DynamicType)) -> fdo::Result<R>
+    where
+        R: DeserializeOwned + Type,
+    {
+        self.call(BUS_NAME, method, arguments)
+    }
+
+    /// How far the running job is, in percent.
+    pub fn progress(&self) -> fdo::Result<u32> {
+        let properties = "org.freedesktop.DBus.Properties";
+        let percent: OwnedVariant = self.call(properties, "Get", &(BUS_NAME, "Progress"))?;
+        Ok(percent.try_into()?)
+    }
+
+    fn call<R>(
+        &self,
+        interface: &str,
+        method: &str,
+        arguments: &(impl Serialize + DynamicType),
+    ) -> fdo::Result<R>
+    where
+        R: DeserializeOwned + Type,
+    {
+        let call = Message::method_call(OBJECT_PATH, method)
+            .destination(BUS_NAME)
+            .interface(interface)
+            .with_flags(Flags::ALLOW_INTERACTIVE_AUTH)
+            .build(arguments)?;
+        let answer = zbus::block_on(async {
+            let runtime = SharedRuntime::current()?;
+            let answer = runtime.timeout(CALL_LIMIT, self.answer(&call)).await;
+            answer.map_err(io::Error::from)?
+        })?;
+        Ok(answer.body().deserialize()?)
+    }
+
+    /// The answer to a call with flags, which [`Connection::call_method`] does not take.
+    async fn answer(&self, call: &Message) -> zbus::Result<Message> {
+        // listens before anybody can answer
+        let mut heard = pin!(MessageStream::from(&self.bus));
+        self.bus.send(call).await?;
+        let serial = Some(call.primary_header().serial_num());
+        while let Some(message) = poll_fn(|context| heard.as_mut().poll_next(context)).await {
+            let message = message?;
+            if message.header().reply_serial() == serial {
+                return match message.message_type() {
+                    message::Type::Error => Err(message.into()),
+                    _ => Ok(message),
+                };
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::ConnectionAborted).into())
     }
 }
 

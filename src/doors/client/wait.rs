@@ -1,15 +1,15 @@
 //! Waiting for a job: with a bar on a terminal, with lines elsewhere, and across lost connections.
 
 use std::io::{IsTerminal, Write};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::Value;
-use zruntime::SharedRuntime;
 
-use super::session::{AgentProxy, NotReachable, Session, from_bus};
+use super::session::{Agent, NotReachable, Session, from_bus};
 use super::show::text;
-use crate::doors::value;
+use crate::doors::value::{self, Dictionary};
 
 /// How often a waiting client looks.
 const POLL: Duration = Duration::from_millis(100);
@@ -53,16 +53,15 @@ impl Session {
     /// Like [`Session::wait`], for a job that has to leave that status first.
     pub fn wait_beyond(&self, job: &str, first: &str) -> Result<Value> {
         let mut shown = Shown::new(job);
-        let record = zbus::block_on(self.follow(job, first, &mut shown));
+        let record = self.follow(job, first, &mut shown);
         shown.clear();
         record
     }
 
-    async fn follow(&self, job: &str, first: &str, shown: &mut Shown) -> Result<Value> {
-        let runtime = SharedRuntime::current()?;
+    fn follow(&self, job: &str, first: &str, shown: &mut Shown) -> Result<Value> {
         let (mut agent, mut last_seen) = (None, Instant::now());
         loop {
-            match self.look(&mut agent, job).await {
+            match self.look(&mut agent, job) {
                 Ok((record, percent)) => {
                     last_seen = Instant::now();
                     shown.update(&record, percent);
@@ -71,30 +70,26 @@ impl Session {
                     if settled.contains(&status) && status != first {
                         return Ok(record);
                     }
-                    runtime.sleep(POLL).await;
+                    thread::sleep(POLL);
                 }
                 Err(error) if !error.is::<NotReachable>() || last_seen.elapsed() > PATIENCE => {
                     return Err(error);
                 }
                 Err(_) => {
                     agent = None;
-                    runtime.sleep(RECONNECT).await;
+                    thread::sleep(RECONNECT);
                 }
             }
         }
     }
 
-    async fn look(
-        &self,
-        agent: &mut Option<AgentProxy<'static>>,
-        job: &str,
-    ) -> Result<(Value, u32)> {
+    fn look(&self, agent: &mut Option<Agent>, job: &str) -> Result<(Value, u32)> {
         let agent = match agent {
             Some(agent) => agent,
-            None => agent.insert(self.agent().await?),
+            None => agent.insert(self.agent()?),
         };
-        let record = agent.get_job(job).await.map_err(lost)?;
-        let percent = agent.progress().await.unwrap_or(0);
+        let record: Dictionary = agent.ask("GetJob", &(job,)).map_err(lost)?;
+        let percent = agent.progress().unwrap_or(0);
         Ok((value::object(&record), percent))
     }
 }

@@ -6,9 +6,10 @@ mod answer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sd_notify::NotifyState;
 use zbus::Connection;
+use zbus::fdo::{ReleaseNameReply, RequestNameFlags, RequestNameReply};
 use zruntime::SharedRuntime;
 use zruntime::signal::{Signal, Signals};
 
@@ -18,6 +19,7 @@ use super::door::Door;
 use super::tell::tell;
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
+use crate::host::bus::BUS;
 use crate::paths::Paths;
 
 /// How long calls that were sent to our name are still served after it is given up (measured: any
@@ -33,13 +35,13 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
     let runtime = SharedRuntime::current()?;
     let door = Arc::new(Door::new(paths.clone()));
     let records = Records::new(&runtime, &paths)?;
-    // the object is there before the name is, and the name cannot be taken from us
+    // the object is there before the name is
     let bus = zbus::connection::Builder::system()
         .serve_at(OBJECT_PATH, Agent::new(Arc::clone(&door)))
-        .name(BUS_NAME)
-        .allow_name_replacements(false)
-        .replace_existing_names(false)
         .build()
+        .await
+        .context("the system bus is not reachable")?;
+    own_name(&bus)
         .await
         .with_context(|| format!("failed to own the name {BUS_NAME} on the system bus"))?;
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("serving the bus")])?;
@@ -59,11 +61,21 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Owns the name, which nobody can take from us, or fails. The caller that has started us waits for it:
+/// zbus asks to be told first when a name comes and goes, two questions more.
+async fn own_name(bus: &Connection) -> Result<()> {
+    let asked = (BUS_NAME, RequestNameFlags::DO_NOT_QUEUE);
+    match BUS.call(bus, "RequestName", &asked).await? {
+        RequestNameReply::PrimaryOwner => Ok(()),
+        other => bail!("{other}"),
+    }
+}
+
 /// Gives the name up without losing a call: from `STOPPING=1` on, the service manager starts a new
 /// instance for new calls, and those that are in our queue already are still served.
 async fn leave(runtime: &SharedRuntime, door: &Door, bus: &Connection) -> Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])?;
-    bus.release_name(BUS_NAME).await?;
+    let _: ReleaseNameReply = BUS.call(bus, "ReleaseName", &(BUS_NAME,)).await?;
     runtime.sleep(AFTER_RELEASE).await;
     while door.activity.idle().is_zero() {
         runtime.sleep(AFTER_RELEASE).await;
