@@ -154,7 +154,7 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
         Backend::Pacman => Box::new(pacman::Pacman::new(scratch)),
         Backend::Dnf => Box::new(dnf::Dnf::new(dnf::Dialect::Dnf4, scratch)),
         Backend::Dnf5 => Box::new(dnf::Dnf::new(dnf::Dialect::Dnf5, scratch)),
-        Backend::Zypper => Box::new(zypper::Zypper),
+        Backend::Zypper => Box::new(zypper::Zypper::default()),
         Backend::Yum => Box::new(dnf::Dnf::new(dnf::Dialect::Yum, scratch)),
         Backend::Apk => {
             let program = facts.tools.get("apk").map(PathBuf::as_path);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Dialect;
+use super::plugin::Plugin;
 use crate::package::command::Program;
 use crate::package::rpm::{evr, locks};
 use crate::package::{Change, Former, FormerSource, Source, Update};
@@ -70,12 +71,8 @@ pub fn download_ahead(dialect: Dialect, failed: &[&Source]) -> Program {
 }
 
 fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program {
-    let index = match dialect {
-        Dialect::Dnf4 | Dialect::Yum => "--setopt=*.metadata_expire=-1",
-        Dialect::Dnf5 => "--setopt=cacheonly=metadata",
-    };
     upgrade_by(program, dialect, scope.excluded, scope.failed)
-        .args(["-y", "--downloadonly", index])
+        .args(["-y", "--downloadonly", as_fetched(dialect)])
         .args(["--setopt=retries=2", "--setopt=timeout=20"])
         .args(named(scope.updates))
         .leashed()
@@ -83,14 +80,16 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
 
 /// Downloads and installs, with the gate in it (see [`plugin`](super::plugin)): without that dnf says no by
 /// itself. The index is used as it was fetched.
-pub fn gated(scope: Scope<'_>, plugins: &str) -> Program {
-    upgrade(Dialect::Dnf4, scope.excluded, scope.failed)
-        .args(["--assumeno", "--setopt=*.metadata_expire=-1"])
-        .args(["--setopt=retries=2", "--setopt=timeout=20"])
-        .arg(format!("--setopt=pluginpath={plugins}"))
-        .args(mark(Dialect::Dnf4))
-        .args(named(scope.updates))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
+pub fn gated(dialect: Dialect, scope: Scope<'_>, plugin: &Plugin) -> Program {
+    let program = upgrade(dialect, scope.excluded, scope.failed)
+        .args([
+            as_fetched(dialect),
+            "--setopt=retries=2",
+            "--setopt=timeout=20",
+        ])
+        .args(mark(dialect))
+        .args(named(scope.updates));
+    plugin.given_to(program)
 }
 
 /// Installs exactly these from what was downloaded. What they newly need is not named: it would be
@@ -244,6 +243,14 @@ fn upgrade_by(
         .args(without(failed))
 }
 
+/// Uses the index as it was fetched, however old it is.
+fn as_fetched(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Dnf4 | Dialect::Yum => "--setopt=*.metadata_expire=-1",
+        Dialect::Dnf5 => "--setopt=cacheonly=metadata",
+    }
+}
+
 /// A mark in dnf's history and in the list of processes; yum 3 has no such option.
 fn mark(dialect: Dialect) -> Option<String> {
     (dialect != Dialect::Yum).then(|| format!("--comment={}", locks::MARK))
@@ -340,7 +347,7 @@ mod tests {
                 refresh(dialect),
                 simulate(dialect, EVERYTHING),
                 download(dialect, EVERYTHING),
-                gated(EVERYTHING, "/p"),
+                gated(dialect, EVERYTHING, &Plugin::default()),
                 change(dialect, &[], &[], &[]),
                 put_back(dialect, &[], Path::new("/s"), "-y"),
                 remove_duplicates(dialect),

@@ -1,5 +1,6 @@
 //! dnf 4, dnf 5 and yum.
 
+mod actions;
 mod arguments;
 mod dialect;
 mod listing;
@@ -13,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, bail};
@@ -23,7 +23,9 @@ pub use dialect::Dialect;
 use self::arguments::Scope;
 use self::listing::listed;
 use self::output::Run;
+use self::plugin::Plugin;
 use super::command::{Ending, Line, Process, Watch};
+use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
 use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
@@ -46,7 +48,7 @@ pub struct Dnf {
     /// Where temporary files may lie.
     scratch: PathBuf,
     /// The former versions that the repositories have, where dnf has said so with the change list.
-    archived: Mutex<Option<BTreeSet<(Key, String)>>>,
+    archived: Archived,
 }
 
 impl Dnf {
@@ -55,7 +57,7 @@ impl Dnf {
         Self {
             dialect,
             scratch: scratch.into(),
-            archived: Mutex::new(None),
+            archived: Archived::default(),
         }
     }
 
@@ -298,8 +300,8 @@ impl PackageManager for Dnf {
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let _forgets = known::Changing;
-        if let Some(plugins) = plugin::set_up(self.dialect, &self.scratch)?
-            && let Some(applied) = self.gated(&plugins, transaction, observer)?
+        if let Some(plugin) = Plugin::set_up(self.dialect, &self.scratch, transaction.gate)?
+            && let Some(applied) = self.gated(&plugin, transaction, observer)?
         {
             return Ok(applied);
         }
@@ -323,18 +325,16 @@ impl PackageManager for Dnf {
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
         let parallel = former::parallel(changes)?;
         former::find(changes, kept, &[self.dialect.cache()], &parallel, |names| {
-            let archived = self.archived.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(archived) = &*archived {
-                return Ok(archived.clone());
-            }
-            let listed = listed(&arguments::versions(self.dialect, names))?;
-            let available = listed
-                .split_once("Available")
-                .map_or("", |(_, available)| available);
-            let versions = table::list(available).into_iter();
-            Ok(versions
-                .map(|planned| (planned.key, planned.evr))
-                .in_order())
+            self.archived.or_ask(|| {
+                let listed = listed(&arguments::versions(self.dialect, names))?;
+                let available = listed
+                    .split_once("Available")
+                    .map_or("", |(_, available)| available);
+                let versions = table::list(available).into_iter();
+                Ok(versions
+                    .map(|planned| (planned.key, planned.evr))
+                    .in_order())
+            })
         })
     }
 
@@ -344,14 +344,12 @@ impl PackageManager for Dnf {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        let announced = gate::announced(input)?;
-        let archived = |a: &gate::Announced| Some((a.change.key(), a.change.from.clone()?));
-        if announced.iter().all(|a| a.archived.is_some()) {
-            let there = announced.iter().filter(|a| a.archived == Some(true));
-            let there = there.filter_map(archived).in_order();
-            *self.archived.lock().unwrap_or_else(PoisonError::into_inner) = Some(there);
-        }
-        Ok(announced.into_iter().map(|a| a.change).collect())
+        let announced = if actions::asks() {
+            actions::announced(input, &mut std::io::stdout(), self.dialect.cache())?
+        } else {
+            gate::announced(input)?
+        };
+        Ok(self.archived.heard(announced))
     }
 
     /// The family checks a file of its cache against the index before it uses it, as it does what it

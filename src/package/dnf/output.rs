@@ -142,10 +142,13 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
     }
 }
 
-/// dnf 4.23 names the package above its `Error: GPG check FAILED` (its source, `dnf/base.py`).
+/// dnf 4.23 names the package above its `Error: GPG check FAILED` (its source, `dnf/base.py`); dnf 5.4 in a
+/// line below `Transaction failed: Signature verification failed.`: `OpenPGP check for package
+/// "demo-1.1-1.noarch" (…) from repo "lab" has failed: The package is not signed.`
 fn is_about_a_signature(text: &str) -> bool {
     text.starts_with("Package ") && text.ends_with(" is not signed")
         || text.starts_with("Public key for ") && text.ends_with(" is not installed")
+        || text.contains("PGP check for package ") && text.contains(" has failed")
 }
 
 /// Recorded with a package that answers 404, and with one that is not what the index says: dnf 4.23
@@ -287,6 +290,15 @@ mod tests {
         assert_eq!(
             ended,
             Ended::Failed("Package demo-1.1-1.noarch.rpm is not signed; GPG check FAILED".into())
+        );
+        let (ended, _, _) = run(
+            "Running transaction\nTransaction failed: Signature verification failed.\n\
+            OpenPGP check for package \"demo-1.1-1.noarch\" (/x.rpm) from repo \"lab\" has failed: The package is not signed.\n",
+            Ending::Exited(1),
+        );
+        assert!(
+            matches!(&ended, Ended::Failed(why) if why.contains("demo-1.1-1.noarch")),
+            "{ended:?}"
         );
     }
 

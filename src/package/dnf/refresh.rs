@@ -272,6 +272,46 @@ mod tests {
     }
 
     #[test]
+    fn dnf_5_is_complete_when_it_has_named_exactly_what_is_configured() {
+        let repository = |id: &str, name: &str, enabled| Repository {
+            id: id.into(),
+            name: name.into(),
+            uri: String::new(),
+            enabled,
+        };
+        let off = repository("off", "Lab", false);
+        let told = |configured: &[Repository], names: &[&str]| {
+            let mut reader = Reader::new(Dialect::Dnf5, configured);
+            for name in names {
+                reader.line(&format!(
+                    " {name}   100% |  93.5 KiB/s |   1.3 KiB |  00m00s"
+                ));
+            }
+            let complete = reader.is_complete();
+            let ids: Vec<String> = reader.finish().repositories.into_keys().collect();
+            (complete, ids.join(" "))
+        };
+        let two = [
+            repository("lab", "Lab", true),
+            off,
+            repository("more", "More", true),
+        ];
+        // it names one again when it has fetched its key
+        let all = (true, "lab more".to_owned());
+        assert_eq!(told(&two, &["Lab", "More", "Lab"]), all);
+        assert!(
+            !told(&two, &["Lab"]).0,
+            "one is configured otherwise elsewhere"
+        );
+        assert!(!told(&two, &["Lab", "More", "Else"]).0);
+        let alike = [
+            repository("one", "Same beginning 1", true),
+            repository("two", "Same beginning 2", true),
+        ];
+        assert!(!told(&alike, &["Same beginning", "Same beginning"]).0);
+    }
+
+    #[test]
     fn yum_3_as_its_source_says() {
         let heard = heard(
             Dialect::Yum,

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 
 use super::arguments::{self, Scope};
 use super::output::Run;
-use super::{Dialect, Dnf, plugin};
+use super::plugin::Plugin;
+use super::{Dialect, Dnf};
 use crate::package::rpm::resolved;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, repositories};
@@ -55,6 +56,7 @@ impl Tool for Dnf {
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
+            archived: None,
             again: without.excluded,
             kept_back,
         })
@@ -80,7 +82,7 @@ impl Dnf {
     /// nothing.
     pub(super) fn gated(
         &self,
-        plugins: &str,
+        plugin: &Plugin,
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Applied>> {
@@ -88,21 +90,13 @@ impl Dnf {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let (path, arguments) = transaction.gate;
-        let path = path.to_str().context("the path of the gate is no text")?;
-        let words: Vec<&str> = std::iter::once(path)
-            .chain(arguments.iter().map(String::as_str))
-            .collect();
-        let gate = serde_json::to_string(&words)?;
         let (resolved, ran, without) = resolved::without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
                 failed: transaction.failed,
             };
-            let program = arguments::gated(scope, plugins)
-                .env(plugin::GATE, &gate)
-                .log(transaction.log);
+            let program = arguments::gated(self.dialect, scope, plugin).log(transaction.log);
             let mut run = Run::new(observer);
             let ending = program.run(&mut run)?.ending;
             let mut ran = run.finish(ending);
@@ -113,7 +107,7 @@ impl Dnf {
             Ok((ran.resolved, (ran.gated, ran.changed)))
         })?;
         let (loaded, changed) = ran;
-        if !loaded {
+        if !loaded && !plugin.is_loaded() {
             return Ok(None);
         }
         let mut kept_back = without.kept_back;

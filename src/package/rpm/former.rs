@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use super::gate::Announced;
 use super::{database, repositories, resolved};
 use crate::package::{Change, Former, FormerSource, Kept, Key, former};
+use crate::sorted::InOrder;
 
 /// Looks each former version up: beside the new one, where it stays, in what we keep, in the package
 /// manager's caches, and in the repositories, by one question for all that were not found before.
@@ -16,7 +19,7 @@ pub fn find(
     kept: &[Kept],
     caches: &[&Path],
     parallel: &BTreeSet<String>,
-    listed: impl FnOnce(&[String]) -> Result<BTreeSet<(Key, String)>>,
+    listed: impl FnOnce(&[String]) -> Result<Versions>,
 ) -> Result<Vec<Former>> {
     let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
     let cached = repositories::files(caches.iter().copied(), &wanted);
@@ -56,6 +59,32 @@ pub fn find(
         Former { change, source }
     });
     Ok(former.collect())
+}
+
+/// Versions of packages.
+pub type Versions = BTreeSet<(Key, String)>;
+
+/// The former versions that repositories have, where that was announced with the changes.
+#[derive(Debug, Default)]
+pub struct Archived(Mutex<Option<Versions>>);
+
+impl Archived {
+    /// Remembers what was announced; the changes alone.
+    pub fn heard(&self, announced: Vec<Announced>) -> Vec<Change> {
+        let archived = |a: &Announced| Some((a.change.key(), a.change.from.clone()?));
+        if announced.iter().all(|a| a.archived.is_some()) {
+            let there = announced.iter().filter(|a| a.archived == Some(true));
+            let there = there.filter_map(archived).in_order();
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(there);
+        }
+        announced.into_iter().map(|a| a.change).collect()
+    }
+
+    /// What was announced, or the answer to the question.
+    pub fn or_ask(&self, ask: impl FnOnce() -> Result<Versions>) -> Result<Versions> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone().map_or_else(ask, Ok)
+    }
 }
 
 /// Which of the packages that change stay installed in their former version.

@@ -5,16 +5,21 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::former::Versions;
 use crate::package::Change;
 use crate::package::command::{Line, Program};
 
 /// The most that is read: 100 000 packages would be a quarter of it.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
-/// Hands the change list to the gate. Its words when it refuses; nothing was changed then.
-pub fn ask(gate: (&Path, &[String]), changes: &[Change], log: &Path) -> Result<Option<String>> {
+/// Hands the change list, as it is or as it is announced, to the gate. Its words when it refuses; nothing was changed then.
+pub fn ask(
+    gate: (&Path, &[String]),
+    changes: &[impl Serialize],
+    log: &Path,
+) -> Result<Option<String>> {
     let (path, arguments) = gate;
     let mut words = Vec::new();
     let program = Program::new(path)
@@ -36,7 +41,7 @@ pub fn ask(gate: (&Path, &[String]), changes: &[Change], log: &Path) -> Result<O
 }
 
 /// A change as it is announced.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Announced {
     #[serde(flatten)]
     pub change: Change,
@@ -44,14 +49,26 @@ pub struct Announced {
     pub archived: Option<bool>,
 }
 
-/// Parses what [`ask`], or a package manager with the gate in it, hands over. A list that was cut off is an
-/// error.
+/// The changes with what is known of the repositories, where that is known.
+pub fn announce(changes: &[Change], archived: Option<&Versions>) -> Vec<Announced> {
+    let announced = |change: &Change| Announced {
+        change: change.clone(),
+        archived: archived.map(|archived| {
+            let former = change.from.clone().map(|from| (change.key(), from));
+            former.is_some_and(|former| archived.contains(&former))
+        }),
+    };
+    changes.iter().map(announced).collect()
+}
+
+/// Parses what [`ask`] hands over, as [`announced`] does; the changes alone.
 pub fn parse(input: &mut dyn BufRead) -> Result<Vec<Change>> {
     let announced = announced(input)?;
     Ok(announced.into_iter().map(|a| a.change).collect())
 }
 
-/// The same, with all that is told of it.
+/// Parses what [`ask`], or a package manager with the gate in it, hands over. A list that was cut off is an
+/// error.
 pub fn announced(input: &mut dyn BufRead) -> Result<Vec<Announced>> {
     let mut text = String::new();
     let length = input.take(LIMIT).read_to_string(&mut text)?;

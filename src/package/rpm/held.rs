@@ -2,6 +2,7 @@
 //! versions.
 
 use std::fs;
+use std::path::PathBuf;
 
 /// The two names of one setting (dnf.conf(5)).
 const EXCLUDES: [&str; 2] = ["exclude", "excludepkgs"];
@@ -14,15 +15,23 @@ pub fn dnf() -> Vec<String> {
     let mut patterns = versionlock(&read("/etc/dnf/plugins/versionlock.list"));
     patterns.extend(versionlock(&read("/etc/yum/pluginconf.d/versionlock.list")));
     patterns.extend(versionlock_toml(&read("/etc/dnf/versionlock.toml")));
-    patterns.extend(of_main(&read("/etc/dnf/dnf.conf"), &EXCLUDES));
+    patterns.extend(EXCLUDES.iter().flat_map(|setting| of_dnf(setting)));
     patterns.extend(of_main(&read("/etc/yum.conf"), &EXCLUDES));
     patterns
 }
 
+/// Where dnf 5 reads more of its configuration (dnf5.conf(5), "DROP-IN CONFIGURATION DIRECTORIES").
+const DROP_INS: [&str; 2] = ["/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
+
 /// The words of a setting of dnf's own configuration; none when it is not set.
 pub fn of_dnf(setting: &str) -> Vec<String> {
-    let text = fs::read_to_string("/etc/dnf/dnf.conf").unwrap_or_default();
-    of_main(&text, &[setting])
+    let drop_ins = DROP_INS.iter().filter_map(|path| fs::read_dir(path).ok());
+    let drop_ins = drop_ins.flatten().flatten().map(|entry| entry.path());
+    std::iter::once(PathBuf::from("/etc/dnf/dnf.conf"))
+        .chain(drop_ins)
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|text| of_main(&text, &[setting]))
+        .collect()
 }
 
 /// What may be installed in several versions at once, as names and capabilities: `installonlypkgs` of
@@ -88,7 +97,7 @@ fn versionlock_toml(text: &str) -> Vec<String> {
 
 /// The words of settings such as `exclude=a b,c` of the main section, which may go on in lines that are
 /// indented.
-fn of_main(text: &str, settings: &[&str]) -> Vec<String> {
+pub fn of_main(text: &str, settings: &[&str]) -> Vec<String> {
     let mut patterns = Vec::new();
     let (mut in_main, mut in_setting) = (false, false);
     for line in text.lines() {

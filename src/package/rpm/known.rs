@@ -18,10 +18,10 @@ struct Known {
 
 static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
 
-/// How long ago the last change must be to be told by its date from a later one: more than the 10 ms by
+/// How long ago the last change must be to be told by its date from a later one: twice the 10 ms by
 /// which the kernel's clock for dates goes on (`CONFIG_HZ` of 100), and two seconds where a file system
 /// knows whole seconds only.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(20);
 const WHOLE_SECONDS: Duration = Duration::from_secs(2);
 
 /// The database as it is: asked of `rpm` only when it, or what may be there in several versions, has
@@ -79,8 +79,8 @@ mod tests {
     fn a_date_tells_once_it_is_past() {
         let changed = SystemTime::UNIX_EPOCH + Duration::new(1_795_240_401, 500);
         let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_240_401);
-        assert!(tells(changed, changed + Duration::from_millis(51)));
-        assert!(!tells(changed, changed + Duration::from_millis(49)));
+        assert!(tells(changed, changed + Duration::from_millis(21)));
+        assert!(!tells(changed, changed + Duration::from_millis(19)));
         assert!(
             !tells(changed, changed - Duration::from_secs(9)),
             "the future"

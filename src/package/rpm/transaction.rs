@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use super::former::Versions;
 use super::gate;
 use crate::package::{Applied, Change, Ended, KeptBack, Key, Observer, Report, Transaction};
 
@@ -11,6 +12,8 @@ pub enum Downloaded {
     /// Everything for these changes lies on the disk; none when nothing is due.
     Ready {
         changes: Vec<Change>,
+        /// The installed versions that a repository has, where that is known already.
+        archived: Option<Versions>,
         /// What the tool needs to be told to resolve it again as it did.
         again: Vec<String>,
         kept_back: Vec<KeptBack>,
@@ -78,12 +81,13 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Applied> {
     let basis = tool.basis(transaction);
-    let (changes, again, kept_back) = match tool.download(transaction, observer)? {
+    let (changes, archived, again, kept_back) = match tool.download(transaction, observer)? {
         Downloaded::Ready {
             changes,
+            archived,
             again,
             kept_back,
-        } => (changes, again, kept_back),
+        } => (changes, archived, again, kept_back),
         Downloaded::Not(ended) => return Ok(Changed::nothing(ended).applied(Vec::new())),
     };
     if changes.is_empty() {
@@ -94,7 +98,8 @@ pub fn run(
         let why = "somebody else changed the index or the package database meanwhile".to_owned();
         return Ok(Changed::nothing(Ended::FetchFailed(why)).applied(kept_back));
     }
-    if let Some(refusal) = gate::ask(transaction.gate, &changes, transaction.log)? {
+    let announced = gate::announce(&changes, archived.as_ref());
+    if let Some(refusal) = gate::ask(transaction.gate, &announced, transaction.log)? {
         return Ok(Changed::nothing(Ended::Failed(refusal)).applied(kept_back));
     }
     observer.report(Report::Installing {

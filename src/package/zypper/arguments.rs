@@ -66,6 +66,13 @@ pub fn updates(repositories: &[String]) -> Program {
         .args(only(repositories))
 }
 
+/// Both lists every update and shows of every installed version in which repository it is: by zypper's
+/// shell, which reads the repositories once. It would remember the lines in the home directory.
+pub fn updates_and_installed() -> Program {
+    let lines = "list-updates --all\nsearch --details --installed-only --type=package\n";
+    zypper().arg("shell").env("HOME", "/dev/null").input(lines)
+}
+
 /// Lists every version of these packages.
 pub fn versions(names: &[String]) -> Program {
     zypper()

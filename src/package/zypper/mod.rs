@@ -1,6 +1,7 @@
 //! zypper.
 
 mod arguments;
+mod listing;
 mod output;
 mod refresh;
 mod run;
@@ -13,10 +14,11 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
-use self::output::Finished;
-use super::command::{Process, Program};
+use self::listing::{advisories, has_advisories, only_from_failed, passed_over};
+use super::command::Process;
+use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
-use super::rpm::resolved::{self, NO_ADVISORIES, Planned, Resolved};
+use super::rpm::resolved::{NO_ADVISORIES, Resolved};
 use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
@@ -41,7 +43,9 @@ const CONFIGURATION: [&str; 4] = [
 
 /// zypper on this host.
 #[derive(Debug, Default)]
-pub struct Zypper;
+pub struct Zypper {
+    archived: Archived,
+}
 
 /// What an update is about.
 #[derive(Debug, Clone, Default)]
@@ -96,14 +100,6 @@ fn indexes() -> BTreeMap<String, Option<Index>> {
         .in_order()
 }
 
-fn has_advisories() -> bool {
-    let indexes = indexes();
-    enabled()
-        .iter()
-        .filter_map(|repository| indexes.get(&repository.id))
-        .any(|index| index.as_ref().is_some_and(|index| index.advisories))
-}
-
 struct Quiet;
 
 impl Observer for Quiet {
@@ -112,72 +108,6 @@ impl Observer for Quiet {
     fn stop(&mut self) -> bool {
         false
     }
-}
-
-/// Runs what only reads; a failure is an error.
-fn read(program: &Program) -> Result<Finished> {
-    let finished = run::until_unlocked(program, &mut Quiet)?;
-    match &finished.ended {
-        Ended::Done => Ok(finished),
-        Ended::Stopped => bail!("zypper was stopped"),
-        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
-            bail!("zypper: {why}")
-        }
-    }
-}
-
-/// The packages that all needed security patches bring. A run of its own, which is spared where there is
-/// nothing to hear.
-fn advisories(scope: &Scope) -> Result<BTreeSet<Key>> {
-    if !has_advisories() {
-        return Ok(BTreeSet::new());
-    }
-    let finished = read(&arguments::security(&scope.repositories))?;
-    let packages = finished.resolved.install.into_iter();
-    Ok(packages.map(|planned| planned.key).in_order())
-}
-
-/// What of all updates is not in the plan, and why. zypper passes it over in silence.
-fn passed_over(pending: &Pending, scope: &Scope, explain: bool) -> Result<Vec<KeptBack>> {
-    let listed = read(&arguments::updates(&scope.repositories))?;
-    let all = output::updates(&listed.document);
-    let patterns = held::zypper();
-    let known = |planned: &Planned| held::is_held(&patterns, &planned.key.package);
-    let mut left = Resolved {
-        skipped: all
-            .iter()
-            .filter(|planned| !known(planned))
-            .cloned()
-            .collect(),
-        ..Resolved::default()
-    };
-    let of_plan = |planned: &Planned| pending.updates.iter().any(|u| u.key() == planned.key);
-    left.skipped.retain(|planned| !of_plan(planned));
-    if explain && !left.skipped.is_empty() {
-        let names: Vec<String> = left.skipped.iter().map(arguments::planned).collect();
-        let program = arguments::simulate(Some(&names), &scope.repositories);
-        let finished = run::until_unlocked(&program, &mut Quiet)?;
-        left.problems = output::problems(&finished.document);
-    }
-    let mut kept_back = left.kept_back();
-    let locked = resolved::only_in(pending, &all, |planned| {
-        known(planned).then(|| format!("{} is locked by the administrator", planned.evr))
-    });
-    kept_back.extend(locked);
-    Ok(kept_back)
-}
-
-/// What only the failed repositories have.
-fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
-    if failed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let all = output::updates(&read(&arguments::updates(&[]))?.document);
-    Ok(resolved::only_in(pending, &all, |planned| {
-        let from_failed = failed.iter().any(|s| s.suite == planned.repository);
-        let why = "comes from a source whose last refresh failed";
-        from_failed.then(|| format!("{} {why}", planned.evr))
-    }))
 }
 
 impl PackageManager for Zypper {
@@ -241,9 +171,8 @@ impl PackageManager for Zypper {
             run::simulate(&scope, &database)?
         } else {
             // only root may resolve
-            let listed = read(&arguments::updates(&scope.repositories))?;
             let resolved = Resolved {
-                install: output::updates(&listed.document),
+                install: listing::updates(&scope)?,
                 ..Resolved::default()
             };
             (resolved, Vec::new())
@@ -251,7 +180,7 @@ impl PackageManager for Zypper {
         let mut pending = resolved.pending(&database, &security);
         pending.kept_back.extend(kept_back);
         let more = [
-            passed_over(&pending, &scope, is_root)?,
+            passed_over(&listing::updates(&scope)?, &pending, &scope, is_root)?,
             only_from_failed(&pending, failed)?,
         ];
         pending.kept_back.extend(more.concat());
@@ -331,9 +260,11 @@ impl PackageManager for Zypper {
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
         let parallel = former::parallel(changes)?;
         former::find(changes, kept, &[Path::new(PACKAGES)], &parallel, |names| {
-            let program = arguments::versions(names);
-            let finished = run::until_unlocked(&program, &mut Quiet)?;
-            Ok(output::versions(&finished.document).into_iter().in_order())
+            self.archived.or_ask(|| {
+                let program = arguments::versions(names);
+                let finished = run::until_unlocked(&program, &mut Quiet)?;
+                Ok(output::versions(&finished.document).into_iter().in_order())
+            })
         })
     }
 
@@ -343,7 +274,7 @@ impl PackageManager for Zypper {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        gate::parse(input)
+        Ok(self.archived.heard(gate::announced(input)?))
     }
 
     /// zypper checks a file of its cache against the index before it uses it, as it does what it fetches.

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use super::output::{Finished, Run};
-use super::{PACKAGES, Scope, Zypper, arguments, only_from_failed, passed_over};
+use super::{PACKAGES, Scope, Zypper, arguments, listing, only_from_failed, passed_over};
 use crate::package::command::Program;
 use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
@@ -119,13 +119,17 @@ impl Tool for Zypper {
             .map(|planned| resolved::file_name(&planned.key, &planned.evr))
             .collect();
         let files = repositories::files([Path::new(PACKAGES)], &names);
+        let mut archived = None;
         if updates.is_none() {
             let pending = resolved.pending(&database, &BTreeSet::new());
-            kept_back.extend(passed_over(&pending, &scope, false)?);
+            let (all, installed) = listing::updates_and_archived(&scope)?;
+            archived = installed;
+            kept_back.extend(passed_over(&all, &pending, &scope, false)?);
             kept_back.extend(only_from_failed(&pending, transaction.failed)?);
         }
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
+            archived,
             again: scope.names.unwrap_or_default(),
             kept_back,
         })

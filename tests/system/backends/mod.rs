@@ -2,6 +2,7 @@
 
 mod beside;
 mod failures;
+mod inside;
 mod mirrors;
 mod table;
 mod updates;
