@@ -10,10 +10,10 @@ use super::lifecycle::Event;
 use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
 use super::refresh::RefreshFailed;
-use super::settle::{Outcome, cancel, fail, finish, not_begun, stamp};
+use super::settle::{self, Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, gate, heal, own, precondition, recover, refresh, rollback, select, space};
+use super::{Worker, gate, heal, own, parts, precondition, refresh, rollback, select, space};
 use crate::fs::remove_durably;
 use crate::host::{logind, systemd};
 use crate::journal;
@@ -29,7 +29,7 @@ use crate::state::update::Phase;
 const LOG_LIMIT: u64 = 1024 * 1024;
 
 /// Serves the apply jobs of a batch; the jobs as they ended, and how the refresh before them went.
-pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
+pub fn run(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
     let mut update = Update::begin(worker, &target_of(&jobs));
     let refreshed = update
         .step(Event::Begin)
@@ -40,9 +40,7 @@ pub fn run(worker: &Worker, mut jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         } else {
             update.fail(&format!("{error:#}"));
         }
-        jobs.iter_mut().for_each(|job| give_up(worker, job, error));
-        stamp(&mut jobs, &update);
-        return (jobs, refreshed);
+        return (give_up_all(worker, jobs, error, &update), refreshed);
     }
     let (mut ended, jobs) = precondition::refuse_unknown(worker, jobs);
     let precondition::Sorted {
@@ -109,7 +107,7 @@ impl Ending {
 }
 
 /// Everything the jobs ask for, each name once.
-fn target_of(jobs: &[Job]) -> String {
+pub fn target_of(jobs: &[Job]) -> String {
     let targets = jobs.iter().filter_map(|job| job.request.packages.as_ref());
     let names: BTreeSet<String> = targets.flat_map(Target::names).in_order();
     names.into_iter().collect::<Vec<_>>().join(" ")
@@ -119,6 +117,22 @@ fn is_offline(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<RefreshFailed>()
         .is_some_and(|failed| failed.offline)
+}
+
+/// Ends jobs that cannot be done now.
+fn give_up_all(
+    worker: &Worker,
+    jobs: Vec<Job>,
+    error: &anyhow::Error,
+    update: &Update<'_>,
+) -> Vec<Job> {
+    // services end with the host: who comes after a shutdown could not tell why
+    let is_part = |job: &Job| parts::is_unjudged(job) && !worker.stopping();
+    let (parts, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_part);
+    ended.iter_mut().for_each(|job| give_up(worker, job, error));
+    stamp(&mut ended, update);
+    ended.extend(parts::end(worker, parts, &format!("{error:#}")));
+    ended
 }
 
 /// Ends a job that cannot be done now: it waits for the network when it may, and that is the reason.
@@ -143,9 +157,7 @@ pub fn transact(
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
-    let moved = lead(&mut jobs, |_| leader.clone());
-    // whoever finds the jobs after a crash has to find the intent of all of them, and no other
-    if moved && let Err(error) = Job::save_all(&worker.paths, &jobs) {
+    if let Err(error) = lead_all(worker, &mut jobs, &leader) {
         jobs.iter_mut().for_each(|job| fail(job, &error));
         update.fail(&format!("{error:#}"));
         return jobs;
@@ -163,7 +175,7 @@ pub fn transact(
         }) if concluded.is_undone() && !is_alone(&jobs, part) => {
             update.roll_back(&concluded.judgement.reason());
             // and with it what had been done before
-            jobs.iter_mut().for_each(recover::nothing_is_done);
+            jobs.iter_mut().for_each(parts::nothing_is_done);
             one_by_one(worker, jobs, part)
         }
         Ok(Ending {
@@ -187,9 +199,7 @@ pub fn transact(
         Err(error) => {
             update.fail(&format!("{error:#}"));
             if is_alone(&jobs, part) || is_offline(&error) {
-                jobs.iter_mut().for_each(|job| give_up(worker, job, &error));
-                stamp(&mut jobs, &update);
-                return jobs;
+                return give_up_all(worker, jobs, &error, &update);
             }
             one_by_one(worker, jobs, part)
         }
@@ -208,6 +218,15 @@ fn is_alone(jobs: &[Job], part: Part) -> bool {
     let mut targets = jobs.iter().map(|job| &job.request.packages);
     let first = targets.next();
     part == Part::Own || targets.all(|target| Some(target) == first)
+}
+
+/// Has one transaction serve all jobs: whoever finds them after a crash has to find the intent of all of them,
+/// and no other.
+pub fn lead_all(worker: &Worker, jobs: &mut [Job], leader: &JobId) -> Result<()> {
+    if lead(jobs, |_| leader.clone()) {
+        Job::save_all(&worker.paths, jobs)?;
+    }
+    Ok(())
 }
 
 /// Names the transaction that serves each job; whether that is another one than before.
@@ -244,11 +263,14 @@ fn one_by_one(worker: &Worker, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
 
 /// Ends the jobs that somebody cancelled, and serves the others.
 fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>, part: Part) -> Vec<Job> {
-    let (mut cancelled, others): (Vec<Job>, Vec<Job>) = jobs
+    let (cancelled, others): (Vec<Job>, Vec<Job>) = jobs
         .into_iter()
         .partition(|job| Mark::Cancel.is_left(&worker.paths, job.id()));
+    let (parts, mut cancelled): (Vec<Job>, Vec<Job>) =
+        cancelled.into_iter().partition(parts::is_unjudged);
     cancelled.iter_mut().for_each(cancel);
     stamp(&mut cancelled, update);
+    cancelled.extend(parts::end(worker, parts, settle::IN_PART));
     // whoever cancelled waits for this, and not for the others
     if let Err(error) = worker.record(&mut cancelled) {
         tracing::error!("{error:#}");
@@ -306,7 +328,7 @@ fn attempt(
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     space::check_floors()?;
-    let done = recover::Done::of(jobs);
+    let done = parts::Done::of(jobs);
     let before = if done.changes.is_empty() {
         Before::look(worker, leader)?
     } else {
@@ -378,20 +400,9 @@ fn nothing(
     kept_back: Vec<KeptBack>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
-    let done = recover::Done::of(jobs);
+    let done = parts::Done::of(jobs);
     if !done.changes.is_empty() {
-        let before = Before::first_part(worker, leader, jobs, &done.changes)?;
-        let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is verified"));
-        update.was_activated(&done.changes);
-        progress::verifying(worker, leader);
-        let applied = Applied {
-            ended: Ended::Done,
-            kept_back,
-            notes: Vec::new(),
-            failures: Vec::new(),
-        };
-        let intent = (&*done.changes, done.former);
-        return conclude(worker, leader, &before, intent, applied, update);
+        return parts::judge(worker, leader, done, (jobs, kept_back), None, update);
     }
     if let Some(why) = select::broken(jobs, &worker.packages.installed()?) {
         bail!("{why}, and no update of it is pending");

@@ -44,6 +44,7 @@ pub fn conclude(
         applied,
         former,
         rollback,
+        unfinished: None,
     })))
 }
 

@@ -11,6 +11,7 @@ pub mod hook;
 pub mod lifecycle;
 mod manual;
 mod own;
+mod parts;
 mod plan;
 mod precondition;
 mod progress;

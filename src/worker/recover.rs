@@ -11,7 +11,7 @@ use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, apply, deaths, manual, own, rollback, select};
+use super::{Worker, apply, deaths, manual, own, parts, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
 use crate::package::{Applied, Change, Database, Ended, Former, PackageState, command};
@@ -239,62 +239,6 @@ pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[F
     }
 }
 
-/// What a transaction that was put back has done already: it belongs to the one that does the rest, is
-/// judged with it, and undone with it.
-#[derive(Debug, Default)]
-pub struct Done {
-    pub changes: Vec<Change>,
-    pub former: Vec<Former>,
-}
-
-impl Done {
-    /// What these jobs have done. Not what was judged before our own package: that is good.
-    pub fn of(jobs: &[Job]) -> Self {
-        let mut done = Self::default();
-        for job in jobs.iter().filter(|job| is_to_be_judged(job)) {
-            settle::add(&mut done.changes, &job.changes);
-            settle::add(&mut done.former, &job.former);
-        }
-        done
-    }
-
-    /// The whole transaction: the rest, and what was done before; a package that is changed again goes from
-    /// where it was first to where it is now.
-    pub fn with(
-        &self,
-        mut changes: Vec<Change>,
-        mut former: Vec<Former>,
-    ) -> (Vec<Change>, Vec<Former>) {
-        for done in &self.changes {
-            match changes.iter_mut().find(|c| c.key() == done.key()) {
-                Some(change) => change.from.clone_from(&done.from),
-                None => changes.push(done.clone()),
-            }
-        }
-        for done in &self.former {
-            let (key, mut done) = (done.change.key(), done.clone());
-            let again = former.iter().position(|f| f.change.key() == key);
-            if let Some(again) = again {
-                done.change.to.clone_from(&former.remove(again).change.to);
-            }
-            former.push(done);
-        }
-        (changes, former)
-    }
-}
-
-/// Everything has gone back: a job that was put back has done nothing any more.
-pub fn nothing_is_done(job: &mut Job) {
-    if is_to_be_judged(job) {
-        job.changes.clear();
-        job.former.clear();
-    }
-}
-
-fn is_to_be_judged(job: &Job) -> bool {
-    job.put_back && job.earlier.is_empty()
-}
-
 /// Judges a transaction as the worker would have that began it.
 fn judge(
     worker: &Worker,
@@ -304,7 +248,7 @@ fn judge(
     former: Vec<Former>,
 ) -> Result<()> {
     let mut update = Update::resume(worker, changes);
-    let (changes, former) = Done::of(&jobs).with(changes.to_vec(), former);
+    let (changes, former) = parts::Done::of(&jobs).with(changes.to_vec(), former);
     let changes = &*changes;
     let before = Before::remembered(worker, leader, changes)?;
     let intent = (changes, former);
@@ -351,6 +295,7 @@ fn go_on_back(
         applied: noted(),
         former,
         rollback: Some(done),
+        unfinished: None,
     };
     let outcome = Outcome::Changed(Box::new(concluded));
     end(worker, leader, jobs, &outcome, update, false)

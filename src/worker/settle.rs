@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, block, recover, select};
+use super::{Worker, block, parts, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, Former, KeptBack, Key, Pending};
@@ -33,6 +33,8 @@ pub struct Concluded {
     pub applied: Applied,
     pub former: Vec<Former>,
     pub rollback: Option<Rollback>,
+    /// Why not everything that was asked for was tried.
+    pub unfinished: Option<String>,
 }
 
 impl Concluded {
@@ -61,7 +63,7 @@ pub fn finish(
         }
         _ => BTreeSet::new(),
     };
-    let told = recover::Done::of(jobs).changes;
+    let told = parts::Done::of(jobs).changes;
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
@@ -106,6 +108,9 @@ pub fn add<T: Clone + PartialEq>(record: &mut Vec<T>, new: &[T]) {
     }
 }
 
+/// Why a job failed that was stopped when it came back to do the rest of its work.
+pub const IN_PART: &str = "stopped with a part of its changes made, and before the rest";
+
 /// Ends a job that was stopped: cancelled, unless a part of it is done.
 pub fn cancel(job: &mut Job) {
     let why = match (job.is_done_in_part(), job.earlier.is_empty()) {
@@ -113,7 +118,7 @@ pub fn cancel(job: &mut Job) {
             job.status = JobStatus::Cancelled;
             return;
         }
-        (true, true) => "stopped with a part of its changes made, and before the rest",
+        (true, true) => IN_PART,
         (true, false) => "stopped before our own package was updated; everything else is done",
     };
     fail(job, &anyhow::anyhow!(why));
@@ -125,9 +130,10 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
         applied,
         former,
         rollback,
+        unfinished: _,
     } = concluded;
     // what was done before it was put back is among the changes, as far as it has stayed
-    recover::nothing_is_done(job);
+    parts::nothing_is_done(job);
     if !concluded.is_undone() {
         let changes = select::changes_of(target, unasked, &judgement.verdict.changes);
         add(&mut job.changes, &changes);
@@ -206,12 +212,13 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
         why.splice(0..0, mine.map(|(_, why)| why.clone()));
     }
     if why.is_empty() {
-        return None;
+        return concluded.unfinished.clone();
     }
     let ended = &concluded.applied.ended;
     if let Ended::Failed(words) | Ended::FetchFailed(words) | Ended::Interrupted(words) = ended {
         why.push(words.clone());
     }
+    why.extend(concluded.unfinished.clone());
     let why = why.join("; ");
     let error = concluded.rollback.as_ref().and_then(|r| r.error.as_deref());
     // that the new version of this program does not answer is all there is to say

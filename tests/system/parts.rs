@@ -10,16 +10,31 @@ use crate::story::{installed, jobs, last_job, property, settled, state, unit};
 
 #[test]
 fn the_first_part_of_an_update_is_held_against_the_host_before_it() {
-    the_first_part_is_judged("");
+    the_first_part_is_judged(&Since::Nothing);
 }
 
 /// What had not been begun is not pending any more when the update goes on.
 #[test]
 fn the_first_part_of_an_update_of_which_nothing_is_left_to_do_is_judged_too() {
-    the_first_part_is_judged("Package: mmm zzz\nPin: version 1.0\nPin-Priority: 1001\n");
+    the_first_part_is_judged(&Since::Pinned);
 }
 
-fn the_first_part_is_judged(pins: &str) {
+/// As after a power cut, when the network comes later than the host.
+#[test]
+fn the_first_part_of_an_update_that_cannot_go_on_is_judged_too() {
+    the_first_part_is_judged(&Since::NoNetwork);
+}
+
+/// What has become of the rest since the worker died.
+enum Since {
+    Nothing,
+    /// It is not pending any more.
+    Pinned,
+    /// It cannot be refreshed.
+    NoNetwork,
+}
+
+fn the_first_part_is_judged(since: &Since) {
     let (host, repo) = host_with(Release::Trixie, &[]);
     let old = [
         with_service("aaa", "1.0"),
@@ -40,7 +55,14 @@ fn the_first_part_is_judged(pins: &str) {
     host.wait_for("the package in the middle", || {
         host.exists("/run/unpacking")
     });
-    host.write("/etc/apt/preferences.d/pins", pins);
+    match since {
+        Since::Nothing => {}
+        Since::Pinned => host.write(
+            "/etc/apt/preferences.d/pins",
+            "Package: mmm zzz\nPin: version 1.0\nPin-Priority: 1001\n",
+        ),
+        Since::NoNetwork => repo.stop(),
+    }
     host.sh(
         "kill -KILL $(systemctl show -P MainPID patch-apply@all.service) $(pgrep -x apt-get) $(pgrep -x dpkg)
         touch /run/died",
@@ -52,10 +74,10 @@ fn the_first_part_is_judged(pins: &str) {
     assert_eq!(jobs(&host).len(), 1);
     assert_eq!(job["put_back"], true, "a part was never begun: {job:#}");
     assert_eq!(job["status"], "failed", "{job:#}");
-    assert!(
-        text(&job, "error").contains("aaa.service has failed"),
-        "{job:#}"
-    );
+    let error = text(&job, "error");
+    assert!(error.contains("aaa.service has failed"), "{job:#}");
+    let offline = error.contains("refresh failed");
+    assert_eq!(offline, matches!(since, Since::NoNetwork), "{job:#}");
     assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
     assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
     assert_eq!(changes(&job), [""; 0], "nothing has stayed");
@@ -66,7 +88,11 @@ fn the_first_part_is_judged(pins: &str) {
     assert_eq!(property(&host, "Phase"), "rolled_back");
     let blocked = state(&host, "state/blocked.json");
     let set = list(&list(&blocked, "sets")[0], "changes");
-    let whole = if pins.is_empty() { 3 } else { 1 };
+    let whole = if matches!(since, Since::Nothing) {
+        3
+    } else {
+        1
+    };
     assert_eq!(set.len(), whole, "all that was done: {blocked:#}");
 }
 

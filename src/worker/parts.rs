@@ -1,0 +1,138 @@
+//! Updates that are done in parts, because the worker or the host went away between them.
+
+use anyhow::Result;
+
+use super::conclude::conclude;
+use super::settle::{self, Outcome};
+use super::update::Update;
+use super::verify::Before;
+use super::{Worker, apply, heal, progress};
+use crate::host::logind;
+use crate::package::{Applied, Change, Ended, Former, KeptBack};
+use crate::request::JobId;
+use crate::state::job::Job;
+
+/// What a transaction that was put back has done already: it belongs to the one that does the rest, is
+/// judged with it, and undone with it.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub changes: Vec<Change>,
+    pub former: Vec<Former>,
+}
+
+impl Done {
+    /// What these jobs have done. Not what was judged before our own package: that is good.
+    pub fn of(jobs: &[Job]) -> Self {
+        let mut done = Self::default();
+        for job in jobs.iter().filter(|job| is_to_be_judged(job)) {
+            settle::add(&mut done.changes, &job.changes);
+            settle::add(&mut done.former, &job.former);
+        }
+        done
+    }
+
+    /// The whole transaction: the rest, and what was done before; a package that is changed again goes from
+    /// where it was first to where it is now.
+    pub fn with(
+        &self,
+        mut changes: Vec<Change>,
+        mut former: Vec<Former>,
+    ) -> (Vec<Change>, Vec<Former>) {
+        for done in &self.changes {
+            match changes.iter_mut().find(|c| c.key() == done.key()) {
+                Some(change) => change.from.clone_from(&done.from),
+                None => changes.push(done.clone()),
+            }
+        }
+        for done in &self.former {
+            let (key, mut done) = (done.change.key(), done.clone());
+            let again = former.iter().position(|f| f.change.key() == key);
+            if let Some(again) = again {
+                done.change.to.clone_from(&former.remove(again).change.to);
+            }
+            former.push(done);
+        }
+        (changes, former)
+    }
+}
+
+/// Everything has gone back: a job that was put back has done nothing any more.
+pub fn nothing_is_done(job: &mut Job) {
+    if is_to_be_judged(job) {
+        job.changes.clear();
+        job.former.clear();
+    }
+}
+
+fn is_to_be_judged(job: &Job) -> bool {
+    job.put_back && job.earlier.is_empty()
+}
+
+/// Whether something of the job is done that nobody has judged.
+pub fn is_unjudged(job: &Job) -> bool {
+    is_to_be_judged(job) && !job.changes.is_empty()
+}
+
+/// Judges what was done before as all there is, because there is nothing left to do, or for the reason in
+/// `unfinished`.
+pub fn judge(
+    worker: &Worker,
+    leader: &JobId,
+    done: Done,
+    (jobs, kept_back): (&[Job], Vec<KeptBack>),
+    unfinished: Option<&str>,
+    update: &mut Update<'_>,
+) -> Result<Outcome> {
+    let before = Before::first_part(worker, leader, jobs, &done.changes)?;
+    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is verified"));
+    update.was_activated(&done.changes);
+    progress::verifying(worker, leader);
+    let applied = Applied {
+        ended: Ended::Done,
+        kept_back,
+        notes: Vec::new(),
+        failures: Vec::new(),
+    };
+    let intent = (&*done.changes, done.former);
+    let mut outcome = conclude(worker, leader, &before, intent, applied, update)?;
+    if let Outcome::Changed(concluded) = &mut outcome {
+        concluded.unfinished = unfinished.map(str::to_owned);
+    }
+    Ok(outcome)
+}
+
+/// Ends jobs of which no more is done, for the reason `why`: what is done stays on the host, so it has to be
+/// good for it.
+pub fn end(worker: &Worker, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
+    let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
+        return jobs;
+    };
+    let mut update = apply::begin(worker, &apply::target_of(&jobs));
+    let judged = apply::lead_all(worker, &mut jobs, &leader).and_then(|()| {
+        let done = Done::of(&jobs);
+        judge(
+            worker,
+            &leader,
+            done,
+            (&jobs, Vec::new()),
+            Some(why),
+            &mut update,
+        )
+    });
+    match judged {
+        Ok(outcome) => settle::finish(worker, &mut jobs, &outcome, &mut update, false),
+        // the next worker judges it
+        Err(error) if error.is::<heal::LeftForBoot>() => {
+            tracing::warn!("left to be judged: {error:#}");
+            return jobs;
+        }
+        Err(error) => {
+            update.fail(why);
+            let why = anyhow::anyhow!("{why}; what was done before could not be judged: {error:#}");
+            jobs.iter_mut().for_each(|job| settle::fail(job, &why));
+        }
+    }
+    settle::stamp(&mut jobs, &update);
+    apply::cap_log(worker, &leader);
+    jobs
+}
