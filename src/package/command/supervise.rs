@@ -196,7 +196,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ready = directory.path().join("ready");
         let script = "trap 'rm \"$0\"; exit' INT; echo >\"$0\"; while :; do sleep 0.1; done";
-        let program = Program::new("/bin/sh").args(["-c", script]).arg(&ready);
+        // a shell cannot trap what was ignored when it started, as INT is in the background of another
+        let program = Program::new("/usr/bin/env")
+            .args(["--default-signal=INT", "/bin/sh", "-c", script])
+            .arg(&ready);
         let mut stop = Until(ready.clone());
         let finished = program.clone().interrupted().run(&mut stop).unwrap();
         assert_eq!(finished.ending, Ending::Stopped);
