@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use super::gate::Intent;
 use super::lifecycle::Event;
 use super::update::Update;
-use super::{Worker, apply, recover, settle};
+use super::{Worker, attempt, recover, settle};
 use crate::request::JobId;
 use crate::state::job::Job;
 
@@ -58,7 +58,7 @@ pub fn give_up(worker: &Worker, transaction: &JobId, jobs: Vec<Job>) -> Result<V
     update.fail(&format!("{why:#}"));
     ended.iter_mut().for_each(|job| settle::fail(job, &why));
     settle::stamp(&mut ended, &update);
-    apply::cap_log(worker, transaction);
+    attempt::cap_log(worker, transaction);
     worker.record(&mut ended)?;
     Ok(left)
 }

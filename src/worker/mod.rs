@@ -2,6 +2,7 @@
 
 mod alert;
 mod apply;
+mod attempt;
 mod block;
 mod conclude;
 mod deaths;

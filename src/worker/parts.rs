@@ -6,7 +6,7 @@ use super::conclude::conclude;
 use super::settle::{self, Outcome};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, apply, heal, progress};
+use super::{Worker, apply, attempt, heal, progress};
 use crate::host::logind;
 use crate::package::{Applied, Change, Ended, Former, KeptBack};
 use crate::request::JobId;
@@ -133,6 +133,6 @@ pub fn end(worker: &Worker, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
         }
     }
     settle::stamp(&mut jobs, &update);
-    apply::cap_log(worker, &leader);
+    attempt::cap_log(worker, &leader);
     jobs
 }

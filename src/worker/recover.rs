@@ -11,7 +11,7 @@ use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, apply, deaths, manual, own, parts, rollback, select};
+use super::{Worker, attempt, deaths, manual, own, parts, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
 use crate::package::{Applied, Change, Database, Ended, Former, PackageState, command};
@@ -156,7 +156,7 @@ fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> R
         let going_back = rollback::take_over(&worker.paths, transaction)?;
         let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
         if shut {
-            command::end_leftovers(&apply::gate(transaction).join(" "))?;
+            command::end_leftovers(&attempt::gate(transaction).join(" "))?;
         }
         let phase = match (going_back, is_apply && !shut) {
             (true, _) => "rolling back",
@@ -320,7 +320,7 @@ fn end(
 ) -> Result<()> {
     settle::finish(worker, &mut jobs, outcome, &mut update, own_follows);
     settle::stamp(&mut jobs, &update);
-    apply::cap_log(worker, leader);
+    attempt::cap_log(worker, leader);
     if own_follows {
         let (going_on, ended) = own::go_on(worker, jobs);
         put_back(worker, leader, &going_on)?;

@@ -1,0 +1,205 @@
+//! One transaction: planned, let through the gate, run, and judged by the package database.
+
+use anyhow::{Context, Result, bail};
+
+use super::conclude::conclude;
+use super::gate::{Intent, expectation};
+use super::lifecycle::Event;
+use super::plan::{self, Part, Plan};
+use super::progress::{self, Follower};
+use super::settle::Outcome;
+use super::update::Update;
+use super::verify::Before;
+use super::{Worker, gate, heal, parts, refresh, rollback, select, space};
+use crate::fs::remove_durably;
+use crate::host::logind;
+use crate::journal;
+use crate::package::{Applied, Ended, KeptBack, Selection, Source, Transaction};
+use crate::request::JobId;
+use crate::state::cache::Cache;
+use crate::state::job::{self, Job};
+use crate::state::update::Phase;
+
+/// The most bytes of a job's log that are kept.
+const LOG_LIMIT: u64 = 1024 * 1024;
+
+/// How one part ended.
+pub struct Ending {
+    pub outcome: Outcome,
+    /// Whether our own package was taken out, and is due now.
+    pub own_follows: bool,
+}
+
+impl Ending {
+    fn of(outcome: Outcome, own_follows: bool) -> Self {
+        Self {
+            outcome,
+            own_follows,
+        }
+    }
+}
+
+/// The transaction, and once more with a new index and a new plan when a download failed.
+pub fn run(
+    worker: &Worker,
+    leader: &JobId,
+    jobs: &[Job],
+    update: &mut Update<'_>,
+    part: Part,
+) -> Result<Ending> {
+    match attempt(worker, leader, jobs, update, part)? {
+        Ok(ending) => Ok(ending),
+        Err(why) => {
+            journal::retry(leader, &why);
+            update.step(Event::FetchError)?;
+            match refresh::run(worker) {
+                Err(_) if worker.stopping() => {
+                    update.cancel();
+                    return Ok(Ending::of(Outcome::Cancelled, false));
+                }
+                other => other?,
+            }
+            attempt(worker, leader, jobs, update, part)?.or_else(|why| bail!("{why}"))
+        }
+    }
+}
+
+/// One attempt; the inner error is one that a new refresh may heal.
+fn attempt(
+    worker: &Worker,
+    leader: &JobId,
+    jobs: &[Job],
+    update: &mut Update<'_>,
+    part: Part,
+) -> Result<Result<Ending, String>> {
+    heal::before(worker, leader)?;
+    let cache = Cache::load(&worker.paths);
+    let failed = cache.failed_sources();
+    let Plan {
+        selection,
+        kept_back,
+        own_follows,
+    } = plan::selection(worker, jobs, &failed, part)?;
+    if selection == Selection::Exactly(Vec::new()) {
+        return nothing(worker, leader, jobs, kept_back, update)
+            .map(|outcome| Ok(Ending::of(outcome, false)));
+    }
+    space::check_floors()?;
+    let done = parts::Done::of(jobs);
+    let before = if done.changes.is_empty() {
+        Before::look(worker, leader)?
+    } else {
+        Before::first_part(worker, leader, jobs, &done.changes)?
+    };
+    remove_durably(&job::intent(&worker.paths, leader))?;
+    rollback::forget(&worker.paths, leader)?;
+    plan::expect(worker, leader, &selection)?;
+    if update.state.phase == Phase::Checking {
+        update.step(Event::Download)?;
+    }
+
+    // until it is judged: services that end with the host would look as if the update had broken them
+    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
+    let applied = run_transaction(worker, jobs, &selection, &failed, update)?;
+    let applied = Applied {
+        kept_back: [kept_back, applied.kept_back].concat(),
+        ..applied
+    };
+
+    let _ = std::fs::remove_file(expectation(&worker.paths, leader));
+    let intent = Intent::load(&worker.paths, leader)
+        .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
+    match (intent, applied.ended.clone()) {
+        (Some(Intent::Activated { changes, former }), _) => {
+            update.activated(leader, &changes)?;
+            heal::or_leave(worker)?;
+            heal::after(worker, leader, &changes, &applied.ended)?;
+            progress::verifying(worker, leader);
+            let (changes, former) = done.with(changes, former);
+            let intent = (&*changes, former);
+            let outcome = conclude(worker, leader, &before, intent, applied, update)?;
+            Ok(Ok(Ending::of(outcome, own_follows)))
+        }
+        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, Part::Listed),
+        (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
+            update.cancel();
+            Ok(Ok(Ending::of(Outcome::Cancelled, false)))
+        }
+        (
+            Some(Intent::Refused {
+                reason,
+                again: true,
+            }),
+            _,
+        )
+        | (None, Ended::FetchFailed(reason) | Ended::Interrupted(reason)) => Ok(Err(reason)),
+        (
+            Some(Intent::Refused {
+                reason,
+                again: false,
+            }),
+            _,
+        ) => bail!("refused: {reason}"),
+        (None, Ended::Failed(why)) => bail!("{why}"),
+        (None, Ended::Done) => {
+            let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
+            Ok(Ok(Ending::of(outcome, own_follows)))
+        }
+    }
+}
+
+/// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs
+/// that were put back have done before is all there is to judge then.
+fn nothing(
+    worker: &Worker,
+    leader: &JobId,
+    jobs: &[Job],
+    kept_back: Vec<KeptBack>,
+    update: &mut Update<'_>,
+) -> Result<Outcome> {
+    let done = parts::Done::of(jobs);
+    if !done.changes.is_empty() {
+        return parts::judge(worker, leader, done, (jobs, kept_back), None, update);
+    }
+    if let Some(why) = select::broken(jobs, &worker.packages.installed()?) {
+        bail!("{why}, and no update of it is pending");
+    }
+    update.step(Event::NothingToDo)?;
+    Ok(Outcome::Nothing { kept_back })
+}
+
+fn run_transaction(
+    worker: &Worker,
+    jobs: &[Job],
+    selection: &Selection,
+    failed: &[&Source],
+    update: &mut Update<'_>,
+) -> Result<Applied> {
+    let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
+    let program = gate::program(&worker.paths)?;
+    let arguments = gate(leader);
+    let log = job::log(&worker.paths, leader);
+    let transaction = Transaction {
+        selection,
+        failed,
+        log: &log,
+        gate: (&program, &arguments),
+    };
+    worker.packages.apply(
+        &transaction,
+        &mut Follower::new(worker, jobs, leader, update),
+    )
+}
+
+/// The arguments by which the package manager asks for the gate of a transaction.
+pub fn gate(leader: &JobId) -> [String; 3] {
+    ["run".into(), "gate".into(), format!("--job={leader}")]
+}
+
+/// Cuts a log that grew beyond its limit; its beginning and its end say the most.
+pub fn cap_log(worker: &Worker, leader: &JobId) {
+    let path = job::log(&worker.paths, leader);
+    if let Err(error) = crate::fs::cap_file(&path, LOG_LIMIT) {
+        tracing::warn!("{error:#}");
+    }
+}
