@@ -301,11 +301,13 @@ fn a_job_that_every_worker_dies_of_ends_as_failed() {
     assert!(!start(&host, "demo").success());
 
     host.wait_for("the end of the job", || {
-        jobs(&host).iter().all(|job| job["status"] == "failed")
+        let jobs = jobs(&host);
+        !jobs.is_empty() && jobs.iter().all(|job| job["status"] == "failed")
     });
     let job = last_job(&host);
     assert_eq!(jobs(&host).len(), 1);
-    assert_eq!(job["deaths"], 5, "{job:#}");
+    // the blow that ends one may meet the next one, too, before that has begun anything
+    assert!(job["deaths"].as_u64().unwrap() >= 5, "{job:#}");
     assert!(
         text(&job, "error").contains("is not tried again"),
         "{job:#}"
@@ -313,7 +315,6 @@ fn a_job_that_every_worker_dies_of_ends_as_failed() {
     host.wait_for("the end to be told", || {
         events_of_kind(&host, message::JOB_FAILED).len() == 1
     });
-    // one that had been waiting may have died before it began anything
     let begun = host.read("/run/deaths").lines().count();
     assert!((2..=5).contains(&begun), "begun {begun} times");
     assert_eq!(installed(&host, "demo"), "1.0 installed");
