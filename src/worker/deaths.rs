@@ -53,8 +53,10 @@ pub fn give_up(worker: &Worker, transaction: &JobId, jobs: Vec<Job>) -> Result<V
     };
     // what is installed was looked at, and no more
     let _ = update.step(Event::Verify);
-    let why =
-        anyhow!("{LIMIT} workers died or could not go on while they had it; it is not tried again");
+    let why = anyhow!(
+        "{LIMIT} workers died or could not go on while they had it; it is not tried again: \
+             \"journalctl -u 'patch-*'\" says how each ended"
+    );
     update.fail(&format!("{why:#}"));
     ended.iter_mut().for_each(|job| settle::fail(job, &why));
     settle::stamp(&mut ended, &update);

@@ -38,12 +38,7 @@ fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
 #[test]
 fn whichever_read_fails_no_request_is_lost_and_no_record_lies() {
     let stage = Stage::new();
-    let disk = Disk::below(&stage.host);
-    for update in ["the first update", "an undisturbed update"] {
-        disk.clear();
-        stage.ask();
-        stage.settle(update);
-    }
+    let disk = stage.undisturbed();
     let reads = disk.reads();
     let files = |call| -> BTreeSet<(String, String)> {
         reads.iter().filter_map(|read| file(read, call)).collect()
@@ -104,12 +99,7 @@ impl Fault<'_> {
 #[test]
 fn a_disk_that_stays_full_leaves_the_rest_to_whoever_has_room() {
     let stage = Stage::new();
-    let disk = Disk::below(&stage.host);
-    for update in ["the first update", "an undisturbed update"] {
-        disk.clear();
-        stage.ask();
-        stage.settle(update);
-    }
+    let disk = stage.undisturbed();
     let writes = disk.writes();
     let intent = writes.iter().position(|write| write.contains(".intent."));
     disk.clear();
@@ -211,6 +201,17 @@ impl Stage {
             repo,
             updates: Cell::new(0),
         }
+    }
+
+    /// A disk that has seen what one update reads and writes on a host that has had one before.
+    fn undisturbed(&self) -> Disk<'_> {
+        let disk = Disk::below(&self.host);
+        for update in ["the first update", "an undisturbed update"] {
+            disk.clear();
+            self.ask();
+            self.settle(update);
+        }
+        disk
     }
 
     /// One more update of every package, asked for as any program would; the id of the request.

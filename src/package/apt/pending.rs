@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use anyhow::{Result, ensure};
 
 use super::{Apt, arguments, listing};
-use crate::package::command::Line;
 use crate::package::{KeptBack, PackageManager, Pending, Source, Update};
 
 /// What an upgrade of everything would do, without what only failed sources have.
@@ -26,13 +25,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
 /// What installing exactly these updates would do.
 pub fn exactly(updates: &[Update], lists: &[OsString]) -> Result<Pending> {
     let program = arguments::simulate_install(updates, lists);
-    let mut output = String::new();
-    let finished = program.run(&mut |line: Line<'_>| {
-        if let Line::Output(text) = line {
-            output.push_str(text);
-            output.push('\n');
-        }
-    })?;
+    let (finished, output) = program.heard()?;
     if finished.succeeded() {
         let listing = listing::parse(&output)?;
         return Ok(Pending {

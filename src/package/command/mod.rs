@@ -247,8 +247,8 @@ impl Program {
         })
     }
 
-    /// Runs the program and gives its standard output; an error unless it exits with 0.
-    pub fn capture(&self) -> Result<String> {
+    /// Runs the program; how it ended, and its standard output.
+    pub fn heard(&self) -> Result<(Finished, String)> {
         let mut output = String::new();
         let finished = self.run(&mut |line: Line<'_>| {
             if let Line::Output(text) = line {
@@ -256,6 +256,12 @@ impl Program {
                 output.push('\n');
             }
         })?;
+        Ok((finished, output))
+    }
+
+    /// Runs the program and gives its standard output; an error unless it exits with 0.
+    pub fn capture(&self) -> Result<String> {
+        let (finished, output) = self.heard()?;
         if !finished.succeeded() {
             bail!("{}", self.failure(&finished));
         }

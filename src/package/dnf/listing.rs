@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, bail};
 
 use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
-use crate::package::command::{Ending, Line, Program};
+use crate::package::command::{Ending, Program};
 use crate::package::rpm::{held, resolved};
 use crate::package::{KeptBack, Key, Pending, Source};
 use crate::sorted::InOrder;
@@ -65,13 +65,7 @@ impl Dnf {
 
 /// The output of a command that lists something; yum and dnf exit with 100 where updates are there.
 pub fn listed(program: &Program) -> Result<String> {
-    let mut output = String::new();
-    let finished = program.run(&mut |line: Line<'_>| {
-        if let Line::Output(text) = line {
-            output.push_str(text);
-            output.push('\n');
-        }
-    })?;
+    let (finished, output) = program.heard()?;
     match finished.ending {
         Ending::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
         // no version of it is in any repository

@@ -129,13 +129,7 @@ fn kept(package: &str, reason: &str) -> KeptBack {
 
 /// What `-Qu` prints: it exits with 1 when there is nothing, and also when it could not find out.
 fn none_or(program: &Program) -> Result<String> {
-    let mut output = String::new();
-    let finished = program.run(&mut |line: Line<'_>| {
-        if let Line::Output(text) = line {
-            output.push_str(text);
-            output.push('\n');
-        }
-    })?;
+    let (finished, output) = program.heard()?;
     let none = finished.ending == Ending::Exited(1) && output.is_empty();
     ensure!(
         (finished.succeeded() || none) && !has_error(&finished),
