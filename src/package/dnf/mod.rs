@@ -202,6 +202,7 @@ impl PackageManager for Dnf {
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        known::read_ahead();
         let configured = self.configured();
         let (heard, _) = self.update(&configured, observer)?;
         let mut errors = heard.errors;

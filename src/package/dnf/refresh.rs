@@ -6,6 +6,11 @@ use super::Dialect;
 use crate::package::rpm::repositories::{self, Repository};
 use crate::sorted::InOrder;
 
+/// The repository of dnf 5's own plugin `local`, which holds copies of what was installed: it comes and goes,
+/// and nobody has configured it.
+const LOCAL_ID: &str = "_dnf_local";
+const LOCAL_NAME: &str = "Local libdnf5 plugin repo";
+
 /// What was heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
@@ -75,9 +80,8 @@ impl<'a> Reader<'a> {
         if self.dialect == Dialect::Dnf5 {
             let parsed: Vec<serde_json::Value> =
                 serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
-            // those of its own plugin 'local' hold copies of what was installed, and come and go
             let ids = parsed.iter().filter_map(|entry| entry["id"].as_str());
-            for id in ids.filter(|id| !id.starts_with("_dnf_local")) {
+            for id in ids.filter(|id| !id.starts_with(LOCAL_ID)) {
                 self.heard.repositories.entry(id.to_owned()).or_default();
             }
             return;
@@ -151,6 +155,9 @@ impl<'a> Reader<'a> {
                 .take_while(|word| !word.ends_with('%') && *word != "|")
                 .collect();
             let shown = words.join(" ");
+            if LOCAL_NAME.starts_with(&shown) {
+                return;
+            }
             let is_it = |r: &&Repository| r.enabled && r.name.starts_with(&shown);
             let mut repositories = self.configured.iter().filter(is_it);
             let repository = repositories.next();
@@ -299,6 +306,7 @@ mod tests {
         // it names one again when it has fetched its key
         let all = (true, "lab more".to_owned());
         assert_eq!(told(&two, &["Lab", "More", "Lab"]), all);
+        assert_eq!(told(&two, &["Lab", "More", LOCAL_NAME]), all);
         assert!(
             !told(&two, &["Lab"]).0,
             "one is configured otherwise elsewhere"

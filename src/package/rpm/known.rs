@@ -1,6 +1,7 @@
 //! The database of installed packages, asked of `rpm` once for each of its states.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -38,9 +39,8 @@ pub fn read() -> Result<Arc<Contents>> {
         return Ok(Arc::clone(&known.contents));
     }
     *known = None;
-    let now = SystemTime::now();
+    let told = before.newest.is_some_and(wait_until_told);
     let contents = Arc::new(database::read()?);
-    let told = before.newest.is_some_and(|newest| tells(newest, now));
     if told && stamp::database().text == before.text {
         *known = Some(Known {
             stamp: before.text,
@@ -51,14 +51,30 @@ pub fn read() -> Result<Arc<Contents>> {
     Ok(contents)
 }
 
-/// Whether the date of the last change, seen at some moment, would be another one if the next change came
-/// right after that. A date in the future tells nothing.
-fn tells(changed: SystemTime, now: SystemTime) -> bool {
+/// Has it read while something else is done: whoever asks for it next waits for no more than the rest of that.
+pub fn read_ahead() {
+    thread::spawn(read);
+}
+
+/// Waits until a change that comes next would have another date than the last one, where that takes no longer
+/// than to ask `rpm` once more; whether it would.
+fn wait_until_told(changed: SystemTime) -> bool {
+    let left = until_told(changed, SystemTime::now());
+    if let Some(left) = left.filter(|left| *left <= TICK) {
+        thread::sleep(left);
+    }
+    until_told(changed, SystemTime::now()) == Some(Duration::ZERO)
+}
+
+/// How long after some moment the date of the last change would be another one if the next change came right
+/// then. A date in the future tells nothing.
+fn until_told(changed: SystemTime, now: SystemTime) -> Option<Duration> {
     let whole = changed
         .duration_since(SystemTime::UNIX_EPOCH)
         .is_ok_and(|since| since.subsec_nanos() == 0);
     let needed = if whole { WHOLE_SECONDS } else { TICK };
-    now.duration_since(changed).is_ok_and(|ago| ago > needed)
+    let ago = now.duration_since(changed).ok()?;
+    Some(needed.saturating_sub(ago))
 }
 
 /// Forgets what was read when a run of ours that may change packages has ended, however it did.
@@ -79,13 +95,14 @@ mod tests {
     fn a_date_tells_once_it_is_past() {
         let changed = SystemTime::UNIX_EPOCH + Duration::new(1_795_240_401, 500);
         let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_240_401);
-        assert!(tells(changed, changed + Duration::from_millis(21)));
-        assert!(!tells(changed, changed + Duration::from_millis(19)));
-        assert!(
-            !tells(changed, changed - Duration::from_secs(9)),
-            "the future"
-        );
-        assert!(!tells(whole, whole + Duration::from_secs(1)));
-        assert!(tells(whole, whole + Duration::from_secs(3)));
+        let left = |changed: SystemTime, later: u64| {
+            until_told(changed, changed + Duration::from_millis(later))
+        };
+        assert_eq!(left(changed, 20), Some(Duration::ZERO));
+        assert_eq!(left(changed, 19), Some(Duration::from_millis(1)));
+        assert_eq!(left(whole, 1_000), Some(Duration::from_secs(1)));
+        assert_eq!(left(whole, 3_000), Some(Duration::ZERO));
+        let future = until_told(changed, changed - Duration::from_secs(9));
+        assert_eq!(future, None);
     }
 }

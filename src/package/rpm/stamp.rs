@@ -10,8 +10,8 @@ use super::{locks, repositories};
 use crate::checksum;
 use crate::package::Source;
 
-/// The files that hold RPM's database, in each of its formats. Not those that change when it is read:
-/// `SQLite`'s `-shm`.
+/// The files that hold RPM's database, in each of its formats. Not what changes when it is read: `SQLite`'s
+/// `-shm`, and a log that is empty, which everybody makes who opens it (sqlite.org/wal.html).
 const DATABASE: [&str; 4] = [
     "rpmdb.sqlite",
     "rpmdb.sqlite-wal",
@@ -54,9 +54,12 @@ pub fn database() -> Database {
     for directory in locks::DATABASES {
         for name in DATABASE {
             let path = PathBuf::from(directory).join(name);
-            add(&mut text, &path);
-            let modified = fs::metadata(&path).and_then(|m| m.modified()).ok();
-            newest = newest.max(modified);
+            if let Ok(file) = fs::metadata(&path)
+                && file.len() > 0
+            {
+                add(&mut text, &path);
+                newest = newest.max(file.modified().ok());
+            }
         }
     }
     Database { text, newest }

@@ -116,6 +116,7 @@ impl PackageManager for Zypper {
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+        known::read_ahead();
         let heard = refresh::run(observer)?;
         let (enabled, indexes) = (enabled(), indexes());
         let mut errors = heard.errors;
