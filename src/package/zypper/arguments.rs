@@ -61,7 +61,7 @@ pub fn security(repositories: &[String]) -> Program {
 
 /// Lists every update there is, also of what is locked or cannot be installed.
 pub fn updates(repositories: &[String]) -> Program {
-    zypper()
+    reader()
         .args(["list-updates", "--all"])
         .args(only(repositories))
 }
@@ -70,12 +70,12 @@ pub fn updates(repositories: &[String]) -> Program {
 /// shell, which reads the repositories once. It would remember the lines in the home directory.
 pub fn updates_and_installed() -> Program {
     let lines = "list-updates --all\nsearch --details --installed-only --type=package\n";
-    zypper().arg("shell").env("HOME", "/dev/null").input(lines)
+    reader().arg("shell").env("HOME", "/dev/null").input(lines)
 }
 
 /// Lists every version of these packages.
 pub fn versions(names: &[String]) -> Program {
-    zypper()
+    reader()
         .args(["search", "--details", "--match-exact", "--type=package"])
         .args(names)
 }
@@ -140,6 +140,11 @@ pub fn good(enabled: impl Iterator<Item = String>, failed: &[&Source]) -> Vec<St
 
 fn zypper() -> Program {
     zypper_by(Program::new(ZYPPER))
+}
+
+/// What only lists needs no lock, and is not kept waiting by another zypper (libzypp, `zypp_readonly_hack`).
+fn reader() -> Program {
+    zypper().env("ZYPP_READONLY_HACK", "1")
 }
 
 fn zypper_by(program: Program) -> Program {

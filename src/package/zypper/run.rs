@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::output::{Finished, Run};
 use super::{PACKAGES, Scope, Zypper, arguments, listing, only_from_failed, passed_over};
@@ -105,10 +106,22 @@ impl Tool for Zypper {
         };
         let scope = Scope::new(updates, transaction.failed);
         let database = self.installed()?;
-        let (finished, scope, mut kept_back) = without_removals(scope, &database, |scope| {
-            let program = arguments::download(scope.names.as_deref(), &scope.repositories);
-            until_unlocked(&program.log(transaction.log), observer)
-        })?;
+        // what is listed is the same meanwhile
+        let everything = updates.is_none().then(|| scope.clone());
+        let (downloaded, listed) = thread::scope(|threads| {
+            let listed = everything
+                .map(|scope| threads.spawn(move || listing::updates_and_archived(&scope)));
+            let downloaded = without_removals(scope, &database, |scope| {
+                let program = arguments::download(scope.names.as_deref(), &scope.repositories);
+                until_unlocked(&program.log(transaction.log), observer)
+            });
+            let listed = listed.map(|thread| {
+                let died = |_| Err(anyhow!("the list of updates could not be read"));
+                thread.join().unwrap_or_else(died)
+            });
+            (downloaded, listed)
+        });
+        let (finished, scope, mut kept_back) = downloaded?;
         if finished.ended != Ended::Done {
             return Ok(Downloaded::Not(finished.ended));
         }
@@ -120,9 +133,9 @@ impl Tool for Zypper {
             .collect();
         let files = repositories::files([Path::new(PACKAGES)], &names);
         let mut archived = None;
-        if updates.is_none() {
+        if let Some(listed) = listed {
             let pending = resolved.pending(&database, &BTreeSet::new());
-            let (all, installed) = listing::updates_and_archived(&scope)?;
+            let (all, installed) = listed?;
             archived = installed;
             kept_back.extend(passed_over(&all, &pending, &scope, false)?);
             kept_back.extend(only_from_failed(&pending, transaction.failed)?);
