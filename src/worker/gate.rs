@@ -149,11 +149,14 @@ pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
     Ok(place)
 }
 
+/// How many bytes of two programs are compared at once.
+const CHUNK: usize = 64 * 1024;
+
 /// Whether what lies at `place` is the same as what is `running`, a piece at a time: both whole would be
 /// most of the memory that a worker needs.
 fn is_copy(running: &File, place: &Path) -> io::Result<bool> {
-    let mut running = BufReader::new(running);
-    let mut there = BufReader::new(File::open(place)?);
+    let mut running = BufReader::with_capacity(CHUNK, running);
+    let mut there = BufReader::with_capacity(CHUNK, File::open(place)?);
     loop {
         let (one, other) = (running.fill_buf()?, there.fill_buf()?);
         let count = one.len().min(other.len());

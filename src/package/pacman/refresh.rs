@@ -1,8 +1,9 @@
 //! A refresh: every repository's database fetched, read to its end, and told of.
 
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use super::conf::{Repository, redacted};
 use super::{Pacman, arguments, run};
@@ -14,7 +15,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 impl Pacman {
     pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
-        let conf = self.read_conf()?;
         if !self.tree.has_begun() {
             // a power cut came between moving the live databases and the upgrade
             self.tree.put_back_unless_used()?;
@@ -25,7 +25,13 @@ impl Pacman {
             observer,
         };
         let program = arguments::refresh(self.tree.path()).limit(LIMIT);
-        let finished = program.run(&mut listener)?;
+        let (finished, conf) = thread::scope(|threads| {
+            let conf = threads.spawn(|| self.read_conf());
+            let finished = program.run(&mut listener);
+            let died = |_| Err(anyhow!("the configuration could not be read"));
+            (finished, conf.join().unwrap_or_else(died))
+        });
+        let (finished, conf) = (finished?, conf?);
         let said = listener.errors;
         match finished.ending {
             Ending::TimedOut => bail!(
