@@ -220,21 +220,21 @@ impl Worker {
             if door::was_replaced() {
                 break;
             }
-            let served = self.serve_waiting()?;
+            // another worker may have served what this one was started for, and looked at the host since
+            let Some(count) = self.serve_waiting()? else {
+                break;
+            };
             alert::look(self);
-            match served {
-                None => break,
-                Some(count) => failed += count,
-            }
+            failed += count;
         }
         reboot::ask(self);
         Ok(failed)
     }
 
     /// Serves what waits now, under the lock; the number of jobs that failed, or `None` when nothing
-    /// waits.
+    /// waits, and nobody had left anything.
     fn serve_waiting(&self) -> Result<Option<usize>> {
-        recover::run(self)?;
+        let recovered = recover::run(self)?;
         let claimed = queue::claim(&self.paths, |jobs| recover::remember(self, jobs))?;
         queue::hold::settle_marks(&self.paths, &claimed.marks)?;
         for (order, name) in &claimed.orders {
@@ -257,7 +257,7 @@ impl Worker {
         self.record(&mut cancelled)?;
         if jobs.is_empty() {
             let told = !claimed.marks.is_empty() || !claimed.orders.is_empty();
-            return Ok((!cancelled.is_empty() || told).then_some(0));
+            return Ok((recovered || !cancelled.is_empty() || told).then_some(0));
         }
         self.serve(jobs).map(Some)
     }

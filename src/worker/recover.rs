@@ -49,11 +49,12 @@ pub fn forget(worker: &Worker) -> Result<()> {
 }
 
 /// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.
-/// One with an intent is healed, and judged by the package database; no package is ever changed twice.
-pub fn run(worker: &Worker) -> Result<()> {
+/// One with an intent is healed, and judged by the package database; no package is ever changed twice. Whether
+/// there was one.
+pub fn run(worker: &Worker) -> Result<bool> {
     sweep(worker)?;
     let Some(ids) = in_hands(worker) else {
-        return Ok(());
+        return Ok(false);
     };
     let mut transactions = unfinished(worker, &ids);
     if !transactions.is_empty() {
@@ -90,7 +91,8 @@ pub fn run(worker: &Worker) -> Result<()> {
             _ => put_back(worker, &transaction, &jobs)?,
         }
     }
-    forget(worker)
+    forget(worker)?;
+    Ok(true)
 }
 
 /// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
