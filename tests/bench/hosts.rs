@@ -4,7 +4,7 @@ use std::fs;
 
 use lab::{Host, Release};
 
-use crate::stopwatch::{PeakMemory, median, rounds};
+use crate::stopwatch::{NOTHING, PeakMemory, median, rounds};
 use crate::table::Target;
 use crate::{Row, Unit};
 
@@ -34,8 +34,8 @@ pub fn refresh_and_list() -> Vec<Row> {
         "patchctl refresh --direct && patchctl updates",
         "systemctl start patch-refresh.service && patchctl updates",
     ];
-    rounds(&host, 1, ":", &commands);
-    let times = rounds(&host, 10, ":", &commands);
+    rounds(&host, 1, NOTHING, &commands);
+    let times = rounds(&host, 10, NOTHING, &commands);
     let row = |ours: &str, times: &[f64], raw: &[f64]| Row {
         work: format!("refresh and list, nothing new: {ours}"),
         unit: Unit::Seconds,
@@ -61,11 +61,19 @@ pub fn apply_everything() -> Vec<Row> {
             .parse()
             .unwrap();
         let apt = "apt-get -q update && apt-get -q -y upgrade </dev/null";
-        raw.extend(rounds(&one, 1, ":", &[apt]).concat());
+        raw.extend(rounds(&one, 1, NOTHING, &[apt]).concat());
         drop(one);
         let other = host();
         let peak = PeakMemory::of(&other, "patchctl");
-        ours.extend(rounds(&other, 1, ":", &["systemctl start patch-apply@all.service"]).concat());
+        ours.extend(
+            rounds(
+                &other,
+                1,
+                NOTHING,
+                &["systemctl start patch-apply@all.service"],
+            )
+            .concat(),
+        );
         memory.push(peak.megabytes());
         assert_eq!(packages_left(&other), 0, "ours has not done the same work");
     }
@@ -104,10 +112,10 @@ pub fn property_reads() -> Vec<Row> {
         "[Unit]\nStartLimitIntervalSec=0\n",
     );
     host.sh("systemctl daemon-reload");
-    rounds(&host, 5, ":", &reads);
-    let warm = rounds(&host, 300, ":", &reads);
+    rounds(&host, 5, NOTHING, &reads);
+    let warm = rounds(&host, 300, NOTHING, &reads);
     let stop = "systemctl stop patch-agent.service systemd-hostnamed.service 2>/dev/null";
-    let cold = rounds(&host, 30, stop, &reads);
+    let cold = rounds(&host, 30, (stop, ":"), &reads);
     let row = |work: &str, times: &[Vec<f64>], target| Row {
         work: work.to_owned(),
         unit: Unit::Milliseconds,

@@ -1,6 +1,6 @@
 //! Measures against the raw tools, on hosts booted for it: everything in one run, judged by the ratio alone.
 //!
-//! `cargo bench` runs all of it; `cargo bench -- refresh apply rpm reads queue progress size` only what is named. Nothing here
+//! `cargo bench` runs all of it; `cargo bench -- refresh apply dnf4 dnf5 zypper pacman reads queue progress size` only what is named. Nothing here
 //! fails for being slow: the table says what is aimed at, and whether it was reached.
 
 // a benchmark that cannot go on says where, and stops
@@ -21,7 +21,10 @@ type Part = fn() -> Vec<Row>;
 const PARTS: &[(&str, Part)] = &[
     ("refresh", hosts::refresh_and_list),
     ("apply", hosts::apply_everything),
-    ("rpm", rpm::apply_everything),
+    ("dnf4", rpm::dnf4),
+    ("dnf5", rpm::dnf5),
+    ("zypper", rpm::zypper),
+    ("pacman", rpm::pacman),
     ("reads", hosts::property_reads),
     ("queue", queue::waiting_and_extra_requests),
     ("progress", queue::progress),

@@ -59,7 +59,7 @@ pub fn waiting_and_extra_requests() -> Vec<Row> {
     let serve = "systemctl start patch-apply.service";
     let time = |count: u32| {
         let before = format!("( {}; mv ./*.json ../queue/ )", put(count));
-        median(&rounds(&host, 5, &before, &[serve]).concat())
+        median(&rounds(&host, 5, (&before, ":"), &[serve]).concat())
     };
     let (one, thousand) = (time(1), time(1000));
     let row = |work: &str, ours, limit| Row {

@@ -13,17 +13,26 @@ use lab::Host;
 /// How often memory is looked at: seldom enough not to slow down what is measured.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Runs each of `commands` in turn, `rounds` times, with `before` each of them; the seconds that each took.
+/// Before and after what is timed.
+pub const NOTHING: (&str, &str) = (":", ":");
+
+/// Runs each of `commands` in turn, `rounds` times, with something `before` each of them and something that must
+/// be true `after` it; the seconds that each took.
 ///
 /// The clock is read by the shell that runs them: what it takes to get into the host does not count. All have
 /// the locale that a Debian host gives its administrators, and we to what we start: in the one of the lab, `C`,
 /// the scripts of ten updates take half a second less (measured).
-pub fn rounds(host: &Host, rounds: usize, before: &str, commands: &[&str]) -> Vec<Vec<f64>> {
+pub fn rounds(
+    host: &Host,
+    rounds: usize,
+    (before, after): (&str, &str),
+    commands: &[&str],
+) -> Vec<Vec<f64>> {
     let mut timed = String::new();
     for command in commands {
         let _ = writeln!(
             timed,
-            "{before}\ns=$EPOCHREALTIME; {{ {command}; }} >/dev/null 2>&1 || exit 1; e=$EPOCHREALTIME; echo $s $e"
+            "{before}\ns=$EPOCHREALTIME; {{ {command}; }} >/dev/null 2>&1 || exit 1; e=$EPOCHREALTIME; {after} || exit 2; echo $s $e"
         );
     }
     let script = format!("export LC_ALL=C.UTF-8; for i in $(seq {rounds}); do\n{timed}done");
