@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
                 .take_while(|word| !word.ends_with('%') && *word != "|")
                 .collect();
             let shown = words.join(" ");
-            if LOCAL_NAME.starts_with(&shown) {
+            if shown == LOCAL_NAME {
                 return;
             }
             let is_it = |r: &&Repository| r.enabled && r.name.starts_with(&shown);
