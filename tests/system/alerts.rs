@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, start, text};
 use crate::story::{
-    drop_request, events, last_job, property, refresh_fails, refresh_succeeds, settled, unit,
+    drop_request, events, last_job, property, refresh_fails, refresh_succeeds, settled, stop_door,
+    unit,
 };
 
 /// Where the hooks of the stories write down what they were told.
@@ -118,7 +119,7 @@ fn an_update_that_fails_is_told_once_and_taken_back(release: Release) {
     // nothing that another one has told
     host.wait_for("the signals", || heard(&listener).len() == 2);
     failed(&host, "demo");
-    host.sh("systemctl stop patch-agent.service");
+    stop_door(&host);
     assert_eq!(property(&host, "Health"), "degraded");
     let mut stand = standing(&host);
     stand.sort();

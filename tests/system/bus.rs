@@ -9,7 +9,7 @@ use lab::{Host, Output, Release, Repo, fixtures};
 use serde_json::Value;
 
 use crate::job::put_on;
-use crate::story::unit;
+use crate::story::{stop_door, unit};
 
 /// Name, path and interface, as `busctl` wants them.
 const AGENT: &str = "org.linux_patch.Agent1 /org/linux_patch/Agent1 org.linux_patch.Agent1";
@@ -51,7 +51,8 @@ fn leave_after(host: &Host, seconds: &str) {
         "/etc/systemd/system/patch-agent.service.d/idle.conf",
         format!("[Service]\nExecStart=\nExecStart=:/usr/bin/patchctl run agent --idle={seconds}\n"),
     );
-    host.sh("systemctl daemon-reload && systemctl stop patch-agent.service");
+    host.sh("systemctl daemon-reload");
+    stop_door(host);
 }
 
 /// A property of the door's unit.

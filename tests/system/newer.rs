@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::alerts::standing;
 use crate::job::{applied, put_on};
 use crate::story::{
-    STATE, events, installed, job, property, refresh, refresh_succeeds, settled, state,
+    STATE, events, installed, job, property, refresh, refresh_succeeds, settled, state, stop_door,
 };
 
 const ENDED: &str = "17e0000000000000-000001";
@@ -133,7 +133,7 @@ fn what_says_something_else_is_put_aside(host: &Host, repo: &Repo) {
         &deferred,
         &in_conflict(),
     ];
-    host.sh("systemctl stop patch-agent.service");
+    stop_door(host);
     for file in files {
         write(host, file, &newer);
     }

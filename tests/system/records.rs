@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::refresh::starts_of;
 use crate::story::{
     STATE, events, installed, jobs, last_cache_update, last_job, property, refresh,
-    refresh_succeeds, state, unit,
+    refresh_succeeds, state, stop_door, unit,
 };
 
 const CACHE: &str = "/var/lib/linux_patch_api/state/cache.json";
@@ -174,8 +174,9 @@ fn look_fifty_times(host: &Host) {
 #[test]
 fn a_full_or_read_only_disk_is_named_and_loses_nothing() {
     let (host, _repo) = host(Release::Trixie);
+    stop_door(&host);
     host.sh(&format!(
-        "systemctl stop patch-agent.service patch-apply.path
+        "systemctl stop patch-apply.path
         cp -a {STATE} /root/state
         mount -t tmpfs -o size=16m,mode=0755 tmpfs {STATE}
         cp -a /root/state/. {STATE}/"

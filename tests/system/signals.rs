@@ -4,7 +4,7 @@ use lab::{Host, Release, Spawned, fixtures};
 use serde_json::Value;
 
 use crate::job::{host_with, id_of};
-use crate::story::{installed, last_job, property, settled, unit};
+use crate::story::{installed, last_job, property, settled, stop_door, unit};
 
 /// Every signal of the door: about jobs, and properties that change.
 const MATCH: &str = "type='signal',path='/org/linux_patch/Agent1'";
@@ -26,7 +26,7 @@ fn a_subscriber_hears_a_job_from_start_to_end(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     repo.add(&fixtures::slow("demo", "1.1"));
     host.sh("systemctl start patch-refresh.service");
-    host.sh("systemctl stop patch-agent.service");
+    stop_door(&host);
     let listener = listen(&host);
     assert_eq!(
         unit(&host, "patch-agent.service", "ActiveState"),

@@ -119,6 +119,14 @@ impl HeldLock {
     }
 }
 
+/// Stops the D-Bus door. Whoever calls it at that moment, as a worker does, has it started again, which cancels
+/// the stop.
+#[track_caller]
+pub fn stop_door(host: &Host) {
+    let stop = "systemctl stop patch-agent.service";
+    host.wait_for("the door to stop", || host.try_sh(stop).success());
+}
+
 /// Starts a refresh as the timer does, and waits for its end.
 pub fn refresh(host: &Host) -> lab::Output {
     host.try_sh("systemctl start patch-refresh.service")
