@@ -40,28 +40,50 @@ const SIZES: [Size; 2] = [
 /// Where the former packages lie in a host.
 const FORMER: &str = "/root/former";
 
-/// Refresh, and apply everything: each tool by its two commands, as apt has them, and we by ours.
-pub fn dnf4() -> Vec<Row> {
-    let raw = "dnf -y makecache --refresh && dnf -y upgrade";
-    apply(Manager::Dnf, "dnf", "dnf makecache, upgrade", raw)
+/// A package manager, and what it is compared with: its two commands, as apt has them.
+pub struct Tool {
+    manager: Manager,
+    backend: &'static str,
+    name: &'static str,
+    raw: &'static str,
 }
 
-pub fn dnf5() -> Vec<Row> {
-    let raw = "dnf5 -y makecache --refresh && dnf5 -y upgrade";
-    apply(Manager::Dnf5, "dnf", "dnf5 makecache, upgrade", raw)
-}
+pub const DNF4: Tool = Tool {
+    manager: Manager::Dnf,
+    backend: "dnf",
+    name: "dnf makecache, upgrade",
+    raw: "dnf -y makecache --refresh && dnf -y upgrade",
+};
 
-pub fn zypper() -> Vec<Row> {
-    let raw = "zypper --non-interactive refresh && zypper --non-interactive update";
-    apply(Manager::Zypper, "zypper", "zypper refresh, update", raw)
-}
+pub const DNF5: Tool = Tool {
+    manager: Manager::Dnf5,
+    name: "dnf5 makecache, upgrade",
+    raw: "dnf5 -y makecache --refresh && dnf5 -y upgrade",
+    ..DNF4
+};
 
-pub fn pacman() -> Vec<Row> {
-    let raw = "pacman -Sy && pacman -Su --noconfirm";
-    apply(Manager::Pacman, "pacman", "pacman -Sy, -Su", raw)
-}
+pub const ZYPPER: Tool = Tool {
+    manager: Manager::Zypper,
+    backend: "zypper",
+    name: "zypper refresh, update",
+    raw: "zypper --non-interactive refresh && zypper --non-interactive update",
+};
 
-fn apply(manager: Manager, backend: &str, name: &'static str, raw: &str) -> Vec<Row> {
+pub const PACMAN: Tool = Tool {
+    manager: Manager::Pacman,
+    backend: "pacman",
+    name: "pacman -Sy, -Su",
+    raw: "pacman -Sy && pacman -Su --noconfirm",
+};
+
+/// Refresh, and apply everything.
+pub fn apply(tool: &Tool) -> Vec<Row> {
+    let &Tool {
+        manager,
+        backend,
+        name,
+        raw,
+    } = tool;
     let row = |size: Size| {
         let (host, _repo) = host(manager, backend, size.packages);
         let commands = [raw, "systemctl start patch-apply@all.service"];

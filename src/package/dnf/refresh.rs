@@ -155,14 +155,12 @@ impl<'a> Reader<'a> {
                 .take_while(|word| !word.ends_with('%') && *word != "|")
                 .collect();
             let shown = words.join(" ");
-            if shown == LOCAL_NAME {
-                return;
-            }
             let is_it = |r: &&Repository| r.enabled && r.name.starts_with(&shown);
             let mut repositories = self.configured.iter().filter(is_it);
             let repository = repositories.next();
             match (&mut self.named, repository, repositories.next()) {
                 (Some(named), Some(repository), None) => drop(named.insert(repository.id.clone())),
+                (_, None, _) if shown == LOCAL_NAME => {}
                 _ => self.named = None,
             }
             self.about = Some(repository.map_or(shown.clone(), |r| r.id.clone()));
@@ -307,6 +305,17 @@ mod tests {
         let all = (true, "lab more".to_owned());
         assert_eq!(told(&two, &["Lab", "More", "Lab"]), all);
         assert_eq!(told(&two, &["Lab", "More", LOCAL_NAME]), all);
+        let mut reader = Reader::new(Dialect::Dnf5, &two);
+        for line in [
+            " Lab 100% | x |",
+            " Local libdnf5 plugin repo 100% | x |",
+            ">>> broken",
+        ] {
+            reader.line(line);
+        }
+        let heard = reader.finish().repositories;
+        assert_eq!(heard[LOCAL_NAME].as_deref(), Some("broken"));
+        assert!(!heard.contains_key("lab"), "it is not what is broken");
         assert!(
             !told(&two, &["Lab"]).0,
             "one is configured otherwise elsewhere"

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 use super::conf::{Repository, redacted};
 use super::{Pacman, arguments, run};
@@ -28,8 +28,9 @@ impl Pacman {
         let (finished, conf) = thread::scope(|threads| {
             let conf = threads.spawn(|| self.read_conf());
             let finished = program.run(&mut listener);
-            let died = |_| Err(anyhow!("the configuration could not be read"));
-            (finished, conf.join().unwrap_or_else(died))
+            let conf = conf.join();
+            let conf = conf.unwrap_or_else(|_| bail!("reading the configuration failed"));
+            (finished, conf)
         });
         let (finished, conf) = (finished?, conf?);
         let said = listener.errors;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 
 use super::output::{Finished, Run};
 use super::{PACKAGES, Scope, Zypper, arguments, listing, only_from_failed, passed_over};
@@ -121,8 +121,8 @@ impl Tool for Zypper {
                 until_unlocked(&program.log(transaction.log), observer)
             });
             let listed = listed.map(|thread| {
-                let died = |_| Err(anyhow!("the list of updates could not be read"));
-                thread.join().unwrap_or_else(died)
+                let listed = thread.join();
+                listed.unwrap_or_else(|_| bail!("listing the updates failed"))
             });
             (downloaded, listed)
         });
