@@ -23,11 +23,14 @@ impl Host {
     pub fn wait_at_most(&self, limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
         let end = Instant::now() + limit;
         while !condition() {
-            assert!(
-                Instant::now() < end,
-                "waited {limit:?} in vain for: {what}\n{}",
-                self.log_tail()
-            );
+            if Instant::now() >= end {
+                let log = self.log_tail();
+                // a summary of a failed run may show the first line alone
+                let last = log.lines().last().unwrap_or_default();
+                panic!(
+                    "waited {limit:?} in vain for: {what}; the last that was said: {last}\n{log}"
+                );
+            }
             std::thread::sleep(POLL);
         }
     }
