@@ -1,32 +1,23 @@
-//! What may be called, with which parameters, and the errors: calls in, methods out; pure.
+//! The two interfaces that are offered: their names, their texts, their errors; pure.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
-
-use chrono::{DateTime, Utc};
-use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::message::{self, Call};
+use super::message;
 use crate::VERSION;
 use crate::journal::plain;
-use crate::request::{
-    JobId, Key, MAX_ENTRY_BYTES, Options, PackageName, RebootPolicy, RestartPolicy, Version,
-    each_once,
-};
+use crate::request::JobId;
 
 /// Our interface. A dash, since a name of Varlink may have no underscore.
 pub const INTERFACE: &str = "org.linux-patch.Agent1";
 
-const DESCRIPTION: &str = include_str!("../../../units/varlink/org.linux-patch.Agent1.varlink");
+/// Its text.
+pub const DESCRIPTION: &str = include_str!("../../../units/varlink/org.linux-patch.Agent1.varlink");
 
 /// What every service has.
-const SERVICE: &str = "org.varlink.service";
+pub const SERVICE: &str = "org.varlink.service";
 
-const SERVICE_DESCRIPTION: &str = "\
+/// The text of that.
+pub const SERVICE_DESCRIPTION: &str = "\
 # What every Varlink service has.
 interface org.varlink.service
 
@@ -47,77 +38,6 @@ error InvalidParameter(parameter: string)
 error PermissionDenied()
 error ExpectedMore()
 ";
-
-/// A method with its parameters.
-#[derive(Debug, PartialEq)]
-pub enum Method {
-    /// Who we are.
-    Info,
-    /// The text of an interface.
-    Description(&'static str),
-    /// Apply updates.
-    Apply {
-        /// Names, as they were given.
-        packages: Vec<String>,
-        /// What is asked for besides.
-        options: Options,
-    },
-    /// What an apply would do.
-    Plan {
-        /// Names, as they were given.
-        packages: Vec<String>,
-    },
-    /// Undo what a job has changed.
-    Rollback(JobId),
-    /// The whole picture.
-    Health,
-    /// How a job stands.
-    Job(JobId),
-}
-
-impl Method {
-    /// The method that is called.
-    pub fn of(call: &Call<'_>) -> Result<Self, Refusal> {
-        let (interface, name) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
-        match (interface, name) {
-            (SERVICE, "GetInfo") => call.parameters([]).map(|[]| Self::Info),
-            (SERVICE, "GetInterfaceDescription") => {
-                let [interface] = call.parameters(["interface"])?;
-                match required::<String>("interface", interface)?.as_str() {
-                    SERVICE => Ok(Self::Description(SERVICE_DESCRIPTION)),
-                    INTERFACE => Ok(Self::Description(DESCRIPTION)),
-                    other => Err(Refusal::InterfaceNotFound(cut(other))),
-                }
-            }
-            (INTERFACE, "Apply") => {
-                let [packages, options] = call.parameters(["packages", "options"])?;
-                Ok(Self::Apply {
-                    packages: required("packages", packages)?,
-                    options: options.map_or(Ok(Options::default()), read_options)?,
-                })
-            }
-            (INTERFACE, "Plan") => {
-                let [packages] = call.parameters(["packages"])?;
-                let packages = required("packages", packages)?;
-                Ok(Self::Plan { packages })
-            }
-            (INTERFACE, "Rollback") => {
-                let [job] = call.parameters(["job"])?;
-                let id = required::<String>("job", job)?.parse();
-                Ok(Self::Rollback(id.map_err(|error| invalid(&error))?))
-            }
-            (INTERFACE, "GetHealth") => call.parameters([]).map(|[]| Self::Health),
-            (INTERFACE, "GetJob") => {
-                let [job] = call.parameters(["job"])?;
-                let id = required::<String>("job", job)?.parse();
-                Ok(Self::Job(id.map_err(|error| invalid(&error))?))
-            }
-            (SERVICE | INTERFACE, _) => Err(Refusal::MethodNotFound(cut(&call.method))),
-            _ => Err(Refusal::InterfaceNotFound(cut(interface))),
-        }
-    }
-}
-
 /// The answer to `GetInfo`.
 pub fn info() -> Value {
     json!({
@@ -176,244 +96,22 @@ pub fn invalid(error: &anyhow::Error) -> Refusal {
     Refusal::InvalidRequest(format!("{error:#}"))
 }
 
-impl<'a> Call<'a> {
-    /// The values of the parameters of these names; `None` for one that is missing or null. One that
-    /// is not known is an error: what the caller meant by it must not be guessed.
-    fn parameters<const N: usize>(
-        &self,
-        names: [&str; N],
-    ) -> Result<[Option<&'a RawValue>; N], Refusal> {
-        match self.parameters {
-            None => Ok([None; N]),
-            Some(raw) if raw.get().len() as u64 > MAX_ENTRY_BYTES => {
-                Err(Refusal::InvalidRequest(format!(
-                    "the parameters are larger than {MAX_ENTRY_BYTES} bytes, more than a request can have"
-                )))
-            }
-            Some(raw) => fields(raw, "parameters", "", names),
-        }
-    }
-}
-
-/// The values of an object's fields; `whole` is what it is called, `prefix` goes before their names.
-fn fields<'a, const N: usize>(
-    raw: &'a RawValue,
-    whole: &str,
-    prefix: &str,
-    names: [&str; N],
-) -> Result<[Option<&'a RawValue>; N], Refusal> {
-    let Ok(Fields(given)) = serde_json::from_slice(raw.get().as_bytes()) else {
-        return Err(Refusal::InvalidParameter(whole.to_owned()));
-    };
-    let mut values = [None; N];
-    let mut seen = [false; N];
-    for (name, value) in given {
-        match names.iter().position(|known| *known == name) {
-            Some(index) if !seen[index] => {
-                seen[index] = true;
-                values[index] = (value.get() != "null").then_some(value);
-            }
-            _ => return Err(Refusal::InvalidParameter(cut(&format!("{prefix}{name}")))),
-        }
-    }
-    Ok(values)
-}
-
-fn required<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result<T, Refusal> {
-    let value = value.and_then(|raw| serde_json::from_slice(raw.get().as_bytes()).ok());
-    value.ok_or_else(|| Refusal::InvalidParameter(name.to_owned()))
-}
-
-fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
-    let [wait, expect, unmodified, key, reboot, restart] = fields(
-        raw,
-        "options",
-        "options.",
-        [
-            "wait_for_network",
-            "expect",
-            "if_unmodified_since",
-            "idempotency_key",
-            "reboot",
-            "restart",
-        ],
-    )?;
-    Ok(Options {
-        wait_for_network: option::<bool>("wait_for_network", wait)?.unwrap_or_default(),
-        expect: option::<Expected>("expect", expect)?.map_or_else(BTreeMap::new, |given| given.0),
-        if_unmodified_since: option::<DateTime<Utc>>("if_unmodified_since", unmodified)?,
-        idempotency_key: option::<Key>("idempotency_key", key)?,
-        reboot: option::<RebootPolicy>("reboot", reboot)?,
-        restart: option::<RestartPolicy>("restart", restart)?,
-    })
-}
-
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Expected(#[serde(deserialize_with = "each_once")] BTreeMap<PackageName, Version>);
-
-/// An option's value is a thing of ours, of which more can be wrong than its type.
-fn option<T: DeserializeOwned>(name: &str, raw: Option<&RawValue>) -> Result<Option<T>, Refusal> {
-    raw.map(|raw| serde_json::from_slice(raw.get().as_bytes()))
-        .transpose()
-        .map_err(|error| Refusal::InvalidRequest(format!("the option {name}: {error}")))
-}
-
-/// A name of the caller's, for an answer.
-fn cut(name: &str) -> String {
-    name.chars().take(128).collect()
-}
-
-/// An object whose values are not looked into; as many as any method has, and not more.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-const MAX_FIELDS: usize = 16;
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    if pairs.len() == MAX_FIELDS {
-                        return Err(A::Error::custom("too many fields"));
-                    }
-                    pairs.push((name.0, value));
-                }
-                Ok(Fields(pairs))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
-    }
-}
-
-/// A field's name, which needs no copy unless it has escapes.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use chrono::Utc;
+
     use super::*;
     use crate::doors::picture::Picture;
     use crate::package::{Change, KeptBack, Pending, Source, Update};
     use crate::package::{Former, FormerSource};
-    use crate::request::{Request, Requester, Target};
+    use crate::request::{
+        Key, Options, RebootPolicy, Request, Requester, RestartPolicy, Target, Version,
+    };
     use crate::state::hang::Hang;
     use crate::state::job::Job;
     use crate::state::verification::{Check, CheckKind, Rollback, Undone};
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    fn method(name: &str, parameters: &str) -> Result<Method, Refusal> {
-        let text = format!(r#"{{"method":"{name}","parameters":{parameters}}}"#);
-        Method::of(&Call::parse(text.as_bytes()).unwrap())
-    }
-
-    fn ours(name: &str, parameters: &str) -> Result<Method, Refusal> {
-        method(&format!("{INTERFACE}.{name}"), parameters)
-    }
-
-    #[test]
-    fn methods_are_told_by_their_names() {
-        assert_eq!(
-            method("org.varlink.service.GetInfo", "{}"),
-            Ok(Method::Info)
-        );
-        let described = |interface: &str| {
-            let parameters = format!(r#"{{"interface":"{interface}"}}"#);
-            method("org.varlink.service.GetInterfaceDescription", &parameters)
-        };
-        for interface in [SERVICE, INTERFACE] {
-            let Ok(Method::Description(text)) = described(interface) else {
-                panic!("{interface} is not described")
-            };
-            assert!(text.contains(&format!("\ninterface {interface}\n")));
-        }
-        assert_eq!(
-            described("a.b"),
-            Err(Refusal::InterfaceNotFound("a.b".into()))
-        );
-        assert_eq!(ours("GetHealth", "null"), Ok(Method::Health));
-        let id = JobId::new().unwrap();
-        assert_eq!(
-            ours("GetJob", &format!(r#"{{"job":"{id}"}}"#)),
-            Ok(Method::Job(id))
-        );
-        let unknown = format!("{INTERFACE}.Reboot");
-        assert_eq!(ours("Reboot", "{}"), Err(Refusal::MethodNotFound(unknown)));
-        assert_eq!(
-            method("a.b.C", "{}"),
-            Err(Refusal::InterfaceNotFound("a.b".into()))
-        );
-        assert_eq!(
-            method("", "{}"),
-            Err(Refusal::InterfaceNotFound(String::new()))
-        );
-    }
-
-    #[test]
-    fn an_apply_takes_its_options_and_no_others() {
-        let apply = |parameters: &str| ours("Apply", parameters);
-        let plain = Method::Apply {
-            packages: vec!["demo".into()],
-            options: Options::default(),
-        };
-        assert_eq!(apply(r#"{"packages":["demo"]}"#).unwrap(), plain);
-        assert_eq!(
-            apply(r#"{"options":null,"packages":["demo"]}"#).unwrap(),
-            plain
-        );
-        let empty = r#"{"wait_for_network":null,"expect":null,"idempotency_key":null}"#;
-        assert_eq!(
-            apply(&format!(r#"{{"packages":["demo"],"options":{empty}}}"#)).unwrap(),
-            plain
-        );
-        let full = r#"{"packages":["demo"],"options":{"wait_for_network":true,
-            "expect":{"demo":"1.0"},"if_unmodified_since":"2026-01-02T03:04:05Z","idempotency_key":"k"}}"#;
-        let Ok(Method::Apply { options, .. }) = apply(full) else {
-            panic!("not an apply")
-        };
-        assert!(options.wait_for_network && options.has_precondition());
-
-        let wrong = |name: &str| Err(Refusal::InvalidParameter(name.into()));
-        assert_eq!(apply("{}"), wrong("packages"));
-        assert_eq!(apply("null"), wrong("packages"));
-        assert_eq!(apply("[]"), wrong("parameters"));
-        assert_eq!(apply(r#"{"packages":"demo"}"#), wrong("packages"));
-        assert_eq!(apply(r#"{"packages":[1]}"#), wrong("packages"));
-        assert_eq!(apply(r#"{"packages":["a"],"root":1}"#), wrong("root"));
-        assert_eq!(
-            apply(r#"{"packages":["a"],"packages":["b"]}"#),
-            wrong("packages")
-        );
-        assert_eq!(
-            apply(r#"{"packages":["a"],"options":[]}"#),
-            wrong("options")
-        );
-        assert_eq!(
-            apply(r#"{"packages":["a"],"options":{"force":true}}"#),
-            wrong("options.force")
-        );
-        assert!(matches!(
-            apply(r#"{"packages":["a"],"options":{"expect":{"a-":"1"}}}"#),
-            Err(Refusal::InvalidRequest(_))
-        ));
-        let long = format!(r#"{{"packages":["{}"]}}"#, "a".repeat(70_000));
-        assert!(matches!(apply(&long), Err(Refusal::InvalidRequest(_))));
-        assert_eq!(ours("GetHealth", r#"{"a":1}"#), wrong("a"));
-        assert!(matches!(
-            ours("GetJob", r#"{"job":"x"}"#),
-            Err(Refusal::InvalidRequest(_))
-        ));
-    }
 
     /// The fields of a type as the interface declares it.
     fn declared(name: &str) -> BTreeSet<String> {
@@ -577,21 +275,6 @@ mod tests {
                 DESCRIPTION.contains(&format!("\nerror {name}({parameter}: ")),
                 "{sent}"
             );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_parameters_are_too_much(
-            name in prop_oneof![Just("Apply"), Just("Plan"), Just("Rollback"), Just("GetJob"), Just("GetHealth")],
-            text in "(\\{|\\[|\"packages\":|\"options\":|\"job\":|\\[\"a\"\\]|\"\\\\u0000\"|null|1e400|,|\\]|\\}){0,12}",
-        ) {
-            let call = format!(r#"{{"method":"{INTERFACE}.{name}","parameters":{text}}}"#);
-            if let Ok(call) = Call::parse(call.as_bytes())
-                && let Err(refusal) = Method::of(&call)
-            {
-                prop_assert!(refusal.message().len() < 1000);
-            }
         }
     }
 }

@@ -4,12 +4,13 @@
 //! connection as its standard input. Being able to connect is the authorisation: the socket belongs
 //! to root and the group `patch-operators`, and is open to nobody else.
 //!
-//! `message` (bytes to calls, replies to bytes) and `interface` (calls to methods, errors) are pure;
-//! `connection` keeps to the limits, `peer` knows who is there, `serve` answers.
+//! `message` (bytes to calls, replies to bytes), `interface` (names, texts, errors) and `method` (calls to
+//! methods) are pure; `connection` keeps to the limits, `peer` knows who is there, `serve` answers.
 
 mod connection;
 pub(crate) mod interface;
 pub(crate) mod message;
+pub(crate) mod method;
 mod peer;
 mod serve;
 

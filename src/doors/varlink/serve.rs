@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Gone};
-use super::interface::{Method, Refusal, info, invalid};
+use super::interface::{Refusal, info, invalid};
 use super::message::{self, Call, MAX_MESSAGE, Wanted};
+use super::method::Method;
 use super::peer;
 use crate::doors::picture::{Picture, Progress};
 use crate::doors::{ask, door, watch};
