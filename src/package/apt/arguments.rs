@@ -118,7 +118,7 @@ fn transaction(gate: (&Path, &[String])) -> Program {
             "Acquire::Retries=2",
             "Acquire::http::Timeout=20",
             "Acquire::https::Timeout=20",
-            // the frontend lock only; the other locks are waited for by us
+            // for who takes the frontend lock after we have looked at it; all locks are waited for by us
             "DPkg::Lock::Timeout=600",
             // dpkg writes to our log by itself: apt, which would copy it from a terminal of its own, loses
             // what was written last (measured: 8 KiB, once in thirty runs), in its term.log as well

@@ -154,7 +154,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     let new = restore.former.iter().filter(new);
     let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
     let program = arguments::put_back(restore.former, restore.gate).log(restore.log);
-    let outcome = run::supervised(&program, observer)?;
+    let outcome = run::supervised(&program, &apt.dpkg, observer)?;
     marks.restore(restore.log)?;
     match outcome.ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),

@@ -6,12 +6,15 @@ use anyhow::Result;
 
 use crate::package::{Observer, lock};
 
-/// Waits until nobody holds one of dpkg's locks in `directory`: a front end such as apt holds the
+/// Who holds one of dpkg's locks in `directory`, in a sentence: a front end such as apt holds the
 /// first, dpkg itself the second, which is the only one left when its front end has died (measured).
-pub fn wait_until_free(directory: &Path, observer: &mut dyn Observer) -> Result<()> {
+pub fn holder(directory: &Path) -> Result<Option<String>> {
     let locks = ["lock-frontend", "lock"].map(|name| directory.join(name));
-    lock::wait_until_free(observer, || {
-        let mut holders = locks.iter().map(|lock| lock::holder(lock));
-        holders.find_map(Result::transpose).transpose()
-    })
+    let mut holders = locks.iter().map(|lock| lock::holder(lock));
+    holders.find_map(Result::transpose).transpose()
+}
+
+/// Waits until nobody holds one of dpkg's locks in `directory`.
+pub fn wait_until_free(directory: &Path, observer: &mut dyn Observer) -> Result<()> {
+    lock::wait_until_free(observer, || holder(directory))
 }

@@ -127,7 +127,7 @@ impl PackageManager for Apt {
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let lists = self.lists_without(transaction.failed)?;
         let marks = marks::Marks::read();
-        let outcome = run::transaction(transaction, &lists, observer)?;
+        let outcome = run::transaction(transaction, &lists, &self.dpkg, observer)?;
         marks.restore(transaction.log)?;
         let kept_back = if transaction.failed.is_empty() {
             pending::reasons(self, &outcome.kept, &lists)?
