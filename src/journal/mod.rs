@@ -4,140 +4,20 @@
 //! begin with `PATCH_`. Text from package managers and maintainer scripts is hostile: control
 //! characters are taken out before it gets here (see [`plain`]).
 
-// field names in the journal are upper case
-#![allow(clippy::redundant_pub_crate)]
+pub mod id;
+mod output;
 
-use std::io::Write;
+pub use output::init;
+
 use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, error, info, warn};
-use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing::{error, info, warn};
 
 use crate::request::{JobId, Requester, Target};
 
 /// What `journalctl -t` finds.
 pub const IDENTIFIER: &str = "patchctl";
-
-/// The message ids, in the form of `journalctl MESSAGE_ID=…`.
-pub mod id {
-    /// The package index was refreshed.
-    pub const REFRESH_SUCCEEDED: &str = "47eaa0992cb6916d86dc283cf0480ff9";
-    /// The package index could not be refreshed.
-    pub const REFRESH_FAILED: &str = "1509bb0a9bf13331ca118783593942a4";
-    /// One package source failed.
-    pub const SOURCE_FAILED: &str = "f5ec52ed0108847512e1bc7656670b14";
-    /// A source served an older index than before.
-    pub const INDEX_WENT_BACK: &str = "59ba1b0d5c9061582909406c2e416788";
-    /// A worker took a job.
-    pub const JOB_STARTED: &str = "5d32fe61985fb4e72a095ee82bb29976";
-    /// A job is done.
-    pub const JOB_SUCCEEDED: &str = "9a1e40b458151a9959e2d15364c7a500";
-    /// A job failed.
-    pub const JOB_FAILED: &str = "68b4aef73eaabe171d8a4eace693ae2d";
-    /// A job was stopped before it changed anything.
-    pub const JOB_CANCELLED: &str = "142c83647806857713e783e7eb04b39b";
-    /// A worker died in the middle of a job.
-    pub const JOB_INTERRUPTED: &str = "3b041641178854f2260df25453fe2e85";
-    /// The package manager starts to change packages.
-    pub const ACTIVATION: &str = "00a154d85ed8abcc35c719c2add9ca88";
-    /// One package was changed.
-    pub const PACKAGE_CHANGED: &str = "c0290103855dbf5559ec8712e8e3574f";
-    /// One package has a newer version and stays.
-    pub const PACKAGE_KEPT_BACK: &str = "6e704245a4ff91e3e7949b80dcb0b82e";
-    /// A download failed; refresh, and once more.
-    pub const RETRY: &str = "de1b1471320a88ea37a788d106762832";
-    /// The package manager reports nothing for too long.
-    pub const STUCK: &str = "decca7ba570b46c7a05f66a2b28d0308";
-    /// Another package manager is at work.
-    pub const WAITING: &str = "4350cc1721e52f212cd552a09ddbef12";
-    /// Something that is not a valid request was refused.
-    pub const REQUEST_REFUSED: &str = "9ed89eddd6846325b600e6129ec04ece";
-    /// A state file could not be used.
-    pub const STATE_UNUSABLE: &str = "627bf3225fac9cb6e34acb115ee347dd";
-    /// The package database is not in order.
-    pub const DATABASE_PROBLEM: &str = "a930d55d9545f0f3ee889fe46f2c7a8c";
-    /// The package database was found interrupted.
-    pub const DATABASE_INTERRUPTED: &str = "22ad00302009eb144f51f11be0bf3b5d";
-    /// The package database was repaired.
-    pub const DATABASE_REPAIRED: &str = "ccb24c5c6de7da68cfd732dfa8795416";
-    /// What is pending was downloaded ahead.
-    pub const STAGED: &str = "3a27a181f269bbbf1fa5583149f3c6cd";
-    /// Failed units of ours were started again.
-    pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
-    /// A job waits for the network.
-    pub const JOB_DEFERRED: &str = "3ceaaf308142c8ea91d93080f9b439fc";
-    /// A job's preconditions no longer hold.
-    pub const JOB_CONFLICT: &str = "9dfb369bab13dfae627655daa05f1119";
-    /// Something was looked at after an update.
-    pub const CHECKED: &str = "c9209b469055948a46d051d6c78f2f35";
-    /// An update is being undone.
-    pub const ROLLBACK_STARTED: &str = "738f52330fae8038405e74442539a57d";
-    /// An update was undone.
-    pub const ROLLED_BACK: &str = "3bdf14ff036596bbc61e6d72615e67f5";
-    /// An update could not be undone.
-    pub const ROLLBACK_FAILED: &str = "d4df6afd9608953ec58d7f237f0e41b9";
-    /// What was undone is not offered again.
-    pub const BLOCKED: &str = "17fbe1591ca73c4a437cec523af2a3f8";
-    /// What was undone is offered again.
-    pub const UNBLOCKED: &str = "bb43d18ef09aa8ca7a802a252686ab80";
-    /// A job has something to tell.
-    pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
-    /// A reboot of the host was asked for.
-    pub const REBOOT_SCHEDULED: &str = "23150682cb17498084ad0609fae4f7e8";
-    /// A reboot was to follow and could not be asked for.
-    pub const REBOOT_REFUSED: &str = "497d800d178a426196a92522f92920cc";
-    /// A reboot was taken back.
-    pub const REBOOT_CANCELLED: &str = "8da4e8c875a64ba8b7c01c8bf032d2c4";
-    /// A service still runs what an update has replaced.
-    pub const SERVICE_OUTDATED: &str = "02ed64715fae40ef91f7d310670cc473";
-    /// A service was restarted because it ran what an update has replaced.
-    pub const SERVICE_RESTARTED: &str = "224922b405234f779e46e90298cb8325";
-    /// Something is wrong that somebody should know.
-    pub const ALERT_RAISED: &str = "c9ecb6bff7f84c25800110a5b64d1e0a";
-    /// What an alert was raised for is over.
-    pub const ALERT_RESOLVED: &str = "eafe1cd1309f4e1f8b24969169cec958";
-    /// A program of the administrator was run.
-    pub const HOOK_OUTPUT: &str = "6ceb163a60c14e9ea58be2107103c75c";
-    /// A program of the administrator could not be run, or failed.
-    pub const HOOK_FAILED: &str = "7c0c11778c674ae28451f14fa1d48d1c";
-}
-
-/// Sends events to the journal; also to standard error when `terminal` says so, and instead of the
-/// journal where there is none.
-pub fn init(terminal: bool) {
-    let journal = tracing_journald::layer().ok().map(|layer| {
-        layer
-            .with_field_prefix(None)
-            .with_syslog_identifier(IDENTIFIER.to_owned())
-            .with_custom_fields(unit().map(|unit| ("OBJECT_SYSTEMD_UNIT", unit)))
-            .with_priority_mappings(PriorityMappings {
-                info: Priority::Informational,
-                debug: Priority::Debug,
-                ..PriorityMappings::new()
-            })
-    });
-    let errors = (terminal || journal.is_none()).then_some(Terminal);
-    let level = tracing_subscriber::filter::LevelFilter::INFO;
-    // a second call can only come from a test in the same process
-    let _ = tracing_subscriber::registry()
-        .with(level)
-        .with(journal)
-        .with(errors)
-        .try_init();
-}
-
-/// The unit this process runs in. journald finds that out by itself, unless the process has ended by
-/// then; `journalctl -u` believes this field of root's processes, so that no last word is missed.
-fn unit() -> Option<String> {
-    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = cgroups.lines().find(|line| line.starts_with("0::"))?;
-    let unit = own.rsplit('/').next()?;
-    unit.ends_with(".service").then(|| unit.to_owned())
-}
 
 /// Text of others for one line of the journal or the terminal: no control characters, no
 /// bidirectional marks, at most 2000 characters.
@@ -489,33 +369,6 @@ pub fn hook_failed(hook: &Path, why: &str) {
         "the hook '{hook}' failed: {why}");
 }
 
-/// Writes the messages, without their fields, to standard error.
-struct Terminal;
-
-impl<S: Subscriber> Layer<S> for Terminal {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        let mark = match *event.metadata().level() {
-            Level::ERROR => "error: ",
-            Level::WARN => "warning: ",
-            _ => "",
-        };
-        // a terminal that is gone, or a pipe that was closed, must not end a running transaction
-        let _ = writeln!(std::io::stderr(), "{mark}{}", plain(&message.0));
-    }
-}
-
-struct Message(String);
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -524,29 +377,5 @@ mod tests {
     fn text_of_others_cannot_steer_a_terminal() {
         assert_eq!(plain("a\x1b[31mb\nc\u{202e}d\u{061c}e"), "a [31mb c d e");
         assert_eq!(plain(&"x".repeat(5000)).len(), 2000);
-    }
-
-    #[test]
-    fn every_id_is_explained_by_the_catalog() {
-        let catalog = include_str!("../units/catalog/linux-patch-api.catalog");
-        let explained: Vec<&str> = catalog
-            .lines()
-            .filter_map(|line| line.strip_prefix("-- "))
-            .collect();
-        let source = include_str!("journal.rs");
-        let ids: Vec<&str> = source
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("pub const ")?.split('"').nth(1))
-            .filter(|id| id.len() == 32)
-            .collect();
-        assert!(ids.len() > 10);
-        for id in &ids {
-            assert_eq!(explained.iter().filter(|e| e == &id).count(), 1, "{id}");
-        }
-        assert_eq!(
-            explained.len(),
-            ids.len(),
-            "the catalog explains ids that nothing sends"
-        );
     }
 }
