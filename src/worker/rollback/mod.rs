@@ -1,55 +1,28 @@
 //! Undoing an update: exactly the former versions come back, and the record says whether all is as before.
 
+mod intent;
+
+pub use intent::{Intent, forget, gate, take_over};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use anyhow::Result;
 
 use super::progress::{Repairing, Restoring};
 use super::verify::{self, Before};
 use super::{Worker, gate, heal};
-use crate::fs::{create_atomically, remove_durably, write_atomically};
 use crate::host::{clock, logind, systemd};
 use crate::journal;
-use crate::package::{
-    Change, Database, Ended, Former, Kept, PackageManager, PackageState, Restore,
-};
-use crate::paths::Paths;
+use crate::package::{Change, Database, Ended, Former, Kept, PackageState, Restore};
 use crate::request::JobId;
 use crate::sorted::InOrder;
+use crate::state::job;
 use crate::state::kept::Store;
 use crate::state::verification::{Check, Rollback, Undone};
-use crate::state::{self, job};
 
 /// How often a worker tries: once more after what the update left has been repaired.
 const TRIES: u32 = 2;
-
-/// What stands in `jobs/<id>.rollback` before the first file changes back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// Why it is undone.
-    pub reason: String,
-    /// What is put back, and from where.
-    pub former: Vec<Former>,
-    /// When it was begun.
-    pub begun_at: DateTime<Utc>,
-    /// Which attempt this is: the gate lets only the latest through.
-    pub attempt: u32,
-    /// What spoke against the update.
-    pub checks: Vec<Check>,
-    /// Whether another worker has taken over from one that died, which happens once.
-    pub resumed: bool,
-}
-
-impl Intent {
-    /// The intent of a rollback, if there is one.
-    pub fn load(paths: &Paths, job: &JobId) -> Result<Option<Self>> {
-        state::try_read(&path(paths, job))
-            .map_err(|why| anyhow::anyhow!("what was to be undone cannot be read: {why}"))
-    }
-}
 
 /// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere
 /// here, an error leaves the rest to the next worker: the host is going down.
@@ -114,11 +87,7 @@ fn begin(
         checks: checks.to_vec(),
         resumed: false,
     };
-    let bytes = serde_json::to_vec(&intent)?;
-    ensure!(
-        create_atomically(&path(&worker.paths, leader), &bytes, 0o640)?,
-        "job {leader} was undone before",
-    );
+    intent.create(&worker.paths, leader)?;
     Ok(intent)
 }
 
@@ -149,17 +118,6 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
     (is_same && other.check().is_ok()).then_some(other)
 }
 
-/// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.
-pub(super) fn take_over(paths: &Paths, job: &JobId) -> Result<bool> {
-    // without it, the transaction is judged as if nobody had begun to undo it
-    let Some(intent): Option<Intent> = state::read_to_change(&path(paths, job)) else {
-        return Ok(false);
-    };
-    let attempt = intent.attempt + 1;
-    save(paths, job, &Intent { attempt, ..intent })?;
-    Ok(true)
-}
-
 /// Ends what a dead worker began, once; a second time the host is only looked at.
 pub(super) fn resume(
     worker: &Worker,
@@ -175,7 +133,7 @@ pub(super) fn resume(
         resumed: true,
         ..intent
     };
-    match save(&worker.paths, leader, &intent) {
+    match intent.save(&worker.paths, leader) {
         Ok(()) => carry_on(worker, leader, before, intent),
         Err(error) => conclude(worker, leader, before, &intent, Err(error)),
     }
@@ -206,7 +164,8 @@ fn carry_on(
             journal::database_problem(leader, &format!("{error:#}"));
         }
         intent.attempt += 1;
-        result = save(&worker.paths, leader, &intent)
+        result = intent
+            .save(&worker.paths, leader)
             .and_then(|()| put_back(worker, leader, before, &intent));
     }
     conclude(worker, leader, before, &intent, result)
@@ -360,54 +319,6 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
     }
 }
 
-fn save(paths: &Paths, job: &JobId, intent: &Intent) -> Result<()> {
-    write_atomically(&path(paths, job), &serde_json::to_vec(intent)?, 0o640)
-}
-
-/// Takes the intent away: a new transaction of the same job begins.
-pub(super) fn forget(paths: &Paths, job: &JobId) -> Result<()> {
-    remove_durably(&path(paths, job))
-}
-
-/// Reads the change list of a run that puts former versions back, and lets through nothing but that.
-pub fn gate(
-    paths: &Paths,
-    packages: &dyn PackageManager,
-    job: &JobId,
-    attempt: u32,
-    input: &mut dyn std::io::BufRead,
-) -> Result<()> {
-    let changes = packages.change_list(input)?;
-    let intent = Intent::load(paths, job)?.context("nothing is to be undone")?;
-    ensure!(
-        intent.attempt == attempt,
-        "refused: another worker has taken this over"
-    );
-    match stranger(&intent.former, &changes) {
-        None => Ok(()),
-        Some(why) => anyhow::bail!("refused: {why}"),
-    }
-}
-
-/// What of the change list does not belong to going back: pure.
-fn stranger(former: &[Former], changes: &[Change]) -> Option<String> {
-    let allowed = |change: &Change| {
-        former
-            .iter()
-            .any(|former| former.change.key() == change.key() && former.change.from == change.to)
-    };
-    let stranger = changes.iter().find(|change| !allowed(change))?;
-    let (key, to) = (stranger.key(), stranger.to.as_deref());
-    Some(match to {
-        Some(to) => format!("{key} {to} does not belong to what is undone"),
-        None => format!("{key} would be removed"),
-    })
-}
-
-fn path(paths: &Paths, job: &JobId) -> PathBuf {
-    paths.jobs().join(format!("{job}.rollback"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,29 +368,5 @@ mod tests {
         let due = due(&all, &now);
         let names: Vec<&str> = due.iter().map(|f| &*f.change.package).collect();
         assert_eq!(names, ["b", "c", "n"]);
-    }
-
-    #[test]
-    fn nothing_but_what_is_undone_passes_the_gate() {
-        let all = [
-            former("a", Some("1"), FormerSource::Archive),
-            former("n", None, FormerSource::New),
-        ];
-        let undone: Vec<Change> = all.iter().map(Former::undone).collect();
-        assert_eq!(stranger(&all, &undone), None);
-        assert_eq!(stranger(&all, &undone[..1]), None);
-        let removal = Change {
-            to: None,
-            ..undone[0].clone()
-        };
-        assert_eq!(
-            stranger(&all, &[removal]).unwrap(),
-            "a:all would be removed"
-        );
-        let other = Change {
-            package: "x".into(),
-            ..undone[0].clone()
-        };
-        assert!(stranger(&all, &[other]).unwrap().contains("x:all 1"));
     }
 }

@@ -1,0 +1,154 @@
+//! What is to be undone, as it stands on the disk: written before the first file changes back, and all that
+//! the gate lets through.
+
+use std::io::BufRead;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{create_atomically, remove_durably, write_atomically};
+use crate::package::{Change, Former, PackageManager};
+use crate::paths::Paths;
+use crate::request::JobId;
+use crate::state;
+use crate::state::verification::Check;
+
+/// What stands in `jobs/<id>.rollback` before the first file changes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Why it is undone.
+    pub reason: String,
+    /// What is put back, and from where.
+    pub former: Vec<Former>,
+    /// When it was begun.
+    pub begun_at: DateTime<Utc>,
+    /// Which attempt this is: the gate lets only the latest through.
+    pub attempt: u32,
+    /// What spoke against the update.
+    pub checks: Vec<Check>,
+    /// Whether another worker has taken over from one that died, which happens once.
+    pub resumed: bool,
+}
+
+impl Intent {
+    /// The intent of a rollback, if there is one.
+    pub fn load(paths: &Paths, job: &JobId) -> Result<Option<Self>> {
+        state::try_read(&path(paths, job))
+            .map_err(|why| anyhow::anyhow!("what was to be undone cannot be read: {why}"))
+    }
+
+    /// Writes it down; an error when the job was undone before.
+    pub fn create(&self, paths: &Paths, job: &JobId) -> Result<()> {
+        let bytes = serde_json::to_vec(self)?;
+        ensure!(
+            create_atomically(&path(paths, job), &bytes, 0o640)?,
+            "job {job} was undone before",
+        );
+        Ok(())
+    }
+
+    /// Writes down how it stands now.
+    pub fn save(&self, paths: &Paths, job: &JobId) -> Result<()> {
+        write_atomically(&path(paths, job), &serde_json::to_vec(self)?, 0o640)
+    }
+}
+
+/// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.
+pub fn take_over(paths: &Paths, job: &JobId) -> Result<bool> {
+    // without it, the transaction is judged as if nobody had begun to undo it
+    let Some(intent): Option<Intent> = state::read_to_change(&path(paths, job)) else {
+        return Ok(false);
+    };
+    let attempt = intent.attempt + 1;
+    Intent { attempt, ..intent }.save(paths, job)?;
+    Ok(true)
+}
+
+/// Takes the intent away: a new transaction of the same job begins.
+pub fn forget(paths: &Paths, job: &JobId) -> Result<()> {
+    remove_durably(&path(paths, job))
+}
+
+/// Reads the change list of a run that puts former versions back, and lets through nothing but that.
+pub fn gate(
+    paths: &Paths,
+    packages: &dyn PackageManager,
+    job: &JobId,
+    attempt: u32,
+    input: &mut dyn BufRead,
+) -> Result<()> {
+    let changes = packages.change_list(input)?;
+    let intent = Intent::load(paths, job)?.context("nothing is to be undone")?;
+    ensure!(
+        intent.attempt == attempt,
+        "refused: another worker has taken this over"
+    );
+    match stranger(&intent.former, &changes) {
+        None => Ok(()),
+        Some(why) => bail!("refused: {why}"),
+    }
+}
+
+/// What of the change list does not belong to going back: pure.
+fn stranger(former: &[Former], changes: &[Change]) -> Option<String> {
+    let allowed = |change: &Change| {
+        former
+            .iter()
+            .any(|former| former.change.key() == change.key() && former.change.from == change.to)
+    };
+    let stranger = changes.iter().find(|change| !allowed(change))?;
+    let (key, to) = (stranger.key(), stranger.to.as_deref());
+    Some(match to {
+        Some(to) => format!("{key} {to} does not belong to what is undone"),
+        None => format!("{key} would be removed"),
+    })
+}
+
+fn path(paths: &Paths, job: &JobId) -> PathBuf {
+    paths.jobs().join(format!("{job}.rollback"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::FormerSource;
+
+    fn former(package: &str, from: Option<&str>, source: FormerSource) -> Former {
+        Former {
+            change: Change {
+                package: package.into(),
+                architecture: "all".into(),
+                from: from.map(Into::into),
+                to: Some("2".into()),
+                file: None,
+            },
+            source,
+        }
+    }
+
+    #[test]
+    fn nothing_but_what_is_undone_passes_the_gate() {
+        let all = [
+            former("a", Some("1"), FormerSource::Archive),
+            former("n", None, FormerSource::New),
+        ];
+        let undone: Vec<Change> = all.iter().map(Former::undone).collect();
+        assert_eq!(stranger(&all, &undone), None);
+        assert_eq!(stranger(&all, &undone[..1]), None);
+        let removal = Change {
+            to: None,
+            ..undone[0].clone()
+        };
+        assert_eq!(
+            stranger(&all, &[removal]).unwrap(),
+            "a:all would be removed"
+        );
+        let other = Change {
+            package: "x".into(),
+            ..undone[0].clone()
+        };
+        assert!(stranger(&all, &[other]).unwrap().contains("x:all 1"));
+    }
+}
