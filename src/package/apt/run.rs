@@ -33,9 +33,10 @@ pub fn transaction(
     supervised(&program.log(transaction.log), dpkg, observer)
 }
 
-/// Runs apt once nobody else holds a lock: those of dpkg, in `dpkg`, are looked at before, as apt waits for
-/// the first without a word now and then (one run of 300 of apt 2.6, three of 3.0; measured); for the one on
-/// its archives it does not wait at all.
+/// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before: apt waits for the
+/// first without a word now and then (one run of 300 of apt 2.6, three of 3.0; measured), as whether it speaks
+/// hangs on `OpProgress::MajorChange`, which nothing has set by then (apt-pkg/contrib/progress.cc). For the one
+/// on its archives it does not wait at all.
 pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut wait = lock::Wait::default();
     for _ in 1..LOCK_TRIES {
