@@ -143,8 +143,11 @@ impl Worker {
     pub fn apply(&self, target: Target, requester: Requester) -> Result<Job> {
         queue::prepare(&self.paths)?;
         let request = Request::apply(target, Options::default(), requester)?;
+        // before the path unit starts its worker for it: while nobody else is at work, the unit that was asked
+        // for is the one that serves it, shows how far it is, and hears a signal
+        let lock = Lock::try_take(&self.paths.worker_lock()).ok().flatten();
         let id = queue::submit(&self.paths, &request)?;
-        let result = self.serve_until(&id);
+        let result = self.serve_until(&id, lock);
         self.tell_failure(&result);
         self.arm_retry();
         systemd::wake_door();
@@ -191,9 +194,13 @@ impl Worker {
         Ok(())
     }
 
-    fn serve_until(&self, id: &JobId) -> Result<Job> {
+    /// Serves the queue until the job is settled; the lock of all workers may be taken already.
+    fn serve_until(&self, id: &JobId, mut lock: Option<Lock>) -> Result<Job> {
         loop {
-            let lock = self.lock(&format!("job {id}"))?;
+            let lock = match lock.take() {
+                Some(lock) => lock,
+                None => self.lock(&format!("job {id}"))?,
+            };
             if own::gives_way() {
                 drop(lock);
                 ensure!(!self.stopping(), STOPPED);
