@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use lab::{Host, Release, Repo, Tamper, fixtures};
+use lab::{Fault, Host, Release, Repo, Tamper, fixtures};
 use linux_patch_api::journal::id;
 use serde_json::Value;
 
+use crate::job::{applied, host_with};
 use crate::story::{events, installed, last_job, property, refresh_fails, refresh_succeeds, state};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -153,6 +154,43 @@ fn tolerating_every_source_is_no_success() {
     refresh_succeeds(&host);
     only.stop();
     refresh_fails(&host);
+}
+
+#[test]
+fn a_source_that_lives_elsewhere_is_followed_on_trixie() {
+    followed(Release::Trixie);
+}
+
+#[test]
+fn a_source_that_lives_elsewhere_is_followed_on_bookworm() {
+    followed(Release::Bookworm);
+}
+
+/// A mirror that redirects, and a list of mirrors, as the sources of Debian's cloud images name one.
+fn followed(release: Release) {
+    let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
+    let sources = "/etc/apt/sources.list.d/lab.sources";
+    let redirect = |repo: &Repo| repo.fault("", Fault::Moved);
+    let list = |host: &Host, repo: &Repo| {
+        host.write("/etc/apt/mirrors/lab.list", repo.url());
+        let mirrors = "URIs: mirror+file:/etc/apt/mirrors/lab.list";
+        host.sh(&format!("sed -i 's#^URIs: .*#{mirrors}#' {sources}"));
+    };
+    let steps: [(&str, &dyn Fn()); 3] = [
+        ("1.1", &|| redirect(&repo)),
+        ("1.2", &|| list(&host, &repo)),
+        ("1.3", &|| repo.heal()),
+    ];
+    for (version, change) in steps {
+        change();
+        repo.add(&fixtures::plain("demo", version));
+        refresh_succeeds(&host);
+        assert_eq!(property(&host, "PendingUpdates"), "1", "{version}");
+        // and the index that has not changed since is an answer, too
+        let job = applied(&host, "demo");
+        assert_eq!(job["changes"][0]["to"], version, "{job:#}");
+        assert_eq!(property(&host, "Health"), "healthy");
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::package::Source;
 /// One index that apt asked a method for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Request {
-    uri: String,
+    /// Where it was asked for: what it was redirected to comes after it. A list of mirrors redirects, too.
+    uris: Vec<String>,
     repository: String,
     suite: String,
     file: String,
@@ -42,6 +43,8 @@ pub struct Heard {
     pub suite: String,
     /// The name of its index among apt's lists.
     pub file: String,
+    /// The addresses below which it was asked for anything, its own and those it redirects to.
+    pub places: Vec<String>,
     /// What apt said was wrong.
     pub errors: Vec<String>,
     /// The SHA-256 of the index as it was sent; `None` when it was not sent anew.
@@ -129,11 +132,16 @@ impl Reader {
             .to_string_lossy()
             .into_owned();
         // `store:` and the like work on files that are here already
-        if message.method_is_local() || self.requests.iter().any(|r| r.file == file) {
+        if message.method_is_local() {
+            return;
+        }
+        // the same file from elsewhere
+        if let Some(known) = self.requests.iter_mut().find(|r| r.file == file) {
+            known.uris.push(redacted(uri));
             return;
         }
         self.requests.push(Request {
-            uri: redacted(uri),
+            uris: vec![redacted(uri)],
             repository: redacted(message.field("Target-Repo-URI").unwrap_or(base)),
             suite: message.field("Target-Release").unwrap_or("").to_owned(),
             file,
@@ -151,7 +159,7 @@ impl Reader {
         let hit = message.field("IMS-Hit") == Some("true");
         let sent = message.field("SHA256-Hash").map(str::to_owned);
         for request in &mut self.requests {
-            if request.uri == uri {
+            if request.uris.contains(&uri) {
                 request.answer = if hit {
                     Answer::Unchanged
                 } else {
@@ -160,7 +168,7 @@ impl Reader {
                 return;
             }
             // an unsigned index, or one with its signature beside: apt trusts it or refuses it
-            if request.release() == uri {
+            if request.releases().any(|release| release == uri) {
                 request.answer = Answer::Unchanged;
                 return;
             }
@@ -169,10 +177,16 @@ impl Reader {
 }
 
 impl Request {
-    /// The address of the index when it is not signed in place.
-    fn release(&self) -> String {
-        let base = self.uri.strip_suffix("InRelease").unwrap_or(&self.uri);
-        format!("{base}Release")
+    /// The directories the index was asked for in.
+    fn places(&self) -> impl Iterator<Item = &str> {
+        self.uris
+            .iter()
+            .map(|uri| uri.strip_suffix("/InRelease").unwrap_or(uri))
+    }
+
+    /// The addresses of the index when it is not signed in place.
+    fn releases(&self) -> impl Iterator<Item = String> {
+        self.places().map(|place| format!("{place}/Release"))
     }
 
     fn heard(&self) -> Heard {
@@ -180,6 +194,7 @@ impl Request {
             uri: self.repository.clone(),
             suite: self.suite.clone(),
             file: self.file.clone(),
+            places: self.places().map(str::to_owned).collect(),
             errors: Vec::new(),
             answered: self.answer != Answer::Pending,
             sent: match &self.answer {
@@ -195,7 +210,9 @@ fn attribute(sources: &mut [Heard], message: &str, others: &mut Vec<String>) {
     let named = sources.iter_mut().find(|source| {
         let base = source.uri.trim_end_matches('/');
         let suite = &source.suite;
-        message.contains(&format!("{base}/dists/{suite}/"))
+        let mut places = source.places.iter();
+        places.any(|place| message.contains(&format!("{place}/")))
+            || message.contains(&format!("{base}/dists/{suite}/"))
             || message.contains(&format!("{base} {suite} "))
             || message.contains(&format!("{base}/{suite}"))
     });
@@ -372,6 +389,26 @@ mod tests {
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
         assert!(sources[0].answered && sources[0].errors.is_empty() && others.is_empty());
         assert_eq!(sources[0].source().host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_source_that_redirects_is_one_source() {
+        let there = "http://mirror/debian";
+        let asked = ASKED.replace(
+            "URI:%20http://u:p@127.0.0.1:8080/dists",
+            &format!("URI:%20{there}/dists"),
+        );
+        let sent = SENT.replace("http://u:p@127.0.0.1:8080", there);
+        let (sources, others) = heard(&[ASKED, &asked, &sent], false);
+        assert_eq!(sources.len(), 1);
+        assert_eq!(sources[0].uri, "http://127.0.0.1:8080/");
+        assert_eq!(sources[0].sent.as_deref(), Some("abc"));
+        assert!(sources[0].answered && others.is_empty());
+        let error =
+            format!("E: Failed to fetch {there}/dists/stable/main/binary-amd64/Packages  404");
+        let (sources, others) = heard(&[ASKED, &asked, &sent, &error], true);
+        assert_eq!(sources[0].errors.len(), 1);
+        assert!(others.is_empty(), "{others:?}");
     }
 
     #[test]

@@ -33,9 +33,14 @@ pub enum Fault {
     Html,
     /// A redirection to the same place.
     RedirectLoop,
+    /// A redirection to another place, where the file is.
+    Moved,
     /// The file with one bit of it changed.
     FlipBit,
 }
+
+/// Where files are that have moved.
+const ELSEWHERE: &str = "/elsewhere";
 
 /// The server. It is listening from its making to its end, unless it is stopped.
 pub(crate) struct Server {
@@ -304,6 +309,18 @@ fn misbehave(
         Fault::RedirectLoop => {
             let location = format!("Location: {}\r\n", request.path);
             send(connection, request, "302 Found", &location, b"")
+        }
+        Fault::Moved => {
+            let Some(path) = request.path.strip_prefix(ELSEWHERE) else {
+                let location = format!("Location: {ELSEWHERE}{}\r\n", request.path);
+                return send(connection, request, "302 Found", &location, b"");
+            };
+            let there = Request {
+                path: path.to_owned(),
+                if_modified_since: request.if_modified_since.clone(),
+                ..*request
+            };
+            answer(connection, shared, &there)
         }
         Fault::FlipBit => {
             let mut body = file();
