@@ -194,6 +194,41 @@ fn followed(release: Release) {
 }
 
 #[test]
+fn a_directory_on_the_host_is_a_source_on_trixie() {
+    directory(Release::Trixie);
+}
+
+#[test]
+fn a_directory_on_the_host_is_a_source_on_bookworm() {
+    directory(Release::Bookworm);
+}
+
+/// Packages beside their list, without an index that anybody signed, as many a local source is made.
+fn directory(release: Release) {
+    let host = Host::boot(release);
+    host.put_on(&[fixtures::plain("demo", "1.0")]);
+    host.write(
+        "/etc/apt/sources.list.d/local.list",
+        "deb [trusted=yes] file:/srv/packages ./\n",
+    );
+    for version in ["1.1", "1.2"] {
+        let deb = fixtures::plain("demo", version).build();
+        host.copy_in(&deb, "/srv/packages/demo.deb");
+        let entry = "dpkg-deb --field demo.deb; echo Filename: ./demo.deb; stat -c 'Size: %s' demo.deb; \
+            sha256sum demo.deb | sed 's/ .*//; s/^/SHA256: /'";
+        host.sh(&format!("cd /srv/packages && ({entry}) >Packages"));
+        refresh_succeeds(&host);
+        assert_eq!(property(&host, "PendingUpdates"), "1", "{version}");
+        let job = applied(&host, "demo");
+        assert_eq!(job["changes"][0]["to"], version, "{job:#}");
+        assert_eq!(property(&host, "Health"), "healthy");
+    }
+    host.sh("rm -r /srv/packages");
+    let why = refresh_fails(&host);
+    assert!(why.contains("file:/srv/packages/"), "{why}");
+}
+
+#[test]
 fn a_forged_or_outdated_index_fails_the_refresh_on_trixie() {
     forged(Release::Trixie);
 }

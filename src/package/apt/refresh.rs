@@ -25,7 +25,7 @@ pub fn run(lists: &Path, observer: &mut dyn Observer) -> Result<Refreshed> {
     let targets = arguments::index_targets().capture()?;
     let sources: Vec<Source> = heard
         .iter()
-        .map(|heard| confirmed(lists, heard, &targets))
+        .map(|heard| confirmed(lists, heard, &targets, failed))
         .collect();
     if failed && errors.is_empty() && sources.iter().all(|source| source.error.is_none()) {
         errors.push("apt-get update failed without saying why".to_owned());
@@ -86,11 +86,13 @@ fn update(observer: &mut dyn Observer) -> Result<(acquire::Reader, bool)> {
     }
 }
 
-/// Holds what apt said of a source against what lies on the disk.
-fn confirmed(lists: &Path, heard: &acquire::Heard, targets: &str) -> Source {
+/// Holds what apt said of a source against what lies on the disk; `failed` says that apt did not exit with 0.
+fn confirmed(lists: &Path, heard: &acquire::Heard, targets: &str, failed: bool) -> Source {
     let mut source = heard.source();
     let index = acquire::index_path(lists, &heard.file).map(fs::read);
     let wrong = match index {
+        // a directory of packages that has none, and that its administrator trusts: anywhere else, apt fails
+        None if !failed && has_target(targets, &source) => None,
         None => Some("its index is not there after the refresh".to_owned()),
         Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
         Some(Ok(bytes)) => {
