@@ -158,6 +158,12 @@ fn what_is_kept_back_says_why(release: Release) {
     let names = ["demo", "held", "phased", "big", "precious"];
     let (host, repo) = host_with(release, &names.map(|name| plain(name, "1.0")));
     host.sh("apt-mark hold held");
+    // what an administrator may have set, and would change what is read, or removed
+    host.sh("apt-mark auto precious");
+    host.write(
+        "/etc/apt/apt.conf.d/99mine",
+        r#"APT::Get { Show-Versions "1"; AutomaticRemove "1"; }; APT::Output-Version "30";"#,
+    );
     for name in ["demo", "held", "phased"] {
         repo.add(&plain(name, "1.1"));
     }

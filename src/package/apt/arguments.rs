@@ -23,10 +23,24 @@ const STRICT: &str = "APT::Update::Error-Mode=any";
 /// checksum as served, and every failure: the method interface of apt, not text for people.
 const PROTOCOL: &str = "Debug::pkgAcquire::Worker=1";
 
+/// apt-get, printing in the form that is read here and removing nothing, whatever `apt.conf` says.
+fn apt_get() -> Program {
+    spoken_plainly(Program::new(APT_GET))
+}
+
+fn spoken_plainly(apt: Program) -> Program {
+    apt.arg("-q").args(options(&[
+        // versions between the names of what is kept back
+        "APT::Get::Show-Versions=0",
+        // from 30 on, apt 3 says `Error:` in place of `E:`
+        "APT::Output-Version=0",
+        "APT::Get::AutomaticRemove=0",
+    ]))
+}
+
 /// Fetches every index.
 pub fn update() -> Program {
-    Program::new(APT_GET)
-        .arg("-q")
+    apt_get()
         .args(options(&[
             STRICT,
             PROTOCOL,
@@ -41,8 +55,8 @@ pub fn update() -> Program {
 /// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
 /// the processors have nothing else to do. A lock that somebody holds is not waited for.
 pub fn download(lists: &[OsString]) -> Program {
-    Program::idle(APT_GET)
-        .args(["-q", "-y", "--no-remove", "--download-only"])
+    spoken_plainly(Program::idle(APT_GET))
+        .args(["-y", "--no-remove", "--download-only"])
         .args(options(&[
             "Acquire::Retries=2",
             "Acquire::http::Timeout=20",
@@ -111,15 +125,15 @@ fn transaction(gate: (&Path, &[String])) -> Program {
     let program = program.display();
     let hook = format!("DPkg::Pre-Install-Pkgs::={program} {}", arguments.join(" "));
     let protocol = format!("DPkg::Tools::Options::{program}::Version=3");
-    Program::new(APT_GET)
+    apt_get()
         .status_pipe("APT::Status-Fd")
-        .args(["-q", "-y"])
+        .arg("-y")
         .args(options(&[
             "Acquire::Retries=2",
             "Acquire::http::Timeout=20",
             "Acquire::https::Timeout=20",
-            // for who takes the frontend lock after we have looked at it; all locks are waited for by us
-            "DPkg::Lock::Timeout=600",
+            // all locks are waited for by us
+            "DPkg::Lock::Timeout=0",
             // dpkg writes to our log by itself: apt, which would copy it from a terminal of its own, loses
             // what was written last (measured: 8 KiB, once in thirty runs), in its term.log as well
             "Dpkg::Use-Pty=0",
@@ -168,14 +182,12 @@ pub fn fix_broken() -> Program {
 }
 
 fn healing() -> Program {
-    Program::new(APT_GET)
-        .args(["-q", "-y", "--no-remove"])
-        .args(options(&[
-            "DPkg::Lock::Timeout=600",
-            "Dpkg::Options::=--force-confdef",
-            "Dpkg::Options::=--force-confold",
-            "Dpkg::Use-Pty=0",
-        ]))
+    apt_get().args(["-y", "--no-remove"]).args(options(&[
+        "DPkg::Lock::Timeout=600",
+        "Dpkg::Options::=--force-confdef",
+        "Dpkg::Options::=--force-confold",
+        "Dpkg::Use-Pty=0",
+    ]))
 }
 
 /// Every package of the database, one a line.
@@ -199,7 +211,7 @@ pub fn other_lists(directory: &Path) -> Vec<OsString> {
 }
 
 fn simulation() -> Program {
-    Program::new(APT_GET).args(["-s", "-q"])
+    apt_get().arg("-s")
 }
 
 fn options<T: AsRef<str>>(options: &[T]) -> Vec<OsString> {
@@ -239,7 +251,7 @@ mod tests {
         let arguments = ["worker".to_owned(), "gate".to_owned()];
         let gate = (Path::new("/usr/bin/patchctl"), &arguments[..]);
         let program = apply(&Selection::Exactly(vec![demo()]), gate, &[]);
-        expect!["/usr/bin/apt-get -q -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
     }
 
     #[test]

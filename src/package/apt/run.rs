@@ -9,7 +9,7 @@ use super::{acquire, arguments, listing, locks, status};
 use crate::package::command::{Ending, Line, Program, Watch};
 use crate::package::{Ended, Observer, Report, Transaction, lock};
 
-/// How often a lock that somebody else holds is looked at or tried again before apt is left to wait for it.
+/// How often a lock that somebody else holds is looked at or tried again before the job fails with that.
 const LOCK_TRIES: u32 = 1200;
 
 /// The most error lines that a job's error quotes.
@@ -33,10 +33,9 @@ pub fn transaction(
     supervised(&program.log(transaction.log), dpkg, observer)
 }
 
-/// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before: apt waits for the
-/// first without a word now and then (one run of 300 of apt 2.6, three of 3.0; measured), as whether it speaks
-/// hangs on `OpProgress::MajorChange`, which nothing has set by then (apt-pkg/contrib/progress.cc). For the one
-/// on its archives it does not wait at all.
+/// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before, and are not for apt
+/// to wait for: now and then it does so without a word (one run of 300 of apt 2.6, three of 3.0; measured), as
+/// whether it speaks hangs on `OpProgress::MajorChange`, which nothing has set (apt-pkg/contrib/progress.cc).
 pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut wait = lock::Wait::default();
     for _ in 1..LOCK_TRIES {
@@ -75,8 +74,6 @@ struct Run<'a> {
     listing: listing::Reader,
     errors: Vec<String>,
     notes: Vec<String>,
-    /// Whom it waits for, in apt's words.
-    waiting: String,
     /// The line before was an error of dpkg's, which goes on in the next, indented one.
     continues: bool,
 }
@@ -88,7 +85,6 @@ impl<'a> Run<'a> {
             listing: listing::Reader::default(),
             errors: Vec::new(),
             notes: Vec::new(),
-            waiting: String::new(),
             continues: false,
         }
     }
@@ -111,19 +107,19 @@ impl<'a> Run<'a> {
             self.notes.push(format!(
                 "{file} was changed here and is kept; the new version is {file}.dpkg-dist",
             ));
-        } else if text.starts_with("Waiting for cache lock") && self.waiting != text {
-            // apt says it again every second
-            self.waiting.clone_from(&text);
-            self.observer.report(Report::Waiting(text.clone()));
         }
         // only the headings are of use here; a line of another form is no error in a real run
         let _ = self.listing.line(&text);
         self.observer.report(Report::Output(text));
     }
 
+    /// Who holds a lock that apt takes before it begins.
     fn lock_holder(&self) -> Option<String> {
         let lock = |error: &&String| {
-            error.starts_with("Could not get lock") && error.contains("/archives/lock")
+            error.starts_with("Could not get lock")
+                && ["/archives/lock", "/lock-frontend"]
+                    .iter()
+                    .any(|lock| error.contains(lock))
         };
         self.errors.iter().find(lock).cloned()
     }
