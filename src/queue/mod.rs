@@ -6,6 +6,7 @@ pub mod order;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -211,7 +212,15 @@ fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
     } else {
         target
     };
-    rename_durably(&paths.queue().join(name), &target)
+    let entry = paths.queue().join(name);
+    rename_durably(&entry, &target).or_else(|error| {
+        // whoever put it there may take it away again at any moment
+        let is_gone = entry
+            .symlink_metadata()
+            .is_err_and(|e| e.kind() == ErrorKind::NotFound);
+        anyhow::ensure!(is_gone, error);
+        Ok(())
+    })
 }
 
 /// Takes away what was followed. Its name may have become a directory's since it was looked at.
