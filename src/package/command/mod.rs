@@ -23,6 +23,9 @@ const TAIL_LINES: usize = 20;
 /// How long what may wait for everybody else may take.
 const IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
+/// How long a program that only tells something may take: beyond that it hangs, and whoever waits would for ever.
+pub const READ_LIMIT: Duration = Duration::from_secs(10 * 60);
+
 /// A program to run: absolute path, arguments, limits. Pure value; [`Program::run`] starts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -222,6 +225,10 @@ impl Program {
 
     /// Runs the program to its end.
     pub fn run(&self, watch: &mut dyn Watch) -> Result<Finished> {
+        self.run_within(self.limit, watch)
+    }
+
+    fn run_within(&self, limit: Option<Duration>, watch: &mut dyn Watch) -> Result<Finished> {
         let (mut child, mut pipes) = self
             .spawn()
             .with_context(|| format!("failed to start '{}'", self.shown()))?;
@@ -236,7 +243,7 @@ impl Program {
             watch.line(line);
         };
         let limits = supervise::Limits {
-            time: self.limit,
+            time: limit,
             signal: self.signal,
         };
         let ending = supervise::run(&mut child, &mut pipes, limits, watch, &mut deliver)
@@ -247,10 +254,11 @@ impl Program {
         })
     }
 
-    /// Runs the program; how it ended, and its standard output.
+    /// Runs the program, for ten minutes unless another limit is said; how it ended, and its standard output.
     pub fn heard(&self) -> Result<(Finished, String)> {
         let mut output = String::new();
-        let finished = self.run(&mut |line: Line<'_>| {
+        let limit = self.limit.or(Some(READ_LIMIT));
+        let finished = self.run_within(limit, &mut |line: Line<'_>| {
             if let Line::Output(text) = line {
                 output.push_str(text);
                 output.push('\n');
@@ -279,7 +287,7 @@ impl Program {
             Ending::Exited(code) => format!("{name} exited with {code}"),
             Ending::Killed(signal) => format!("{name} was killed by signal {signal}"),
             Ending::TimedOut => {
-                let seconds = self.limit.unwrap_or_default().as_secs();
+                let seconds = self.limit.unwrap_or(READ_LIMIT).as_secs();
                 format!("{name} was ended after its limit of {seconds} s")
             }
             Ending::Stopped => format!("{name} was stopped on request"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Dialect;
 use super::plugin::Plugin;
-use crate::package::command::Program;
+use crate::package::command::{Program, READ_LIMIT};
 use crate::package::rpm::{evr, locks};
 use crate::package::{Change, Former, FormerSource, Source, Update};
 
@@ -52,6 +52,7 @@ pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
     upgrade(dialect, scope.excluded, scope.failed)
         .args(["-C", "--assumeno"])
         .args(named(scope.updates))
+        .limit(READ_LIMIT)
 }
 
 /// Downloads what the upgrade needs, by the index as it was fetched.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
 use crate::package::command::{Ending, Program};
@@ -27,8 +27,8 @@ impl Dnf {
         if !self.has_advisories() {
             return Ok(BTreeSet::new());
         }
-        let listed = listed(&arguments::advisories(self.dialect, failed))?;
-        Ok(advised(self.dialect, &listed))
+        let listed = arguments::advisories(self.dialect, failed).capture()?;
+        advised(self.dialect, &listed)
     }
 
     /// What is pending and locked or excluded: asked for only where something is.
@@ -77,7 +77,7 @@ pub fn listed(program: &Program) -> Result<String> {
 /// The packages of security advisories: `LAB-1 Important/Sec. demo-1.1-1.noarch` (dnf 4, yum) or a JSON
 /// list with `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
 /// that is newer still brings them along.
-fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
+fn advised(dialect: Dialect, listed: &str) -> Result<BTreeSet<Key>> {
     let key = |nevra: &str| {
         let (nevr, architecture) = nevra.rsplit_once('.')?;
         let mut parts = nevr.rsplitn(3, '-');
@@ -87,19 +87,19 @@ fn advised(dialect: Dialect, listed: &str) -> BTreeSet<Key> {
             architecture: architecture.to_owned(),
         })
     };
-    if dialect == Dialect::Dnf5 {
-        let entries: Vec<serde_json::Value> =
-            serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
+    if dialect == Dialect::Dnf5 && !listed.trim().is_empty() {
+        let entries: Vec<serde_json::Value> = serde_json::from_slice(listed.as_bytes())
+            .context("dnf5 lists its advisories in another form")?;
         let security = entries.iter().filter(|entry| entry["type"] == "security");
-        return security
+        return Ok(security
             .filter_map(|entry| key(entry["nevra"].as_str()?))
-            .in_order();
+            .in_order());
     }
-    listed
+    Ok(listed
         .lines()
         .filter(|line| line.contains("/Sec."))
         .filter_map(|line| key(line.split_whitespace().last()?))
-        .in_order()
+        .in_order())
 }
 
 #[cfg(test)]
@@ -117,11 +117,13 @@ mod tests {
             (Dialect::Yum, dnf4),
         ] {
             let keys: Vec<String> = advised(dialect, listed)
+                .unwrap()
                 .iter()
                 .map(Key::to_string)
                 .collect();
             assert_eq!(keys, ["demo:noarch"]);
         }
-        assert!(advised(Dialect::Dnf5, "").is_empty());
+        assert!(advised(Dialect::Dnf5, "").unwrap().is_empty());
+        assert!(advised(Dialect::Dnf5, "no list").is_err());
     }
 }

@@ -141,6 +141,7 @@ impl Dnf {
         let failed = match finished.ending {
             Ending::Exited(0 | UPDATES_ARE_THERE) => false,
             Ending::Exited(_) => true,
+            Ending::TimedOut if !watch.waiting.is_empty() => bail!("{}", watch.waiting),
             Ending::TimedOut => bail!(
                 "{} was ended after {} s; a repository does not answer, or too slowly",
                 self.dialect.name(),
@@ -301,6 +302,9 @@ impl PackageManager for Dnf {
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let _forgets = known::Changing;
+        if !locks::wait_for_others(observer)? {
+            return Ok(transaction::stopped());
+        }
         if let Some(plugin) = Plugin::set_up(self.dialect, &self.scratch, transaction.gate)?
             && let Some(applied) = self.gated(&plugin, transaction, observer)?
         {

@@ -21,13 +21,28 @@ pub fn wait_until_free(observer: &mut dyn Observer) -> Result<()> {
         if let Some(run) = run_of_ours(Path::new("/proc"), 0) {
             return Ok(Some(run));
         }
-        let mut locks = DATABASES
-            .iter()
-            .map(|database| Path::new(database).join(".rpm.lock"));
-        locks
-            .find_map(|lock| lock::holder(&lock).transpose())
-            .transpose()
+        holder()
     })
+}
+
+/// Waits until no transaction of rpm runs; `false` when a stop was asked for first. rpm waits for its lock only on
+/// a terminal (rpm 4.20, `rpmlockAcquire`), and takes it after the gate has let everything through.
+pub fn wait_for_others(observer: &mut dyn Observer) -> Result<bool> {
+    let waited = lock::wait_until_free(observer, holder);
+    if observer.stop() {
+        return Ok(false);
+    }
+    waited.map(|()| true)
+}
+
+/// Who holds rpm's own lock.
+fn holder() -> Result<Option<String>> {
+    let mut locks = DATABASES
+        .iter()
+        .map(|database| Path::new(database).join(".rpm.lock"));
+    locks
+        .find_map(|lock| lock::holder(&lock).transpose())
+        .transpose()
 }
 
 /// A package manager of this user, root's, with our mark among its arguments: anybody may use that word.

@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use super::former::Versions;
-use super::gate;
+use super::{gate, locks};
 use crate::package::{Applied, Change, Ended, KeptBack, Key, Observer, Report, Transaction};
 
 /// What the download came to.
@@ -74,6 +74,11 @@ pub trait Tool {
     ) -> Result<Changed>;
 }
 
+/// A transaction that was stopped before it began.
+pub fn stopped() -> Applied {
+    Changed::nothing(Ended::Stopped).applied(Vec::new())
+}
+
 /// Runs the transaction.
 pub fn run(
     tool: &dyn Tool,
@@ -92,6 +97,9 @@ pub fn run(
     };
     if changes.is_empty() {
         return Ok(Changed::nothing(Ended::Done).applied(kept_back));
+    }
+    if !locks::wait_for_others(observer)? {
+        return Ok(stopped());
     }
     // the same question to the same index and database has the same answer; to others it may not
     if tool.basis(transaction) != basis {

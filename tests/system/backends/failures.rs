@@ -137,3 +137,28 @@ pub fn somebody_else_s_transaction_is_waited_for(backend: Backend) {
     let job = applied(&host, "all");
     assert!(changes(&job).is_empty(), "{job:#}");
 }
+
+/// dpkg or rpm alone, below every front end, with its own lock.
+pub fn a_package_that_is_put_on_by_hand_is_waited_for(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("other", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    std::thread::scope(|scope| {
+        let by_hand = scope.spawn(|| host.put_on(&[slow("other", "1.1")]));
+        host.wait_for("its script", || host.exists("/run/lab-slow-started"));
+
+        let mut ours = backend.start(&host, "demo");
+        host.wait_for("the word that it waits", || {
+            !ours.is_running() || !events_of_kind(&host, message::WAITING).is_empty()
+        });
+        host.write("/run/lab-release", "");
+
+        assert!(by_hand.join().is_ok());
+        assert!(ours.wait().success(), "{:#}", last_job(&host));
+    });
+    let waiting = events_of_kind(&host, message::WAITING);
+    let why = text(&waiting[0], "MESSAGE");
+    assert!(why.contains("is held by process"), "{why}");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(backend.installed(&host, "other"), backend.version("1.1"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}

@@ -239,6 +239,8 @@ tell! {
         [apk: STAND_IN];
     failures::somebody_else_s_transaction_is_waited_for
         [apt dnf4 dnf5 zypper pacman apk];
+    failures::a_package_that_is_put_on_by_hand_is_waited_for [apt dnf4 dnf5 zypper]
+        [pacman apk: "no tool of its own lies below it"];
 }
 
 /// The README's table of what is shown with which package manager is what the stories are. Where
