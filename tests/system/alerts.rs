@@ -368,7 +368,9 @@ fn an_alert_that_was_seen_goes_without_a_success() {
     host.sh("patchctl acknowledge update-failed");
     assert!(standing(&host).is_empty());
     assert_eq!(property(&host, "Health"), "healthy");
-    assert_eq!(counted(&host, id::ALERT_RESOLVED, "update-failed"), 1);
+    host.wait_for("the word", || {
+        counted(&host, id::ALERT_RESOLVED, "update-failed") == 1
+    });
     assert_eq!(last_job(&host)["status"], "failed", "the record stays");
     host.sh("systemctl is-active patch-apply.path");
 

@@ -64,9 +64,9 @@ fn a_reboot_is_scheduled_when_it_is_wanted(release: Release) {
     );
     assert_ne!(scheduled(&host), Value::Null);
     assert!(host.sh("patchctl status").contains("scheduled for"));
-    let told = events(&host, "MESSAGE_ID", id::REBOOT_SCHEDULED);
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0]["PATCH_JOB"], id_of(&job));
+    let told = || events(&host, "MESSAGE_ID", id::REBOOT_SCHEDULED);
+    host.wait_for("the word", || told().len() == 1);
+    assert_eq!(told()[0]["PATCH_JOB"], id_of(&job));
     host.sh("patchctl reboot --cancel");
     assert!(!host.exists(SCHEDULED));
     assert_eq!(scheduled(&host), Value::Null);
@@ -152,8 +152,8 @@ fn a_host_without_logind_reboots_by_a_timer(release: Release) {
     configure(&host, "[reboot]\npolicy = \"always\"\ndelay = \"1h\"\n");
     repo.add(&fixtures::plain("demo", "1.1"));
     applied(&host, "demo");
+    host.wait_for("the schedule", || scheduled(&host) != Value::Null);
     host.sh("systemctl is-active patch-reboot.timer");
-    assert_ne!(scheduled(&host), Value::Null);
     host.sh("patchctl reboot --cancel");
     assert!(
         !host

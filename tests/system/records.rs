@@ -4,10 +4,11 @@ use lab::{Host, Release, Repo, fixtures};
 use linux_patch_api::journal::id;
 use serde_json::json;
 
+use crate::job::id_of;
 use crate::refresh::starts_of;
 use crate::story::{
     STATE, events, installed, jobs, last_cache_update, last_job, property, refresh,
-    refresh_succeeds, state, stop_door, unit,
+    refresh_succeeds, settled, state, stop_door, unit,
 };
 
 const CACHE: &str = "/var/lib/linux_patch_api/state/cache.json";
@@ -143,7 +144,7 @@ fn whoever_looks_at_a_stale_index_has_it_refreshed_once() {
         property(&host, "CacheStatus") == "fresh"
     });
     assert_eq!(jobs(&host).len(), 1, "{:?}", jobs(&host));
-    let job = last_job(&host);
+    let job = settled(&host, id_of(&last_job(&host)));
     assert_eq!(job["status"], "succeeded", "{job}");
     assert_eq!(job["request"]["requester"]["door"], "dbus");
 

@@ -87,9 +87,9 @@ fn the_account_of_the_doors_can_only_ask(release: Release) {
     let swapping = host.spawn(&format!(
         "{AS_THE_DOOR} python3 /opt/attack.py swap {SECRET}"
     ));
-    host.wait_for("the worker to have refused a thousand of them", || {
+    host.wait_for("the worker to have refused two hundred of them", || {
         let refused = host.sh(&format!("ls {STATE}/refused | wc -l"));
-        refused.trim().parse::<usize>().unwrap() > 1000
+        refused.trim().parse::<usize>().unwrap() > 200
     });
     let id = story::drop_request(&host, 2, r#""packages":["demo"]"#);
     assert_eq!(story::settled(&host, &id)["status"], "succeeded");

@@ -105,7 +105,9 @@ fn varlinkctl_works_on_trixie() {
     let told = sequence(&as_alice(&apply));
     let last = told.last().unwrap();
     assert!(told.len() > 2, "{told:?}");
-    assert_eq!(told[0]["status"], "queued", "{told:?}");
+    // a worker may be faster than the door's first look
+    let first = told[0]["status"].as_str().unwrap();
+    assert!(["queued", "running"].contains(&first), "{told:?}");
     assert_eq!(last["status"], "succeeded", "{told:?}");
     assert_eq!(last["summary"], "1 package changed");
     assert_eq!(last["record"]["request"]["requester"]["door"], "varlink");

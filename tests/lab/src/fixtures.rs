@@ -46,7 +46,7 @@ pub fn looping_service(name: &str, version: &str) -> Deb {
     serving(
         name,
         version,
-        "/bin/false\nRestart=always\nRestartSec=1",
+        "/bin/false\nRestart=always\nRestartSec=1\n[Unit]\nStartLimitIntervalSec=0",
         &format!("systemctl restart {name}.service || true"),
     )
 }

@@ -220,8 +220,10 @@ struct Request {
 fn serve(connection: &TcpStream, shared: &Shared) -> io::Result<End> {
     let mut reader = BufReader::new(connection);
     while let Some(request) = read_request(&mut reader)? {
+        // before the request is told of: whoever hears of it may heal the fault at once
+        let fault = shared.fault_for(&request.path);
         lock(&shared.requests).push(request.path.clone());
-        let end = match shared.fault_for(&request.path) {
+        let end = match fault {
             None => answer(connection, shared, &request)?,
             Some(fault) => misbehave(connection, shared, &request, fault, &mut reader)?,
         };

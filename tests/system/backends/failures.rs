@@ -80,7 +80,7 @@ pub fn a_script_that_hangs_is_named_and_left_alone(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     host.write(
         "/etc/linux_patch_api/config.d/stuck.toml",
-        "[apply]\nstuck_after = \"1s\"\n",
+        "[apply]\nstuck_after = \"4s\"\n",
     );
     host.sh("mkfifo /run/hold");
     repo.add(&plain("demo", "1.1").postinst("cat /run/hold"));

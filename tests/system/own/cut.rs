@@ -56,6 +56,9 @@ fn is_asked(host: &Host) -> bool {
 fn the_job(host: &Host) -> Value {
     host.wait_for("the record", || !jobs(host).is_empty());
     let job = settled(host, id_of(&jobs(host)[0]));
+    host.wait_for("the worker to have let go of it", || {
+        !host.exists("/var/lib/linux_patch_api/state/running.json")
+    });
     assert_eq!(jobs(host).len(), 1, "nothing was asked for twice");
     job
 }
@@ -71,7 +74,6 @@ fn both_are_done(host: &Host, version: &str) {
     assert_eq!(installed(host, "demo"), "1.1 installed");
     assert_eq!(installed(host, OWN), format!("{version} installed"));
     assert_eq!(host.sh("dpkg --audit"), "");
-    assert!(!host.exists("/var/lib/linux_patch_api/state/running.json"));
 }
 
 #[test]
