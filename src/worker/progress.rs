@@ -24,6 +24,9 @@ use crate::state::update::Phase;
 /// The least time between two writes of the same kind of progress.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// More than the steps in which the kernel counts the times of files: 10 ms at most.
+const TICK: Duration = Duration::from_millis(20);
+
 /// `progress.json`: volatile, written often, never synced; the records are the truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -296,7 +299,9 @@ impl Follower<'_, '_> {
         if changed == self.queue_seen {
             return false;
         }
-        self.queue_seen = changed;
+        // within one tick of its clock, the file system may give another change the same time
+        let is_over = |time: &SystemTime| time.elapsed().is_ok_and(|age| age > TICK);
+        self.queue_seen = changed.filter(is_over);
         self.jobs
             .iter()
             .any(|job| Mark::Cancel.is_left(paths, job.id()))

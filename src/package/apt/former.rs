@@ -10,7 +10,7 @@ use super::index::{self, Index, Record};
 use super::marks::Marks;
 use super::{Apt, arguments, database, run};
 use crate::checksum;
-use crate::package::command::Line;
+use crate::package::climb::climb;
 use crate::package::{
     Change, Database, Ended, Former, FormerSource, Kept, Key, Observer, PackageState, Restore,
     former,
@@ -145,10 +145,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     }
     if database::is_interrupted(&apt.dpkg) {
         // apt refuses to work before that, whatever it leaves
-        arguments::configure_all()
-            .log(restore.log)
-            .run(&mut |_: Line<'_>| {})
-            .map(|_| ())?;
+        climb(&arguments::configure_all(), restore.log, observer)?;
     }
     let new = |former: &&Former| former.source == FormerSource::New;
     let new = restore.former.iter().filter(new);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::package::command::Program;
+use crate::package::command::{Program, READ_LIMIT};
 use crate::package::rpm::locks;
 use crate::package::rpm::resolved::Planned;
 use crate::package::{Former, FormerSource, Source, Update};
@@ -19,7 +19,7 @@ pub fn refresh() -> Program {
 
 /// Shows what an update of everything, or of exactly these, would do.
 pub fn simulate(names: Option<&[String]>, repositories: &[String]) -> Program {
-    update("--dry-run", names, repositories)
+    reading(update("--dry-run", names, repositories))
 }
 
 /// Downloads what it needs.
@@ -49,14 +49,13 @@ pub fn change(names: Option<&[String]>, repositories: &[String]) -> Program {
 
 /// Shows what all needed security patches would do: zypper lists patches, but not their packages.
 pub fn security(repositories: &[String]) -> Program {
-    zypper()
-        .args([
-            "--non-interactive-include-reboot-patches",
-            "patch",
-            "--category=security",
-            "--dry-run",
-        ])
-        .args(only(repositories))
+    let patch = [
+        "--non-interactive-include-reboot-patches",
+        "patch",
+        "--category=security",
+        "--dry-run",
+    ];
+    reader().args(patch).args(only(repositories))
 }
 
 /// Lists every update there is, also of what is locked or cannot be installed.
@@ -144,7 +143,11 @@ fn zypper() -> Program {
 
 /// What only lists needs no lock, and is not kept waiting by another zypper (libzypp, `zypp_readonly_hack`).
 fn reader() -> Program {
-    zypper().env("ZYPP_READONLY_HACK", "1")
+    reading(zypper())
+}
+
+fn reading(zypper: Program) -> Program {
+    zypper.env("ZYPP_READONLY_HACK", "1").limit(READ_LIMIT)
 }
 
 fn zypper_by(program: Program) -> Program {
