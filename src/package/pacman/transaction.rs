@@ -17,6 +17,9 @@ use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Tra
 /// How long a transaction waits for somebody else's.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
+/// How often somebody else may be faster: the lock cannot be made on a full or read-only disk, either.
+const LOCK_TRIES: u32 = 20;
+
 impl Pacman {
     /// Moves the live databases, and upgrades by them in one run, which fetches, checks, and asks the gate, as
     /// `pacman -Syu` does for anybody: checked in a run of its own, each package would be checked twice. Nobody
@@ -57,14 +60,16 @@ impl Pacman {
         Ok(run::Outcome { ended, ..outcome })
     }
 
-    /// Runs pacman on the live database; once more when somebody else was faster with the lock.
+    /// Runs pacman on the live database; again when somebody else was faster with the lock.
     fn run(
         &self,
         program: &Program,
         total: usize,
         observer: &mut dyn Observer,
     ) -> Result<run::Outcome> {
+        let mut tries = 0;
         loop {
+            tries += 1;
             free(observer)?;
             self.tree.begin()?;
             let outcome = run::run(program, total, observer)?;
@@ -80,7 +85,8 @@ impl Pacman {
                 }
                 _ => self.tree.end()?,
             }
-            if !outcome.locked || outcome.ended == Ended::Stopped {
+            let again = outcome.locked && tries < LOCK_TRIES;
+            if !again || outcome.ended == Ended::Stopped {
                 return Ok(outcome);
             }
         }
