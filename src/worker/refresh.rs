@@ -154,7 +154,7 @@ fn merged(known: &Cache, mut source: Source, tolerate: &[String], now: DateTime<
         source.went_back = true;
     }
     source.index_date = source.index_date.max(newest);
-    source.tolerated = tolerate.iter().any(|host| host == source.host());
+    source.tolerated |= tolerate.iter().any(|host| host == source.host());
     source.last_success = match source.error {
         None => Some(now),
         Some(_) => before.and_then(|before| before.last_success),

@@ -221,6 +221,7 @@ mod tests {
             name: "Two of a name that is cut off somewhere".into(),
             uri: String::new(),
             enabled: true,
+            ..Repository::default()
         }];
         let mut reader = Reader::new(dialect, &configured);
         output.lines().for_each(|line| reader.line(line));
@@ -283,6 +284,7 @@ mod tests {
             name: name.into(),
             uri: String::new(),
             enabled,
+            ..Repository::default()
         };
         let off = repository("off", "Lab", false);
         let told = |configured: &[Repository], names: &[&str]| {

@@ -21,6 +21,8 @@ pub struct Repository {
     pub uri: String,
     /// Whether it is used.
     pub enabled: bool,
+    /// Whether it may be away, by its own `skip_if_unavailable` (dnf.conf(5)).
+    pub may_fail: bool,
 }
 
 /// Every repository of the `.repo` files in these directories (yum.conf(5), "[repository] OPTIONS";
@@ -71,6 +73,10 @@ fn parse(text: &str) -> Vec<Repository> {
         match key.as_str() {
             "name" => value.clone_into(&mut repository.name),
             "enabled" => repository.enabled = !matches!(value, "0" | "no" | "false" | "False"),
+            "skip_if_unavailable" => {
+                let yes = ["1", "yes", "true", "on"];
+                repository.may_fail = yes.iter().any(|yes| value.eq_ignore_ascii_case(yes));
+            }
             "baseurl" | "mirrorlist" | "metalink" if repository.uri.is_empty() => {
                 let first = value.split([',', ' ']).next().unwrap_or_default();
                 repository.uri = without_credentials(first);
@@ -151,7 +157,7 @@ pub fn source(
         // what the package manager itself said is nearer to the cause
         error: error.or(wrong.map(str::to_owned)),
         went_back: false,
-        tolerated: false,
+        tolerated: configured.is_some_and(|repository| repository.may_fail),
         file: String::new(),
     }
 }
@@ -229,12 +235,13 @@ mod tests {
 
     #[test]
     fn repositories_are_read() {
-        let text = "# c\n[lab]\nname=Lab repository\nbaseurl=http://u:p@127.0.0.1:8080/repo/\n  http://other/\ngpgcheck=0\n\n[off]\nenabled = 0\nmetalink=https://mirrors.example.org/metalink?repo=x&arch=$basearch\n";
+        let text = "# c\n[lab]\nname=Lab repository\nbaseurl=http://u:p@127.0.0.1:8080/repo/\n  http://other/\ngpgcheck=0\nskip_if_unavailable = True\n\n[off]\nenabled = 0\nmetalink=https://mirrors.example.org/metalink?repo=x&arch=$basearch\n";
         let read = parse(text);
         assert_eq!(read.len(), 2);
         assert_eq!(read[0].name, "Lab repository");
         assert_eq!(read[0].uri, "http://127.0.0.1:8080/repo/");
         assert!(read[0].enabled && !read[1].enabled);
+        assert!(read[0].may_fail && !read[1].may_fail);
         assert!(
             read[1]
                 .uri
