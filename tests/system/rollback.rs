@@ -37,6 +37,21 @@ fn told(host: &Host, job: &Value) -> Vec<String> {
 }
 
 #[test]
+fn what_could_not_begin_is_not_held_against_its_version() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1").preinst("[ -e /run/ready ]"));
+
+    let job = failed(&host, "demo");
+
+    assert_eq!(job["rollback"], Value::Null, "{job:#}");
+    assert_eq!(job["update"]["phase"], "failed", "{job:#}");
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    host.write("/run/ready", "");
+    assert_eq!(changes(&applied(&host, "demo")), ["demo 1.0 -> 1.1"]);
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
 fn a_service_that_no_longer_starts_goes_back_on_trixie() {
     a_service_that_no_longer_starts_goes_back(Release::Trixie);
 }

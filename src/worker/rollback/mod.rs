@@ -40,6 +40,11 @@ pub(super) fn after(
         let why = "rollback.automatic is off in the configuration";
         return Ok(Some(not_done(Undone::Disabled, why)));
     }
+    if due(former, &worker.packages.installed()?).is_empty() {
+        // nothing has changed: the host may be at fault, and nothing speaks against the versions
+        start_again(before);
+        return Ok(None);
+    }
     let against = checks.iter().filter(|check| check.decides_against());
     let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
     let why = (&*reasons.join("; "), checks);
