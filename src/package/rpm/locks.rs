@@ -28,11 +28,14 @@ pub fn wait_until_free(observer: &mut dyn Observer) -> Result<()> {
 /// Waits until no transaction of rpm runs; `false` when a stop was asked for first. rpm waits for its lock only on
 /// a terminal (rpm 4.20, `rpmlockAcquire`), and takes it after the gate has let everything through.
 pub fn wait_for_others(observer: &mut dyn Observer) -> Result<bool> {
-    let waited = lock::wait_until_free(observer, holder);
-    if observer.stop() {
-        return Ok(false);
+    let mut wait = lock::Wait::default();
+    while let Some(holder) = holder()? {
+        if observer.stop() {
+            return Ok(false);
+        }
+        wait.moment(&holder, lock::RETRY, observer);
     }
-    waited.map(|()| true)
+    Ok(true)
 }
 
 /// Who holds rpm's own lock.

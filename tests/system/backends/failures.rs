@@ -146,10 +146,19 @@ pub fn a_package_that_is_put_on_by_hand_is_waited_for(backend: Backend) {
         let by_hand = scope.spawn(|| host.put_on(&[slow("other", "1.1")]));
         host.wait_for("its script", || host.exists("/run/lab-slow-started"));
 
-        let mut ours = backend.start(&host, "demo");
-        host.wait_for("the word that it waits", || {
-            !ours.is_running() || !events_of_kind(&host, message::WAITING).is_empty()
-        });
+        let waiting = |number: usize| {
+            let mut ours = backend.start(&host, "demo");
+            host.wait_for("the word that it waits", || {
+                !ours.is_running() || events_of_kind(&host, message::WAITING).len() == number
+            });
+            ours
+        };
+        // a stop is heard meanwhile
+        let stopped = waiting(1);
+        host.sh("systemctl kill --kill-whom=main --signal=TERM patch-apply@demo.service");
+        assert!(!stopped.wait().success());
+        assert_eq!(last_job(&host)["status"], "cancelled");
+        let ours = waiting(2);
         host.write("/run/lab-release", "");
 
         assert!(by_hand.join().is_ok());
