@@ -172,8 +172,13 @@ fn followed(release: Release) {
     let sources = "/etc/apt/sources.list.d/lab.sources";
     let redirect = |repo: &Repo| repo.fault("", Fault::Moved);
     let list = |host: &Host, repo: &Repo| {
-        host.write("/etc/apt/mirrors/lab.list", repo.url());
-        let mirrors = "URIs: mirror+file:/etc/apt/mirrors/lab.list";
+        // the first of them is away
+        let mirrors = format!(
+            "http://127.0.0.2:9/\tpriority:1\n{}\tpriority:2\n",
+            repo.url()
+        );
+        host.write("/etc/apt/mirrors/lab.list", mirrors);
+        let mirrors = "URIs: mirror+file:///etc/apt/mirrors/lab.list";
         host.sh(&format!("sed -i 's#^URIs: .*#{mirrors}#' {sources}"));
     };
     let steps: [(&str, &dyn Fn()); 3] = [
