@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::PACKAGE;
 
 pub use job_id::JobId;
-pub use options::{Key, Options, Version, each_once};
+pub use options::{KEYS as OPTION_KEYS, Key, Options, Version, each_once};
 pub use package::{PackageName, shown};
 pub use policy::{RebootPolicy, RestartPolicy, time_span};
 pub use target::Target;
@@ -213,7 +213,7 @@ fn only_known_keys(entry: &Value) -> Result<()> {
     let known: [(&Value, &[&str]); 3] = [
         (entry, &KEYS),
         (&entry["requester"], &["door", "uid"]),
-        (&entry["options"], &options::KEYS),
+        (&entry["options"], &OPTION_KEYS),
     ];
     for (value, known) in known {
         ensure!(!value.is_array(), "it has a list where keys belong");

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use super::interface::{DESCRIPTION, INTERFACE, Refusal, SERVICE, SERVICE_DESCRIPTION, invalid};
 use super::message::Call;
 use crate::request::{
-    JobId, Key, MAX_ENTRY_BYTES, Options, PackageName, RebootPolicy, RestartPolicy, Version,
-    each_once,
+    JobId, Key, MAX_ENTRY_BYTES, OPTION_KEYS, Options, PackageName, RebootPolicy, RestartPolicy,
+    Version, each_once,
 };
 
 /// A method with its parameters.
@@ -135,19 +135,8 @@ fn required<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result
 }
 
 fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
-    let [wait, expect, unmodified, key, reboot, restart] = fields(
-        raw,
-        "options",
-        "options.",
-        [
-            "wait_for_network",
-            "expect",
-            "if_unmodified_since",
-            "idempotency_key",
-            "reboot",
-            "restart",
-        ],
-    )?;
+    let [wait, expect, unmodified, key, reboot, restart] =
+        fields(raw, "options", "options.", OPTION_KEYS)?;
     Ok(Options {
         wait_for_network: option::<bool>("wait_for_network", wait)?.unwrap_or_default(),
         expect: option::<Expected>("expect", expect)?.map_or_else(BTreeMap::new, |given| given.0),

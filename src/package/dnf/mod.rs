@@ -302,9 +302,6 @@ impl PackageManager for Dnf {
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let _forgets = known::Changing;
-        if !locks::wait_for_others(observer)? {
-            return Ok(transaction::stopped());
-        }
         if let Some(plugin) = Plugin::set_up(self.dialect, &self.scratch, transaction.gate)?
             && let Some(applied) = self.gated(&plugin, transaction, observer)?
         {

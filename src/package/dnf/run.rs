@@ -9,8 +9,8 @@ use super::output::Run;
 use super::plugin::Plugin;
 use super::{Dialect, Dnf};
 use crate::package::rpm::resolved;
-use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
-use crate::package::rpm::{beside, gate, repositories};
+use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
+use crate::package::rpm::{beside, gate, locks, repositories};
 use crate::package::{
     Applied, Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore,
     Selection, Transaction,
@@ -86,6 +86,9 @@ impl Dnf {
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Applied>> {
+        if !locks::wait_for_others(observer)? {
+            return Ok(Some(transaction::stopped()));
+        }
         let updates = match transaction.selection {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),

@@ -111,11 +111,11 @@ fn path(paths: &Paths, job: &JobId) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::package::FormerSource;
 
-    fn former(package: &str, from: Option<&str>, source: FormerSource) -> Former {
+    pub fn former(package: &str, from: Option<&str>, source: FormerSource) -> Former {
         Former {
             change: Change {
                 package: package.into(),

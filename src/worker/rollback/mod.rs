@@ -326,21 +326,9 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
 
 #[cfg(test)]
 mod tests {
+    use super::intent::tests::former;
     use super::*;
     use crate::package::{FormerSource, Installed, Key};
-
-    fn former(package: &str, from: Option<&str>, source: FormerSource) -> Former {
-        Former {
-            change: Change {
-                package: package.into(),
-                architecture: "all".into(),
-                from: from.map(Into::into),
-                to: Some("2".into()),
-                file: None,
-            },
-            source,
-        }
-    }
 
     #[test]
     fn what_is_back_is_not_put_back_again() {

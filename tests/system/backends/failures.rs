@@ -138,32 +138,38 @@ pub fn somebody_else_s_transaction_is_waited_for(backend: Backend) {
     assert!(changes(&job).is_empty(), "{job:#}");
 }
 
-/// dpkg or rpm alone, below every front end, with its own lock.
+/// dpkg or rpm alone, below every front end, with its own lock. It installs a new package: an upgrade by rpm has
+/// two versions in the database for a moment, and is waited for as one that was interrupted.
 pub fn a_package_that_is_put_on_by_hand_is_waited_for(backend: Backend) {
-    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("other", "1.0")]);
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
-    std::thread::scope(|scope| {
-        let by_hand = scope.spawn(|| host.put_on(&[slow("other", "1.1")]));
-        host.wait_for("its script", || host.exists("/run/lab-slow-started"));
+    let file = backend.manager.build(&slow("other", "1.1"));
+    host.copy_in(&file, "/root/by-hand");
+    let put = match backend.manager {
+        Manager::Apt => "dpkg --install",
+        _ => "rpm --upgrade --nosignature",
+    };
+    let by_hand = host.spawn(&format!("exec {put} /root/by-hand"));
+    host.wait_for("its script", || host.exists("/run/lab-slow-started"));
+    let waits = |number: usize| {
+        let mut ours = backend.start(&host, "demo");
+        host.wait_for("the word that it waits", || {
+            !ours.is_running() || events_of_kind(&host, message::WAITING).len() == number
+        });
+        assert!(ours.is_running(), "{}", last_job(&host));
+        ours
+    };
 
-        let waiting = |number: usize| {
-            let mut ours = backend.start(&host, "demo");
-            host.wait_for("the word that it waits", || {
-                !ours.is_running() || events_of_kind(&host, message::WAITING).len() == number
-            });
-            ours
-        };
-        // a stop is heard meanwhile
-        let stopped = waiting(1);
-        host.sh("systemctl kill --kill-whom=main --signal=TERM patch-apply@demo.service");
-        assert!(!stopped.wait().success());
-        assert_eq!(last_job(&host)["status"], "cancelled");
-        let ours = waiting(2);
-        host.write("/run/lab-release", "");
+    // a stop is heard meanwhile
+    let stopped = waits(1);
+    host.sh("systemctl kill --kill-whom=main --signal=TERM patch-apply@demo.service");
+    assert!(!stopped.wait().success());
+    assert_eq!(last_job(&host)["status"], "cancelled");
+    let ours = waits(2);
+    host.write("/run/lab-release", "");
 
-        assert!(by_hand.join().is_ok());
-        assert!(ours.wait().success(), "{:#}", last_job(&host));
-    });
+    assert!(by_hand.wait().success());
+    assert!(ours.wait().success(), "{:#}", last_job(&host));
     let waiting = events_of_kind(&host, message::WAITING);
     let why = text(&waiting[0], "MESSAGE");
     assert!(why.contains("is held by process"), "{why}");
