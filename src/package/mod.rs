@@ -7,6 +7,7 @@ pub mod command;
 pub mod detect;
 pub mod dnf;
 mod former;
+mod kept_back;
 mod lock;
 pub mod os_release;
 pub mod pacman;
@@ -23,11 +24,12 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 pub use former::{Former, FormerSource, Kept, Restore};
+pub use kept_back::{KeptBack, KeptBackCause};
 pub use script::Script;
 pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection, Transaction};
 pub use unusable::Unusable;
 pub use values::{
-    Change, Database, Installed, KeptBack, Key, PackageState, Pending, Refreshed, Source, Update,
+    Change, Database, Installed, Key, PackageState, Pending, Refreshed, Source, Update,
 };
 
 use crate::config::Config;

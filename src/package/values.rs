@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::KeptBack;
+
 /// One package in one architecture: what a package database has at most one version of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -48,15 +50,6 @@ impl Update {
             architecture: self.architecture.clone(),
         }
     }
-}
-
-/// A package that has a newer version which an apply will not install.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptBack {
-    /// The package's name, with its architecture where it is a foreign one.
-    pub package: String,
-    /// Why, in one phrase.
-    pub reason: String,
 }
 
 /// What an update run would do now.

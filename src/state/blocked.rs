@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::fs::write_atomically;
-use crate::package::{Change, KeptBack, Pending, Update};
+use crate::package::{Change, KeptBack, KeptBackCause, Pending, Update};
 use crate::paths::Paths;
 use crate::request::JobId;
 
@@ -116,10 +116,8 @@ impl Blocked {
             let Some(reason) = self.why(update) else {
                 return true;
             };
-            let kept = KeptBack {
-                package: update.package.clone(),
-                reason,
-            };
+            let kept = KeptBack::new(&update.package, KeptBackCause::RolledBack, reason)
+                .marked(update.security);
             if update.installed.is_some() && !kept_back.contains(&kept) {
                 kept_back.push(kept);
             }

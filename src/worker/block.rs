@@ -6,7 +6,7 @@ use serde_json::Map;
 use super::{Worker, refresh};
 use crate::host::clock;
 use crate::journal;
-use crate::package::{AllOrNothing, Change, KeptBack, Pending, Source, Update};
+use crate::package::{AllOrNothing, Change, KeptBack, KeptBackCause, Pending, Source, Update};
 use crate::request::JobId;
 use crate::state::blocked::{Block, Blocked};
 use crate::state::pending::PendingList;
@@ -92,9 +92,9 @@ pub fn plan(
                 "it cannot be had without what was rolled back in job {}: {error:#}",
                 jobs.join(", ")
             );
-            let kept = selected.iter().map(|update| KeptBack {
-                package: update.package.clone(),
-                reason: reason.clone(),
+            let kept = selected.iter().map(|update| {
+                KeptBack::new(&update.package, KeptBackCause::RolledBack, &reason)
+                    .marked(update.security)
             });
             return Ok((Vec::new(), kept.collect()));
         }
@@ -108,10 +108,11 @@ pub fn plan(
         let alone = std::slice::from_ref(update);
         match needs(&worker.packages.plan(alone, failed)?) {
             None => free.push(update.clone()),
-            Some(why) => kept_back.push(KeptBack {
-                package: update.package.clone(),
-                reason: format!("it needs another update: {why}"),
-            }),
+            Some(why) => {
+                let reason = format!("it needs another update: {why}");
+                let kept = KeptBack::new(&update.package, KeptBackCause::RolledBack, reason);
+                kept_back.push(kept.marked(update.security));
+            }
         }
     }
     if free.is_empty() {

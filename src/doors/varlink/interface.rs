@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::doors::picture::Picture;
-    use crate::package::{Change, KeptBack, Pending, Source, Update};
+    use crate::package::{Change, KeptBack, KeptBackCause, Pending, Source, Update};
     use crate::package::{Former, FormerSource};
     use crate::request::{
         Key, Options, RebootPolicy, Request, Requester, RestartPolicy, Target, Version,
@@ -232,10 +232,7 @@ mod tests {
             keys(&serde_json::to_value(update).unwrap()),
             declared("Update")
         );
-        let kept = KeptBack {
-            package: text(),
-            reason: text(),
-        };
+        let kept = KeptBack::new(text(), KeptBackCause::Held, text());
         assert_eq!(
             keys(&serde_json::to_value(kept).unwrap()),
             declared("KeptBack")

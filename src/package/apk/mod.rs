@@ -22,8 +22,9 @@ use crate::package::climb::climb;
 use crate::package::command::{Ending, Line, Process};
 use crate::package::rpm::gate;
 use crate::package::{
-    Applied, Change, Database, Ended, Former, Kept, KeptBack, Observer, PackageManager,
-    PackageState, Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Observer,
+    PackageManager, PackageState, Pending, Refreshed, Restore, Script, Selection, Source,
+    Transaction, Update,
 };
 use crate::sorted;
 use arguments::Arguments;
@@ -130,7 +131,7 @@ impl PackageManager for Apk {
             .iter()
             .map(|update| update.package.clone())
             .collect();
-        let reason = match self.simulate(&names)? {
+        let (cause, reason) = match self.simulate(&names)? {
             Ok(steps) => {
                 let changes = self.changes(steps)?;
                 match changes.iter().find(|change| change.to.is_none()) {
@@ -140,10 +141,16 @@ impl PackageManager for Apk {
                             kept_back: Vec::new(),
                         });
                     }
-                    Some(removed) => format!("{} would have to be removed", removed.package),
+                    Some(removed) => {
+                        let reason = format!("{} would have to be removed", removed.package);
+                        (KeptBackCause::Removal, reason)
+                    }
                 }
             }
-            Err(words) => format!("apk cannot upgrade it: {words}"),
+            Err(words) => {
+                let reason = format!("apk cannot upgrade it: {words}");
+                (KeptBackCause::Dependency, reason)
+            }
         };
         let newer = self.apk.newer().capture()?;
         let packages = newer
@@ -152,10 +159,7 @@ impl PackageManager for Apk {
         let asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
         let kept_back = packages
             .filter(|(package, _)| asked(package))
-            .map(|(package, _)| KeptBack {
-                package: package.to_owned(),
-                reason: reason.clone(),
-            });
+            .map(|(package, _)| KeptBack::new(package, cause, &reason));
         Ok(Pending {
             updates: Vec::new(),
             kept_back: kept_back.collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 
-use crate::package::{KeptBack, Update};
+use crate::package::{KeptBack, KeptBackCause, Update};
 use crate::sorted;
 
 /// Why a package is kept back that other hosts get already.
@@ -129,24 +129,25 @@ pub fn reasons(
 ) -> Vec<KeptBack> {
     let reason = |kept: &Kept| {
         if held(&kept.package) {
-            "held by the administrator (apt-mark hold)".to_owned()
+            let held = "held by the administrator (apt-mark hold)".to_owned();
+            (KeptBackCause::Held, held)
         } else if kept.phased {
-            PHASED.to_owned()
+            (KeptBackCause::Phased, PHASED.to_owned())
         } else if full.installs(&kept.package) && !full.removals.is_empty() {
-            format!(
-                "it would need packages to be removed: {}",
-                full.removals.join(", ")
-            )
+            let removals = full.removals.join(", ");
+            let reason = format!("it would need packages to be removed: {removals}");
+            (KeptBackCause::Removal, reason)
         } else if phased.contains(&kept.package) {
-            PHASED.to_owned()
+            (KeptBackCause::Phased, PHASED.to_owned())
         } else {
-            "what it needs is not available".to_owned()
+            let reason = "what it needs is not available".to_owned();
+            (KeptBackCause::Dependency, reason)
         }
     };
     kept.iter()
-        .map(|kept| KeptBack {
-            package: kept.package.clone(),
-            reason: reason(kept),
+        .map(|kept| {
+            let (cause, reason) = reason(kept);
+            KeptBack::new(&kept.package, cause, reason)
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Result, ensure};
 
 use super::{Apt, arguments, listing};
-use crate::package::{KeptBack, PackageManager, Pending, Source, Update};
+use crate::package::{KeptBack, KeptBackCause, PackageManager, Pending, Source, Update};
 
 /// What an upgrade of everything would do, without what only failed sources have.
 pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
@@ -39,11 +39,9 @@ pub fn exactly(updates: &[Update], lists: &[OsString]) -> Result<Pending> {
         .iter()
         .any(|line| line.contains("remove is disabled"));
     ensure!(removal, "{}", program.failure(&finished));
-    let reason = "it would need packages to be removed".to_owned();
-    let kept = |u: &Update| KeptBack {
-        package: u.package.clone(),
-        reason: reason.clone(),
-    };
+    let reason = "it would need packages to be removed";
+    let kept =
+        |u: &Update| KeptBack::new(&u.package, KeptBackCause::Removal, reason).marked(u.security);
     Ok(Pending {
         updates: Vec::new(),
         kept_back: updates.iter().map(kept).collect(),
@@ -82,12 +80,10 @@ pub fn reasons(apt: &Apt, kept: &[listing::Kept], lists: &[OsString]) -> Result<
 fn only_from_failed(all: &[Update], good: &[Update]) -> Vec<KeptBack> {
     all.iter()
         .filter(|update| !good.contains(update))
-        .map(|update| KeptBack {
-            package: update.package.clone(),
-            reason: format!(
-                "{} comes from a source whose last refresh failed",
-                update.candidate
-            ),
+        .map(|update| {
+            let version = &update.candidate;
+            let reason = format!("{version} comes from a source whose last refresh failed");
+            KeptBack::new(&update.package, KeptBackCause::Source, reason).marked(update.security)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
 use crate::package::command::{Ending, Program};
 use crate::package::rpm::{held, resolved};
-use crate::package::{KeptBack, Key, Pending, Source};
+use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source};
 use crate::sorted::InOrder;
 
 impl Dnf {
@@ -41,7 +41,8 @@ impl Dnf {
         let all = table::list(&listed(&program)?);
         Ok(resolved::only_in(pending, &all, |planned| {
             let held = held::is_held(&patterns, &planned.key.package);
-            held.then(|| format!("{} is locked or excluded by the administrator", planned.evr))
+            let reason = || format!("{} is locked or excluded by the administrator", planned.evr);
+            held.then(|| (KeptBackCause::Held, reason()))
         }))
     }
 
@@ -58,7 +59,7 @@ impl Dnf {
         Ok(resolved::only_in(pending, &all, |planned| {
             let why = "comes from a source whose last refresh failed";
             let from_failed = failed.iter().any(|s| s.suite == planned.repository);
-            from_failed.then(|| format!("{} {why}", planned.evr))
+            from_failed.then(|| (KeptBackCause::Source, format!("{} {why}", planned.evr)))
         }))
     }
 }

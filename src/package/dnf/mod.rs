@@ -30,8 +30,8 @@ use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
 use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
-    Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key, Observer,
+    PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -249,12 +249,10 @@ impl PackageManager for Dnf {
             self.simulate(None, failed)?
         } else {
             let listed = listed(&arguments::updates(self.dialect, failed))?;
-            let kept = table::obsoleted(&listed)
-                .into_iter()
-                .map(|(old, new)| KeptBack {
-                    package: old,
-                    reason: format!("{} replaces it, and it would be removed", new.key.package),
-                });
+            let kept = table::obsoleted(&listed).into_iter().map(|(old, new)| {
+                let reason = format!("{} replaces it, and it would be removed", new.key.package);
+                KeptBack::new(old, KeptBackCause::Removal, reason)
+            });
             let resolved = Resolved {
                 install: table::list(&listed),
                 ..Resolved::default()

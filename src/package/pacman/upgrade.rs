@@ -8,7 +8,9 @@ use anyhow::{Result, ensure};
 use super::conf::Conf;
 use super::{Pacman, arguments, listing};
 use crate::package::command::{Ending, Finished, Line, Program};
-use crate::package::{Change, KeptBack, Key, PackageManager, Pending, Source, Update};
+use crate::package::{
+    Change, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
+};
 use crate::sorted::{self, InOrder};
 
 /// What an upgrade would do: [`Pending`], with what pacman needs to know to do it.
@@ -36,10 +38,8 @@ impl Pacman {
             .iter()
             .filter(|newer| newer.ignored)
             .map(|newer| {
-                kept(
-                    &newer.package,
-                    "[ignored]: pacman.conf keeps it (IgnorePkg, IgnoreGroup)",
-                )
+                let reason = "[ignored]: pacman.conf keeps it (IgnorePkg, IgnoreGroup)";
+                KeptBack::new(&newer.package, KeptBackCause::Held, reason)
             })
             .collect();
         let mut targets = match simulation {
@@ -47,7 +47,9 @@ impl Pacman {
             Err(words) => {
                 let reason = format!("pacman cannot upgrade this host as a whole: {words}");
                 let due = newer.iter().filter(|newer| !newer.ignored);
-                kept_back.extend(due.map(|newer| kept(&newer.package, &reason)));
+                kept_back.extend(due.map(|newer| {
+                    KeptBack::new(&newer.package, KeptBackCause::Dependency, &reason)
+                }));
                 Vec::new()
             }
         };
@@ -64,7 +66,7 @@ impl Pacman {
                     "{} comes from a source whose last refresh failed",
                     target.version
                 );
-                kept(&target.package, &reason)
+                KeptBack::new(&target.package, KeptBackCause::Source, reason)
             }));
             let program = arguments::simulate(self.tree.path(), &without);
             targets = simulated(&program)?.map_err(|words| anyhow::anyhow!("{words}"))?;
@@ -118,13 +120,6 @@ pub fn in_caches(caches: &[PathBuf], name: impl AsRef<Path>) -> Option<PathBuf> 
         .iter()
         .map(|cache| cache.join(&name))
         .find(|file| file.exists())
-}
-
-fn kept(package: &str, reason: &str) -> KeptBack {
-    KeptBack {
-        package: package.to_owned(),
-        reason: reason.to_owned(),
-    }
 }
 
 /// What `-Qu` prints: it exits with 1 when there is nothing, and also when it could not find out.

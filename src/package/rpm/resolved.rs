@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::package::{Change, Database, KeptBack, Key, Pending, Update};
+use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Update};
 use crate::sorted;
 
 /// A version that would be installed.
@@ -73,10 +73,8 @@ pub fn without_removals<T>(
                 Some(new) => format!("{new} replaces it, and it would be removed"),
                 None => "it would be removed".to_owned(),
             };
-            kept_back.push(KeptBack {
-                package: removal.package.clone(),
-                reason,
-            });
+            let kept = KeptBack::new(&removal.package, KeptBackCause::Removal, reason);
+            kept_back.push(kept);
             excluded.extend(
                 removal
                     .because
@@ -86,10 +84,12 @@ pub fn without_removals<T>(
         }
         if excluded.len() == before {
             // nobody says why: nothing is done rather than anything removed
-            kept_back.extend(resolved.install.drain(..).map(|planned| KeptBack {
-                package: planned.key.package,
-                reason: "packages would be removed along with it".to_owned(),
-            }));
+            let reason = "packages would be removed along with it";
+            kept_back.extend(
+                resolved.install.drain(..).map(|planned| {
+                    KeptBack::new(planned.key.package, KeptBackCause::Removal, reason)
+                }),
+            );
             resolved.remove.clear();
             return Ok((
                 resolved,
@@ -180,12 +180,10 @@ impl Resolved {
                 let detail = group.iter().skip(1).find(|line| line.contains(part));
                 Some(detail.or(group.first())?.clone())
             };
-            KeptBack {
-                package: planned.key.package.clone(),
-                reason: about(&name)
-                    .or_else(|| about(&package))
-                    .unwrap_or_else(|| format!("{} cannot be installed", planned.evr)),
-            }
+            let reason = about(&name)
+                .or_else(|| about(&package))
+                .unwrap_or_else(|| format!("{} cannot be installed", planned.evr));
+            KeptBack::new(&planned.key.package, KeptBackCause::Dependency, reason)
         };
         self.skipped.iter().map(kept).collect()
     }
@@ -201,7 +199,7 @@ pub fn file_name(key: &Key, evr: &str) -> String {
 pub fn only_in(
     known: &Pending,
     all: &[Planned],
-    reason: impl Fn(&Planned) -> Option<String>,
+    reason: impl Fn(&Planned) -> Option<(KeptBackCause, String)>,
 ) -> Vec<KeptBack> {
     all.iter()
         .filter(|planned| {
@@ -215,10 +213,8 @@ pub fn only_in(
                     .any(|kept| kept.package == planned.key.package)
         })
         .filter_map(|planned| {
-            Some(KeptBack {
-                package: planned.key.package.clone(),
-                reason: reason(planned)?,
-            })
+            let (cause, reason) = reason(planned)?;
+            Some(KeptBack::new(&planned.key.package, cause, reason))
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use crate::package::command::Program;
 use crate::package::rpm::former::Versions;
 use crate::package::rpm::held;
 use crate::package::rpm::resolved::{self, Planned, Resolved};
-use crate::package::{Ended, KeptBack, Key, Pending, Source};
+use crate::package::{Ended, KeptBack, KeptBackCause, Key, Pending, Source};
 use crate::sorted::InOrder;
 
 /// Whether an enabled repository carries advisories.
@@ -91,7 +91,8 @@ pub fn passed_over(
     }
     let mut kept_back = left.kept_back();
     let locked = resolved::only_in(pending, all, |planned| {
-        known(planned).then(|| format!("{} is locked by the administrator", planned.evr))
+        let reason = || format!("{} is locked by the administrator", planned.evr);
+        known(planned).then(|| (KeptBackCause::Held, reason()))
     });
     kept_back.extend(locked);
     Ok(kept_back)
@@ -106,6 +107,6 @@ pub fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<Kep
     Ok(resolved::only_in(pending, &all, |planned| {
         let from_failed = failed.iter().any(|s| s.suite == planned.repository);
         let why = "comes from a source whose last refresh failed";
-        from_failed.then(|| format!("{} {why}", planned.evr))
+        from_failed.then(|| (KeptBackCause::Source, format!("{} {why}", planned.evr)))
     }))
 }

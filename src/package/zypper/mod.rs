@@ -21,8 +21,8 @@ use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{NO_ADVISORIES, Resolved};
 use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, KeptBack, Key, Observer, PackageManager,
-    Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
+    Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key, Observer,
+    PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -198,22 +198,20 @@ impl PackageManager for Zypper {
         let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
         let finished = run::until_unlocked(&program, &mut Quiet)?;
         let problems = output::problems(&finished.document);
-        let kept = |reason: &str| Pending {
+        let kept = |cause, reason: &str| Pending {
             updates: Vec::new(),
             kept_back: updates
                 .iter()
-                .map(|update| KeptBack {
-                    package: update.package.clone(),
-                    reason: reason.to_owned(),
-                })
+                .map(|update| KeptBack::new(&update.package, cause, reason).marked(update.security))
                 .collect(),
         };
         if let Some(removal) = finished.resolved.remove.first() {
-            return Ok(kept(&format!("{} would be removed", removal.package)));
+            let reason = format!("{} would be removed", removal.package);
+            return Ok(kept(KeptBackCause::Removal, &reason));
         }
         match (&finished.ended, problems.first()) {
             (Ended::Done, _) => {}
-            (_, Some(problem)) => return Ok(kept(&problem.join("; "))),
+            (_, Some(problem)) => return Ok(kept(KeptBackCause::Dependency, &problem.join("; "))),
             (Ended::Stopped, None) => bail!("zypper was stopped"),
             (Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why), None) => {
                 bail!("zypper: {why}")

@@ -18,8 +18,8 @@ use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, repositories};
 use crate::package::{
-    Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore, Selection,
-    Transaction, lock,
+    Change, Database, Ended, Former, KeptBack, KeptBackCause, Observer, PackageManager, Restore,
+    Selection, Transaction, lock,
 };
 
 /// How often a run is started anew because somebody else holds the lock: ten minutes.
@@ -72,10 +72,10 @@ fn without_removals(
     }
     let kept = |removed: &Resolved| -> Vec<KeptBack> {
         let reason = "a new package replaces it, and it would be removed";
-        let kept = removed.remove.iter().map(|removal| KeptBack {
-            package: removal.package.clone(),
-            reason: reason.to_owned(),
-        });
+        let kept = removed
+            .remove
+            .iter()
+            .map(|removal| KeptBack::new(&removal.package, KeptBackCause::Removal, reason));
         kept.collect()
     };
     let mut kept_back = kept(&finished.resolved);
@@ -86,10 +86,11 @@ fn without_removals(
     };
     if !finished.resolved.remove.is_empty() {
         let reason = "packages would be removed along with it";
-        kept_back.extend(finished.resolved.install.drain(..).map(|planned| KeptBack {
-            package: planned.key.package,
-            reason: reason.to_owned(),
-        }));
+        let install = finished.resolved.install.drain(..);
+        kept_back.extend(
+            install
+                .map(|planned| KeptBack::new(planned.key.package, KeptBackCause::Removal, reason)),
+        );
         finished.resolved.remove.clear();
     }
     Ok((finished, scope, kept_back))
