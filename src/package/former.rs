@@ -10,7 +10,7 @@ use super::{Change, Key};
 use crate::checksum;
 
 /// A package file that we keep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The package's name.
     pub package: String,
@@ -26,6 +26,12 @@ pub struct Kept {
     pub size: u64,
     /// When it was kept.
     pub kept_at: DateTime<Utc>,
+    /// The build that the package database shows once it is installed (see [`Installed::build`]), where that
+    /// was looked at.
+    ///
+    /// [`Installed::build`]: super::Installed::build
+    #[serde(default)]
+    pub build: Option<String>,
     /// What a newer version of this program has added.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -146,10 +152,8 @@ impl Former {
     #[must_use]
     pub fn undone(&self) -> Change {
         Change {
-            from: self.change.to.clone(),
-            to: self.change.from.clone(),
             file: self.source.file().map(Path::to_owned),
-            ..self.change.clone()
+            ..self.change.undone()
         }
     }
 
@@ -233,6 +237,7 @@ mod tests {
                 from: Some("1".into()),
                 to: Some("2".into()),
                 file: None,
+                ..Change::default()
             },
             source,
         }
@@ -253,6 +258,7 @@ mod tests {
             size: 4,
             kept_at: Utc::now(),
             other: serde_json::Map::new(),
+            ..Kept::default()
         };
         assert!(ours(&change, &[known("1", String::new())]).is_none());
         assert!(cached(&change, &[], &file).is_some());

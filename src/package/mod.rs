@@ -29,7 +29,7 @@ pub use script::Script;
 pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection, Transaction};
 pub use unusable::Unusable;
 pub use values::{
-    Change, Database, Installed, Key, PackageState, Pending, Refreshed, Source, Update,
+    Change, Database, Installed, Key, PackageState, Pending, Rebuilt, Refreshed, Source, Update,
 };
 
 use crate::config::Config;

@@ -25,12 +25,15 @@ impl fmt::Display for Key {
 }
 
 /// A pending update: a package and its candidate version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
     /// The package's name.
     pub package: String,
-    /// Its architecture.
+    /// The candidate's architecture.
     pub architecture: String,
+    /// The architecture that is installed, where the candidate has another one.
+    #[serde(default)]
+    pub former_architecture: Option<String>,
     /// The installed version; not there for a package that an update newly needs.
     pub installed: Option<String>,
     /// The version that an apply would install.
@@ -50,6 +53,24 @@ impl Update {
             architecture: self.architecture.clone(),
         }
     }
+
+    /// The package and the architecture that is installed, or would be if it were.
+    #[must_use]
+    pub fn former_key(&self) -> Key {
+        former_key(
+            &self.package,
+            &self.architecture,
+            self.former_architecture.as_ref(),
+        )
+    }
+}
+
+/// The package in the architecture that it had, which most often is the one that it has.
+fn former_key(package: &str, architecture: &str, former: Option<&String>) -> Key {
+    Key {
+        package: package.to_owned(),
+        architecture: former.map_or(architecture, String::as_str).to_owned(),
+    }
 }
 
 /// What an update run would do now.
@@ -62,19 +83,35 @@ pub struct Pending {
 }
 
 /// One change of one package: as planned, as announced by the package manager, or as done.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Change {
     /// The package's name.
     pub package: String,
-    /// Its architecture.
+    /// Its architecture; that before for a removal.
     pub architecture: String,
+    /// The architecture before, where it is another one: one change, and not a removal and a new package.
+    #[serde(default)]
+    pub former_architecture: Option<String>,
     /// The version before; not there for a new package.
     pub from: Option<String>,
     /// The version after; not there for a removal.
     pub to: Option<String>,
+    /// The two builds, where version and architecture before and after are the same.
+    #[serde(default)]
+    pub rebuilt: Option<Rebuilt>,
     /// The package file it comes from, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+}
+
+/// Two builds of one version, each by the checksum that the package database tells it by (see
+/// [`Installed::build`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rebuilt {
+    /// The build before, where it is known.
+    pub from: Option<String>,
+    /// The build after, where it is known.
+    pub to: Option<String>,
 }
 
 impl Change {
@@ -86,22 +123,57 @@ impl Change {
             architecture: self.architecture.clone(),
         }
     }
+
+    /// The package and the architecture that it had before, or would have had.
+    #[must_use]
+    pub fn former_key(&self) -> Key {
+        former_key(
+            &self.package,
+            &self.architecture,
+            self.former_architecture.as_ref(),
+        )
+    }
+
+    /// The change that undoes this one; where its file lies is for others to say.
+    #[must_use]
+    pub fn undone(&self) -> Self {
+        let rebuilt = self.rebuilt.clone().map(|builds| Rebuilt {
+            from: builds.to,
+            to: builds.from,
+        });
+        Self {
+            package: self.package.clone(),
+            architecture: self.former_key().architecture,
+            former_architecture: self
+                .former_architecture
+                .is_some()
+                .then(|| self.architecture.clone()),
+            from: self.to.clone(),
+            to: self.from.clone(),
+            rebuilt,
+            file: None,
+        }
+    }
 }
 
 impl From<&Update> for Change {
     fn from(update: &Update) -> Self {
+        let candidate = Some(update.candidate.clone());
+        let is_same = update.installed == candidate && update.former_architecture.is_none();
         Self {
             package: update.package.clone(),
             architecture: update.architecture.clone(),
+            former_architecture: update.former_architecture.clone(),
+            rebuilt: is_same.then(Rebuilt::default),
             from: update.installed.clone(),
-            to: Some(update.candidate.clone()),
+            to: candidate,
             file: None,
         }
     }
 }
 
 /// What the package database says of one package.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Installed {
     /// The version that is installed or half installed.
     pub version: String,
@@ -109,12 +181,16 @@ pub struct Installed {
     pub state: PackageState,
     /// Whether the administrator holds it at this version.
     pub held: bool,
+    /// What tells this build from another one of the same version, where the database says so at once: a
+    /// checksum.
+    pub build: Option<String>,
 }
 
 /// Whether a package is in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PackageState {
     /// Installed and configured.
+    #[default]
     Good,
     /// Anything between installed and removed, in the database's words.
     Broken(String),

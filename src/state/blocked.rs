@@ -145,6 +145,7 @@ mod tests {
             candidate: candidate.into(),
             origin: String::new(),
             security: false,
+            ..Update::default()
         }
     }
 

@@ -91,6 +91,7 @@ impl Store {
                 file: place.to_owned(),
                 kept_at: clock::now(),
                 other: serde_json::Map::new(),
+                ..Kept::default()
             })
         };
         let kept = enter().with_context(|| format!("failed to keep '{}'", place.display()))?;
@@ -224,6 +225,7 @@ mod tests {
             size: 10,
             kept_at: chrono::DateTime::from_timestamp(minute * 60, 0).unwrap(),
             other: serde_json::Map::new(),
+            ..Kept::default()
         };
         let entries = [
             kept("a", "1", 1),
@@ -235,6 +237,7 @@ mod tests {
             version: version.into(),
             state: PackageState::Good,
             held: false,
+            ..Installed::default()
         };
         let database = Database::from([(key("a"), installed("1")), (key("b"), installed("2"))]);
         let gone = |limit: u64, needed: &[&str]| -> Vec<String> {

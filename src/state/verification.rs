@@ -81,6 +81,19 @@ impl Undone {
     }
 }
 
+/// A package that a rollback has left as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stayed {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The version that it has; none when it is not installed.
+    pub version: Option<String>,
+    /// Why, in one phrase.
+    pub reason: String,
+}
+
 /// How an update was undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
@@ -91,6 +104,9 @@ pub struct Rollback {
     /// Whether the host is as it was before the update: versions, states, units, and what `verify.d`
     /// says.
     pub as_before: bool,
+    /// What could not go back, and stays as the update left it.
+    #[serde(default)]
+    pub stayed: Vec<Stayed>,
     /// What was looked at after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verification: Vec<Check>,

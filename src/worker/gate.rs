@@ -292,6 +292,7 @@ mod tests {
             from: Some("1".into()),
             to: to.map(Into::into),
             file: None,
+            ..Change::default()
         }
     }
 

@@ -146,11 +146,13 @@ mod tests {
             from: Some("1".into()),
             to: to.map(Into::into),
             file: None,
+            ..Change::default()
         };
         let installed = Installed {
             version: "2".into(),
             state: PackageState::Good,
             held: false,
+            ..Installed::default()
         };
         let now = Database::from([(change(None).key(), installed)]);
         assert_eq!(other(&change(Some("2")), &now), None);

@@ -252,6 +252,7 @@ mod tests {
             from: Some("1".to_owned()),
             to: Some("2".to_owned()),
             file: None,
+            ..Change::default()
         };
         let (own, other) = (change(PACKAGE), change("demo"));
         assert!(is_mixed(&[other.clone(), own.clone()]));

@@ -163,6 +163,7 @@ mod tests {
             version: "1.0".into(),
             state: PackageState::Good,
             held: false,
+            ..Installed::default()
         };
         let options = serde_json::from_str(options).unwrap();
         violation(

@@ -148,6 +148,7 @@ mod tests {
             from: Some("1".into()),
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         }
     }
 
@@ -171,6 +172,7 @@ mod tests {
             version: "1".into(),
             state: PackageState::Good,
             held: false,
+            ..Installed::default()
         };
         let database = Database::from([(key, installed)]);
         let missing = not_installed(&target(&["libx", "liby", "libx:i386"]), &database);

@@ -131,6 +131,7 @@ mod tests {
             from: None,
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         }
     }
 

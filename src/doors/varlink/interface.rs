@@ -104,14 +104,14 @@ mod tests {
 
     use super::*;
     use crate::doors::picture::Picture;
-    use crate::package::{Change, KeptBack, KeptBackCause, Pending, Source, Update};
+    use crate::package::{Change, KeptBack, KeptBackCause, Pending, Rebuilt, Source, Update};
     use crate::package::{Former, FormerSource};
     use crate::request::{
         Key, Options, RebootPolicy, Request, Requester, RestartPolicy, Target, Version,
     };
     use crate::state::hang::Hang;
     use crate::state::job::Job;
-    use crate::state::verification::{Check, CheckKind, Rollback, Undone};
+    use crate::state::verification::{Check, CheckKind, Rollback, Stayed, Undone};
 
     /// The fields of a type as the interface declares it.
     fn declared(name: &str) -> BTreeSet<String> {
@@ -145,6 +145,7 @@ mod tests {
                 from: None,
                 to: None,
                 file: None,
+                ..Change::default()
             },
             source: FormerSource::Kept {
                 file: "/".into(),
@@ -156,6 +157,7 @@ mod tests {
             sources: std::collections::BTreeMap::new(),
             outcome: Undone::RolledBack,
             as_before: true,
+            stayed: vec![Stayed::default()],
             verification: vec![check],
             error: None,
         });
@@ -199,6 +201,7 @@ mod tests {
         assert_eq!(keys(&job["verification"][0]), declared("Check"));
         assert_eq!(keys(&job["hangs"][0]), declared("Hang"));
         assert_eq!(keys(&job["rollback"]), declared("Undoing"));
+        assert_eq!(keys(&job["rollback"]["stayed"][0]), declared("Stayed"));
         assert_eq!(keys(&job["update"]), declared("UpdateState"));
         assert_eq!(keys(&job["request"]), declared("Request"));
         assert_eq!(keys(&job["request"]["options"]), declared("Options"));
@@ -219,15 +222,16 @@ mod tests {
             candidate: text(),
             origin: text(),
             security: false,
+            ..Update::default()
         };
         let change = Change {
             file: Some("/".into()),
             ..Change::from(&update)
         };
-        assert_eq!(
-            keys(&serde_json::to_value(change).unwrap()),
-            declared("Change")
-        );
+        let change = serde_json::to_value(change).unwrap();
+        assert_eq!(keys(&change), declared("Change"));
+        let rebuilt = serde_json::to_value(Rebuilt::default()).unwrap();
+        assert_eq!(keys(&rebuilt), declared("Rebuilt"));
         assert_eq!(
             keys(&serde_json::to_value(update).unwrap()),
             declared("Update")

@@ -55,6 +55,7 @@ pub fn parse(text: &str) -> Result<Database> {
             version: version.to_owned(),
             state,
             held: false,
+            ..Installed::default()
         };
         database.insert(key, installed);
     }

@@ -92,6 +92,7 @@ impl Apk {
                 from: step.from,
                 to: step.to,
                 file: None,
+                ..Change::default()
             }
         };
         let mut changes: Vec<Change> = steps.into_iter().map(change).collect();
@@ -343,6 +344,7 @@ fn offered(changes: Vec<Change>) -> Vec<Update> {
             candidate: change.to?,
             origin: "apk".to_owned(),
             security: false,
+            ..Update::default()
         })
     };
     changes.into_iter().filter_map(offered).collect()

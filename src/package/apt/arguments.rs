@@ -243,6 +243,7 @@ mod tests {
             candidate: "2:1.1-1".into(),
             origin: String::new(),
             security: false,
+            ..Update::default()
         }
     }
 

@@ -51,6 +51,7 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
                 PackageState::Broken(format!("{state}{flag}"))
             },
             held: want == "hold",
+            ..Installed::default()
         },
     )))
 }

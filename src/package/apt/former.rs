@@ -193,6 +193,7 @@ mod tests {
             from: Some("1".into()),
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         };
         let record = |name: &str, sha256: Option<&str>| Record {
             name: name.into(),
@@ -214,12 +215,13 @@ mod tests {
             from: Some("1".into()),
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         };
         let now = |version: &str, state: PackageState| {
             let installed = crate::package::Installed {
                 version: version.into(),
                 state,
-                held: false,
+                ..crate::package::Installed::default()
             };
             Database::from([(change.key(), installed)])
         };

@@ -85,6 +85,7 @@ fn change(line: &str) -> Result<Option<Change>> {
         from,
         to,
         file: (!action.starts_with("**")).then(|| PathBuf::from(action)),
+        ..Change::default()
     }))
 }
 

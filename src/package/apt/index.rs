@@ -176,6 +176,7 @@ mod tests {
             from: Some("1".into()),
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         };
         let both: Vec<String> = names(&change).collect();
         assert_eq!(both, ["a:all=1", "a:all=2"]);

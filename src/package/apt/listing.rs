@@ -200,6 +200,7 @@ fn installation(text: &str) -> Result<Update> {
         candidate: candidate.to_owned(),
         security: is_security(origin),
         origin: origin.to_owned(),
+        ..Update::default()
     })
 }
 

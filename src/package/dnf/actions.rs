@@ -134,6 +134,7 @@ pub fn announced(
             file: None,
             package: key.package,
             architecture: key.architecture,
+            ..Change::default()
         };
         announced.push(Announced {
             change,

@@ -297,6 +297,7 @@ mod tests {
             candidate: "1.1-1".into(),
             origin: "lab".into(),
             security: false,
+            ..Update::default()
         }
     }
 

@@ -81,6 +81,7 @@ mod tests {
             from: from.map(Into::into),
             to: Some("2-1".into()),
             file: None,
+            ..Change::default()
         };
         let changes = [
             change("demo", Some("1.0-1")),
@@ -101,6 +102,7 @@ mod tests {
             size: 4,
             kept_at: chrono::Utc::now(),
             other: serde_json::Map::new(),
+            ..Kept::default()
         };
         assert_eq!(words(&[kept]), ["kept", "new", "missing"]);
     }

@@ -134,6 +134,7 @@ fn announced(names: &str, plan: &[Change], installed: &Database) -> Result<Vec<C
                 from: Some(version),
                 to: None,
                 file: None,
+                ..Change::default()
             });
         } else {
             bail!("pacman is about to install {name}, which was not planned");
@@ -169,6 +170,7 @@ mod tests {
             from: from.map(Into::into),
             to: to.map(Into::into),
             file: None,
+            ..Change::default()
         }
     }
 
@@ -182,6 +184,7 @@ mod tests {
                 version: "1-1".to_owned(),
                 state: PackageState::Good,
                 held: false,
+                ..Installed::default()
             };
             (key, installed)
         };

@@ -95,6 +95,7 @@ pub fn read(local: &Path) -> Result<Database> {
                     version: desc.version,
                     state: PackageState::Good,
                     held: false,
+                    ..Installed::default()
                 },
             ),
             (None, Some((package, version))) => (
@@ -106,6 +107,7 @@ pub fn read(local: &Path) -> Result<Database> {
                     version: version.to_owned(),
                     state: PackageState::Broken("without its entry in the database".to_owned()),
                     held: false,
+                    ..Installed::default()
                 },
             ),
             (None, None) => continue,

@@ -161,6 +161,7 @@ mod tests {
             from: Some("1-1".into()),
             to: Some("2-1".into()),
             file: None,
+            ..Change::default()
         };
         let changes = [change("demo"), change("lib")];
         assert!(clear_damaged(root.path(), &changes).unwrap());

@@ -88,6 +88,7 @@ impl Pacman {
                 candidate: target.version.clone(),
                 origin: target.repository.clone(),
                 security: false,
+                ..Update::default()
             })
             .collect();
         let cache = conf.caches.first().cloned().unwrap_or_default();
@@ -177,6 +178,7 @@ mod tests {
             candidate: "2-1".into(),
             origin: "core".into(),
             security: false,
+            ..Update::default()
         }
     }
 

@@ -95,6 +95,7 @@ mod tests {
                 from: Some("6.9-1".into()),
                 to: Some("6.10-1".into()),
                 file: None,
+                ..Change::default()
             },
             source,
         }

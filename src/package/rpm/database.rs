@@ -180,6 +180,7 @@ impl Contents {
                     version: entry.evr.clone(),
                     state: PackageState::Good,
                     held: held(&entry.key.package),
+                    ..Installed::default()
                 };
                 database.insert(entry.key.clone(), installed);
             }

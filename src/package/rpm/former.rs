@@ -116,6 +116,7 @@ mod tests {
             from: from.map(Into::into),
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         };
         let changes = [
             change("demo", Some("3:1.0-1")),

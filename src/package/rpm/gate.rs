@@ -99,6 +99,7 @@ mod tests {
             from: Some("1.0-1".into()),
             to: Some("1.1-1".into()),
             file: None,
+            ..Change::default()
         };
         let copy = directory.path().join("copy");
         let script = format!(

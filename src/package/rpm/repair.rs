@@ -83,6 +83,7 @@ mod tests {
             from: Some("1-1".into()),
             to: Some("2-1".into()),
             file: None,
+            ..Change::default()
         };
         let entered = |package: &str, versions: &[&str]| {
             let versions = versions.iter().map(ToString::to_string).collect();

@@ -113,6 +113,7 @@ impl Resolved {
             candidate: planned.evr.clone(),
             origin: planned.repository.clone(),
             security: advisories.contains(&planned.key),
+            ..Update::default()
         };
         let mut updates: Vec<Update> = self.install.iter().map(update).collect();
         sorted::sort_by_key(&mut updates, Update::key);
@@ -134,6 +135,7 @@ impl Resolved {
             from: database.get(&planned.key).map(|i| i.version.clone()),
             to: Some(planned.evr.clone()),
             file: files.get(&file_name(&planned.key, &planned.evr)).cloned(),
+            ..Change::default()
         };
         let mut changes: Vec<Change> = self.install.iter().map(change).collect();
         sorted::sort(&mut changes);
@@ -288,6 +290,7 @@ mod tests {
             from: Some("1.1-1".into()),
             to: to.map(Into::into),
             file: None,
+            ..Change::default()
         };
         let agreed = [change("demo", Some("1.0-1")), change("new", None)];
         let gone = |package: &str| Removal {

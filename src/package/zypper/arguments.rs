@@ -190,6 +190,7 @@ mod tests {
             from: from.map(Into::into),
             to: Some("2:1.1-1".into()),
             file: None,
+            ..Change::default()
         }
     }
 
@@ -203,6 +204,7 @@ mod tests {
             candidate: "2:1.1-1".into(),
             origin: "lab".into(),
             security: false,
+            ..Update::default()
         });
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install demo.noarch=2:1.1-1"]
             .assert_eq(&super::change(Some(&names(&updates)), &[]).shown());

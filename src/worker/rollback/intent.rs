@@ -123,6 +123,7 @@ pub mod tests {
                 from: from.map(Into::into),
                 to: Some("2".into()),
                 file: None,
+                ..Change::default()
             },
             source,
         }

@@ -111,6 +111,7 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
         size: 0,
         kept_at: clock::now(),
         other: serde_json::Map::new(),
+        ..Kept::default()
     };
     let kept: Vec<Kept> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
@@ -263,6 +264,7 @@ fn conclude(
         sources: sources(&intent.former),
         outcome,
         as_before,
+        stayed: Vec::new(),
         verification: checks,
         error,
     })
@@ -319,6 +321,7 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
         sources: BTreeMap::new(),
         outcome,
         as_before: false,
+        stayed: Vec::new(),
         verification: Vec::new(),
         error: Some(journal::plain(why)),
     }
@@ -341,6 +344,7 @@ mod tests {
                 version: version.into(),
                 state,
                 held: false,
+                ..Installed::default()
             };
             (key, installed)
         };

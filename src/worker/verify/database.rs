@@ -1,8 +1,8 @@
 //! What a transaction did, read from the package database: pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::package::{Change, Database, Key, PackageState};
+use crate::package::{Change, Database, Installed, Key, PackageState, Rebuilt};
 use crate::sorted::InOrder;
 
 /// The judgement on a transaction.
@@ -22,7 +22,8 @@ pub struct Verdict {
 /// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
 /// a package may have its new version and not be configured (both measured).
 pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verdict {
-    let planned: BTreeSet<Key> = intended.iter().map(Change::key).in_order();
+    let keys = |change: &Change| [change.key(), change.former_key()];
+    let planned: BTreeSet<Key> = intended.iter().flat_map(keys).in_order();
     let mut verdict = Verdict {
         changes: changes(before, after, intended),
         ..Verdict::default()
@@ -32,11 +33,8 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
             verdict.wrong.push((change.key(), why));
         }
     }
-    for change in verdict
-        .changes
-        .iter()
-        .filter(|change| !planned.contains(&change.key()))
-    {
+    let strange = |change: &&Change| !keys(change).iter().all(|key| planned.contains(key));
+    for change in verdict.changes.iter().filter(strange) {
         verdict.unplanned.push(format!(
             "{} was changed, too, which was not planned",
             change.key()
@@ -65,8 +63,15 @@ impl Verdict {
     }
 }
 
+/// Why a planned change is not made as planned. A build that the database does not tell of is taken for the
+/// planned one.
 fn mismatch(change: &Change, after: &Database) -> Option<String> {
-    let key = change.key();
+    let (key, former) = (change.key(), change.former_key());
+    if former != key
+        && let Some(installed) = after.get(&former)
+    {
+        return Some(format!("{former} is still there in {}", installed.version));
+    }
     match (after.get(&key), &change.to) {
         (None, None) => None,
         (Some(installed), None) => Some(format!("{key} is still there in {}", installed.version)),
@@ -75,37 +80,102 @@ fn mismatch(change: &Change, after: &Database) -> Option<String> {
             Some(format!("{key} is {}, not {to}", installed.version))
         }
         (Some(installed), Some(to)) => match &installed.state {
-            PackageState::Good => None,
+            PackageState::Good => other_build(change.rebuilt.as_ref()?, installed)
+                .map(|which| format!("{key} is {which} build of {to}")),
             PackageState::Broken(state) => Some(format!("{key} is {state} in {to}")),
         },
     }
 }
 
+/// Which other build than the planned one is installed, if it is another one.
+fn other_build(planned: &Rebuilt, installed: &Installed) -> Option<&'static str> {
+    let build = installed.build.as_ref()?;
+    if planned.to.as_ref() == Some(build) {
+        None
+    } else if planned.from.as_ref() == Some(build) {
+        Some("still the former")
+    } else {
+        planned.to.is_some().then_some("another")
+    }
+}
+
 /// Every difference between two databases; the file of a change is known where it was intended.
 fn changes(before: &Database, after: &Database, intended: &[Change]) -> Vec<Change> {
+    let pairs = pairs(before, after, intended);
+    let moved_from: BTreeSet<&Key> = pairs.values().copied().in_order();
     let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).in_order();
-    keys.into_iter()
-        .filter_map(|key| {
-            let version = |database: &Database| database.get(key).map(|i| i.version.clone());
-            let (from, to) = (version(before), version(after));
-            (from != to).then(|| Change {
-                package: key.package.clone(),
-                architecture: key.architecture.clone(),
-                from,
-                to,
-                file: intended
-                    .iter()
-                    .find(|c| c.key() == *key)
-                    .and_then(|c| c.file.clone()),
-            })
+    let keys = keys.into_iter().filter(|key| !moved_from.contains(key));
+    keys.filter_map(|key| {
+        let former = pairs.get(key).copied().unwrap_or(key);
+        let plan = intended.iter().find(|change| change.key() == *key);
+        let (was, is) = (before.get(former), after.get(key));
+        let version = |installed: Option<&Installed>| installed.map(|i| i.version.clone());
+        let (from, to) = (version(was), version(is));
+        let rebuilt = if from == to && former == key {
+            Some(rebuilt(was?, is?, plan.and_then(|p| p.rebuilt.as_ref()))?)
+        } else {
+            None
+        };
+        Some(Change {
+            package: key.package.clone(),
+            architecture: key.architecture.clone(),
+            former_architecture: (former != key).then(|| former.architecture.clone()),
+            from,
+            to,
+            rebuilt,
+            file: plan.and_then(|plan| plan.file.clone()),
         })
-        .collect()
+    })
+    .collect()
+}
+
+/// The builds of one version before and after, where they are not the same.
+fn rebuilt(was: &Installed, is: &Installed, plan: Option<&Rebuilt>) -> Option<Rebuilt> {
+    let planned = plan.and_then(|plan| plan.from.as_ref());
+    let (from, to) = (was.build.as_ref().or(planned)?, is.build.as_ref()?);
+    (from != to).then(|| Rebuilt {
+        from: Some(from.clone()),
+        to: Some(to.clone()),
+    })
+}
+
+/// The packages whose architecture is another one than before, as the new to the former: those that were
+/// intended, and those of which one went and one came, which nobody has planned as two changes.
+fn pairs<'a>(
+    before: &'a Database,
+    after: &'a Database,
+    intended: &[Change],
+) -> BTreeMap<&'a Key, &'a Key> {
+    let only = |one: &'a Database, other: &Database| -> Vec<&'a Key> {
+        one.keys().filter(|key| !other.contains_key(key)).collect()
+    };
+    let (mut gone, mut come) = (only(before, after), only(after, before));
+    let mut pairs = BTreeMap::new();
+    for change in intended {
+        let (key, former) = (change.key(), change.former_key());
+        if let Some(new) = come.iter().position(|k| **k == key)
+            && let Some(old) = gone.iter().position(|k| **k == former)
+        {
+            pairs.insert(come.swap_remove(new), gone.swap_remove(old));
+        }
+        gone.retain(|k| **k != key);
+        come.retain(|k| **k != key);
+    }
+    for new in &come {
+        let of_name = |keys: &[&'a Key]| -> Vec<&'a Key> {
+            let same = keys.iter().filter(|key| key.package == new.package);
+            same.copied().collect()
+        };
+        if let ([_], [old]) = (&of_name(&come)[..], &of_name(&gone)[..]) {
+            pairs.insert(new, *old);
+        }
+    }
+    pairs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::Installed;
 
     fn database(entries: &[(&str, &str, &str)]) -> Database {
         let entry = |(name, version, state): &(&str, &str, &str)| {
@@ -123,6 +193,7 @@ mod tests {
                     version: (*version).into(),
                     state,
                     held: false,
+                    ..Installed::default()
                 },
             )
         };
@@ -136,6 +207,7 @@ mod tests {
             from: from.map(Into::into),
             to: to.map(Into::into),
             file: None,
+            ..Change::default()
         }
     }
 
@@ -188,5 +260,101 @@ mod tests {
         let verdict = verdict(&before, &after, &[intent("a", Some("1"), Some("2"))]);
         assert_eq!(verdict.wrong[0].1, "a:all is 1, not 2");
         assert_eq!(verdict.unplanned.len(), 1);
+    }
+
+    /// A database of one package, in one architecture.
+    fn of(architecture: &str, version: &str, build: Option<&str>) -> Database {
+        let key = Key {
+            package: "a".into(),
+            architecture: architecture.into(),
+        };
+        let installed = Installed {
+            version: version.into(),
+            build: build.map(Into::into),
+            ..Installed::default()
+        };
+        Database::from([(key, installed)])
+    }
+
+    #[test]
+    fn another_architecture_is_one_change() {
+        let plan = [Change {
+            former_architecture: Some("amd64".into()),
+            ..intent("a", Some("1"), Some("2"))
+        }];
+        let (before, after) = (of("amd64", "1", None), of("all", "2", None));
+        let good = verdict(&before, &after, &plan);
+        assert_eq!(good.changes, plan);
+        assert_eq!((good.wrong.len(), good.unplanned.len()), (0, 0));
+        let same_version = of("all", "1", None);
+        let change = &verdict(&before, &same_version, &[]).changes[0];
+        assert_eq!(change.former_architecture.as_deref(), Some("amd64"));
+        assert_eq!(change.rebuilt, None);
+
+        let stayed = verdict(&before, &before, &plan);
+        assert_eq!(stayed.wrong[0].1, "a:amd64 is still there in 1");
+        assert!(stayed.changes.is_empty());
+        let back = [plan[0].undone()];
+        let returned = verdict(&after, &before, &back);
+        assert_eq!(returned.changes, back);
+        assert!(returned.wrong.is_empty());
+
+        // planned by nobody it is one change, too; what stays beside is none
+        let unplanned = verdict(&before, &after, &[]).unplanned;
+        assert_eq!(unplanned, ["a:all was changed, too, which was not planned"]);
+        let two: Database = [of("amd64", "1", None), of("i386", "1", None)]
+            .into_iter()
+            .flatten()
+            .collect();
+        let gone = verdict(&two, &after, &plan);
+        assert_eq!(gone.changes.len(), 2);
+        assert_eq!(gone.unplanned.len(), 1, "that of i386");
+        let apart = [intent("a", None, Some("2"))];
+        assert_eq!(verdict(&before, &after, &apart).changes.len(), 2);
+    }
+
+    #[test]
+    fn the_same_version_in_another_build_is_a_change() {
+        let builds = |from: &str, to: &str| Rebuilt {
+            from: Some(from.into()),
+            to: Some(to.into()),
+        };
+        let plan = |rebuilt| {
+            [Change {
+                rebuilt: Some(rebuilt),
+                ..intent("a", Some("1"), Some("1"))
+            }]
+        };
+        let (old, new) = (of("all", "1", Some("x")), of("all", "1", Some("y")));
+        let good = verdict(&old, &new, &plan(builds("x", "y")));
+        assert_eq!(good.changes, plan(builds("x", "y")));
+        assert!(good.wrong.is_empty() && good.unplanned.is_empty());
+
+        let wrong = |after: &Database, rebuilt: Rebuilt| {
+            let verdict = verdict(&old, after, &plan(rebuilt));
+            verdict.wrong.first().map(|(_, why)| why.clone())
+        };
+        let former = "a:all is still the former build of 1";
+        assert_eq!(wrong(&old, builds("x", "y")).unwrap(), former);
+        let unknown = Rebuilt {
+            to: None,
+            ..builds("x", "")
+        };
+        assert_eq!(wrong(&old, unknown.clone()).unwrap(), former);
+        assert_eq!(wrong(&new, unknown), None);
+        let another = "a:all is another build of 1";
+        assert_eq!(wrong(&new, builds("x", "z")).unwrap(), another);
+
+        // nobody planned it; and where the database says nothing, nothing is said
+        assert_eq!(verdict(&old, &new, &[]).unplanned.len(), 1);
+        let silent = of("all", "1", None);
+        assert!(verdict(&silent, &new, &[]).changes.is_empty());
+        assert!(
+            verdict(&silent, &silent, &plan(Rebuilt::default()))
+                .wrong
+                .is_empty()
+        );
+        let told = verdict(&silent, &new, &plan(builds("x", "y")));
+        assert_eq!(told.changes, plan(builds("x", "y")));
     }
 }

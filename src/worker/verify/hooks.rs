@@ -131,6 +131,7 @@ mod tests {
             from: Some("1".into()),
             to: Some("2".into()),
             file: None,
+            ..Change::default()
         };
         let id = JobId::new().unwrap();
         let found = checks(&paths, &id, &[change], Duration::from_millis(200));

@@ -97,6 +97,7 @@ impl Before {
                         version: version.clone(),
                         state: PackageState::Good,
                         held: false,
+                        ..Installed::default()
                     },
                 ),
             };
