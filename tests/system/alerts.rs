@@ -247,11 +247,13 @@ fn a_refresh_that_fails_and_a_conflict_that_waits_are_told_once() {
     );
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_that_is_killed_leaves_its_alert_to_systemd_on_trixie() {
     a_worker_that_is_killed_leaves_its_alert_to_systemd(Release::Trixie);
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_that_is_killed_leaves_its_alert_to_systemd_on_bookworm() {
     a_worker_that_is_killed_leaves_its_alert_to_systemd(Release::Bookworm);

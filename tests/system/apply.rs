@@ -9,6 +9,7 @@ use linux_patch_api::journal::id as message;
 use crate::job::{applied, changes, host_with, id_of, kept_back, list, start, text};
 use crate::story::{events, installed, last_job, property};
 
+// fault: libc
 #[test]
 fn all_real_updates_of_trixie_are_applied() {
     real_updates_are_applied(Release::Trixie);

@@ -10,6 +10,7 @@ use crate::story::{QUEUE, STATE, installed, unit};
 /// The requests that one transaction serves at most.
 const BATCH: usize = 1000;
 
+// fault: flood
 #[test]
 fn ten_thousand_waiting_requests_are_served_in_order_without_quadratic_cost() {
     let host = Host::boot(Release::Trixie);

@@ -9,6 +9,7 @@ use crate::story::{QUEUE, STATE, installed, property, refresh_succeeds, state, u
 /// In the year 2262, the last that an id can tell.
 const FUTURE: &str = "7fff000000000000-00000";
 
+// fault: clock set back or forward
 #[test]
 fn dates_of_a_wrong_clock_hold_nothing_up_and_throw_nothing_away() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);

@@ -15,6 +15,7 @@ const PACKAGES: [&str; 2] = ["demo", "other"];
 
 const DRAIN: &str = "patch-apply.service";
 
+// fault: disk full, EDQUOT, EIO
 #[test]
 fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
     let stage = Stage::new();
@@ -35,6 +36,7 @@ fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
     }
 }
 
+// fault: EMFILE, EIO while reading
 #[test]
 fn whichever_read_fails_no_request_is_lost_and_no_record_lies() {
     let stage = Stage::new();
@@ -96,6 +98,7 @@ impl Fault<'_> {
     }
 }
 
+// fault: disk full, EDQUOT, EIO
 #[test]
 fn a_disk_that_stays_full_leaves_the_rest_to_whoever_has_room() {
     let stage = Stage::new();
@@ -129,6 +132,7 @@ fn a_disk_that_stays_full_leaves_the_rest_to_whoever_has_room() {
     assert_eq!(property(&stage.host, "Health"), "healthy");
 }
 
+// fault: disk full
 #[test]
 fn a_disk_that_is_full_during_the_refresh_leaves_the_former_index() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

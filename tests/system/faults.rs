@@ -112,6 +112,7 @@ fn a_broken_stranger_is_reported(release: Release) {
     assert!(reasons.contains("stranger is half-configured"), "{reasons}");
 }
 
+// fault: package manager killed
 #[test]
 fn what_somebody_else_left_interrupted_is_repaired_first() {
     for release in [Release::Trixie, Release::Bookworm] {

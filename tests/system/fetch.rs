@@ -20,11 +20,13 @@ fn status_of_dpkg(host: &Host) -> String {
     host.sh("md5sum /var/lib/dpkg/status; find /usr/share/demo -type f -exec md5sum {} +")
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn the_day_of_the_stale_index_is_survived_on_trixie() {
     the_day_of_the_stale_index_is_survived(Release::Trixie);
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn the_day_of_the_stale_index_is_survived_on_bookworm() {
     the_day_of_the_stale_index_is_survived(Release::Bookworm);
@@ -54,6 +56,7 @@ fn the_day_of_the_stale_index_is_survived(release: Release) {
     );
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn a_mirror_that_moves_on_during_the_job_is_followed() {
     for (target, version) in [("demo", "1.2"), ("all", "1.2")] {
@@ -81,6 +84,7 @@ fn a_mirror_that_moves_on_during_the_job_is_followed() {
     }
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn a_file_that_stays_away_fails_the_job_in_the_mirror_s_words() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -117,6 +121,7 @@ fn a_file_that_stays_away_fails_the_job_in_the_mirror_s_words() {
     assert_eq!(property(&host, "PendingUpdates"), "1", "it is still due");
 }
 
+// fault: wrong or damaged file
 #[test]
 fn a_package_that_is_not_what_the_index_says_is_never_installed() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -140,6 +145,7 @@ fn a_package_that_is_not_what_the_index_says_is_never_installed() {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: wrong or damaged file
 #[test]
 fn a_damaged_file_in_apt_s_cache_is_found_before_anything_changes_and_fetched_again() {
     for release in [Release::Trixie, Release::Bookworm] {

@@ -146,6 +146,7 @@ fn what_was_done_meanwhile_is_no_conflict() {
     assert_eq!(job["changes"], serde_json::json!([]));
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn cancelling_ends_a_job_before_its_packages_change_and_leaves_the_others() {
     let (host, repo) = host();
@@ -182,6 +183,7 @@ fn cancelling_ends_a_job_before_its_packages_change_and_leaves_the_others() {
     assert!(late.stderr.contains("has ended already"), "{late}");
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn a_job_whose_packages_change_cannot_be_cancelled_any_more() {
     let (host, repo) = host();

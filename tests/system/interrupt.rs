@@ -42,11 +42,13 @@ fn upgrades_of_demo(host: &Host) -> usize {
         .count()
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn a_stop_before_activation_cancels_the_job_and_changes_nothing_on_trixie() {
     a_stop_before_activation_cancels(Release::Trixie);
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn a_stop_before_activation_cancels_the_job_and_changes_nothing_on_bookworm() {
     a_stop_before_activation_cancels(Release::Bookworm);
@@ -76,6 +78,7 @@ fn a_stop_before_activation_cancels(release: Release) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn a_stop_during_the_refresh_cancels_the_job_and_blames_no_source() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -98,11 +101,13 @@ fn a_stop_during_the_refresh_cancels_the_job_and_blames_no_source() {
     assert_eq!(installed(&host, "demo"), "1.0 installed");
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn a_stop_during_activation_lets_the_transaction_be_finished_on_trixie() {
     a_stop_during_activation_is_waited_out(Release::Trixie);
 }
 
+// fault: worker told to stop, or cancelled
 #[test]
 fn a_stop_during_activation_lets_the_transaction_be_finished_on_bookworm() {
     a_stop_during_activation_is_waited_out(Release::Bookworm);
@@ -150,11 +155,13 @@ fn a_stop_during_activation_is_waited_out(release: Release) {
     assert!(!inhibitors.contains("linux-patch-api"), "{inhibitors}");
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_killed_during_activation_leaves_a_job_that_the_next_one_judges_on_trixie() {
     a_killed_activation_is_judged(Release::Trixie);
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_killed_during_activation_leaves_a_job_that_the_next_one_judges_on_bookworm() {
     a_killed_activation_is_judged(Release::Bookworm);
@@ -204,6 +211,7 @@ fn a_killed_activation_is_judged(release: Release) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_killed_before_activation_loses_no_request_and_does_nothing_twice() {
     for release in [Release::Trixie, Release::Bookworm] {
@@ -238,11 +246,13 @@ fn a_killed_download_is_done_once(release: Release) {
     assert_eq!(property(&host, "QueueLength"), "0");
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_killed_during_its_refresh_leaves_nobody_who_holds_up_the_next_on_trixie() {
     a_killed_refresh_holds_up_nobody(Release::Trixie);
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_killed_during_its_refresh_leaves_nobody_who_holds_up_the_next_on_bookworm() {
     a_killed_refresh_holds_up_nobody(Release::Bookworm);
@@ -283,6 +293,7 @@ fn a_killed_refresh_holds_up_nobody(release: Release) {
     });
 }
 
+// fault: worker killed
 #[test]
 fn a_job_that_every_worker_dies_of_ends_as_failed() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

@@ -78,11 +78,13 @@ fn processes_of_apt(host: &Host) -> String {
     host.sh("cat /proc/[0-9]*/comm 2>/dev/null | grep -xE 'apt-get|http|https|gpgv|sqv|store|sleep' || true")
 }
 
+// fault: lock held
 #[test]
 fn a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it_on_trixie() {
     waits(Release::Trixie);
 }
 
+// fault: lock held
 #[test]
 fn a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it_on_bookworm() {
     waits(Release::Bookworm);

@@ -16,6 +16,7 @@ const DEFERRED: &str = "17e0000000000000-000002";
 const CONFLICT: &str = "17e0000000000000-000003";
 const RUNNING: &str = "17e0000000000000-000004";
 
+// fault: state of a newer version
 /// Of every file that holds more than what can be found out anew, and of those that hold nothing else.
 #[test]
 fn files_of_a_newer_version_stop_nobody_and_are_not_lost() {

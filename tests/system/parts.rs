@@ -8,11 +8,13 @@ use linux_patch_api::journal::id as message;
 use crate::job::{changes, events_of_kind, host_with, list, text};
 use crate::story::{installed, jobs, last_job, property, settled, state, unit};
 
+// fault: worker killed
 #[test]
 fn the_first_part_of_an_update_is_held_against_the_host_before_it() {
     the_first_part_is_judged(&Since::Nothing);
 }
 
+// fault: worker killed
 /// What had not been begun is not pending any more when the update goes on.
 #[test]
 fn the_first_part_of_an_update_of_which_nothing_is_left_to_do_is_judged_too() {
@@ -96,6 +98,7 @@ fn the_first_part_is_judged(since: &Since) {
     assert_eq!(set.len(), whole, "all that was done: {blocked:#}");
 }
 
+// fault: orderly reboot
 #[test]
 fn a_shutdown_while_services_settle_leaves_the_verdict_to_the_next_boot() {
     let (host, repo) = host_with(Release::Trixie, &[with_service("demo", "1.0")]);

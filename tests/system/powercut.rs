@@ -24,6 +24,7 @@ fn instant(seed: u64) -> Duration {
     Duration::from_millis((state >> 32) % 1500)
 }
 
+// fault: power cut
 #[test]
 fn after_a_power_cut_every_request_is_in_one_place_and_done_once() {
     let host = Host::boot(Release::Trixie);

@@ -160,6 +160,7 @@ fn a_repetition_with_the_same_key_is_the_same_job() {
     assert_eq!(story::jobs(&host).len(), 2);
 }
 
+// fault: flood
 #[test]
 fn six_sixty_and_six_hundred_quick_requests_leave_every_unit_awake() {
     let (host, _repo) = host(Release::Trixie);
@@ -189,6 +190,7 @@ fn six_sixty_and_six_hundred_quick_requests_leave_every_unit_awake() {
     assert!(unfinished.is_empty(), "{unfinished:?}");
 }
 
+// fault: disk full
 #[test]
 fn a_full_disk_is_an_error_to_the_submitter_and_leaves_no_half_entry() {
     let (host, _repo) = host(Release::Trixie);

@@ -26,6 +26,7 @@ fn host(release: Release) -> (Host, Repo) {
     (host, repo)
 }
 
+// fault: torn, empty, foreign state
 #[test]
 fn an_unusable_record_reads_as_never_refreshed_and_is_made_anew() {
     let (host, _repo) = host(Release::Trixie);
@@ -59,6 +60,7 @@ fn never_refreshed_then_fresh(host: &Host) {
     assert_eq!(host.sh(&format!("stat -c %a {CACHE}")), "644\n");
 }
 
+// fault: clock set back or forward
 #[test]
 fn a_record_from_the_future_proves_nothing() {
     let (host, _repo) = host(Release::Trixie);
@@ -71,6 +73,8 @@ fn a_record_from_the_future_proves_nothing() {
     assert!(last_cache_update(&host).as_str().expect("no date") < "2999");
 }
 
+// fault: a directory in the place of a record
+// fault: read-only, immutable
 #[test]
 fn a_directory_in_the_place_of_a_record_is_put_aside_and_an_immutable_one_named() {
     let (host, _repo) = host(Release::Trixie);
@@ -101,6 +105,7 @@ fcntl.ioctl(open(\"{CACHE}\"), 0x40086602, array.array(\"l\", [{flags}]))'"
     )
 }
 
+// fault: torn, empty, foreign state
 #[test]
 fn unusable_records_of_jobs_and_updates_stop_no_worker() {
     let (host, _repo) = host(Release::Trixie);
@@ -172,6 +177,8 @@ fn look_fifty_times(host: &Host) {
     ));
 }
 
+// fault: disk full
+// fault: read-only, immutable
 #[test]
 fn a_full_or_read_only_disk_is_named_and_loses_nothing() {
     let (host, _repo) = host(Release::Trixie);

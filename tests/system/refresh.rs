@@ -102,11 +102,13 @@ fn no_source_at_all_is_a_failure() {
     assert!(error.contains("no package source is configured"), "{error}");
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn without_a_network_everything_fails_and_nothing_is_forgotten_on_trixie() {
     offline(Release::Trixie);
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn without_a_network_everything_fails_and_nothing_is_forgotten_on_bookworm() {
     offline(Release::Bookworm);
@@ -152,6 +154,7 @@ fn offline(release: Release) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn a_captive_portal_is_no_index() {
     let (host, repo) = host(Release::Trixie);

@@ -40,11 +40,13 @@ const RESTARTS: [Restart; 4] = [
     },
 ];
 
+// fault: systemd, dbus, polkit, journald restarted
 #[test]
 fn an_update_that_restarts_what_we_stand_on_is_followed_to_its_end_on_trixie() {
     an_update_that_restarts_what_we_stand_on_is_followed_to_its_end(Release::Trixie);
 }
 
+// fault: systemd, dbus, polkit, journald restarted
 #[test]
 fn an_update_that_restarts_what_we_stand_on_is_followed_to_its_end_on_bookworm() {
     an_update_that_restarts_what_we_stand_on_is_followed_to_its_end(Release::Bookworm);
@@ -128,6 +130,7 @@ fn followed_to_its_end(host: &Host, package: &str, job: &Value) {
     }
 }
 
+// fault: the bus says nothing
 #[test]
 fn a_bus_that_says_nothing_holds_up_no_update_and_whoever_asks_is_told() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

@@ -161,6 +161,8 @@ fn without_archive(packages: &[lab::Deb]) -> (Host, Repo) {
     (host, repo)
 }
 
+// fault: kept and cached package spoilt
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn what_an_update_brought_is_kept_for_undoing_the_next() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1:0.9")]);
@@ -323,6 +325,7 @@ fn came_back_once(host: &Host) {
     assert_eq!(list(&sets, "sets").len(), 1, "{sets:#}");
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_killed_on_the_way_back_is_followed_by_one_that_ends_it() {
     let (host, _repo, running) = slow_to_come_back(Release::Trixie);
@@ -343,6 +346,7 @@ fn a_worker_killed_on_the_way_back_is_followed_by_one_that_ends_it() {
     assert_eq!(installed(&host, "other"), "1.1 installed");
 }
 
+// fault: power cut
 #[test]
 fn a_power_cut_on_the_way_back_is_ended_by_the_next_boot() {
     let (host, _repo, running) = slow_to_come_back(Release::Trixie);

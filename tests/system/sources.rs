@@ -45,6 +45,7 @@ fn source(host: &Host, repo: &Repo) -> Value {
     sources.iter().find(ours).expect("no such source").clone()
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn one_dead_source_of_two_fails_the_refresh_and_is_named() {
     let (host, good, other) = two_sources(Release::Trixie);
@@ -233,11 +234,13 @@ fn directory(release: Release) {
     assert!(why.contains("file:/srv/packages/"), "{why}");
 }
 
+// fault: bad signature, expired, replayed
 #[test]
 fn a_forged_or_outdated_index_fails_the_refresh_on_trixie() {
     forged(Release::Trixie);
 }
 
+// fault: bad signature, expired, replayed
 #[test]
 fn a_forged_or_outdated_index_fails_the_refresh_on_bookworm() {
     forged(Release::Bookworm);

@@ -6,11 +6,13 @@ use lab::fixtures::plain;
 use crate::job::{applied, changes, failed, host_with, text};
 use crate::story::installed;
 
+// fault: disk full
 #[test]
 fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_trixie() {
     too_little_room_changes_nothing(Release::Trixie);
 }
 
+// fault: disk full
 #[test]
 fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_bookworm() {
     too_little_room_changes_nothing(Release::Bookworm);

@@ -72,6 +72,7 @@ fn what_is_staged_is_only_installed(release: Release) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: wrong or damaged file
 #[test]
 fn a_staged_file_that_was_damaged_since_is_fetched_again() {
     let (host, repo) = staged(Release::Trixie);

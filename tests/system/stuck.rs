@@ -16,11 +16,13 @@ const SLOW_THEN_STUCK: &str = "[ -p /run/hold ] || exit 0
 for step in $(seq 14); do echo step $step; sleep 0.4; done
 cat /run/hold";
 
+// fault: script hangs
 #[test]
 fn a_script_that_hangs_is_named_and_left_alone_on_trixie() {
     a_script_that_hangs_is_named_and_left_alone(Release::Trixie);
 }
 
+// fault: script hangs
 #[test]
 fn a_script_that_hangs_is_named_and_left_alone_on_bookworm() {
     a_script_that_hangs_is_named_and_left_alone(Release::Bookworm);
@@ -140,6 +142,7 @@ pub fn over(host: &Host, told: usize, hung: usize) -> Value {
     record
 }
 
+// fault: script hangs
 #[test]
 fn a_script_that_hangs_while_the_database_is_repaired_is_named() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

@@ -333,11 +333,13 @@ fn connections_end(host: &Host) {
     });
 }
 
+// fault: flood
 #[test]
 fn a_flood_keeps_nobody_out_on_trixie() {
     a_flood_keeps_nobody_out(Release::Trixie);
 }
 
+// fault: flood
 #[test]
 fn a_flood_keeps_nobody_out_on_bookworm() {
     a_flood_keeps_nobody_out(Release::Bookworm);

@@ -1,0 +1,140 @@
+//! Papers against what they speak of: the fault matrix and the stories, the versions that several files name.
+
+// a test panics where something is wrong
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A comment line of this form above a story names the fault that it injects.
+const MARK: &str = "// fault: ";
+
+/// Every fault of `tests/FAULTS.md` and the names of the stories in its rows; a row without a fault of its own
+/// goes on with that of the row above.
+fn faults() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string("tests/FAULTS.md").unwrap();
+    let mut faults: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut fault = String::new();
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    for row in rows.skip(2) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 3, "tests/FAULTS.md: {row}");
+        if !cells[0].is_empty() {
+            cells[0].clone_into(&mut fault);
+        }
+        let names = cells[2].split('`').skip(1).step_by(2).map(str::to_owned);
+        faults.entry(fault.clone()).or_default().extend(names);
+    }
+    faults
+}
+
+fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Every function of the stories, and the faults that it is marked with.
+fn stories() -> BTreeMap<String, BTreeSet<String>> {
+    let mut files = Vec::new();
+    sources(Path::new("tests/system"), &mut files);
+    let mut stories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let mut marks = BTreeSet::new();
+        for line in fs::read_to_string(file).unwrap().lines() {
+            let line = line.trim_start();
+            if let Some(fault) = line.strip_prefix(MARK) {
+                marks.insert(fault.trim().to_owned());
+            } else if let Some(name) = line.strip_prefix("fn ").or(line.strip_prefix("pub fn ")) {
+                let name = name.split(['(', '<']).next().unwrap().to_owned();
+                stories.entry(name).or_default().append(&mut marks);
+            }
+        }
+    }
+    stories
+}
+
+/// Whether a name of the matrix, which may be cut by `…`, is that of a story, on any release.
+fn is_named(name: &str, story: &str) -> bool {
+    let (name, story) = (on_any_release(name), on_any_release(story));
+    match name.split_once('…') {
+        Some((start, end)) => story.starts_with(start) && story.ends_with(end),
+        None => name == story,
+    }
+}
+
+fn on_any_release(name: &str) -> &str {
+    let mut releases = ["_on_bookworm", "_on_trixie", "_on_forky"].into_iter();
+    let without = releases.find_map(|release| name.strip_suffix(release));
+    without.unwrap_or(name)
+}
+
+#[test]
+fn the_fault_matrix_and_the_stories_name_each_other() {
+    let (faults, stories) = (faults(), stories());
+    let mut wrong = Vec::new();
+    for (fault, names) in &faults {
+        for name in names
+            .iter()
+            .filter(|name| name.contains('_') && !name.contains('/'))
+        {
+            let mut named = stories.iter().filter(|(story, _)| is_named(name, story));
+            if !named.any(|(_, marks)| marks.contains(fault)) {
+                wrong.push(format!(
+                    "tests/FAULTS.md: no story `{name}` has the line `{MARK}{fault}` above it"
+                ));
+            }
+        }
+        let paths = names
+            .iter()
+            .filter(|name| name.starts_with("tests/") || name.starts_with("src/"));
+        let gone = paths.filter(|path| !Path::new(path).exists());
+        wrong.extend(gone.map(|path| format!("tests/FAULTS.md: there is no {path}")));
+    }
+    for (story, marks) in &stories {
+        for fault in marks {
+            let names = faults.get(fault);
+            if !names.is_some_and(|names| names.iter().any(|name| is_named(name, story))) {
+                wrong.push(format!(
+                    "`{story}` is marked with `{fault}`, and tests/FAULTS.md does not name it there"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(
+        faults.len() > 20 && stories.len() > 300,
+        "not all was found"
+    );
+}
+
+#[test]
+fn every_paper_asks_for_the_same_rust() {
+    let after = |file: &str, before: &str| {
+        let text = fs::read_to_string(file).unwrap();
+        let (_, rest) = text
+            .split_once(before)
+            .unwrap_or_else(|| panic!("{file}: no {before}"));
+        let version: String = rest
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || *c == '.')
+            .collect();
+        version
+    };
+    let asked = after("Cargo.toml", "rust-version = \"");
+    assert_eq!(after("debian/control", "rustc:native (>= "), asked);
+    assert_eq!(
+        after("rpm/linux-patch-api.spec", "BuildRequires:  cargo >= "),
+        asked
+    );
+    assert_eq!(
+        after("rpm/linux-patch-api.spec", "BuildRequires:  rust >= "),
+        asked
+    );
+}
