@@ -9,12 +9,12 @@ use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
 use super::settle::Outcome;
 use super::update::Update;
-use super::verify::Before;
+use super::verify::{self, Before};
 use super::{Worker, gate, heal, parts, refresh, rollback, select, space};
 use crate::fs::remove_durably;
 use crate::host::logind;
 use crate::journal;
-use crate::package::{Applied, Ended, KeptBack, Selection, Source, Transaction};
+use crate::package::{Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
 use crate::request::JobId;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
@@ -86,10 +86,9 @@ fn attempt(
     }
     space::check_floors()?;
     let done = parts::Done::of(jobs);
-    let before = if done.changes.is_empty() {
-        Before::look(worker, leader)?
-    } else {
-        Before::first_part(worker, leader, jobs, &done.changes)?
+    let Some(before) = before(worker, leader, jobs, (&selection, &failed), &done)? else {
+        update.cancel();
+        return Ok(Ok(Ending::of(Outcome::Cancelled, false)));
     };
     remove_durably(&job::intent(&worker.paths, leader))?;
     rollback::forget(&worker.paths, leader)?;
@@ -146,6 +145,32 @@ fn attempt(
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
     }
+}
+
+/// The host before the transaction, also as the administrator's programs see it; none when a stop was asked
+/// for meanwhile.
+fn before(
+    worker: &Worker,
+    leader: &JobId,
+    jobs: &[Job],
+    (selection, failed): (&Selection, &[&Source]),
+    done: &parts::Done,
+) -> Result<Option<Before>> {
+    if !done.changes.is_empty() {
+        return Before::first_part(worker, leader, jobs, &done.changes).map(Some);
+    }
+    let planned: Vec<Change> = match selection {
+        // what that is, only the package manager will say
+        Selection::Everything => Vec::new(),
+        Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
+    };
+    if *selection == Selection::Everything && plan::is_nothing_due(worker, failed) {
+        return Before::look(worker, leader, None).map(Some);
+    }
+    let Some(hooks) = verify::baseline(worker, jobs, &planned, false)? else {
+        return Ok(None);
+    };
+    Before::look(worker, leader, Some(hooks)).map(Some)
 }
 
 /// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::lifecycle::Event;
 use super::settle::{Concluded, Outcome};
 use super::update::Update;
-use super::verify::{self, Before};
+use super::verify::{self, Before, Stage};
 use super::{Worker, heal, rollback};
 use crate::package::{Applied, Change, Database, Former};
 use crate::paths::Paths;
@@ -27,7 +27,13 @@ pub fn conclude(
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
     keep(&worker.paths, changes);
-    let mut judgement = verify::judge(worker, leader, before, changes, &applied.failures)?;
+    let mut judgement = verify::judge(
+        worker,
+        leader,
+        before,
+        (changes, Stage::After),
+        &applied.failures,
+    )?;
     let rollback = if judgement.is_to_be_undone() {
         heal::or_leave_bad()?;
         rollback::after(worker, leader, before, &former, &judgement.checks)?

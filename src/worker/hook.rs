@@ -169,25 +169,43 @@ pub fn hooks(directory: &Path) -> Result<Vec<PathBuf>> {
     trusted(directory)?;
     let meant = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
-        let word = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        name.is_some_and(|name| {
-            let left = [
-                ".dpkg-old",
-                ".dpkg-dist",
-                ".dpkg-new",
-                ".rpmnew",
-                ".rpmsave",
-            ];
-            name.chars().all(word)
-                && !name.starts_with('.')
-                && !left.iter().any(|suffix| name.ends_with(suffix))
-        })
+        name.is_some_and(|name| is_word(name) && !is_left_over(name))
     };
     let mut hooks: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     hooks.retain(meant);
     hooks.retain(|path| fs::metadata(path).is_ok_and(|m| !m.is_dir() && m.mode() & 0o111 != 0));
     sorted::sort(&mut hooks);
     Ok(hooks)
+}
+
+/// Whether a name has only the characters that run-parts(8) takes, and dots.
+#[must_use]
+pub fn is_word(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+}
+
+/// Whether a name is one that an editor or a package manager gives to what it leaves beside a file.
+#[must_use]
+pub fn is_left_over(name: &str) -> bool {
+    let suffixes = [
+        "~",
+        "#",
+        ".dpkg-old",
+        ".dpkg-dist",
+        ".dpkg-new",
+        ".rpmnew",
+        ".rpmsave",
+        ".rpmorig",
+        ".pacnew",
+        ".pacsave",
+        ".pacorig",
+        ".apk-new",
+        ".ucf-dist",
+        ".ucf-new",
+        ".ucf-old",
+    ];
+    name.starts_with('.') || suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Whoever can write to a file that root runs is root: only root may, and whoever runs it, which is root,
@@ -197,12 +215,12 @@ pub fn trusted(path: &Path) -> Result<()> {
     let runner = rustix::process::geteuid().as_raw();
     if metadata.uid() != 0 && metadata.uid() != runner {
         bail!(
-            "it is not run: it belongs to user {}, not to root",
+            "it is not run: it belongs to user {}, not to root; run 'chown root' on it",
             metadata.uid()
         );
     }
     if metadata.mode() & 0o022 != 0 {
-        bail!("it is not run: others than root may write to it");
+        bail!("it is not run: others than root may write to it; run 'chmod go-w' on it");
     }
     Ok(())
 }

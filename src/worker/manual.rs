@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::lifecycle::Event;
 use super::settle::fail;
 use super::update::Update;
-use super::verify::Before;
+use super::verify::{self, Before};
 use super::{Worker, block, gate, heal, refresh, rollback};
 use crate::package::{Change, Database, Former};
 use crate::state::job::{Job, JobStatus};
@@ -76,7 +76,9 @@ fn undo(worker: &Worker, job: &mut Job, undone: &Job, former: &[Former]) -> Resu
         update.step(event)?;
     }
     // what it is now is what the units are held against, and what it was the packages
-    Before::look(worker, &id)?;
+    let back: Vec<Change> = former.iter().map(Former::undone).collect();
+    let hooks = verify::baseline(worker, std::slice::from_ref(job), &back, true)?;
+    Before::look(worker, &id, hooks)?;
     let before = Before::remembered(worker, &id, &undone.changes)?;
     let door = &job.request.requester.door;
     let reason = format!("asked for by {door}, to undo job {}", undone.id());

@@ -87,6 +87,12 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
     })
 }
 
+/// Whether it is known that nothing is due: the list of what is pending still holds, and is empty.
+pub fn is_nothing_due(worker: &Worker, failed: &[&Source]) -> bool {
+    let list = PendingList::load(&worker.paths).filter(|list| list.pending.updates.is_empty());
+    list.is_some_and(|list| list.is_for(&worker.packages.fingerprint(failed)))
+}
+
 /// Leaves for the gate what it may let through.
 pub fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<()> {
     let plan = match selection {

@@ -10,6 +10,7 @@ mod backends;
 mod backlog;
 mod blocked;
 mod bus;
+mod checks;
 mod cli;
 mod clock;
 mod detection;

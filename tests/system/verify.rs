@@ -131,7 +131,7 @@ fn the_programs_of_the_administrator_decide_or_warn() {
         "{moans}"
     );
     let hangs = text(check(&job, "wanted.d/30-hangs"), "message");
-    assert!(hangs.contains("limit of 2 s"), "{hangs}");
+    assert!(hangs.contains("it did not end within 2 s"), "{hangs}");
     let left = host.try_sh("kill -0 $(cat /run/hanging)");
     assert!(!left.success(), "the whole group of processes is ended");
     let foreign = text(check(&job, "wanted.d/40-foreign"), "message");

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::progress::{Repairing, Restoring};
-use super::verify::{self, Before};
+use super::verify::{self, Before, Stage};
 use super::{Worker, gate, heal};
 use crate::host::{clock, logind, systemd};
 use crate::journal;
@@ -220,7 +220,7 @@ fn conclude(
 ) -> Result<Rollback> {
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
     start_again(before);
-    let judged = verify::judge(worker, leader, before, &undone, &[]);
+    let judged = verify::judge(worker, leader, before, (&undone, Stage::RolledBack), &[]);
     let is_back = is_back(worker, &intent.former);
     let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
     if !(is_back && is_good) {

@@ -2,9 +2,11 @@
 
 mod database;
 mod hooks;
+mod programs;
 mod units;
 
 pub use database::Verdict;
+pub use hooks::Stage;
 pub use units::{failing, look as units_now};
 
 use std::collections::BTreeMap;
@@ -14,10 +16,13 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{Worker, heal, own, services};
+use hooks::{Earlier, Task};
+
 use crate::host::units::Units;
 use crate::journal;
 use crate::package::{Change, Database, Installed, Key, PackageState};
 use crate::paths::{Paths, quoted};
+use crate::queue::Mark;
 use crate::request::JobId;
 use crate::state;
 use crate::state::job::Job;
@@ -39,11 +44,14 @@ pub struct Rest {
     pub units: Option<Units>,
     /// What was wrong with the package database; not known after a crash.
     pub problems: Option<Vec<String>>,
+    /// What the administrator's programs said, where they were run.
+    #[serde(default)]
+    pub hooks: Option<Vec<Earlier>>,
 }
 
 impl Before {
     /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
-    pub fn look(worker: &Worker, leader: &JobId) -> Result<Self> {
+    pub fn look(worker: &Worker, leader: &JobId, hooks: Option<Vec<Earlier>>) -> Result<Self> {
         let units = std::thread::spawn(units::look);
         let database = worker.packages.installed()?;
         let units = units
@@ -52,6 +60,7 @@ impl Before {
         let rest = Rest {
             units: units.inspect_err(|error| tracing::debug!("{error:#}")).ok(),
             problems: Some(worker.packages.problems()?),
+            hooks,
         };
         rest.leave(&worker.paths, leader)?;
         Ok(Self { database, rest })
@@ -68,7 +77,7 @@ impl Before {
         let seen = jobs.iter().filter(|job| job.put_back);
         let mut seen = seen.filter_map(|job| state::read::<Rest>(&path(&worker.paths, job.id())));
         let Some(rest) = seen.next() else {
-            return Self::look(worker, leader);
+            return Self::look(worker, leader, None);
         };
         rest.leave(&worker.paths, leader)?;
         Self::remembered(worker, leader, done)
@@ -171,7 +180,7 @@ pub fn judge(
     worker: &Worker,
     leader: &JobId,
     before: &Before,
-    intended: &[Change],
+    (intended, stage): (&[Change], Stage),
     failures: &[(Key, String)],
 ) -> Result<Judgement> {
     let after = worker.packages.installed()?;
@@ -207,12 +216,9 @@ pub fn judge(
         checks.extend(units::checks(units, config.settle, &leaves));
         // services end, and so does the bus: it says nothing, neither good nor bad
         heal::or_leave(worker)?;
-        checks.extend(hooks::checks(
-            &worker.paths,
-            leader,
-            intended,
-            config.timeout,
-        ));
+        let task = task(worker, leader, intended);
+        let hooks = before.rest.hooks.as_deref();
+        checks.extend(hooks::checks(&worker.paths, task, stage, hooks));
     }
     for check in &checks {
         journal::checked(
@@ -229,6 +235,31 @@ pub fn judge(
         checks,
         database: after,
     })
+}
+
+/// Runs the administrator's programs before anything changes; what they say, or none when a stop of one of
+/// these jobs was asked for meanwhile. An error when one that decides could not be run, unless the job is a
+/// rollback, which may be what mends it.
+pub fn baseline(
+    worker: &Worker,
+    jobs: &[Job],
+    changes: &[Change],
+    is_rollback: bool,
+) -> Result<Option<Vec<Earlier>>> {
+    let leader = jobs.first().map(|job| &job.transaction);
+    let leader = leader.context("no job is served")?;
+    let is_cancelled = |job: &Job| Mark::Cancel.is_left(&worker.paths, job.id());
+    let stop = || !is_rollback && (worker.stopping() || jobs.iter().any(is_cancelled));
+    let task = task(worker, leader, changes);
+    hooks::baseline(&worker.paths, task, is_rollback, &stop)
+}
+
+fn task<'a>(worker: &Worker, job: &'a JobId, changes: &'a [Change]) -> Task<'a> {
+    Task {
+        job,
+        changes,
+        limit: worker.config.verify.timeout,
+    }
 }
 
 fn versions(verdict: &Verdict, planned: usize) -> Check {
