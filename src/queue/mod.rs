@@ -95,6 +95,21 @@ pub fn length(paths: &Paths) -> usize {
         .count()
 }
 
+/// Whether the request of this job waits.
+#[must_use]
+pub fn is_waiting(paths: &Paths, id: &JobId) -> bool {
+    let entry = paths.queue().join(format!("{id}.json"));
+    entry.symlink_metadata().is_ok_and(|entry| entry.is_file())
+}
+
+/// The jobs that somebody has decided something about, in no order.
+#[must_use]
+pub fn marked(paths: &Paths) -> Vec<JobId> {
+    let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| Some(Mark::parse(&entry.file_name())?.1);
+    entries.filter_map(of).collect()
+}
+
 /// The requests that wait, in the order of arrival, `limit` of them at most; nothing is moved.
 pub fn waiting(paths: &Paths, limit: usize) -> Result<Vec<Request>> {
     let requests = names(paths)?
