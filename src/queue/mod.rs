@@ -241,11 +241,11 @@ fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
 /// Takes away what was followed. Its name may have become a directory's since it was looked at.
 fn remove(paths: &Paths, name: &OsStr) -> Result<()> {
     let path = paths.queue().join(name);
-    remove_durably(&path).or_else(|error| {
-        let is_directory = path.symlink_metadata().is_ok_and(|m| m.is_dir());
-        anyhow::ensure!(is_directory, error);
-        refuse(paths, name, "it is not a regular file")
-    })
+    if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+        return refuse(paths, name, "it is not a regular file");
+    }
+    // one that becomes a directory only now is put aside there, and refused by the next round
+    remove_durably(&path)
 }
 
 fn shown(name: &OsStr) -> String {
