@@ -16,7 +16,7 @@ use super::gate::Intent;
 use super::lifecycle::Event;
 use super::update::Update;
 use super::{Worker, recover, rollback, settle};
-use crate::package::{Change, Database, Former};
+use crate::package::{Change, Database, Former, Key};
 use crate::paths::{Paths, quoted};
 use crate::queue::{self, Mark};
 use crate::request::JobId;
@@ -158,8 +158,9 @@ fn let_through(worker: &Worker, transaction: &JobId) -> Result<Option<(Vec<Chang
 /// its new version: pure.
 fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
     let other = changes.iter().find(|change| {
-        let installed = now.get(&change.key()).map(|installed| &installed.version);
-        installed != change.from.as_ref() && installed != change.to.as_ref()
+        let version = |key: &Key| now.get(key).map(|installed| &installed.version);
+        version(&change.former_key()) != change.from.as_ref()
+            && version(&change.key()) != change.to.as_ref()
     })?;
     let shown = |version: Option<&String>| version.map_or("none", String::as_str).to_owned();
     let installed = now.get(&other.key()).map(|installed| &installed.version);
@@ -200,7 +201,7 @@ fn mark(paths: &Paths) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Installed, PackageState};
+    use crate::package::Installed;
 
     #[test]
     fn what_fits_its_change_list_is_judged_and_nothing_else() {
@@ -209,13 +210,12 @@ mod tests {
             architecture: "all".into(),
             from: from.map(Into::into),
             to: Some("2".into()),
-            file: None,
+            ..Change::default()
         };
         let now = |version: &str| {
             let installed = Installed {
                 version: version.into(),
-                state: PackageState::Good,
-                held: false,
+                ..Installed::default()
             };
             Database::from([(change(None).key(), installed)])
         };
