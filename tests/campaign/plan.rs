@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use lab::Dice;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -113,7 +115,7 @@ impl fmt::Display for Reach {
 
 /// `count` trials, spread over phases and calls; one of them always needs a package to be unpacked anew.
 pub fn trials(seed: u64, count: usize, reach: &Reach) -> Vec<Trial> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut groups = [
         phases(),
         calls(&reach.unpack, Point::Unpack, Fault::KillDpkg),
@@ -185,24 +187,4 @@ fn writes(count: usize) -> Vec<Trial> {
         [Fault::DiskFull, Fault::IoError].map(|fault| Trial { point, fault })
     };
     (1..=count).flat_map(both).collect()
-}
-
-/// A generator of numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            let other = usize::try_from(self.next() % (last as u64 + 1)).unwrap();
-            items.swap(last, other);
-        }
-    }
 }

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::base::{self, Release};
 use crate::host::Host;
+use crate::link;
 use crate::manager::Manager;
+use crate::past::Past;
 use crate::product;
 use crate::scratch::Scratch;
 
@@ -20,6 +22,7 @@ pub struct HostBuilder {
     pub(crate) name: String,
     pub(crate) real_network: bool,
     extra_packages: Vec<String>,
+    past: Option<Past>,
     product: Product,
 }
 
@@ -39,6 +42,7 @@ impl HostBuilder {
             name: "host".to_owned(),
             real_network: false,
             extra_packages: Vec::new(),
+            past: None,
             product: Product::OfThisCheckout,
         }
     }
@@ -67,6 +71,15 @@ impl HostBuilder {
         self
     }
 
+    /// With the packages of this past, one version behind, from the past's own release.
+    pub fn past(self, past: &Past) -> Self {
+        Self {
+            release: past.release,
+            past: Some(past.clone()),
+            ..self
+        }
+    }
+
     /// Without our own package.
     pub fn bare(mut self) -> Self {
         self.product = Product::None;
@@ -92,22 +105,33 @@ impl HostBuilder {
             rustix::process::geteuid().is_root(),
             "hosts are booted by root only"
         );
+        ensure!(
+            self.past.is_none() || self.extra_packages.is_empty(),
+            "a past names all its packages itself"
+        );
         allow_many_hosts()?;
         let lower = self.layers()?;
         let scratch = Scratch::create(&lower, !self.real_network)?;
+        if self.past.is_some() && !self.real_network {
+            link::to_nowhere(scratch.id())?;
+        }
         Host::first_boot(scratch, self)
     }
 
     /// The read-only trees the host is made of, the uppermost first.
     fn layers(&self) -> Result<Vec<PathBuf>> {
-        let base = base::tree(self.release, &self.extra_packages)?;
+        let mut layers = match &self.past {
+            Some(past) => past.layers(),
+            None => vec![base::tree(self.release, &self.extra_packages)?],
+        };
         let deb = match &self.product {
-            Product::None => return Ok(vec![base]),
+            Product::None => return Ok(layers),
             Product::OfThisCheckout => product::try_deb()?,
             Product::File(file) => file.clone(),
         };
-        let layer = product::layer(&base, &deb, &self.clone().bare())?;
-        Ok(vec![layer, base])
+        let layer = product::layer(&layers, &deb, &self.clone().bare())?;
+        layers.insert(0, layer);
+        Ok(layers)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What takes long is made once: directories and files under the cache, built under a lock and renamed into place.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -51,6 +52,12 @@ pub(crate) fn build_once(
     Ok(finished)
 }
 
+/// The key of something that was built once.
+pub(crate) fn name_of(built: &Path) -> String {
+    let name = built.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// Removes a file or a whole directory, if there is one.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
@@ -76,6 +83,18 @@ pub(crate) fn key<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> String 
 /// The SHA-256 of `bytes` as a Release file writes it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// The same of everything that can be read from there.
+pub(crate) fn sha256_of(from: &mut impl Read) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(hex(&hash.finalize())),
+            count => hash.update(&buffer[..count]),
+        }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

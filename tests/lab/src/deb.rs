@@ -354,6 +354,18 @@ pub fn with_version(deb: &Path, version: &str) -> PathBuf {
     Repack::of(deb).version(version).build()
 }
 
+/// The control file of a package.
+pub(crate) fn control(deb: &Path) -> Result<String> {
+    machine::run("dpkg-deb", &["--field".as_ref(), deb.as_os_str()])
+}
+
+/// A field of a control file that stands on one line, as all do in a package but its description.
+pub(crate) fn field<'a>(control: &'a str, name: &str) -> Option<&'a str> {
+    control
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+}
+
 fn put(tree: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
     let path = tree.join(path);
     if let Some(parent) = path.parent() {

@@ -6,12 +6,22 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, open, openat2, readlinkat,
+};
 use rustix::io::Errno;
 
 /// The tree of one host. While the host runs, it has the host's own mounts such as `/run`.
 pub(crate) struct Tree {
     root: OwnedFd,
+}
+
+/// What stands at a path.
+pub(crate) enum Seen {
+    Directory,
+    File(File),
+    /// What the link names.
+    Link(String),
 }
 
 impl Tree {
@@ -32,6 +42,19 @@ impl Tree {
 
     pub(crate) fn exists(&self, path: &str) -> bool {
         self.file(path, OFlags::PATH).is_ok()
+    }
+
+    /// What stands at a path itself: a link is not followed.
+    pub(crate) fn look(&self, path: &str) -> io::Result<Seen> {
+        let it = self.file(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        Ok(match FileType::from_raw_mode(fstat(&it)?.st_mode) {
+            FileType::Directory => Seen::Directory,
+            FileType::Symlink => {
+                let target = readlinkat(&it, "", Vec::new())?;
+                Seen::Link(target.to_string_lossy().into_owned())
+            }
+            _ => Seen::File(self.file(path, OFlags::RDONLY | OFlags::NOFOLLOW)?),
+        })
     }
 
     /// Creates the file, and the directories above it, as needed.

@@ -1,5 +1,7 @@
 //! A cable between two hosts, which can be pulled out and put back.
 
+use anyhow::Result;
+
 use crate::host::Host;
 use crate::machine;
 
@@ -38,6 +40,26 @@ impl Link {
     pub fn up(&self) {
         ip(&["-n", &self.far, "link", "set", INTERFACE, "up"]);
     }
+}
+
+/// An interface for a host's network that leads nowhere: nmbd and its like wait for one with a broadcast address.
+pub(crate) fn to_nowhere(namespace: &str) -> Result<()> {
+    let (near, far) = ("lan0", "lan1");
+    let add = ["link", "add", near, "type", "veth", "peer", "name", far];
+    let address = [
+        "address",
+        "add",
+        "10.78.0.1/24",
+        "broadcast",
+        "+",
+        "dev",
+        near,
+    ];
+    let up = |name| ["link", "set", name, "up"];
+    for arguments in [&add[..], &address, &up(near), &up(far)] {
+        machine::run("ip", &[&["-n", namespace], arguments].concat())?;
+    }
+    Ok(())
 }
 
 #[track_caller]

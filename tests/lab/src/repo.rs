@@ -135,6 +135,15 @@ impl Repo {
         self.reindex();
     }
 
+    /// Publishes many package files at once.
+    #[track_caller]
+    pub fn add_files<'a>(&self, files: impl IntoIterator<Item = &'a PathBuf>) {
+        for file in files {
+            must(self.archive.put(file));
+        }
+        self.reindex();
+    }
+
     /// The file is there, but no index names it before the next [`reindex`](Self::reindex).
     #[track_caller]
     pub fn add_to_pool_only(&self, deb: &Deb) {

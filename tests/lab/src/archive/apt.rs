@@ -1,7 +1,10 @@
 //! What apt reads: a list of packages, and a Release file with its signature in it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
@@ -9,18 +12,35 @@ use super::index::{self, Entry, ReleaseOptions};
 use super::{Files, Index};
 use crate::host::Host;
 use crate::signing::Key;
-use crate::{cache, machine};
+use crate::{cache, deb, machine};
 
 /// An apt repository's index.
 pub(super) struct Apt {
     /// The suite it had at its making, which is part of its addresses.
     suite: String,
+    /// What was read of the files of the pool, as long as they are the same.
+    read: Mutex<BTreeMap<PathBuf, (SystemTime, Entry)>>,
 }
 
 impl Apt {
     pub(super) fn new(options: &ReleaseOptions) -> Self {
         Self {
             suite: options.suite.clone(),
+            read: Mutex::default(),
+        }
+    }
+
+    /// What the index says of a file of the pool.
+    fn entry(&self, file: &Path) -> Result<Entry> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let modified = fs::metadata(file)?.modified()?;
+        match read.get(file) {
+            Some((then, entry)) if *then == modified => Ok(entry.clone()),
+            _ => {
+                let entry = entry(file)?;
+                read.insert(file.to_owned(), (modified, entry.clone()));
+                Ok(entry)
+            }
         }
     }
 
@@ -31,14 +51,11 @@ impl Apt {
 
 impl Index for Apt {
     fn pool_name(&self, file: &Path) -> Result<String> {
-        let fields = ["Package", "Version", "Architecture"].map(|field| control(file, &[field]));
-        let [name, version, architecture] = fields;
-        let version = version?.trim().replace(':', "%3a");
-        Ok(format!(
-            "{}_{version}_{}.deb",
-            name?.trim(),
-            architecture?.trim()
-        ))
+        let control = deb::control(file)?;
+        let [name, version, architecture] = ["Package", "Version", "Architecture"]
+            .map(|name| deb::field(&control, name).unwrap_or_default());
+        let version = version.replace(':', "%3a");
+        Ok(format!("{name}_{version}_{architecture}.deb"))
     }
 
     fn pool_prefix(&self, name: &str, version: &str) -> String {
@@ -52,19 +69,28 @@ impl Index for Apt {
 
     fn write(&self, files: &Files) -> Result<()> {
         let options = files.options();
-        let entries: Result<Vec<Entry>> =
-            files.packages()?.iter().map(|file| entry(file)).collect();
+        let entries: Result<Vec<Entry>> = files
+            .packages()?
+            .iter()
+            .map(|file| self.entry(file))
+            .collect();
         let packages = index::packages(&entries?, &options);
         let path = packages_path();
         let release = index::release(&options, &[(&path, &packages)]);
-        for file in self.files(files) {
-            cache::remove(&file)?;
-        }
         let dists = self.dists(files);
+        if options.by_hash {
+            let directory = dists.join(&path).with_file_name("by-hash/SHA256");
+            let name = cache::sha256(packages.as_bytes());
+            files.publish(&directory.join(name), packages.as_bytes())?;
+        }
         files.publish(&dists.join(path), packages.as_bytes())?;
-        match files.signer() {
-            Some(key) => files.publish(&dists.join("InRelease"), key.sign(&release)?.as_bytes()),
-            None => files.publish(&dists.join("Release"), release.as_bytes()),
+        let (signed, unsigned) = (dists.join("InRelease"), dists.join("Release"));
+        if let Some(key) = files.signer() {
+            cache::remove(&unsigned)?;
+            files.publish(&signed, key.sign(&release)?.as_bytes())
+        } else {
+            cache::remove(&signed)?;
+            files.publish(&unsigned, release.as_bytes())
         }
     }
 
@@ -100,16 +126,14 @@ impl Index for Apt {
 
 fn entry(file: &Path) -> Result<Entry> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let opened = fs::File::open(file);
+    let mut opened = opened.with_context(|| format!("failed to read '{}'", file.display()))?;
     Ok(Entry {
-        control: control(file, &[])?,
+        control: deb::control(file)?,
         filename: format!("pool/{name}"),
-        bytes: fs::read(file).with_context(|| format!("failed to read '{}'", file.display()))?,
+        size: fs::metadata(file)?.len(),
+        sha256: cache::sha256_of(&mut opened)?,
     })
-}
-
-fn control(deb: &Path, fields: &[&str]) -> Result<String> {
-    let mut command = std::process::Command::new("dpkg-deb");
-    machine::run_command(command.arg("--field").arg(deb).args(fields))
 }
 
 fn packages_path() -> String {

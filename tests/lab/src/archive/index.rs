@@ -23,6 +23,9 @@ pub struct ReleaseOptions {
     pub valid_until: Option<SystemTime>,
     /// `Phased-Update-Percentage:` by package name.
     pub phased: BTreeMap<String, u8>,
+    /// Whether each index of packages stays under a name of its own, so that the former one can still be
+    /// fetched while a new one is published: `Acquire-By-Hash:`
+    pub by_hash: bool,
     /// What an rpm repository says in an advisory of each of its packages; without any it carries no `updateinfo`.
     pub advisory: Option<Advisory>,
     /// The same of single packages, by name.
@@ -64,6 +67,7 @@ impl Default for ReleaseOptions {
             date: None,
             valid_until: None,
             phased: BTreeMap::new(),
+            by_hash: false,
             advisory: None,
             advisories: BTreeMap::new(),
         }
@@ -85,12 +89,14 @@ impl ReleaseOptions {
 }
 
 /// One file of the pool.
+#[derive(Clone)]
 pub(crate) struct Entry {
     /// The control file of the package.
     pub(crate) control: String,
     /// Its path below the repository's address.
     pub(crate) filename: String,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
 }
 
 /// The text of a Packages file.
@@ -101,10 +107,9 @@ pub(crate) fn packages(entries: &[Entry], options: &ReleaseOptions) -> String {
         let _ = writeln!(
             text,
             "{control}\nFilename: {}\nSize: {}",
-            entry.filename,
-            entry.bytes.len()
+            entry.filename, entry.size
         );
-        let _ = writeln!(text, "SHA256: {}", cache::sha256(&entry.bytes));
+        let _ = writeln!(text, "SHA256: {}", entry.sha256);
         let name = control
             .lines()
             .find_map(|line| line.strip_prefix("Package: "));
@@ -132,6 +137,9 @@ pub(crate) fn release(options: &ReleaseOptions, indexes: &[(&str, &str)]) -> Str
         "Date: {}",
         date(options.date.unwrap_or_else(SystemTime::now))
     );
+    if options.by_hash {
+        text += "Acquire-By-Hash: yes\n";
+    }
     if let Some(until) = options.valid_until {
         let _ = writeln!(text, "Valid-Until: {}", date(until));
     }

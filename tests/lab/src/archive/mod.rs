@@ -210,11 +210,12 @@ impl Files {
             fs::create_dir_all(parent)
                 .with_context(|| format!("failed to create '{}'", parent.display()))?;
         }
-        fs::write(file, bytes).with_context(|| format!("failed to write '{}'", file.display()))?;
-        Ok(fs::File::options()
-            .append(true)
-            .open(file)?
-            .set_modified(state.last_change)?)
+        // a client that asks meanwhile gets the former one or this one, and never a part
+        let next = file.with_file_name(".next");
+        fs::write(&next, bytes).with_context(|| format!("failed to write '{}'", next.display()))?;
+        let written = fs::File::options().append(true).open(&next)?;
+        written.set_modified(state.last_change)?;
+        fs::rename(&next, file).with_context(|| format!("failed to publish '{}'", file.display()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -169,11 +169,13 @@ fn is_profile(variable: &OsStr) -> bool {
     variable.to_string_lossy().starts_with("CARGO_PROFILE_")
 }
 
-/// The layer that holds the package `deb` installed on `base`, made by installing it on a booted host.
-pub(crate) fn layer(base: &Path, deb: &Path, bare_host: &HostBuilder) -> Result<PathBuf> {
+/// The layer that holds the package `deb` installed on these trees, made by installing it on a booted host.
+pub(crate) fn layer(below: &[PathBuf], deb: &Path, bare_host: &HostBuilder) -> Result<PathBuf> {
     let bytes = fs::read(deb).with_context(|| format!("failed to read '{}'", deb.display()))?;
-    let base = base.file_name().unwrap_or_default().to_string_lossy();
-    let key = format!("{}-{base}", cache::key([&bytes]));
+    let below = below
+        .first()
+        .context("a host is made of at least one tree")?;
+    let key = format!("{}-{}", cache::key([&bytes]), cache::name_of(below));
     let layer = cache::build_once("layers", &key, |partial| {
         let host = bare_host.clone().try_boot()?;
         host.install(deb);
