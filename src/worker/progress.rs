@@ -12,7 +12,6 @@ use super::conclude;
 use super::gate::Intent;
 use super::stuck::Patience;
 use super::update::Update;
-use crate::fs::write_unsynced;
 use crate::host::systemd;
 use crate::journal;
 use crate::package::{Observer, Report};
@@ -109,8 +108,12 @@ impl<'a> Publisher<'a> {
             action,
         };
         let path = self.worker.paths.progress();
-        if let Ok(bytes) = serde_json::to_vec(&progress) {
-            let _ = write_unsynced(&path, &bytes);
+        // renamed, not written in place, so that a reader never sees half of it
+        let temporary = path.with_extension("new");
+        if let Ok(bytes) = serde_json::to_vec(&progress)
+            && std::fs::write(&temporary, bytes).is_ok()
+        {
+            let _ = std::fs::rename(&temporary, &path);
         }
     }
 }

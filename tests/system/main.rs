@@ -25,7 +25,6 @@ mod job;
 mod limits;
 mod locks;
 mod newer;
-mod orphans;
 mod own;
 mod package;
 mod pacman;

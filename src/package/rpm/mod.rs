@@ -16,5 +16,4 @@ pub mod scriptlet;
 pub mod stamp;
 pub mod transaction;
 pub mod unmerged;
-pub mod words;
 pub mod xml;
