@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
@@ -21,23 +22,23 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let temporary = temporary_beside(path);
     let write = || -> io::Result<()> {
         write_synced(&temporary, bytes, mode)?;
-        match fs::rename(&temporary, path) {
-            // somebody made a directory of it: it is put aside, or the file would never be written again
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                let aside = temporary_beside(path).file_name().map(OsString::from);
-                let aside = aside.unwrap_or_default().to_string_lossy().into_owned();
-                // without the dot of what may be swept away: it may be a person's
-                fs::rename(path, path.with_file_name(format!("{}.bad", &aside[1..])))?;
-                fs::rename(&temporary, path)?;
-            }
-            other => other?,
-        }
+        replace(&temporary, path)?;
         sync_directory(directory)
     };
     write().or_else(|error| {
         // what could not be finished must not be left behind, least of all on a full disk
         let _ = fs::remove_file(&temporary);
         Err(error).with_context(|| format!("failed to write {}", quoted(path)))
+    })
+}
+
+/// Writes `bytes` to `path` so that a reader sees the old or the new file, whole. Nothing is synced: after a
+/// power cut it may be torn.
+pub fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_beside(path);
+    let written = fs::write(&temporary, bytes).and_then(|()| replace(&temporary, path));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
     })
 }
 
@@ -57,7 +58,7 @@ pub fn write_all_atomically(
         }
         rustix::fs::syncfs(File::open(directory)?)?;
         for (name, _) in files {
-            fs::rename(temporary(name), directory.join(name))?;
+            replace(&temporary(name), &directory.join(name))?;
         }
         sync_directory(directory)
     };
@@ -137,11 +138,12 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
     rename().with_context(|| format!("failed to move {} to {}", quoted(from), quoted(to)))
 }
 
-/// Removes `path` durably; a file that is not there is no error.
+/// Removes `path` durably; a file that is not there is no error, and a directory in its place is put aside.
 pub fn remove_durably(path: &Path) -> Result<()> {
     let remove = || -> io::Result<()> {
         match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => move_aside(path)?,
             other => other?,
         }
         path.parent().map_or(Ok(()), sync_directory)
@@ -150,11 +152,52 @@ pub fn remove_durably(path: &Path) -> Result<()> {
 }
 
 /// Moves `path` out of the way of the file that is going to be written there: what cannot be read may be of
-/// use to a person, or to a newer version of this program. The latest one of each name stays.
+/// use to a person, or to a newer version of this program. The latest file of each name stays, and every
+/// directory.
 pub fn put_aside(path: &Path) -> Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".bad");
-    rename_durably(path, Path::new(&aside))
+    move_aside(path)
+        .and_then(|()| path.parent().map_or(Ok(()), sync_directory))
+        .with_context(|| format!("failed to put {} aside", quoted(path)))
+}
+
+/// Renames `path` to `path.bad`; to a name that nothing else has where a directory is involved, which neither
+/// replaces a file nor is replaced by one.
+fn move_aside(path: &Path) -> io::Result<()> {
+    let named = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        name
+    };
+    match fs::rename(path, named(".bad")) {
+        Err(error) if is_in_the_way(&error) => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let now = now.unwrap_or_default().as_nanos();
+            fs::rename(path, named(&format!(".{now}.bad")))
+        }
+        other => other,
+    }
+}
+
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::DirectoryNotEmpty
+            | io::ErrorKind::AlreadyExists
+    )
+}
+
+/// Renames the finished file to `path`. A directory in its place is put aside first, or the file would never
+/// be written again.
+fn replace(finished: &Path, path: &Path) -> io::Result<()> {
+    match fs::rename(finished, path) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            move_aside(path)?;
+            fs::rename(finished, path)
+        }
+        other => other,
+    }
 }
 
 /// Creates a directory and its parents when missing.
@@ -338,6 +381,39 @@ mod tests {
         fs::create_dir_all(path.join("full")).unwrap();
         write_atomically(&path, b"one", 0o644).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert!(directory.path().join("a.json.bad/full").exists());
+    }
+
+    #[test]
+    fn a_directory_is_put_aside_wherever_a_file_is_written_or_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let count = || {
+            let entries = fs::read_dir(directory.path()).unwrap().flatten();
+            let aside = |e: &fs::DirEntry| e.path().extension().is_some_and(|e| e == "bad");
+            entries.filter(aside).count()
+        };
+        fs::create_dir_all(at("one/full")).unwrap();
+        let files = ["one", "two"].map(|name| (name.to_owned(), name.into()));
+        write_all_atomically(directory.path(), &files, 0o644).unwrap();
+        assert_eq!(fs::read(at("one")).unwrap(), b"one");
+        assert_eq!(count(), 1);
+        // each directory stays, whatever has its name already
+        for number in 2..4 {
+            remove_durably(&at("one")).unwrap();
+            fs::create_dir_all(at("one/full")).unwrap();
+            remove_durably(&at("one")).unwrap();
+            assert_eq!(count(), number);
+            fs::write(at("one"), "unusable").unwrap();
+        }
+        put_aside(&at("one")).unwrap();
+        assert_eq!(count(), 4, "a file beside the directories");
+        fs::write(at("two"), "unusable").unwrap();
+        for _ in 0..2 {
+            put_aside(&at("two")).unwrap();
+            fs::write(at("two"), "unusable").unwrap();
+        }
+        assert_eq!(count(), 5, "the latest one of a file");
     }
 
     #[test]

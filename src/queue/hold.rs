@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::put_back;
+use super::{Claimed, is_waiting, put_back};
 use crate::fs::{remove_durably, rename_durably};
 use crate::journal;
 use crate::paths::Paths;
@@ -143,10 +143,12 @@ impl Mark {
     }
 }
 
-/// Does what the marks say to jobs that are held. A mark on a job that is in a worker's hands or in the
-/// queue is left for whoever serves it; one on a job that has ended is taken away.
-pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
-    for (mark, id) in marks {
+/// Does what the marks say to jobs that are held; how many marks were taken away. One on a job that has just been
+/// claimed, or still waits in the queue, is left for the worker that serves it. One on any other job that has
+/// ended, or that there is not, has nothing to wait for.
+pub fn settle_marks(paths: &Paths, claimed: &Claimed) -> Result<usize> {
+    let mut settled = 0;
+    for (mark, id) in &claimed.marks {
         let job = Job::find(paths, id).unwrap_or_else(|error| {
             // nobody can do what is asked for, and nobody else has to wait for that
             journal::request_refused(
@@ -168,13 +170,14 @@ pub fn settle_marks(paths: &Paths, marks: &[(Mark, JobId)]) -> Result<()> {
                 unhold(paths, id)?;
             }
             // it has just been taken, or will be in a moment: then it is cancelled
-            (Mark::Cancel, Some(job)) if !job.is_settled() => continue,
-            (Mark::Cancel, None) if paths.queue().join(format!("{id}.json")).exists() => continue,
+            (Mark::Cancel, _) if claimed.jobs.iter().any(|job| job.id() == id) => continue,
+            (Mark::Cancel, _) if is_waiting(paths, id) => continue,
             _ => {}
         }
         mark.remove(paths, id)?;
+        settled += 1;
     }
-    Ok(())
+    Ok(settled)
 }
 
 /// Ends a held job; its record goes where those of all ended jobs are.
@@ -188,7 +191,8 @@ fn end(paths: &Paths, mut job: Job, note: &str) -> Result<()> {
     Ok(())
 }
 
-fn unhold(paths: &Paths, id: &JobId) -> Result<()> {
+/// Takes the record of a held job away, which has another one.
+pub fn unhold(paths: &Paths, id: &JobId) -> Result<()> {
     remove_durably(&job::deferred(paths, id))?;
     match job::conflict(paths, id) {
         Some(path) => remove_durably(&path),
@@ -240,7 +244,7 @@ mod tests {
         assert_eq!(fs::read_to_string(refused).unwrap(), newer);
         fs::write(job::record(&paths, &other), newer).unwrap();
         Mark::Cancel.leave(&paths, &other).unwrap();
-        settle_marks(&paths, &[(Mark::Cancel, other.clone())]).unwrap();
+        settle_marks(&paths, &marked(Mark::Cancel, &other)).unwrap();
         assert!(!Mark::Cancel.is_left(&paths, &other));
         assert_eq!(
             fs::read_to_string(job::record(&paths, &other)).unwrap(),
@@ -255,25 +259,43 @@ mod tests {
             conflict(&paths, &mut job, "it changed", Utc::now()).unwrap();
             assert_eq!(conflicts(&paths).len(), 1);
             mark.leave(&paths, job.id()).unwrap();
-            settle_marks(&paths, &[(mark, job.id().clone())]).unwrap();
+            settle_marks(&paths, &marked(mark, job.id())).unwrap();
             assert!(conflicts(&paths).is_empty());
             assert_eq!(length(&paths), queued, "{mark:?}");
         }
     }
 
     #[test]
-    fn a_mark_on_a_job_that_was_just_taken_stays() {
+    fn a_mark_on_a_job_that_was_just_taken_stays_and_any_other_goes() {
         let (_root, paths, job) = host();
         Mark::Cancel.leave(&paths, job.id()).unwrap();
-        settle_marks(&paths, &[(Mark::Cancel, job.id().clone())]).unwrap();
+        let mut taken = marked(Mark::Cancel, job.id());
+        taken.jobs.push(job.clone());
+        assert_eq!(settle_marks(&paths, &taken).unwrap(), 0);
         assert!(Mark::Cancel.is_left(&paths, job.id()));
-        let ended = Job {
-            status: JobStatus::Succeeded,
-            ..job
-        };
-        ended.save(&paths).unwrap();
-        settle_marks(&paths, &[(Mark::Cancel, ended.id().clone())]).unwrap();
-        assert!(!Mark::Cancel.is_left(&paths, ended.id()));
+        put_back(&paths, &job).unwrap();
+        let waiting = marked(Mark::Cancel, job.id());
+        assert_eq!(settle_marks(&paths, &waiting).unwrap(), 0);
+        assert!(Mark::Cancel.is_left(&paths, job.id()));
+        claim(&paths, |_| Ok(())).unwrap();
+        for status in [JobStatus::Succeeded, JobStatus::Running] {
+            let job = Job {
+                status,
+                ..job.clone()
+            };
+            job.save(&paths).unwrap();
+            Mark::Cancel.leave(&paths, job.id()).unwrap();
+            let nobodys = marked(Mark::Cancel, job.id());
+            assert_eq!(settle_marks(&paths, &nobodys).unwrap(), 1, "{status:?}");
+            assert!(!Mark::Cancel.is_left(&paths, job.id()));
+        }
+    }
+
+    fn marked(mark: Mark, id: &JobId) -> Claimed {
+        Claimed {
+            marks: vec![(mark, id.clone())],
+            ..Claimed::default()
+        }
     }
 
     #[test]

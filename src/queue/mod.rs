@@ -95,6 +95,21 @@ pub fn length(paths: &Paths) -> usize {
         .count()
 }
 
+/// Whether the request of this job waits.
+#[must_use]
+pub fn is_waiting(paths: &Paths, id: &JobId) -> bool {
+    let entry = paths.queue().join(format!("{id}.json"));
+    entry.symlink_metadata().is_ok_and(|entry| entry.is_file())
+}
+
+/// The jobs that somebody has decided something about, in no order.
+#[must_use]
+pub fn marked(paths: &Paths) -> Vec<JobId> {
+    let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| Some(Mark::parse(&entry.file_name())?.1);
+    entries.filter_map(of).collect()
+}
+
 /// The requests that wait, in the order of arrival, `limit` of them at most; nothing is moved.
 pub fn waiting(paths: &Paths, limit: usize) -> Result<Vec<Request>> {
     let requests = names(paths)?
@@ -226,11 +241,11 @@ fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
 /// Takes away what was followed. Its name may have become a directory's since it was looked at.
 fn remove(paths: &Paths, name: &OsStr) -> Result<()> {
     let path = paths.queue().join(name);
-    remove_durably(&path).or_else(|error| {
-        let is_directory = path.symlink_metadata().is_ok_and(|m| m.is_dir());
-        anyhow::ensure!(is_directory, error);
-        refuse(paths, name, "it is not a regular file")
-    })
+    if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+        return refuse(paths, name, "it is not a regular file");
+    }
+    // one that becomes a directory only now is put aside there, and refused by the next round
+    remove_durably(&path)
 }
 
 fn shown(name: &OsStr) -> String {

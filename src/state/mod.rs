@@ -46,7 +46,7 @@ pub fn read_to_change<T: DeserializeOwned>(path: &Path) -> Option<T> {
         Ok(value) => value,
         Err(why) => {
             journal::state_unusable(path, &why);
-            if path.is_file()
+            if (path.is_file() || path.is_dir())
                 && let Err(error) = put_aside(path)
             {
                 tracing::warn!("{error:#}");

@@ -11,6 +11,7 @@ mod heal;
 pub mod hook;
 pub mod lifecycle;
 mod manual;
+mod orphans;
 mod own;
 mod parts;
 mod plan;
@@ -76,6 +77,8 @@ pub struct Worker {
     hangs: stuck::Seen,
     /// Whether what it found of others is counted as their death.
     deaths: deaths::Counted,
+    /// Whether it has looked for jobs that no worker has.
+    orphans: orphans::Looked,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
     terminal: bool,
 }
@@ -101,6 +104,7 @@ impl Worker {
             stop,
             hangs: stuck::Seen::default(),
             deaths: deaths::Counted::default(),
+            orphans: orphans::Looked::default(),
             terminal: false,
         }
     }
@@ -201,6 +205,7 @@ impl Worker {
                 Some(lock) => lock,
                 None => self.lock(&format!("job {id}"))?,
             };
+            let mut gone = false;
             if own::gives_way() {
                 drop(lock);
                 ensure!(!self.stopping(), STOPPED);
@@ -208,6 +213,7 @@ impl Worker {
             } else {
                 self.serve_waiting()?;
                 alert::look(self);
+                gone = !queue::is_waiting(&self.paths, id) && !recover::has(&self.paths, id);
                 drop(lock);
             }
             if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
@@ -216,6 +222,11 @@ impl Worker {
             }
             let left = Job::taken(&self.paths, id).is_some();
             ensure!(!(self.stopping() && left), heal::LeftForBoot);
+            ensure!(
+                !gone,
+                "job {id} is neither in the queue nor in a worker's hands any more, and has not ended: another \
+                 program has taken its files away"
+            );
         }
     }
 
@@ -243,7 +254,7 @@ impl Worker {
     fn serve_waiting(&self) -> Result<Option<usize>> {
         let recovered = recover::run(self)?;
         let claimed = queue::claim(&self.paths, |jobs| recover::remember(self, jobs))?;
-        queue::hold::settle_marks(&self.paths, &claimed.marks)?;
+        let decided = queue::hold::settle_marks(&self.paths, &claimed)?;
         for (order, name) in &claimed.orders {
             match order {
                 Order::Acknowledge(cause) => alert::acknowledge(self, *cause),
@@ -263,7 +274,8 @@ impl Worker {
         }
         self.record(&mut cancelled)?;
         if jobs.is_empty() {
-            let told = !claimed.marks.is_empty() || !claimed.orders.is_empty();
+            // a round that has taken nothing away would find the same again, and so would the next
+            let told = decided > 0 || !claimed.orders.is_empty();
             return Ok((recovered || !cancelled.is_empty() || told).then_some(0));
         }
         self.serve(jobs).map(Some)

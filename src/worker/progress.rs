@@ -12,6 +12,7 @@ use super::conclude;
 use super::gate::Intent;
 use super::stuck::Patience;
 use super::update::Update;
+use crate::fs::write_unsynced;
 use crate::host::systemd;
 use crate::journal;
 use crate::package::{Observer, Report};
@@ -108,12 +109,8 @@ impl<'a> Publisher<'a> {
             action,
         };
         let path = self.worker.paths.progress();
-        // renamed, not written in place, so that a reader never sees half of it
-        let temporary = path.with_extension("new");
-        if let Ok(bytes) = serde_json::to_vec(&progress)
-            && std::fs::write(&temporary, bytes).is_ok()
-        {
-            let _ = std::fs::rename(&temporary, &path);
+        if let Ok(bytes) = serde_json::to_vec(&progress) {
+            let _ = write_unsynced(&path, &bytes);
         }
     }
 }

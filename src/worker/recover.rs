@@ -11,7 +11,7 @@ use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, attempt, deaths, manual, own, parts, rollback, select};
+use super::{Worker, attempt, deaths, manual, orphans, own, parts, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
 use crate::package::{Applied, Change, Database, Ended, Former, PackageState, command};
@@ -24,21 +24,28 @@ use crate::{journal, queue};
 /// Finishes what an interrupted worker left.
 const RECOVERY: &str = "patch-recover.service";
 
+/// Serves the queue, and finishes what it finds.
+const DRAIN: &str = "patch-apply.service";
+
 /// What is noted with a job that was judged by another worker than the one that ran it.
 const NOTE: &str = "the worker was interrupted while it changed packages";
 
 /// Remembers which jobs are in a worker's hands.
-pub fn remember(worker: &Worker, jobs: &[Job]) -> Result<()> {
-    let ids: Vec<&JobId> = jobs.iter().map(Job::id).collect();
+pub fn remember<'a>(worker: &Worker, jobs: impl IntoIterator<Item = &'a Job>) -> Result<()> {
+    let ids: Vec<&JobId> = jobs.into_iter().map(Job::id).collect();
     write_atomically(&path(&worker.paths), &serde_json::to_vec(&ids)?, 0o644)
 }
 
 /// Has another worker started where jobs are in the hands of one that has died or could not go on: they are
 /// in no queue, and nothing else would come back to them before long. One that is at work is waited for.
 pub fn ask_for_another(paths: &Paths) {
-    if path(paths).exists() {
-        let _ = systemd::start_unit_soon(RECOVERY.to_owned());
-    }
+    let unit = match path(paths).exists() {
+        true => RECOVERY,
+        // that one is for those that are listed
+        false if orphans::any(paths) => DRAIN,
+        false => return,
+    };
+    let _ = systemd::start_unit_soon(unit.to_owned());
 }
 
 /// No job is in a worker's hands any more.
@@ -53,9 +60,13 @@ pub fn forget(worker: &Worker) -> Result<()> {
 /// there was one.
 pub fn run(worker: &Worker) -> Result<bool> {
     sweep(worker)?;
-    let Some(ids) = in_hands(worker) else {
+    let listed = in_hands(worker);
+    let orphans = orphans::find(worker, listed.as_deref().unwrap_or_default());
+    if listed.is_none() && orphans.is_empty() {
+        orphans::looked(worker)?;
         return Ok(false);
-    };
+    }
+    let ids = [listed.unwrap_or_default(), orphans.clone()].concat();
     let mut transactions = unfinished(worker, &ids);
     if !transactions.is_empty() {
         shut_the_gate(worker, &transactions)?;
@@ -63,6 +74,21 @@ pub fn run(worker: &Worker) -> Result<bool> {
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
     deaths::count(worker, &mut transactions)?;
+    if !orphans.is_empty() {
+        for (transaction, jobs) in &mut transactions {
+            *jobs = orphans::end(worker, transaction, std::mem::take(jobs), &orphans)?;
+        }
+        // what is left of them is in this worker's hands from here on, should it not come to its end
+        remember(worker, transactions.values().flatten())?;
+    }
+    judge_all(worker, transactions)?;
+    forget(worker)?;
+    orphans::looked(worker)?;
+    Ok(true)
+}
+
+/// Ends or puts back the jobs of every interrupted transaction.
+fn judge_all(worker: &Worker, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let jobs = deaths::give_up(worker, &transaction, jobs)?;
         if jobs.is_empty() {
@@ -91,21 +117,32 @@ pub fn run(worker: &Worker) -> Result<bool> {
             _ => put_back(worker, &transaction, &jobs)?,
         }
     }
-    forget(worker)?;
-    Ok(true)
+    Ok(())
 }
 
 /// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
 /// the list cannot be read, these are all whose records say that they have not ended.
 fn in_hands(worker: &Worker) -> Option<Vec<JobId>> {
-    let list = path(&worker.paths);
-    match state::try_read(&list) {
+    match listed(&worker.paths) {
         Ok(ids) => ids,
         Err(why) => {
-            journal::state_unusable(&list, &why);
+            journal::state_unusable(&path(&worker.paths), &why);
             Some(job::ids(&worker.paths.jobs()))
         }
     }
+}
+
+/// Whether the job is in a worker's hands, as far as can be read.
+pub fn has(paths: &Paths, id: &JobId) -> bool {
+    match listed(paths) {
+        Ok(ids) => ids.is_some_and(|ids| ids.contains(id)),
+        Err(_) => true,
+    }
+}
+
+/// The list of the jobs that are in a worker's hands, if there is one.
+pub fn listed(paths: &Paths) -> Result<Option<Vec<JobId>>, String> {
+    state::try_read(&path(paths))
 }
 
 /// The jobs in a worker's hands that this transaction serves.

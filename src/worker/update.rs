@@ -33,14 +33,19 @@ impl<'a> Update<'a> {
     /// The update that another worker began and did not end. The change list on the disk proves how
     /// far it came, whatever was written down of it.
     pub fn resume(worker: &'a Worker, changes: &[Change]) -> Self {
+        let mut update = Self::latest(worker);
+        update.was_activated(changes);
+        update
+    }
+
+    /// The update that was written down last, as it stands.
+    pub fn latest(worker: &'a Worker) -> Self {
         let state = UpdateState::load_to_change(&worker.paths);
-        let mut update = Self {
+        Self {
             worker,
             former: state.clone(),
             state,
-        };
-        update.was_activated(changes);
-        update
+        }
     }
 
     /// These changes were let through before, whatever was written down of it.

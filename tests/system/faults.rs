@@ -61,6 +61,27 @@ fn a_failing_script_fails_the_job(release: Release) {
 }
 
 #[test]
+fn the_fatal_words_of_dpkg_are_in_the_error_of_the_job() {
+    for release in [Release::Trixie, Release::Bookworm] {
+        let (host, repo) = host_with(release, &[plain("demo", "1.0"), plain("other", "1.0")]);
+        repo.add(&plain("demo", "1.1"));
+        host.sh("printf /torn >>/var/lib/dpkg/info/other.list");
+
+        let job = failed(&host, "demo");
+
+        let error = text(&job, "error");
+        let words = "dpkg: unrecoverable fatal error, aborting: \
+                     files list file for package 'other' is missing final newline";
+        assert!(error.contains(words), "{error}");
+        let reasons = property(&host, "HealthReasons");
+        assert!(reasons.contains("unrecoverable fatal error"), "{reasons}");
+        host.sh("sed -i '$d' /var/lib/dpkg/info/other.list");
+        assert_eq!(changes(&applied(&host, "demo")).len(), 1);
+        assert_eq!(property(&host, "Health"), "healthy");
+    }
+}
+
+#[test]
 fn a_broken_package_that_is_asked_for_again_is_no_success() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&failing_postinst("demo", "1.1"));

@@ -25,6 +25,7 @@ mod job;
 mod limits;
 mod locks;
 mod newer;
+mod orphans;
 mod own;
 mod package;
 mod pacman;

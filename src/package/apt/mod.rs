@@ -16,6 +16,7 @@ mod repair;
 mod run;
 mod script;
 pub(crate) mod status;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{acquire, arguments, listing, locks, status};
+use super::{acquire, arguments, listing, locks, status, words};
 use crate::package::command::{Ending, Line, Program, Watch};
 use crate::package::{Ended, Observer, Report, Transaction, lock};
 
@@ -66,16 +66,11 @@ fn once(program: &Program, observer: &mut dyn Observer) -> Result<(Outcome, Opti
     Ok((run.finish(ending), holder))
 }
 
-/// How our gate begins when it says why it stays shut.
-const GATE: &str = "patchctl: ";
-
 struct Run<'a> {
     observer: &'a mut dyn Observer,
     listing: listing::Reader,
-    errors: Vec<String>,
+    words: words::Reader,
     notes: Vec<String>,
-    /// The line before was an error of dpkg's, which goes on in the next, indented one.
-    continues: bool,
 }
 
 impl<'a> Run<'a> {
@@ -83,26 +78,15 @@ impl<'a> Run<'a> {
         Self {
             observer,
             listing: listing::Reader::default(),
-            errors: Vec::new(),
+            words: words::Reader::default(),
             notes: Vec::new(),
-            continues: false,
         }
     }
 
     fn output(&mut self, text: &str) {
         let text = acquire::redacted(text);
-        let continued = std::mem::replace(&mut self.continues, text.starts_with("dpkg: error"));
-        if text.starts_with("E: ") || self.continues {
-            self.errors
-                .push(text.strip_prefix("E: ").unwrap_or(&text).to_owned());
-        } else if continued && text.starts_with(' ') {
-            if let Some(last) = self.errors.last_mut() {
-                last.push_str(&text);
-            }
-        } else if let Some(words) = text.strip_prefix(GATE) {
-            // apt itself says of it only that it failed
-            self.errors.push(words.to_owned());
-        } else if let Some(rest) = text.strip_prefix("Configuration file '") {
+        self.words.line(&text);
+        if let Some(rest) = text.strip_prefix("Configuration file '") {
             let file = rest.split('\'').next().unwrap_or(rest);
             self.notes.push(format!(
                 "{file} was changed here and is kept; the new version is {file}.dpkg-dist",
@@ -121,12 +105,12 @@ impl<'a> Run<'a> {
                     .iter()
                     .any(|lock| error.contains(lock))
         };
-        self.errors.iter().find(lock).cloned()
+        self.words.errors().iter().find(lock).cloned()
     }
 
     fn finish(self, ending: Ending) -> Outcome {
         Outcome {
-            ended: ended(ending, &self.errors),
+            ended: ended(ending, self.words.errors()),
             kept: self.listing.finish().kept,
             notes: self.notes,
         }

@@ -3,7 +3,7 @@
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::rpm::resolved::Resolved;
 use crate::package::rpm::transaction::Changed;
-use crate::package::rpm::{repositories, scriptlet, unmerged};
+use crate::package::rpm::{repositories, scriptlet, unmerged, words};
 use crate::package::{Ended, Key, Observer, Report};
 
 use super::{plugin, table};
@@ -85,14 +85,21 @@ impl<'a> Run<'a> {
         let heard = text.starts_with("[MIRROR]")
             || text.starts_with(">>> Status code")
             || is_about_a_signature(text);
-        if begins || heard || (self.in_error && text.starts_with(' ')) {
+        let continues =
+            self.in_error && text.starts_with(' ') && progress(text, self.changing).is_none();
+        if begins || heard || continues {
             let line = text.strip_prefix(">>> ").unwrap_or(text).trim();
             let line = line.strip_prefix("Error: ").unwrap_or(line).to_owned();
             if !self.errors.contains(&line) {
                 self.errors.push(line);
             }
         }
-        self.in_error = begins || (self.in_error && text.starts_with(' '));
+        if let Some(words) = words::error(text).map(str::to_owned)
+            && !self.errors.contains(&words)
+        {
+            self.errors.push(words);
+        }
+        self.in_error = begins || continues;
     }
 
     /// What it came to.

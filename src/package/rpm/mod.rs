@@ -16,4 +16,5 @@ pub mod scriptlet;
 pub mod stamp;
 pub mod transaction;
 pub mod unmerged;
+pub mod words;
 pub mod xml;

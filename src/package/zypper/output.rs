@@ -3,7 +3,7 @@
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::rpm::resolved::{Planned, Removal, Resolved};
 use crate::package::rpm::xml::{self, Node};
-use crate::package::rpm::{evr, repositories, scriptlet, unmerged};
+use crate::package::rpm::{evr, repositories, scriptlet, unmerged, words};
 use crate::package::{Ended, Key, Observer, Report};
 
 /// The most error texts that a job's error quotes.
@@ -58,6 +58,9 @@ impl<'a> Run<'a> {
     /// What it came to.
     pub fn finish(self, ending: Ending) -> Finished {
         let errors = messages(&self.document, "error");
+        let told = messages(&self.document, "info");
+        let of_rpm = told.iter().filter_map(|told| words::error(told));
+        let of_rpm: Vec<String> = of_rpm.map(str::to_owned).collect();
         let locked = (ending == Ending::Exited(code::LOCKED)).then(|| {
             let holder = errors.iter().find(|error| error.contains("is locked"));
             let sentence = holder.and_then(|holder| holder.lines().next());
@@ -65,7 +68,7 @@ impl<'a> Run<'a> {
         });
         Finished {
             resolved: resolved(&self.document),
-            ended: ended(ending, &errors),
+            ended: ended(ending, &[of_rpm, errors].concat()),
             failures: self.failures,
             notes: self.notes,
             locked,

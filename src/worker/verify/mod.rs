@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Worker, heal, own, services};
 use hooks::{Earlier, Task};
 
+use crate::fs::write_unsynced;
 use crate::host::units::Units;
 use crate::journal;
 use crate::package::{Change, Database, Installed, Key, PackageState};
@@ -127,7 +128,7 @@ impl Rest {
     /// Of use in most cases, and not worth a sync of the disk.
     fn leave(&self, paths: &Paths, leader: &JobId) -> Result<()> {
         let path = path(paths, leader);
-        std::fs::write(&path, serde_json::to_vec(self)?)
+        write_unsynced(&path, &serde_json::to_vec(self)?)
             .with_context(|| format!("failed to write {}", quoted(&path)))
     }
 }

@@ -101,6 +101,18 @@ impl Host {
             .unwrap_or_else(|error| panic!("{error:#}\n{}", self.log_tail()))
     }
 
+    /// Mounts something, by the arguments of mount(8).
+    #[track_caller]
+    pub fn mount(&self, arguments: &str) {
+        // from Debian 14 on it comes in a package of its own, which no host needs to boot
+        if !self.try_sh("command -v mount").success() {
+            self.copy_in(Path::new("/usr/bin/mount"), "/usr/local/bin/mount");
+            self.copy_in(Path::new("/usr/bin/umount"), "/usr/local/bin/umount");
+            self.sh("chmod 0755 /usr/local/bin/mount /usr/local/bin/umount");
+        }
+        self.sh(&format!("mount {arguments}"));
+    }
+
     /// Runs a shell script as an ordinary user, who is created when missing.
     #[track_caller]
     pub fn as_user(&self, user: &str, script: &str) -> Output {

@@ -25,6 +25,34 @@ pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backen
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+/// A file that cannot be replaced, because another program has mounted something over it.
+pub fn the_tool_s_own_words_of_a_failure_are_in_the_error(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
+    let directory = "/usr/share/demo";
+    let file = format!("{directory}/version");
+    repo.add(&plain("demo", "1.1").file("/usr/share/demo/more", "more"));
+    repo.add(&plain("tool", "1.1"));
+    let mounted = if backend.manager == Manager::Pacman {
+        // it writes into such a file; but it is not to look for room before it begins
+        host.sh("sed -i '/^CheckSpace/d' /etc/pacman.conf");
+        host.mount(&format!("-t tmpfs -o nr_inodes=2 tmpfs {directory}"));
+        host.sh(&format!("echo 1.0 > {file}"));
+        directory
+    } else {
+        host.mount(&format!("--bind {file} {file}"));
+        &file
+    };
+
+    let job = failed(&host, "all");
+
+    let error = text(&job, "error");
+    assert!(error.contains(mounted.trim_start_matches('/')), "{error}");
+    host.sh(&format!("umount {mounted}"));
+    applied(&host, "all");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
 pub fn a_service_that_no_longer_starts_goes_back(backend: Backend) {
     let (host, repo) = backend.host_with(&[]);
     backend.install(&host, &repo, &with_service("demo", "1.0"));

@@ -232,6 +232,8 @@ tell! {
         [apk: STAND_IN];
     failures::a_failing_script_fails_the_job_and_the_next_version_heals
         [apt dnf4 dnf5 zypper pacman apk];
+    failures::the_tool_s_own_words_of_a_failure_are_in_the_error [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     failures::a_service_that_no_longer_starts_goes_back
         [apt dnf4 dnf5 zypper pacman apk];
     checks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
