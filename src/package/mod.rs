@@ -125,6 +125,17 @@ pub trait PackageManager: Send + Sync {
         Ok(sizes.sum::<u64>().saturating_mul(4))
     }
 
+    /// The files that the package has, and those of its new version where it is new: where the change would write.
+    /// Empty where nobody can tell.
+    fn files(&self, _change: &Change) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    /// Where the scripts of packages have to be run from as programs, where they are not given to a shell.
+    fn runs_scripts_from(&self) -> Option<&Path> {
+        None
+    }
+
     /// Why the host should be rebooted, one reason each; empty when it need not.
     fn reboot_reasons(&self) -> Vec<String>;
 

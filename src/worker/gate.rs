@@ -4,19 +4,20 @@
 //! the intent file first decides: the gate, and the transaction goes on; or the worker that was told
 //! to stop, and nothing is changed.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{own, space};
+use super::{mounts, own, space};
 use crate::fs::create_atomically;
+use crate::package::command::{Line, Program};
 use crate::package::{Change, Former, FormerSource, PackageManager};
-use crate::paths::Paths;
+use crate::paths::{Paths, quoted};
 use crate::request::JobId;
 use crate::sorted;
 use crate::state::kept::Store;
@@ -88,7 +89,8 @@ pub fn run(
         None => Vec::new(),
     };
     let no_room = || {
-        let room = space::check_changes(packages, &changes);
+        let room = mounts::check(packages, &changes)
+            .and_then(|()| space::check_changes(packages, &changes));
         room.err().map(|error| format!("{error:#}"))
     };
     let intent = match refusal(&changes, expectation.plan.as_deref()).or_else(no_room) {
@@ -121,10 +123,59 @@ pub fn run(
     }
 }
 
-/// This very program, as a file that stays what it is for as long as anybody may run it: the package may
-/// be upgraded meanwhile, and a package manager may outlive this worker, whose number in `/proc` is then
-/// somebody else's.
+/// This very program, as a file that a package manager can run: a copy that stays what it is for as long as it
+/// may be run (the package may be upgraded meanwhile, and a package manager may outlive this worker), or where
+/// nothing of ours can be run from there, the installed program. The gate is asked before the first file changes.
 pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
+    let copied = copy(paths).and_then(|place| runs(&place).map(|()| place));
+    copied.or_else(|why| {
+        installed(paths)
+            .and_then(|place| runs(&place).map(|()| place))
+            .map_err(|other| {
+                anyhow!("the gate cannot be run: {why:#}; nor can the installed program: {other:#}")
+            })
+    })
+}
+
+/// The installed program, while it is the one that runs.
+fn installed(paths: &Paths) -> Result<PathBuf> {
+    let place = paths.host("/usr/bin/patchctl");
+    let (running, there) = (fs::metadata("/proc/self/exe")?, fs::metadata(&place)?);
+    let id = |m: &fs::Metadata| (m.dev(), m.ino());
+    ensure!(
+        id(&running) == id(&there),
+        "{} was replaced",
+        quoted(&place)
+    );
+    Ok(place)
+}
+
+/// An error when the file cannot be run, whatever keeps it from that: a mount option, a security module.
+fn runs(place: &Path) -> Result<()> {
+    if mounts::is_noexec(place) {
+        let mount = mounts::mount_of(place);
+        let mount = mount.display();
+        bail!(
+            "{} lies on {mount}, which is mounted noexec (mount -o remount,exec {mount})",
+            quoted(place)
+        );
+    }
+    let tried = Program::new(place)
+        .arg("--version")
+        .limit(TRIAL)
+        .run(&mut |_: Line<'_>| {});
+    let finished = tried.with_context(|| format!("{} cannot be run", quoted(place)))?;
+    ensure!(
+        finished.succeeded(),
+        "{} cannot be run: {:?}",
+        quoted(place),
+        finished.ending
+    );
+    Ok(())
+}
+
+/// Copies this very program to where the gate lies, unless it is there.
+fn copy(paths: &Paths) -> Result<PathBuf> {
     let place = paths.gate();
     let copy = || -> io::Result<()> {
         let mut running = File::open("/proc/self/exe")?;
@@ -133,8 +184,8 @@ pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
         }
         // renamed, because the former one may be running
         let new = place.with_extension("new");
-        let _ = std::fs::remove_file(&new);
-        let mut options = std::fs::OpenOptions::new();
+        let _ = fs::remove_file(&new);
+        let mut options = fs::OpenOptions::new();
         let mut file = options
             .write(true)
             .create_new(true)
@@ -143,11 +194,14 @@ pub(super) fn program(paths: &Paths) -> Result<PathBuf> {
         running.rewind()?;
         io::copy(&mut running, &mut file)?;
         drop(file);
-        std::fs::rename(&new, &place)
+        fs::rename(&new, &place)
     };
-    copy().with_context(|| format!("failed to write '{}'", place.display()))?;
+    copy().with_context(|| format!("failed to write {}", quoted(&place)))?;
     Ok(place)
 }
+
+/// How long the gate may take to say its version.
+const TRIAL: Duration = Duration::from_secs(10);
 
 /// How many bytes of two programs are compared at once.
 const CHUNK: usize = 64 * 1024;
@@ -327,7 +381,7 @@ mod tests {
         std::fs::write(paths.gate().with_extension("new"), "left").unwrap();
         let own = std::fs::read("/proc/self/exe").unwrap();
         for _ in 0..2 {
-            let place = program(&paths).unwrap();
+            let place = copy(&paths).unwrap();
             assert!(std::fs::read(&place).unwrap() == own);
             let mode = std::os::unix::fs::MetadataExt::mode(&place.metadata().unwrap());
             assert_eq!(mode & 0o777, 0o700);

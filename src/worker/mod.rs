@@ -11,6 +11,7 @@ mod heal;
 pub mod hook;
 pub mod lifecycle;
 mod manual;
+mod mounts;
 mod orphans;
 mod own;
 mod parts;

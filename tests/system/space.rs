@@ -58,3 +58,21 @@ fn too_little_room_changes_nothing(release: Release) {
         ["linux-image-lab 1.0 -> 1.1"]
     );
 }
+
+// fault: file system mounted read-only or noexec
+#[test]
+fn scripts_that_dpkg_could_not_run_are_told_before_anything_changes() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1").postinst("true"));
+    host.mount("--bind /var /var");
+    host.mount("-o remount,bind,noexec /var");
+
+    let job = failed(&host, "demo");
+
+    let error = text(&job, "error");
+    assert!(error.contains("/var is mounted noexec"), "{error}");
+    assert!(error.contains("mount -o remount,exec /var"), "{error}");
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    host.mount("-o remount,bind,exec /var");
+    assert_eq!(changes(&applied(&host, "demo")), ["demo 1.0 -> 1.1"]);
+}

@@ -285,6 +285,10 @@ impl PackageManager for Apk {
         Ok(Vec::new())
     }
 
+    fn runs_scripts_from(&self) -> Option<&Path> {
+        self.database.parent()
+    }
+
     /// A kernel that was replaced takes its modules away.
     fn reboot_reasons(&self) -> Vec<String> {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -176,6 +176,13 @@ pub fn unpack(file: &Path) -> Program {
         .arg(file)
 }
 
+/// Lists what is in a package file.
+pub fn contents(file: &Path) -> Program {
+    Program::new("/usr/bin/dpkg-deb")
+        .arg("--contents")
+        .arg(file)
+}
+
 /// Installs what is missing for what is there.
 pub fn fix_broken() -> Program {
     healing().args(["-f", "install"])

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Result;
 
+use super::arguments;
 use super::index::{self, Index};
 use crate::checksum;
 use crate::package::Change;
@@ -47,6 +48,26 @@ pub fn remove_damaged(index: &Index, changes: &[Change], since: SystemTime) -> R
         }
     }
     Ok(damaged)
+}
+
+/// The files of the installed version, by dpkg's list; those in the package file of a new package.
+pub fn of(dpkg: &Path, change: &Change) -> Result<Vec<PathBuf>> {
+    let key = change.former_key();
+    let lists = [format!("{key}.list"), format!("{}.list", key.package)];
+    let mut lists = lists.iter().map(|name| dpkg.join("info").join(name));
+    if let Some(list) = lists.find_map(|list| fs::read_to_string(list).ok()) {
+        return Ok(list.lines().map(PathBuf::from).collect());
+    }
+    let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
+        return Ok(Vec::new());
+    };
+    // permissions, owner, size, date, time, path
+    let path = |line: &str| {
+        let path = line.split_whitespace().nth(5)?;
+        Some(Path::new("/").join(path.trim_start_matches("./")))
+    };
+    let listed = arguments::contents(file).capture()?;
+    Ok(listed.lines().filter_map(path).collect())
 }
 
 /// Installed-Size of every new version over that of the former one, and, because dpkg unpacks beside

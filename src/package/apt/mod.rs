@@ -176,6 +176,14 @@ impl PackageManager for Apt {
         files::growth(&self.index, changes)
     }
 
+    fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
+        files::of(&self.dpkg, change)
+    }
+
+    fn runs_scripts_from(&self) -> Option<&Path> {
+        Some(&self.dpkg)
+    }
+
     fn reboot_reasons(&self) -> Vec<String> {
         if !Path::new("/run/reboot-required").exists() {
             return Vec::new();

@@ -28,7 +28,9 @@ use super::command::{Ending, Line, Process, Watch};
 use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
-use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
+use super::rpm::{
+    database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction,
+};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key, Observer,
     PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
@@ -356,6 +358,10 @@ impl PackageManager for Dnf {
     /// fetches.
     fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
+        database::files_of(change)
     }
 
     fn reboot_reasons(&self) -> Vec<String> {

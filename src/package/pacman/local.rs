@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::package::{Database, Installed, Key, PackageState};
+use crate::package::{Change, Database, Installed, Key, PackageState};
 use crate::sorted;
 
 /// What `local/ALPM_DB_VERSION` says since pacman 4.2; another layout is not guessed at.
@@ -156,6 +156,16 @@ pub fn find(local: &Path, package: &str) -> Option<Desc> {
         split(&name).is_some_and(|(name, _)| name == package)
     })?;
     Desc::parse(&fs::read_to_string(directory.join("desc")).ok()?)
+}
+
+/// The files of the installed version of a change, from `%FILES%` of its entry.
+pub fn files(local: &Path, change: &Change) -> Vec<PathBuf> {
+    let version = change.from.as_deref().unwrap_or_default();
+    let entry = local.join(format!("{}-{version}", change.package));
+    let text = fs::read_to_string(entry.join("files")).unwrap_or_default();
+    let files = text.lines().skip_while(|line| *line != "%FILES%").skip(1);
+    let files = files.take_while(|line| !line.is_empty());
+    files.map(|file| Path::new("/").join(file)).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -227,6 +227,10 @@ impl PackageManager for Pacman {
     /// pacman checks every file that it finds in its cache, and removes a damaged one (measured).
     fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
+        Ok(local::files(&Path::new(DATABASE).join("local"), change))
     }
 
     fn reboot_reasons(&self) -> Vec<String> {

@@ -1,12 +1,13 @@
 //! The database of installed packages, as `rpm` shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
 use super::{evr, held};
 use crate::package::command::Program;
-use crate::package::{Database, Installed, Key, PackageState};
+use crate::package::{Change, Database, Installed, Key, PackageState};
 use crate::sorted::{self, InOrder};
 
 const RPM: &str = "/usr/bin/rpm";
@@ -76,6 +77,21 @@ pub fn parallel_among(names: &[&str]) -> Result<BTreeSet<String>> {
 /// The files of an installed version, one a line.
 pub fn files(key: &Key, evr: &str) -> Result<String> {
     Program::new(RPM).arg("-ql").arg(name(key, evr)).capture()
+}
+
+/// The files of the installed version of a change, or those in the package file of a new package.
+pub fn files_of(change: &Change) -> Result<Vec<PathBuf>> {
+    let listed = match (&change.from, &change.file) {
+        (Some(from), _) => files(&change.former_key(), from)?,
+        (None, Some(file)) if file.exists() => {
+            let query = Program::new(RPM).args(["-q", "-l", "--nosignature", "-p"]);
+            query.arg(file).capture()?
+        }
+        _ => return Ok(Vec::new()),
+    };
+    // "(contains no files)"
+    let files = listed.lines().filter(|line| line.starts_with('/'));
+    Ok(files.map(PathBuf::from).collect())
 }
 
 /// The one name of an installed version.

@@ -9,7 +9,7 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::BufRead;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
@@ -19,7 +19,9 @@ use super::command::Process;
 use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{NO_ADVISORIES, Resolved};
-use super::rpm::{former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction};
+use super::rpm::{
+    database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction,
+};
 use super::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key, Observer,
     PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
@@ -279,6 +281,10 @@ impl PackageManager for Zypper {
     /// zypper checks a file of its cache against the index before it uses it, as it does what it fetches.
     fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
+        database::files_of(change)
     }
 
     fn reboot_reasons(&self) -> Vec<String> {

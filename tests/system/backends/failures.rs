@@ -53,6 +53,46 @@ pub fn the_tool_s_own_words_of_a_failure_are_in_the_error(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+/// A file system that an administrator keeps read-only, below the one of everything else.
+// fault: file system mounted read-only or noexec
+pub fn a_read_only_file_system_is_named_before_anything_changes(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
+    let directory = "/usr/share/demo";
+    repo.add(&plain("demo", "1.1"));
+    repo.add(&plain("tool", "1.1"));
+    host.mount(&format!("--bind {directory} {directory}"));
+    host.mount(&format!("-o remount,bind,ro {directory}"));
+
+    let job = failed(&host, "all");
+
+    let error = text(&job, "error");
+    let is_told = error.contains("mounted read-only") || error.contains("mounted read only");
+    assert!(error.contains(directory) && is_told, "{error}");
+    assert!(changes(&job).is_empty(), "{job:#}");
+    for package in ["demo", "tool"] {
+        assert_eq!(backend.installed(&host, package), backend.version("1.0"));
+    }
+    host.sh(&format!("umount {directory}"));
+    applied(&host, "all");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+/// No program may be run from where ours keeps its copy.
+// fault: file system mounted read-only or noexec
+pub fn a_gate_that_cannot_be_run_from_var_is_run_from_elsewhere(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1"));
+    let directory = "/var/lib/linux_patch_api";
+    host.mount(&format!("--bind {directory} {directory}"));
+    host.mount(&format!("-o remount,bind,noexec {directory}"));
+
+    applied(&host, backend.target("demo"));
+
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
 pub fn a_service_that_no_longer_starts_goes_back(backend: Backend) {
     let (host, repo) = backend.host_with(&[]);
     backend.install(&host, &repo, &with_service("demo", "1.0"));

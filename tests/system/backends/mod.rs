@@ -234,6 +234,11 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::the_tool_s_own_words_of_a_failure_are_in_the_error [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
+    failures::a_read_only_file_system_is_named_before_anything_changes
+        [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
+    failures::a_gate_that_cannot_be_run_from_var_is_run_from_elsewhere
+        [apt dnf4 dnf5 zypper pacman apk];
     failures::a_service_that_no_longer_starts_goes_back
         [apt dnf4 dnf5 zypper pacman apk];
     checks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
