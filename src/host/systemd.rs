@@ -1,7 +1,7 @@
 //! The service manager and the bus: units that are healed, our own door that is woken, notifications.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
@@ -134,20 +134,57 @@ pub fn reset_failed(names: &[String]) -> Result<()> {
     })
 }
 
-/// Restarts units at once, and waits for all of them: how each is then, `active` when it is back, `refused`
-/// when it is none that may be restarted.
-pub fn restart_units(names: Vec<String>, limit: Duration) -> Result<BTreeMap<String, String>> {
-    let answer = within(limit, move || zbus::block_on(restart(&names)));
-    answer.context("the service manager has not restarted them in time")?
+/// Which unit's trigger started this one last, if one did; an error where the service manager does not tell
+/// (before systemd 250), or does not answer.
+pub fn starter(name: &str) -> Result<Option<String>> {
+    let name = name.to_owned();
+    let asked = within(ASK_LIMIT, move || {
+        zbus::block_on(async {
+            let bus = system_bus()?;
+            let path: OwnedObjectPath = MANAGER.call(&bus, "GetUnit", &(name,)).await?;
+            let unit = Object {
+                service: MANAGER.service,
+                path: &path,
+                interface: "org.freedesktop.systemd1.Unit",
+            };
+            let details = unit.property(&bus, "ActivationDetails").await?;
+            let details = Vec::<(String, String)>::try_from(Variant::from(details))?;
+            let starter = details.into_iter().find(|(key, _)| key == "trigger_unit");
+            anyhow::Ok(starter.map(|(_, unit)| unit))
+        })
+    });
+    asked.context("the service manager did not answer in time")?
 }
 
-async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
+/// What became of a unit that was to be restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restarted {
+    /// It is active again.
+    Active,
+    /// It is none that may be restarted.
+    Refused,
+    /// It was still on its way when the time was up.
+    Late,
+    /// It is in this other state.
+    Down(String),
+}
+
+/// Restarts units at once, and waits for all of them, but not longer than `limit`.
+pub fn restart_units(names: Vec<String>, limit: Duration) -> Result<BTreeMap<String, Restarted>> {
+    let answer = within(limit + ASK_LIMIT, move || {
+        zbus::block_on(restart(&names, limit))
+    });
+    answer.context("the service manager does not answer any more")?
+}
+
+async fn restart(names: &[String], limit: Duration) -> Result<BTreeMap<String, Restarted>> {
     let bus = system_bus()?;
+    let began = Instant::now();
     let mut states = BTreeMap::new();
     for name in names {
         if let Err(error) = queue_job(&bus, "RestartUnit", name).await {
             tracing::debug!("{name} is not restarted: {error}");
-            states.insert(name.clone(), "refused".to_owned());
+            states.insert(name.clone(), Restarted::Refused);
         }
     }
     loop {
@@ -163,8 +200,15 @@ async fn restart(names: &[String]) -> Result<BTreeMap<String, String>> {
         let units: Vec<Unit> = asked?;
         for unit in units {
             let (name, active, job) = (unit.0, unit.3, unit.7);
-            if job == 0 && !["activating", "deactivating", "reloading"].contains(&&*active) {
-                states.insert(name, active);
+            let on_its_way = ["activating", "deactivating", "reloading"].contains(&&*active);
+            if job == 0 && !on_its_way {
+                let state = match &*active {
+                    "active" => Restarted::Active,
+                    _ => Restarted::Down(active),
+                };
+                states.insert(name, state);
+            } else if began.elapsed() >= limit {
+                states.insert(name, Restarted::Late);
             }
         }
         std::thread::sleep(Duration::from_millis(50));

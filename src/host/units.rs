@@ -38,6 +38,12 @@ pub struct Service {
     pub since: u64,
 }
 
+/// Whether a unit is one of this package's, or of the administrator's beside them: all begin like this.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with("patch-")
+}
+
 /// Asks the service manager; an error when it does not answer within `limit`: the bus itself may have
 /// been replaced by an update a moment ago.
 pub fn look(limit: Duration) -> Result<Units> {

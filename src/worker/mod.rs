@@ -29,6 +29,7 @@ mod settle;
 mod space;
 mod stage;
 mod stuck;
+mod unit;
 mod update;
 mod verify;
 

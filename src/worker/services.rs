@@ -5,6 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Worker;
+use super::unit::Unit;
+use crate::host::systemd::Restarted;
+use crate::host::units::is_ours;
 use crate::host::{processes, systemd};
 use crate::journal;
 use crate::request::{JobId, Kind, RestartPolicy};
@@ -65,16 +68,23 @@ const NEVER: &[&str] = &[
     "podman*.service",
     "systemd-nspawn@*.service",
     "virt*d.service",
-    // what we are, and who calls us
-    "patch-*.service",
 ];
 
 /// How long the restarts may take altogether: a little more than a unit may take by default.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// After the packages have changed: lists what runs replaced files, and restarts it in one pass when the
-/// job asks for that. What did not come back, a sentence each.
-pub fn after_update(worker: &Worker, leader: &JobId) -> Vec<String> {
+/// What became of the services that were restarted, in a sentence each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Restarts {
+    /// Those that did not come back, not even when they were restarted once more.
+    pub failed: Vec<String>,
+    /// Those that were still on their way when the time was up.
+    pub late: Vec<String>,
+}
+
+/// After the packages have changed: lists what runs replaced files, and restarts those services of it on
+/// which nothing rests, when the job asks for that.
+pub fn after_update(worker: &Worker, leader: &JobId) -> Restarts {
     let asked = Job::taken(&worker.paths, leader).and_then(|job| job.request.options.restart);
     let policy = asked.unwrap_or(worker.config.services.restart);
     let mut found = look(worker);
@@ -82,16 +92,19 @@ pub fn after_update(worker: &Worker, leader: &JobId) -> Vec<String> {
         let file = service.files.first().map_or("", String::as_str);
         journal::service_outdated(leader, &service.unit, file);
     }
-    let mut failed = Vec::new();
+    let mut restarts = Restarts::default();
     if policy == RestartPolicy::Safe {
         let never = &worker.config.services.never;
-        let safe: Vec<&mut Outdated> = found.iter_mut().filter(|s| is_safe(s, never)).collect();
-        failed = restart(leader, safe);
+        let safe = found.iter_mut().filter(|service| {
+            let unit = || Unit::ask(&service.unit);
+            is_safe(service, never) && unit().is_ok_and(|unit| is_idle(&unit))
+        });
+        restarts = restart(leader, safe.collect());
     }
     if let Err(error) = services::save(&worker.paths, &found) {
         tracing::warn!("{error:#}");
     }
-    failed
+    restarts
 }
 
 /// Notes with the jobs that have changed something what still ran replaced files at their end.
@@ -111,11 +124,11 @@ pub fn note(worker: &Worker, jobs: &mut [Job]) {
 fn look(worker: &Worker) -> Vec<Outdated> {
     let mut units: BTreeMap<String, Outdated> = BTreeMap::new();
     for process in processes::stale(Path::new("/proc")) {
-        // the worker itself, when its own package was updated, goes when its work is done
-        if process.pid == std::process::id() {
+        let name = journal::plain(&process.unit);
+        // units of ours run what they need, and are gone when their work is done
+        if is_ours(&name) || process.pid == std::process::id() {
             continue;
         }
-        let name = journal::plain(&process.unit);
         let unit = units.entry(name.clone()).or_insert_with(|| Outdated {
             invocation: services::invocation(&worker.paths, &name),
             unit: name,
@@ -147,37 +160,79 @@ fn is_safe(service: &Outdated, never: &[String]) -> bool {
     !service.user && name.ends_with(".service") && !patterns.any(|p| matches(p, name))
 }
 
-/// Restarts the units, all at once, since they may depend on each other.
-fn restart(leader: &JobId, units: Vec<&mut Outdated>) -> Vec<String> {
-    let names: Vec<String> = units.iter().map(|service| service.unit.clone()).collect();
-    if names.is_empty() {
-        return Vec::new();
-    }
-    systemd::status(&format!("restarting {}", names.join(" ")));
-    let states = match systemd::restart_units(names, LIMIT) {
-        Ok(states) => states,
-        Err(error) => return vec![format!("the services could not be restarted: {error:#}")],
-    };
-    let mut failed = Vec::new();
-    for service in units {
-        let state = states.get(&service.unit).map_or("unknown", String::as_str);
-        match state {
-            // refused: it is not for anybody to restart
-            "refused" => {}
-            "active" => {
-                service.state = Fate::Restarted;
-                journal::service_restarted(leader, &service.unit);
+/// Whether a restart interrupts nothing: pure but for the question who started it. A service that remains
+/// active after its program has ended has something to undo when it stops.
+fn is_idle(unit: &Unit) -> bool {
+    unit.active == "active" && !unit.remains && !unit.is_errand()
+}
+
+/// Restarts the units, all at once, since they may depend on each other; once more those that did not come
+/// back, which may have needed another one that came later.
+fn restart(leader: &JobId, mut units: Vec<&mut Outdated>) -> Restarts {
+    let mut restarts = Restarts::default();
+    for is_last in [false, true] {
+        let names: Vec<String> = units.iter().map(|service| service.unit.clone()).collect();
+        if names.is_empty() {
+            break;
+        }
+        systemd::status(&format!("restarting {}", names.join(" ")));
+        let states = match systemd::restart_units(names.clone(), LIMIT) {
+            Ok(states) => states,
+            // without the service manager, nothing is known of them
+            Err(error) => {
+                let why = format!(
+                    "whether {} were restarted is not known: {error:#}",
+                    names.join(" ")
+                );
+                restarts.late.push(why);
+                break;
             }
-            _ => {
+        };
+        units.retain_mut(|service| {
+            let state = states.get(&service.unit);
+            let is_down = note_restart(leader, service, state, &mut restarts);
+            if let (Some(state), true) = (&is_down, is_last) {
                 service.state = Fate::Failed;
-                failed.push(format!(
-                    "{} did not come back after its restart, it is {state}",
-                    service.unit
-                ));
+                let unit = &service.unit;
+                let why = format!("{unit} did not come back after its restart, nor after another one, it is {state}");
+                restarts.failed.push(why);
             }
+            is_down.is_some()
+        });
+        let down: Vec<String> = units.iter().map(|service| service.unit.clone()).collect();
+        if !is_last && let Err(error) = systemd::reset_failed(&down) {
+            tracing::debug!("units that failed were not reset: {error:#}");
         }
     }
-    failed
+    restarts
+}
+
+/// Notes what became of one service; its state when it is down.
+fn note_restart(
+    leader: &JobId,
+    service: &mut Outdated,
+    state: Option<&Restarted>,
+    restarts: &mut Restarts,
+) -> Option<String> {
+    match state {
+        Some(Restarted::Active) => {
+            service.state = Fate::Restarted;
+            journal::service_restarted(leader, &service.unit);
+            None
+        }
+        // not for anybody to restart
+        Some(Restarted::Refused) => None,
+        Some(Restarted::Late) => {
+            let (unit, limit) = (&service.unit, LIMIT.as_secs());
+            let why = format!(
+                "{unit} was restarted, and is not up after {limit} s; it is not waited for any longer"
+            );
+            restarts.late.push(why);
+            None
+        }
+        Some(Restarted::Down(state)) => Some(state.clone()),
+        None => Some("not known any more".to_owned()),
+    }
 }
 
 /// Whether a name matches a pattern with `*` and `?`: pure, and linear in all but hostile cases that
@@ -243,8 +298,6 @@ mod tests {
             "NetworkManager-dispatcher.service",
             "docker.service",
             "virtqemud.service",
-            "patch-agent.service",
-            "patch-apply@all.service",
             "init.scope",
             "session-1.scope",
             "my-own.service",
@@ -252,6 +305,40 @@ mod tests {
             assert!(!is_safe(&service(unit, false), &never), "{unit}");
         }
         assert!(!is_safe(&service("x.service", true), &never));
+    }
+
+    #[test]
+    fn what_is_at_work_or_has_something_to_undo_is_left_alone() {
+        let daemon = Unit {
+            kind: "notify".into(),
+            active: "active".into(),
+            ..Unit::default()
+        };
+        assert!(is_idle(&daemon));
+        for unit in [
+            Unit {
+                kind: "oneshot".into(),
+                ..daemon.clone()
+            },
+            Unit {
+                remains: true,
+                ..daemon.clone()
+            },
+            Unit {
+                active: "activating".into(),
+                ..daemon.clone()
+            },
+            Unit {
+                active: "deactivating".into(),
+                ..daemon.clone()
+            },
+            Unit {
+                triggers: vec!["backup.timer".into()],
+                ..daemon.clone()
+            },
+        ] {
+            assert!(!is_idle(&unit), "{unit:?}");
+        }
     }
 
     #[test]

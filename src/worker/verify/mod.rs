@@ -204,14 +204,18 @@ pub fn judge(
     if !checks.iter().any(Check::decides_against) {
         let config = &worker.config.verify;
         // restarted first, so that what is looked at next has the new files
-        let lost = services::after_update(worker, leader).into_iter();
-        checks.extend(lost.map(|message| Check {
-            name: "services".to_owned(),
-            kind: CheckKind::Unit,
-            required: true,
-            passed: false,
-            message,
-        }));
+        let services::Restarts { failed, late } = services::after_update(worker, leader);
+        let restart = |required: bool| {
+            move |message: String| Check {
+                name: "services".to_owned(),
+                kind: CheckKind::Unit,
+                required,
+                passed: false,
+                message,
+            }
+        };
+        checks.extend(failed.into_iter().map(restart(true)));
+        checks.extend(late.into_iter().map(restart(false)));
         let leaves = || heal::or_leave(worker).is_err();
         let units = before.rest.units.as_ref();
         checks.extend(units::checks(units, config.settle, &leaves));

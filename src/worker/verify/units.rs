@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::host::units::{self, Service, Units};
+use crate::host::units::{self, Service, Units, is_ours};
 use crate::sorted::InOrder;
 use crate::state::verification::{Check, CheckKind};
 
@@ -29,9 +29,6 @@ const LOOP: u32 = 2;
 /// systemd gives one service (`DefaultTimeoutStartSec=`, systemd-system.conf(5)).
 const BOOT: Duration = Duration::from_secs(90);
 
-/// What begins with this is ours, and says nothing of the update.
-const OURS: &str = "patch-";
-
 /// The units before the transaction, to compare with.
 pub fn look() -> Result<Units> {
     units::look(ANSWER_LIMIT)
@@ -49,7 +46,7 @@ pub fn failing(before: &super::Before) -> Vec<String> {
         .filter(|(_, service)| is_restarting(service));
     failed
         .chain(restarting.map(|(name, _)| name))
-        .filter(|name| !name.starts_with(OURS))
+        .filter(|name| !is_ours(name))
         .cloned()
         .collect()
 }
@@ -152,14 +149,14 @@ impl<'a> Watch<'a> {
         let same_boot = now.boot == self.before.boot;
         let newly_failed = now.failed.difference(&self.before.failed);
         let mut wrong: Vec<Check> = newly_failed
-            .filter(|name| !name.starts_with(OURS))
+            .filter(|name| !is_ours(name))
             // what a boot after a power cut did not bring up need not be the update's doing
             .filter(|name| same_boot || ran(self.before, name))
             .map(|name| bad(name, format!("{name} has failed since the update began")))
             .collect();
         let mut waits = !same_boot && is_coming_up(self.before, now);
         for (name, service) in &now.services {
-            if name.starts_with(OURS) {
+            if is_ours(name) {
                 continue;
             }
             let looped_before = self.before.services.get(name).is_some_and(is_restarting);
@@ -220,7 +217,7 @@ fn is_coming_up(before: &Units, now: &Units) -> bool {
     let mut names = before.services.keys().filter(|name| ran(before, name));
     names.any(|name| {
         let starting = now.services.get(name).is_some_and(is_starting);
-        !name.starts_with(OURS) && (starting || now.waiting.contains(name))
+        !is_ours(name) && (starting || now.waiting.contains(name))
     })
 }
 
@@ -228,7 +225,7 @@ fn is_coming_up(before: &Units, now: &Units) -> bool {
 fn good(before: &Units, now: &Units, watch: &Watch<'_>) -> Vec<Check> {
     // the rest of what failed was not good
     let failed: Vec<&String> = now.failed.difference(&before.failed).collect();
-    let failed = failed.into_iter().filter(|name| !name.starts_with(OURS));
+    let failed = failed.into_iter().filter(|name| !is_ours(name));
     let failed: Vec<Check> = failed
         .map(|name| Check {
             required: false,
@@ -260,7 +257,7 @@ fn good(before: &Units, now: &Units, watch: &Watch<'_>) -> Vec<Check> {
             .chain(before.services.iter().filter_map(|(name, service)| {
                 (service.sub == "running" && same_boot).then_some(name)
             }))
-            .filter(|name| !now.services.contains_key(*name) && !name.starts_with(OURS));
+            .filter(|name| !now.services.contains_key(*name) && !is_ours(name));
     // a service that leaves when idle does that, too
     let ended = ended.map(|name| Check {
         required: false,

@@ -9,7 +9,7 @@ mod updates;
 
 use lab::{Deb, Host, Manager, Repo};
 
-use crate::checks;
+use crate::{checks, services};
 use table::Row;
 
 /// A package manager: how a host of it is made, and what its administrators type.
@@ -242,6 +242,8 @@ tell! {
     failures::a_service_that_no_longer_starts_goes_back
         [apt dnf4 dnf5 zypper pacman apk];
     checks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
+        [apt dnf4 dnf5 zypper pacman apk];
+    services::a_service_that_is_at_work_is_listed_and_not_restarted
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_power_cut_in_the_middle_is_healed_at_the_next_boot
         [apt dnf4 dnf5 zypper pacman apk];
