@@ -197,6 +197,8 @@ pub enum Run {
     },
     /// patch-apply.service
     Drain,
+    /// patch-plan.service
+    Plan,
     /// patch-retry.service
     Retry,
     /// patch-alert@.service

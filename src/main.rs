@@ -20,7 +20,7 @@ use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::job::{Job, JobStatus};
-use linux_patch_api::worker::{RefreshFailed, Worker, gate, hook, rollback};
+use linux_patch_api::worker::{RefreshFailed, Worker, answer_inquiries, gate, hook, rollback};
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
 
@@ -135,6 +135,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         Run::Drain => {
             worker()?.drain()?;
         }
+        Run::Plan => answer_inquiries(&Paths::default())?,
         Run::Retry => worker()?.retry()?,
         Run::Alert { instance } => hook::run(&Paths::default(), &instance, &hook::monitored())?,
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,

@@ -58,6 +58,18 @@ impl Paths {
         self.lib().join("queue")
     }
 
+    /// What the doors ask of the planner.
+    #[must_use]
+    pub fn inquiries(&self) -> PathBuf {
+        self.lib().join("inquiries")
+    }
+
+    /// What the planner answers; volatile.
+    #[must_use]
+    pub fn findings(&self) -> PathBuf {
+        self.run().join("findings")
+    }
+
     /// What was put into the queue and is not a request.
     #[must_use]
     pub fn refused(&self) -> PathBuf {
@@ -114,12 +126,14 @@ impl Paths {
 
     /// The directories of a job's own files, created when missing by whoever is root.
     #[must_use]
-    pub fn directories(&self) -> [PathBuf; 11] {
+    pub fn directories(&self) -> [PathBuf; 13] {
         [
             self.lib(),
             self.run(),
             self.tmp(),
             self.queue(),
+            self.inquiries(),
+            self.findings(),
             self.refused(),
             self.deferred(),
             self.conflicts(),

@@ -1,20 +1,17 @@
 //! What every door does between parsing and answering: make requests, look jobs up, work out plans.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::config::Config;
-use crate::package::{self, Database, Pending, Update};
+use super::inquire;
 use crate::paths::Paths;
 use crate::queue::{self, Mark, Order};
-use crate::request::{JobId, Options, Request, Requester, Target};
+use crate::request::{JobId, Options, PackageName, Request, Requester, Target, Version};
 use crate::state::alert::Cause;
 use crate::state::blocked::Blocked;
-use crate::state::cache::Cache;
 use crate::state::job::{self, Job, JobStatus};
-use crate::state::pending::PendingList;
 
 /// A request for updates, complete: whoever authorises it knows all of it, and nothing is added later.
 /// One that may wait for the network is bound to what is installed now, since days may pass.
@@ -28,63 +25,31 @@ pub fn apply(paths: &Paths, names: &[String], options: Value, door: &str) -> Res
 }
 
 /// The versions of what the target covers: the named packages, or what is pending.
-fn installed_versions(
-    paths: &Paths,
-    target: &Target,
-) -> Result<std::collections::BTreeMap<crate::request::PackageName, crate::request::Version>> {
-    let database = packages(paths)?.installed()?;
-    let names: Vec<String> = match target {
-        Target::Packages(names) => names.iter().map(ToString::to_string).collect(),
-        Target::All | Target::Security => {
-            let pending = PendingList::load(paths).unwrap_or_default().pending.updates;
-            let covered = pending
-                .into_iter()
-                .filter(|u| *target == Target::All || u.security);
-            covered.map(|update| update.key().to_string()).collect()
-        }
-    };
-    let mut versions = std::collections::BTreeMap::new();
-    for name in &names {
-        if let Some(version) = version(&database, name) {
-            versions.insert(name.parse()?, version.try_into()?);
-        }
+fn installed_versions(paths: &Paths, target: &Target) -> Result<BTreeMap<PackageName, Version>> {
+    let installed = inquire::plan(paths, target)?.installed;
+    let mut versions = BTreeMap::new();
+    for (name, version) in installed {
+        versions.insert(expected_name(target, &name).parse()?, version.try_into()?);
     }
     Ok(versions)
 }
 
-fn version(database: &Database, name: &str) -> Option<String> {
-    let mut of_name = database
-        .iter()
-        .filter(|(key, _)| key.package == name || key.to_string() == name);
-    of_name
-        .next()
-        .map(|(_, installed)| installed.version.clone())
+/// The name that a precondition gives a package: as the request names it, or with its architecture.
+fn expected_name(target: &Target, name: &str) -> String {
+    let plain = name.split(':').next().unwrap_or(name);
+    let Target::Packages(names) = target else {
+        return name.to_owned();
+    };
+    let mut names = names.iter().map(PackageName::as_str);
+    let named = names.find(|asked| *asked == name || *asked == plain);
+    named.unwrap_or(name).to_owned()
 }
 
 /// What an apply of these names would do now.
-pub fn plan(paths: &Paths, names: &[String], pending: &Pending) -> Result<Value> {
-    let target = Target::from_names(names)?;
-    if target == Target::Security
-        && let Some(why) = packages(paths)?.no_security()?
-    {
-        anyhow::bail!("it is not known which updates are for security: {why}");
-    }
-    let covered = |update: &&Update| match &target {
-        Target::All => true,
-        Target::Security => update.security,
-        Target::Packages(names) => names.iter().any(|name| {
-            name.as_str() == update.package || name.as_str() == update.key().to_string()
-        }),
-    };
-    let selected: Vec<Update> = pending.updates.iter().filter(covered).cloned().collect();
-    let planned = if target == Target::All || selected.is_empty() {
-        Pending {
-            updates: selected,
-            kept_back: pending.kept_back.clone(),
-        }
-    } else {
-        let cache = Cache::load(paths);
-        packages(paths)?.plan(&selected, &cache.failed_sources())?
+pub fn plan(paths: &Paths, names: &[String]) -> Result<Value> {
+    let planned = match Target::from_names(names)? {
+        Target::All => inquire::pending(paths)?.pending,
+        target => inquire::plan(paths, &target)?.pending,
     };
     Ok(serde_json::to_value(planned)?)
 }
@@ -208,10 +173,4 @@ pub fn jobs(paths: &Paths, limit: usize, active: bool) -> Result<Vec<Value>> {
 
 fn is_queued(paths: &Paths, id: &JobId) -> bool {
     paths.queue().join(format!("{id}.json")).exists()
-}
-
-/// The package manager, with a directory for temporary files that an unprivileged door has.
-pub fn packages(paths: &Paths) -> Result<Box<dyn package::PackageManager>> {
-    let config = Config::load(paths).context("the configuration is invalid")?;
-    package::detect(&config, Path::new(&std::env::temp_dir()))
 }

@@ -1,19 +1,18 @@
 //! What the calls of a door share: the picture, who is calling, which refresh was asked for.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde_json::Value;
 
-use super::ask;
 use super::idle::{Activity, Call};
 use super::picture::{Picture, Pictures};
-use crate::host::clock;
+use super::{ask, inquire};
 use crate::paths::Paths;
-use crate::queue;
+use crate::queue::{self, inquiry};
 use crate::request::{JobId, Request, Requester};
-use crate::state::blocked::Blocked;
-use crate::state::cache::Cache;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
 
@@ -22,8 +21,11 @@ pub struct Door {
     pub paths: Paths,
     pub pictures: Pictures,
     pub activity: Activity,
-    /// The list worked out here, because the worker's was no longer valid.
-    list: zruntime::lock::Mutex<Option<PendingList>>,
+    /// The turns of those who want the list of pending updates, and of those who want a plan.
+    listing: zruntime::lock::Mutex<()>,
+    planning: zruntime::lock::Mutex<()>,
+    /// How many want a plan.
+    waiting: AtomicUsize,
     /// The refresh that was last asked for.
     asked: Mutex<Option<JobId>>,
 }
@@ -34,7 +36,9 @@ impl Door {
             pictures: Pictures::new(paths.clone()),
             paths,
             activity: Activity::new(),
-            list: zruntime::lock::Mutex::new(None),
+            listing: zruntime::lock::Mutex::new(()),
+            planning: zruntime::lock::Mutex::new(()),
+            waiting: AtomicUsize::new(0),
             asked: Mutex::new(None),
         }
     }
@@ -97,44 +101,38 @@ impl Door {
         waits || runs()
     }
 
-    /// The list of pending updates; worked out here, unprivileged, when the worker's is not valid.
+    /// The list of pending updates. However many ask at once, the planner is asked once.
     pub async fn pending(&self) -> Result<PendingList> {
-        // whoever comes while it is worked out waits here and finds it
-        let mut own = self.list.lock().await;
-        let stored = PendingList::load(&self.paths);
+        let _turn = self.listing.lock().await;
         let paths = self.paths.clone();
-        let known = [stored, own.clone()];
-        let list = zruntime::unblock(move || list(&paths, known)).await?;
-        *own = Some(list.clone());
-        Ok(list)
+        zruntime::unblock(move || inquire::pending(&paths)).await
+    }
+
+    /// What an apply of these names would do. One question after the other is put to the planner, which answers
+    /// one after the other; those who ask the same have one answer.
+    pub async fn plan(&self, names: Vec<String>) -> Result<Value> {
+        let _place = Place::take(&self.waiting)?;
+        let _turn = self.planning.lock().await;
+        let paths = self.paths.clone();
+        zruntime::unblock(move || ask::plan(&paths, &names)).await
     }
 }
 
-/// The first of the known lists that is valid, or one that is worked out now.
-pub fn list(
-    paths: &Paths,
-    known: impl IntoIterator<Item = Option<PendingList>>,
-) -> Result<PendingList> {
-    let packages = ask::packages(paths)?;
-    let cache = Cache::load(paths);
-    let failed = cache.failed_sources();
-    let fingerprint = packages.fingerprint(&failed);
-    let now = clock::now();
-    if let Some(list) = known
-        .into_iter()
-        .flatten()
-        .find(|l| l.is_valid(&fingerprint, now))
-    {
-        return Ok(list);
+/// One of the places of those who wait for a plan.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize) -> Result<Self> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) >= inquiry::MAX_WAITING {
+            bail!(inquiry::TooMany);
+        }
+        Ok(place)
     }
-    let pending = packages.pending(&failed)?;
-    let mut blocked = Blocked::load(paths);
-    // the worker writes down what has lapsed
-    blocked.lapse(&pending);
-    let pending = blocked.offered(pending);
-    Ok(PendingList {
-        computed_at: Some(now),
-        fingerprint: Some(fingerprint),
-        pending,
-    })
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod dbus;
 mod door;
 mod idle;
+mod inquire;
 pub mod picture;
 mod polkit;
 mod tell;

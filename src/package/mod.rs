@@ -13,6 +13,7 @@ pub mod os_release;
 pub mod pacman;
 mod rpm;
 mod script;
+mod stamp;
 mod transaction;
 mod unusable;
 mod values;
@@ -58,6 +59,13 @@ pub trait PackageManager: Send + Sync {
     /// those alone is an error then, and not nothing to do. Only such a request asks.
     fn no_security(&self) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    /// Whether an update of everything has to be told exactly what to install, because by itself the package
+    /// manager would stop, or pass over a security update. It is looked up in the list of what is pending, where
+    /// that is known.
+    fn must_be_told(&self, _list: Option<&Pending>, _failed: &[&Source]) -> Result<bool> {
+        Ok(false)
     }
 
     /// The exact changes that installing `updates` needs, newly needed packages included. What would

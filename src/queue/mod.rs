@@ -1,6 +1,7 @@
 //! The durable queue: submit, claim, refuse. The directory is the border of trust.
 
 pub mod hold;
+pub mod inquiry;
 mod key;
 pub mod order;
 
@@ -75,7 +76,13 @@ fn enqueue(paths: &Paths, request: &Request) -> Result<()> {
 /// them from here, owned by root alone.
 pub fn prepare(paths: &Paths) -> Result<()> {
     for directory in paths.directories() {
-        let private = [paths.tmp(), paths.queue(), paths.refused(), paths.jobs()];
+        let private = [
+            paths.tmp(),
+            paths.queue(),
+            paths.inquiries(),
+            paths.refused(),
+            paths.jobs(),
+        ];
         let mode = if private.contains(&directory) {
             0o750
         } else {
@@ -215,7 +222,13 @@ fn unserved(paths: &Paths, request: Request) -> Option<Job> {
 }
 
 fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
-    journal::request_refused(&format!("the queue entry {}", shown(name)), why);
+    let what = format!("the queue entry {}", shown(name));
+    refuse_in(paths, &paths.queue(), name, &what, why)
+}
+
+/// Moves what lies in a directory of the doors and does not belong there to `refused/`, and says so.
+fn refuse_in(paths: &Paths, directory: &Path, name: &OsStr, what: &str, why: &str) -> Result<()> {
+    journal::request_refused(what, why);
     let target = paths.refused().join(name);
     // something may lie there under this name: the newest is kept, beside it
     let target = if target.symlink_metadata().is_ok() {
@@ -227,7 +240,7 @@ fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
     } else {
         target
     };
-    let entry = paths.queue().join(name);
+    let entry = directory.join(name);
     rename_durably(&entry, &target).or_else(|error| {
         // whoever put it there may take it away again at any moment
         let is_gone = entry

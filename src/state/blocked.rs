@@ -128,7 +128,9 @@ impl Blocked {
     }
 }
 
-fn path(paths: &Paths) -> std::path::PathBuf {
+/// Where the file is.
+#[must_use]
+pub fn path(paths: &Paths) -> std::path::PathBuf {
     paths.state().join("blocked.json")
 }
 

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod blocked;
 pub mod cache;
+pub mod findings;
 pub mod hang;
 pub mod job;
 pub mod kept;

@@ -16,6 +16,7 @@ mod orphans;
 mod own;
 mod parts;
 mod plan;
+mod planner;
 mod precondition;
 mod progress;
 mod reboot;
@@ -33,8 +34,10 @@ mod unit;
 mod update;
 mod verify;
 
+pub use planner::answer as answer_inquiries;
 pub use refresh::RefreshFailed;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -90,9 +93,15 @@ impl Worker {
     /// is safe. With an invalid configuration it serves all the same, and fails every job with that.
     #[must_use]
     pub fn new(paths: Paths, stop: Arc<AtomicBool>) -> Self {
+        let scratch = paths.run();
+        Self::with_scratch(paths, stop, &scratch)
+    }
+
+    /// The same, with another directory for the package manager's temporary files.
+    fn with_scratch(paths: Paths, stop: Arc<AtomicBool>, scratch: &Path) -> Self {
         let config = Config::load(&paths).context("the configuration is invalid");
         let usable = config.and_then(|config| {
-            let packages = package::detect(&config, &paths.run())?;
+            let packages = package::detect(&config, scratch)?;
             Ok((config, packages))
         });
         let (config, packages) = usable.unwrap_or_else(|error| {

@@ -38,17 +38,26 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
     let everything = jobs
         .iter()
         .any(|job| job.request.packages == Some(Target::All));
-    if part == Part::Whole && everything && Blocked::load_to_change(&worker.paths).is_empty() {
-        return Ok(Plan {
-            selection: Selection::Everything,
-            kept_back: Vec::new(),
-            own_follows: false,
-        });
-    }
     let fingerprint = worker.packages.fingerprint(failed);
-    let pending = match PendingList::load(&worker.paths) {
-        Some(list) if list.is_for(&fingerprint) => list.pending,
-        _ => refresh::pending(worker, failed)?,
+    let list = PendingList::load(&worker.paths).filter(|list| list.is_for(&fingerprint));
+    let mut list = list.map(|list| list.pending);
+    if part == Part::Whole && everything && Blocked::load_to_change(&worker.paths).is_empty() {
+        let mut told = worker.packages.must_be_told(list.as_ref(), failed)?;
+        if told && list.is_none() {
+            list = Some(refresh::pending(worker, failed)?);
+            told = worker.packages.must_be_told(list.as_ref(), failed)?;
+        }
+        if !told {
+            return Ok(Plan {
+                selection: Selection::Everything,
+                kept_back: Vec::new(),
+                own_follows: false,
+            });
+        }
+    }
+    let pending = match list {
+        Some(list) => list,
+        None => refresh::pending(worker, failed)?,
     };
     let for_security = |job: &Job| job.request.packages == Some(Target::Security);
     if jobs.iter().any(for_security)

@@ -76,9 +76,7 @@ pub fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
         match select::not_installed(&target, &database).as_slice() {
             [] => good.push(job),
             [name, ..] => {
-                let error = anyhow::anyhow!(
-                    "{name} is not installed; only installed packages are updated",
-                );
+                let error = anyhow::anyhow!("{}", select::unknown(name));
                 fail(&mut job, &error);
                 refused.push(job);
             }

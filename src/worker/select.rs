@@ -34,6 +34,11 @@ pub fn not_installed(target: &Target, database: &Database) -> Vec<PackageName> {
     names.iter().filter(missing).cloned().collect()
 }
 
+/// Why a name is refused that no installed package has.
+pub fn unknown(name: &PackageName) -> String {
+    format!("{name} is not installed; only installed packages are updated")
+}
+
 /// The packages of the database that have this name.
 fn installed<'a>(
     name: &'a PackageName,
@@ -66,6 +71,12 @@ pub fn broken(jobs: &[Job], database: &Database) -> Option<String> {
         PackageState::Good => None,
         PackageState::Broken(state) => Some(format!("{key} is {state} in {}", installed.version)),
     })
+}
+
+/// The pending updates that the target covers, newly needed packages among them.
+pub fn covered(target: &Target, pending: &Pending) -> Vec<Update> {
+    let covered = |u: &&Update| covers(target, &u.package, &u.architecture, u.security);
+    pending.updates.iter().filter(covered).cloned().collect()
 }
 
 /// The pending updates that one of the jobs asks for.

@@ -81,6 +81,16 @@ pub fn kept_back(job: &Value) -> Vec<String> {
         .collect()
 }
 
+/// What a job or a plan kept back, as `name cause`, sorted.
+pub fn causes(record: &Value) -> Vec<String> {
+    let kept = list(record, "kept_back").iter();
+    let mut causes: Vec<String> = kept
+        .map(|kept| format!("{} {}", text(kept, "package"), text(kept, "cause")))
+        .collect();
+    causes.sort();
+    causes
+}
+
 /// A text of a record; empty when it is not there.
 pub fn text<'a>(record: &'a Value, key: &str) -> &'a str {
     record[key].as_str().unwrap_or("")

@@ -16,6 +16,7 @@ mod clock;
 mod detection;
 mod direct;
 mod disk;
+mod due;
 mod faults;
 mod fetch;
 mod held;

@@ -25,8 +25,9 @@ const OURS: &str = "linux-patch-api";
 const SOCKET: &str = "/run/linux_patch_api/request.sock";
 
 /// What is active between two events.
-const ACTIVE: [&str; 3] = [
+const ACTIVE: [&str; 4] = [
     "patch-apply.path",
+    "patch-plan.path",
     "patch-refresh.timer",
     "patch-request.socket",
 ];

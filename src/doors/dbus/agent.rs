@@ -8,7 +8,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, fdo, interface};
 use zruntime::SharedRuntime;
 
-use super::answer::{answer, answers, failed, job_id, no_job, no_options, wrong};
+use super::answer::{answer, answers, failed, job_id, no_job, no_options, unanswered, wrong};
 use crate::VERSION;
 use crate::doors::ask;
 use crate::doors::door::Door;
@@ -126,8 +126,9 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
-        let options = value::object(&options);
-        let request = ask::apply(&self.door.paths, &packages, options, "dbus");
+        let (paths, options) = (self.door.paths.clone(), value::object(&options));
+        let request = move || ask::apply(&paths, &packages, options, "dbus");
+        let request = zruntime::unblock(request).await;
         let request = request.map_err(|error| wrong(&error))?;
         self.submit(request, Verb::Apply, bus, &header).await
     }
@@ -138,10 +139,8 @@ impl Agent {
         let _call = self.door.activity.begin();
         no_options(&options, &[])?;
         Target::from_names(&packages).map_err(|error| wrong(&error))?;
-        let list = self.door.pending().await.map_err(|error| failed(&error))?;
-        let paths = self.door.paths.clone();
-        let planned = zruntime::unblock(move || ask::plan(&paths, &packages, &list.pending)).await;
-        answer(planned.map_err(|error| failed(&error))?)
+        let planned = self.door.plan(packages).await;
+        answer(planned.map_err(|error| unanswered(&error))?)
     }
 
     /// Ends a job while that is safe: before its packages change.
@@ -242,8 +241,8 @@ impl Agent {
     async fn list_updates(&self) -> fdo::Result<Vec<Dictionary>> {
         let _call = self.door.activity.begin();
         self.door.ask_when_stale(&self.door.pictures.current());
-        let list = self.door.pending().await.map_err(|error| failed(&error))?;
-        answers(&list.pending.updates)
+        let list = self.door.pending().await;
+        answers(&list.map_err(|error| unanswered(&error))?.pending.updates)
     }
 
     /// The latest jobs, newest first; options `limit` (u): how many at most, and `active` (b): only

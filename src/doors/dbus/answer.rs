@@ -5,7 +5,9 @@ use serde::Serialize;
 use serde_json::Value;
 use zbus::fdo;
 
+use crate::doors::inquire::Refused;
 use crate::doors::value::{self, Dictionary};
+use crate::queue::inquiry::TooMany;
 use crate::request::{JobId, shown};
 
 /// An error of ours as one of the bus.
@@ -16,6 +18,17 @@ pub fn failed(error: &Error) -> fdo::Error {
 /// What was asked for cannot be asked for.
 pub fn wrong(error: &Error) -> fdo::Error {
     fdo::Error::InvalidArgs(format!("{error:#}"))
+}
+
+/// Why the planner has given no answer.
+pub fn unanswered(error: &Error) -> fdo::Error {
+    if error.is::<TooMany>() {
+        fdo::Error::LimitsExceeded(format!("{error:#}"))
+    } else if error.is::<Refused>() {
+        wrong(error)
+    } else {
+        failed(error)
+    }
 }
 
 /// There is no such job.

@@ -12,12 +12,13 @@ use super::interface::{Refusal, info, invalid};
 use super::message::{self, Call, MAX_MESSAGE, Wanted};
 use super::method::Method;
 use super::peer;
+use crate::doors::inquire::Refused;
 use crate::doors::picture::{Picture, Progress};
-use crate::doors::{ask, door, watch};
+use crate::doors::{ask, watch};
 use crate::paths::Paths;
+use crate::queue::inquiry::TooMany;
 use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
-use crate::state::pending::PendingList;
 use crate::state::update::UpdateState;
 use crate::{queue, state};
 
@@ -167,9 +168,7 @@ impl Session {
 
     fn plan(&self, packages: &[String]) -> Result<Value, Refusal> {
         Target::from_names(packages).map_err(|error| invalid(&error))?;
-        door::list(&self.paths, [PendingList::load(&self.paths)])
-            .and_then(|list| ask::plan(&self.paths, packages, &list.pending))
-            .map_err(|error| failed(&error))
+        ask::plan(&self.paths, packages).map_err(|error| unanswered(&error))
     }
 
     /// The picture as it is. When it is old and nobody is about to make it new, that is asked for.
@@ -296,6 +295,17 @@ impl Standing {
             json["record"] = serde_json::to_value(record).map_err(|error| failed(&error.into()))?;
         }
         Ok(json)
+    }
+}
+
+/// Why the planner has given no answer.
+fn unanswered(error: &anyhow::Error) -> Refusal {
+    if error.is::<TooMany>() {
+        Refusal::Busy(format!("{error:#}"))
+    } else if error.is::<Refused>() {
+        invalid(error)
+    } else {
+        failed(error)
     }
 }
 

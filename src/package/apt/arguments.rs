@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use super::explain::Asked;
 use super::former;
 use crate::package::command::Program;
 use crate::package::{Former, Key, Selection, Update};
@@ -54,7 +55,7 @@ pub fn update() -> Program {
 
 /// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
 /// the processors have nothing else to do. A lock that somebody holds is not waited for.
-pub fn download(lists: &[OsString]) -> Program {
+pub fn download(words: &[String], lists: &[OsString]) -> Program {
     spoken_plainly(Program::idle(APT_GET))
         .args(["-y", "--no-remove", "--download-only"])
         .args(options(&[
@@ -64,6 +65,7 @@ pub fn download(lists: &[OsString]) -> Program {
         ]))
         .args(lists)
         .args(["upgrade", "--with-new-pkgs"])
+        .args(words)
         .leashed()
 }
 
@@ -78,15 +80,43 @@ pub fn index_targets() -> Program {
 
 /// Shows what an upgrade of everything would do. The simulation is the one oracle that knows holds,
 /// pins and phasing; `install --only-upgrade` upgrades a phased package all the same (measured).
-pub fn simulate_upgrade(lists: &[OsString]) -> Program {
+///
+/// `words` are packages with the versions that are chosen for them, in place of those that apt would choose.
+pub fn simulate_upgrade(words: &[String], lists: &[OsString]) -> Program {
     simulation()
         .args(lists)
         .args(["upgrade", "--with-new-pkgs"])
+        .args(words)
 }
 
-/// Shows what an upgrade that may also remove packages would do: the reason why one is kept back.
-pub fn simulate_full_upgrade(lists: &[OsString]) -> Program {
-    simulation().args(lists).arg("dist-upgrade")
+/// Shows what installing these would do, whatever has to go for it: the reason why one is kept back. A full
+/// upgrade does not say it: that of apt 3.3 keeps back what 3.0 removes another package for (measured).
+pub fn simulate_anyway(asked: &[Asked], lists: &[OsString]) -> Program {
+    let exact = |asked: &Asked| format!("{}={}", asked.exact, asked.version);
+    simulation()
+        .args(lists)
+        .args(["install", "--only-upgrade"])
+        .args(asked.iter().map(exact))
+}
+
+/// Shows which versions of these packages there are, and where.
+pub fn policy(names: &[String], lists: &[OsString]) -> Program {
+    Program::new("/usr/bin/apt-cache")
+        .args(lists)
+        .arg("policy")
+        .args(names)
+}
+
+/// Lists the package indexes as [`policy`] names them, with what their Release files say they are.
+pub fn index_origins(lists: &[OsString]) -> Program {
+    Program::new(APT_GET)
+        .args(lists)
+        .arg("indextargets")
+        .args([
+            "--format",
+            "$(DESCRIPTION)\t$(LABEL)\t$(SUITE)\t$(CODENAME)\t$(RELEASE)",
+        ])
+        .arg("Created-By: Packages")
 }
 
 /// Shows what installing exactly these versions needs.
@@ -267,9 +297,9 @@ mod tests {
         let gate = (Path::new("/usr/bin/patchctl"), &[][..]);
         let programs = [
             update(),
-            download(&[]),
-            simulate_upgrade(&[]),
-            simulate_full_upgrade(&[]),
+            download(&[], &[]),
+            simulate_upgrade(&[], &[]),
+            simulate_anyway(&[], &[]),
             simulate_install(&[demo()], &[]),
             apply(&Selection::Everything, gate, &other_lists(Path::new("/x"))),
         ];

@@ -4,11 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 
-use crate::package::{KeptBack, KeptBackCause, Update};
+use crate::package::Update;
 use crate::sorted;
-
-/// Why a package is kept back that other hosts get already.
-const PHASED: &str = "its rollout is phased and has not reached this host";
 
 /// A simulated run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,19 +16,6 @@ pub struct Listing {
     pub removals: Vec<String>,
     /// What has a newer version and stays.
     pub kept: Vec<Kept>,
-}
-
-impl Listing {
-    /// Whether it installs a package by the name apt gives it: with an architecture, if a foreign one.
-    pub fn installs(&self, name: &str) -> bool {
-        let (package, architecture) = match name.split_once(':') {
-            Some((package, architecture)) => (package, Some(architecture)),
-            None => (name, None),
-        };
-        self.updates.iter().any(|update| {
-            update.package == package && architecture.is_none_or(|a| a == update.architecture)
-        })
-    }
 }
 
 /// A package that stays as it is, as apt names it.
@@ -119,57 +103,6 @@ pub fn parse(output: &str) -> Result<Listing> {
     Ok(reader.finish())
 }
 
-/// What is kept back, with the reason: a hold, phasing, or removals that a full upgrade, which is
-/// simulated in `full`, would need. `phased` are packages whose rollout is phased (see [`phased`]).
-pub fn reasons(
-    kept: &[Kept],
-    held: &dyn Fn(&str) -> bool,
-    full: &Listing,
-    phased: &[String],
-) -> Vec<KeptBack> {
-    let reason = |kept: &Kept| {
-        if held(&kept.package) {
-            let held = "held by the administrator (apt-mark hold)".to_owned();
-            (KeptBackCause::Held, held)
-        } else if kept.phased {
-            (KeptBackCause::Phased, PHASED.to_owned())
-        } else if full.installs(&kept.package) && !full.removals.is_empty() {
-            let removals = full.removals.join(", ");
-            let reason = format!("it would need packages to be removed: {removals}");
-            (KeptBackCause::Removal, reason)
-        } else if phased.contains(&kept.package) {
-            (KeptBackCause::Phased, PHASED.to_owned())
-        } else {
-            let reason = "what it needs is not available".to_owned();
-            (KeptBackCause::Dependency, reason)
-        }
-    };
-    kept.iter()
-        .map(|kept| {
-            let (cause, reason) = reason(kept);
-            KeptBack::new(&kept.package, cause, reason)
-        })
-        .collect()
-}
-
-/// Which of the packages that `apt-cache show` printed have a version that is not for every host yet:
-/// apt 2.6 lists them like any other that is kept back.
-pub fn phased(shown: &str) -> Vec<String> {
-    let mut phased = Vec::new();
-    let mut package = "";
-    for line in shown.lines() {
-        if let Some(name) = line.strip_prefix("Package: ") {
-            package = name;
-        } else if let Some(percentage) = line.strip_prefix("Phased-Update-Percentage: ")
-            && percentage.trim() != "100"
-            && !package.is_empty()
-        {
-            phased.push(package.to_owned());
-        }
-    }
-    phased
-}
-
 fn unknown(line: &str) -> String {
     format!("apt-get printed a line of another form: '{line}'")
 }
@@ -204,13 +137,20 @@ fn installation(text: &str) -> Result<Update> {
     })
 }
 
-/// Whether one of the origins, `Label:Version/Suite` each, is a security source: Debian's has the
-/// label `Debian-Security`, Ubuntu's and the derivatives' have a suite that ends in `-security`.
+/// Whether one of the origins is a security source. apt prints `Label:Version/Suite`, and where the Release file
+/// has no `Version:` (aptly, reprepro and apt-ftparchive write none) `Label:Suite`.
 fn is_security(origins: &str) -> bool {
     origins.split(", ").any(|origin| {
-        let (label, suite) = origin.split_once('/').unwrap_or((origin, ""));
-        label.split(':').next() == Some("Debian-Security") || suite.ends_with("-security")
+        let (label, rest) = origin.split_once(':').unwrap_or((origin, ""));
+        let suite = rest.rsplit('/').next().unwrap_or(rest);
+        label == "Debian-Security" || is_security_suite(suite)
     })
+}
+
+/// Whether a suite holds security updates: Debian's source has the label `Debian-Security`, Ubuntu's and those of
+/// the derivatives and of mirrors have a suite of such a name.
+pub fn is_security_suite(name: &str) -> bool {
+    name.ends_with("-security")
 }
 
 #[cfg(test)]
@@ -248,27 +188,41 @@ Remv old [1.0]
             &listing.updates.iter().map(|u| format!("{} {:?} {} {} {}\n", u.key(), u.installed, u.candidate, u.origin, u.security)).collect::<String>(),
         );
         assert_eq!(listing.removals, ["old"]);
-        let full = parse("Inst zlib1g:i386 [1] (2 x [i386])\nRemv old [1.0]\n").unwrap();
-        let late = Kept {
-            package: "late".into(),
-            phased: false,
-        };
-        let kept = [listing.kept, vec![late]].concat();
-        let phased = phased("Package: late\nVersion: 1\nPhased-Update-Percentage: 10\n");
-        let reasons = reasons(&kept, &|name| name == "heldpkg", &full, &phased);
         expect![[r"
-            heldpkg: held by the administrator (apt-mark hold)
-            slow1: its rollout is phased and has not reached this host
-            slow2: its rollout is phased and has not reached this host
-            zlib1g:i386: it would need packages to be removed: old
-            late: its rollout is phased and has not reached this host
+            heldpkg false
+            slow1 true
+            slow2 true
+            zlib1g:i386 false
         "]]
         .assert_eq(
-            &reasons
+            &listing
+                .kept
                 .iter()
-                .map(|k| format!("{}: {}\n", k.package, k.reason))
+                .map(|kept| format!("{} {}\n", kept.package, kept.phased))
                 .collect::<String>(),
         );
+    }
+
+    #[test]
+    fn a_security_suite_is_known_with_a_version_or_without_one() {
+        for origin in [
+            "Debian-Security:13/stable-security",
+            "Debian-Security:stable-security",
+            "Ubuntu:24.04/noble-security",
+            "Aptly:site-security",
+            "Debian:13.2/stable, Site:9/x-security",
+        ] {
+            assert!(is_security(origin), "{origin}");
+        }
+        for origin in [
+            "Debian:13.2/stable",
+            "Lab:stable",
+            "",
+            "security",
+            "x-security:1/stable",
+        ] {
+            assert!(!is_security(origin), "{origin}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod acquire;
 mod arguments;
 pub(crate) mod database;
+mod explain;
 mod files;
 mod former;
 pub(crate) mod hook;
@@ -11,6 +12,7 @@ pub(crate) mod listing;
 mod locks;
 mod marks;
 mod pending;
+pub(crate) mod policy;
 mod refresh;
 mod repair;
 mod run;
@@ -22,7 +24,6 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -34,7 +35,7 @@ use crate::checksum;
 use crate::package::command::Process;
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Refreshed,
-    Restore, Script, Source, Transaction, Update,
+    Restore, Script, Source, Transaction, Update, stamp,
 };
 use crate::sorted;
 
@@ -102,11 +103,16 @@ impl PackageManager for Apt {
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-        refresh::download(&self.lists_without(failed)?, observer)
+        let lists = self.lists_without(failed)?;
+        refresh::download(&pending::words(self, &lists)?, &lists, observer)
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
         pending::everything(self, failed)
+    }
+
+    fn must_be_told(&self, list: Option<&Pending>, failed: &[&Source]) -> Result<bool> {
+        pending::must_be_told(self, list, failed)
     }
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
@@ -205,18 +211,6 @@ impl PackageManager for Apt {
         for source in failed {
             let _ = write!(text, "{source};");
         }
-        let mut add = |path: &Path| {
-            if let Ok(m) = fs::metadata(path) {
-                let _ = write!(
-                    text,
-                    "{}:{}:{}:{};",
-                    m.ino(),
-                    m.size(),
-                    m.mtime(),
-                    m.mtime_nsec()
-                );
-            }
-        };
         for path in [
             "/etc/apt/sources.list",
             "/etc/apt/sources.list.d",
@@ -225,16 +219,16 @@ impl PackageManager for Apt {
             "/etc/apt/apt.conf",
             "/etc/apt/apt.conf.d",
         ] {
-            add(Path::new(path));
+            stamp::add_all(&mut text, Path::new(path));
         }
-        add(&self.dpkg.join("status"));
+        stamp::add(&mut text, &self.dpkg.join("status"));
         let mut lists: Vec<PathBuf> = fs::read_dir(&self.lists)
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
         // the dates of the signed files change with every fetch, those of the indexes only when new
         lists.retain(|path| path.to_string_lossy().contains("_Packages"));
         sorted::sort(&mut lists);
-        lists.iter().for_each(|path| add(path));
+        lists.iter().for_each(|path| stamp::add(&mut text, path));
         checksum::sha256(text.as_bytes())
     }
 }

@@ -1,51 +1,239 @@
 //! What is pending, and what is kept back and why.
 
 use std::ffi::OsString;
+use std::thread;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use super::{Apt, arguments, listing};
-use crate::package::{KeptBack, KeptBackCause, PackageManager, Pending, Source, Update};
+use super::explain::{self, Asked};
+use super::listing::{self, Listing};
+use super::policy::{self, Known, Versions};
+use super::{Apt, arguments};
+use crate::package::{
+    Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
+};
+
+/// The most updates that are looked at one by one when they cannot be had together.
+const ALONE: usize = 32;
 
 /// What an upgrade of everything would do, without what only failed sources have.
 pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
     let lists = apt.lists_without(failed)?;
-    let listing = listing::parse(&arguments::simulate_upgrade(&lists).capture()?)?;
-    let mut kept_back = reasons(apt, &listing.kept, &lists)?;
+    let host = Host::read(apt)?;
+    let due = Due::find(&host, &lists)?;
+    let mut pending = Pending {
+        updates: due.updates,
+        kept_back: due.kept_back,
+    };
     if !failed.is_empty() {
-        let all = listing::parse(&arguments::simulate_upgrade(&[]).capture()?)?;
-        kept_back.extend(only_from_failed(&all.updates, &listing.updates));
+        let all = Versions::ask(&host.names(), &[])?;
+        host.mark(&mut pending.updates, &all);
+        let program = arguments::simulate_upgrade(&host.frozen(&all), &[]);
+        let mut with_failed = listing::parse(&program.capture()?)?.updates;
+        host.mark(&mut with_failed, &all);
+        let kept_back = only_from_failed(&with_failed, &pending);
+        pending.kept_back.extend(kept_back);
     }
-    Ok(Pending {
-        updates: listing.updates,
-        kept_back,
-    })
+    Ok(pending)
 }
 
-/// What installing exactly these updates would do.
-pub fn exactly(updates: &[Update], lists: &[OsString]) -> Result<Pending> {
-    let program = arguments::simulate_install(updates, lists);
-    let (finished, output) = program.heard()?;
-    if finished.succeeded() {
-        let listing = listing::parse(&output)?;
-        return Ok(Pending {
-            updates: listing.updates,
-            kept_back: Vec::new(),
-        });
+/// Names with versions that an upgrade of everything has to be told, so that it neither stops nor passes over a
+/// security update.
+pub fn words(apt: &Apt, lists: &[OsString]) -> Result<Vec<String>> {
+    let host = Host::read(apt)?;
+    if !is_to_be_told(&Versions::ask(&host.names(), lists)?) {
+        return Ok(Vec::new());
     }
-    // apt 2.6 and 3.0: "Packages need to be removed but remove is disabled."
-    let removal = finished
-        .errors
+    Ok(Due::find(&host, lists)?.words)
+}
+
+/// Whether an upgrade of everything has to be told what to install: where a pin would take a package back, apt
+/// does nothing at all (measured); and where the newest version of a package cannot be had, apt does not fall
+/// back to the security update below it.
+pub fn must_be_told(apt: &Apt, list: Option<&Pending>, failed: &[&Source]) -> Result<bool> {
+    let Some(list) = list else {
+        let lists = apt.lists_without(failed)?;
+        let names = Host::read(apt)?.names();
+        return Ok(is_to_be_told(&Versions::ask(&names, &lists)?));
+    };
+    let is_told = |kept: &KeptBack| {
+        let mut updates = list.updates.iter();
+        kept.cause == Some(KeptBackCause::Pinned)
+            || updates.any(|update| is_named(&kept.package, &update.key()))
+    };
+    Ok(list.kept_back.iter().any(is_told))
+}
+
+fn is_to_be_told(versions: &Versions) -> bool {
+    let mut versions = versions.iter();
+    versions
+        .any(|(_, known)| known.would_go_back() || known.security_below(&known.candidate).is_some())
+}
+
+/// Whether apt gives a package this name.
+fn is_named(name: &str, key: &Key) -> bool {
+    match name.split_once(':') {
+        Some(_) => name == key.to_string(),
+        None => name == key.package,
+    }
+}
+
+/// What is installed, and how apt names it.
+struct Host {
+    database: Database,
+    native: String,
+}
+
+impl Host {
+    fn read(apt: &Apt) -> Result<Self> {
+        let database = apt.installed()?;
+        let native = policy::native(&database);
+        Ok(Self { database, native })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.database.keys().map(Key::to_string).collect()
+    }
+
+    fn name(&self, key: &Key) -> String {
+        policy::name(key, &self.native)
+    }
+
+    /// The installed package that apt gives this name.
+    fn key(&self, name: &str) -> Option<&Key> {
+        let mut keys = self.database.keys();
+        keys.find(|key| self.name(key) == name)
+    }
+
+    fn is_held(&self, name: &str) -> bool {
+        let plain = name.split(':').next().unwrap_or(name);
+        let mut packages = self.database.iter();
+        packages.any(|(key, installed)| key.package == plain && installed.held)
+    }
+
+    /// `name:architecture=version`, in which apt reads nothing into a name.
+    fn word(&self, name: &str, version: &str) -> Option<String> {
+        Some(format!("{}={version}", self.key(name)?))
+    }
+
+    /// The installed versions of what a pin would take back: named, a package stays as it is (measured with apt
+    /// 2.6, 3.0 and 3.3).
+    fn frozen(&self, versions: &Versions) -> Vec<String> {
+        let back = versions.iter().filter(|(_, known)| known.would_go_back());
+        back.filter_map(|(name, known)| self.word(name, &known.installed))
+            .collect()
+    }
+
+    /// Marks the updates that close what a security update closes.
+    fn mark(&self, updates: &mut [Update], versions: &Versions) {
+        for update in updates {
+            let known = versions.of(&self.name(&update.key()));
+            update.security |= known.is_some_and(|known| known.is_security(&update.candidate));
+        }
+    }
+}
+
+/// What an upgrade of everything would do.
+struct Due {
+    updates: Vec<Update>,
+    kept_back: Vec<KeptBack>,
+    words: Vec<String>,
+}
+
+impl Due {
+    fn find(host: &Host, lists: &[OsString]) -> Result<Self> {
+        let names = host.names();
+        let simulate = |words: &[String]| -> Result<Listing> {
+            listing::parse(&arguments::simulate_upgrade(words, lists).capture()?)
+        };
+        let (listing, versions) = thread::scope(|threads| {
+            let versions = threads.spawn(|| Versions::ask(&names, lists));
+            let listing = simulate(&[]);
+            let versions = versions.join();
+            let versions = versions.unwrap_or_else(|_| bail!("asking for the versions failed"));
+            (listing, versions)
+        });
+        let (mut listing, versions) = (listing?, versions?);
+        let mut words = host.frozen(&versions);
+        if !words.is_empty() {
+            listing = simulate(&words)?;
+        }
+        let mut kept_back = reasons_of(host, &listing.kept, &versions, lists)?;
+        for (name, instead) in instead(host, &kept_back, &versions) {
+            let with = [&words[..], std::slice::from_ref(&instead.word)].concat();
+            // where that cannot be had either, it stays as it is
+            if let Ok(found) = simulate(&with) {
+                (words, listing) = (with, found);
+                let newest = instead.is_newest;
+                let mut kept = kept_back.iter_mut().filter(|kept| kept.package == name);
+                kept.by_ref().for_each(|kept| kept.security &= !newest);
+            }
+        }
+        kept_back.extend(pinned(host, &versions, &kept_back));
+        host.mark(&mut listing.updates, &versions);
+        Ok(Self {
+            updates: listing.updates,
+            kept_back,
+            words,
+        })
+    }
+}
+
+/// A security update below a version that cannot be had.
+struct Instead {
+    word: String,
+    /// Whether no newer version is for security.
+    is_newest: bool,
+}
+
+/// The security updates below what is kept back for another reason than the administrator's will.
+fn instead(host: &Host, kept_back: &[KeptBack], versions: &Versions) -> Vec<(String, Instead)> {
+    let cannot = |kept: &&KeptBack| {
+        use KeptBackCause::{Dependency, Phased, Removal};
+        matches!(kept.cause, Some(Dependency | Phased | Removal))
+    };
+    let below = |kept: &KeptBack| {
+        let known = versions.of(&kept.package)?;
+        let below = known.security_below(&known.candidate)?;
+        let instead = Instead {
+            word: host.word(&kept.package, &below.version)?,
+            is_newest: known.security() == Some(below),
+        };
+        Some((kept.package.clone(), instead))
+    };
+    kept_back
         .iter()
-        .any(|line| line.contains("remove is disabled"));
-    ensure!(removal, "{}", program.failure(&finished));
-    let reason = "it would need packages to be removed";
-    let kept =
-        |u: &Update| KeptBack::new(&u.package, KeptBackCause::Removal, reason).marked(u.security);
-    Ok(Pending {
-        updates: Vec::new(),
-        kept_back: updates.iter().map(kept).collect(),
-    })
+        .filter(cannot)
+        .filter_map(below)
+        .take(ALONE)
+        .collect()
+}
+
+/// What a pin keeps back: packages that it would take back, and security updates that it passes over.
+fn pinned(host: &Host, versions: &Versions, known_already: &[KeptBack]) -> Vec<KeptBack> {
+    let reason = |known: &Known| {
+        let Known {
+            installed,
+            candidate,
+            ..
+        } = known;
+        if known.would_go_back() {
+            let older = format!("a pin prefers {candidate}, which is older than {installed}");
+            return Some((older, known.security().is_some()));
+        }
+        let version = &known.passed_over()?.version;
+        let why = format!(
+            "{version} is for security, and a pin or APT::Default-Release prefers {candidate}"
+        );
+        Some((why, true))
+    };
+    let kept = |(name, known): (&str, &Known)| {
+        let (reason, security) = reason(known)?;
+        let again = known_already.iter().any(|kept| kept.package == name);
+        let kept = KeptBack::new(name, KeptBackCause::Pinned, reason).marked(security);
+        (!again && !host.is_held(name)).then_some(kept)
+    };
+    versions.iter().filter_map(kept).collect()
 }
 
 /// Why each of these is kept back.
@@ -53,33 +241,129 @@ pub fn reasons(apt: &Apt, kept: &[listing::Kept], lists: &[OsString]) -> Result<
     if kept.is_empty() {
         return Ok(Vec::new());
     }
-    let database = apt.installed()?;
-    let held = |name: &str| {
-        let plain = name.split(':').next().unwrap_or(name);
-        database
-            .iter()
-            .any(|(key, installed)| key.package == plain && installed.held)
+    let host = Host::read(apt)?;
+    let keys = kept.iter().filter_map(|kept| host.key(&kept.package));
+    let names: Vec<String> = keys.map(Key::to_string).collect();
+    let versions = Versions::ask(&names, lists)?;
+    reasons_of(&host, kept, &versions, lists)
+}
+
+fn reasons_of(
+    host: &Host,
+    kept: &[listing::Kept],
+    versions: &Versions,
+    lists: &[OsString],
+) -> Result<Vec<KeptBack>> {
+    let asked = |kept: &listing::Kept| {
+        let (key, known) = (host.key(&kept.package)?, versions.of(&kept.package)?);
+        (!kept.phased && !host.is_held(&kept.package)).then(|| Asked {
+            name: kept.package.clone(),
+            exact: key.to_string(),
+            version: known.candidate.clone(),
+        })
     };
-    let mut unexplained: Vec<&str> = kept
-        .iter()
-        .filter(|kept| !kept.phased && !held(&kept.package))
-        .map(|kept| kept.package.as_str())
-        .collect();
-    let (mut full, mut phased) = (listing::Listing::default(), Vec::new());
-    if !unexplained.is_empty() {
-        full = listing::parse(&arguments::simulate_full_upgrade(lists).capture()?)?;
-        unexplained.retain(|name| !full.installs(name));
+    let asked: Vec<Asked> = kept.iter().filter_map(asked).collect();
+    let explained = explain::explain(asked, lists)?;
+    let reason = |kept: &listing::Kept| {
+        let known = versions.of(&kept.package);
+        let candidate = known.map_or("", |known| known.candidate.as_str());
+        let security = known.is_some_and(|known| known.is_security(candidate));
+        let (cause, reason) = if host.is_held(&kept.package) {
+            let held = "held by the administrator (apt-mark hold)".to_owned();
+            (KeptBackCause::Held, held)
+        } else if let Some(explained) = explained.get(&kept.package) {
+            explained.clone()
+        } else if kept.phased || known.is_some_and(|known| known.is_phased(candidate)) {
+            let phased = "its rollout is phased and has not reached this host".to_owned();
+            (KeptBackCause::Phased, phased)
+        } else {
+            let why = "apt's upgrade leaves it as it is, though it could be installed by its name";
+            (KeptBackCause::Dependency, why.to_owned())
+        };
+        KeptBack::new(&kept.package, cause, reason).marked(security)
+    };
+    Ok(kept.iter().map(reason).collect())
+}
+
+/// What installing exactly these updates would do. What cannot be had is kept back alone.
+pub fn exactly(updates: &[Update], lists: &[OsString]) -> Result<Pending> {
+    let planned = |updates: &[Update]| install(updates, lists);
+    if let Some(together) = planned(updates)? {
+        return Ok(Pending {
+            updates: together,
+            kept_back: Vec::new(),
+        });
     }
-    if !unexplained.is_empty() {
-        phased = listing::phased(&arguments::show(&unexplained).capture()?);
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    if updates.len() > 1 && updates.len() <= ALONE {
+        for update in updates {
+            let alone = planned(std::slice::from_ref(update))?;
+            let list = if alone.is_some() { &mut good } else { &mut bad };
+            list.push(update.clone());
+        }
     }
-    Ok(listing::reasons(kept, &held, &full, &phased))
+    let together = if good.is_empty() {
+        None
+    } else {
+        planned(&good)?
+    };
+    let bad = if together.is_some() { &bad } else { updates };
+    Ok(Pending {
+        kept_back: impossible(bad, lists)?,
+        updates: together.unwrap_or_default(),
+    })
+}
+
+/// What installing exactly these would do; nothing when a package would have to go for it, or something that
+/// is needed cannot be had.
+fn install(updates: &[Update], lists: &[OsString]) -> Result<Option<Vec<Update>>> {
+    let program = arguments::simulate_install(updates, lists);
+    let (finished, output) = program.heard()?;
+    if !finished.succeeded() {
+        // apt 2.6, 3.0 and 3.3
+        let impossible = [
+            "remove is disabled",
+            "Unable to correct problems",
+            "Unable to satisfy dependencies",
+        ];
+        let mut errors = finished.errors.iter();
+        let known = errors.any(|line| impossible.iter().any(|text| line.contains(text)));
+        ensure!(known, "{}", program.failure(&finished));
+        return Ok(None);
+    }
+    let mut listed = listing::parse(&output)?.updates;
+    for update in &mut listed {
+        let mut asked = updates.iter();
+        update.security |= asked.any(|asked| asked.key() == update.key() && asked.security);
+    }
+    Ok(Some(listed))
+}
+
+fn impossible(updates: &[Update], lists: &[OsString]) -> Result<Vec<KeptBack>> {
+    let asked = |update: &Update| Asked {
+        name: update.package.clone(),
+        exact: update.key().to_string(),
+        version: update.candidate.clone(),
+    };
+    let mut explained = explain::explain(updates.iter().map(asked).collect(), lists)?;
+    let kept = |update: &Update| {
+        let (cause, reason) = explained.remove(&update.package).unwrap_or_else(|| {
+            let together = "it cannot be had together with the others";
+            (KeptBackCause::Dependency, together.to_owned())
+        });
+        KeptBack::new(&update.package, cause, reason).marked(update.security)
+    };
+    Ok(updates.iter().map(kept).collect())
 }
 
 /// What would be updated with the failed sources and is not without them.
-fn only_from_failed(all: &[Update], good: &[Update]) -> Vec<KeptBack> {
+fn only_from_failed(all: &[Update], good: &Pending) -> Vec<KeptBack> {
+    let is_good = |update: &&Update| {
+        let mut good = good.updates.iter();
+        good.any(|good| good.key() == update.key() && good.candidate == update.candidate)
+    };
     all.iter()
-        .filter(|update| !good.contains(update))
+        .filter(|update| !is_good(update))
         .map(|update| {
             let version = &update.candidate;
             let reason = format!("{version} comes from a source whose last refresh failed");

@@ -33,9 +33,10 @@ pub fn run(lists: &Path, observer: &mut dyn Observer) -> Result<Refreshed> {
     Ok(Refreshed::of(sources, errors, acquire::is_network_error))
 }
 
-/// Fetches the packages of an upgrade that is shown these lists; whether it came to its end.
-pub fn download(lists: &[OsString], observer: &mut dyn Observer) -> Result<bool> {
-    let program = arguments::download(lists);
+/// Fetches the packages of an upgrade that is shown these lists and told these versions; whether it came to its
+/// end.
+pub fn download(words: &[String], lists: &[OsString], observer: &mut dyn Observer) -> Result<bool> {
+    let program = arguments::download(words, lists);
     let finished = program.run(&mut Refresh {
         reader: acquire::Reader::default(),
         observer,

@@ -63,8 +63,12 @@ impl Dialect {
         match self {
             Self::Dnf4 | Self::Dnf5 => &[
                 "/etc/yum.repos.d",
+                "/etc/distro.repos.d",
                 "/etc/dnf/dnf.conf",
-                "/etc/dnf/plugins/versionlock.list",
+                "/etc/dnf/libdnf5.conf.d",
+                "/usr/share/dnf5/libdnf.conf.d",
+                "/etc/dnf/libdnf5-plugins",
+                "/etc/dnf/plugins",
                 "/etc/dnf/versionlock.toml",
                 "/etc/dnf/vars",
                 "/etc/dnf/modules.d",

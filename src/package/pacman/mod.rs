@@ -29,7 +29,7 @@ use crate::checksum;
 use crate::package::command::Process;
 use crate::package::{
     AllOrNothing, Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager,
-    Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
+    Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update, stamp,
 };
 use conf::Conf;
 use hook::Gate;
@@ -242,7 +242,8 @@ impl PackageManager for Pacman {
         for source in failed {
             let _ = write!(text, "{source};");
         }
-        for path in ["/etc/pacman.conf", "/etc/pacman.d", "/var/lib/pacman/local"] {
+        stamp::add_all(&mut text, Path::new("/etc/pacman.d"));
+        for path in ["/etc/pacman.conf", "/var/lib/pacman/local"] {
             text.push_str(&sync::stamp(Path::new(path)));
         }
         checksum::sha256(text.as_bytes())

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{locks, repositories};
 use crate::checksum;
 use crate::package::Source;
+use crate::package::stamp::{add, add_all};
 
 /// The files that hold RPM's database, in each of its formats. Not what changes when it is read: `SQLite`'s
 /// `-shm`, and a log that is empty, which everybody makes who opens it (sqlite.org/wal.html).
@@ -26,7 +26,7 @@ pub fn stamp(failed: &[&Source], caches: &[&Path], configuration: &[&str]) -> St
         let _ = write!(text, "{source};");
     }
     for path in configuration {
-        add(&mut text, Path::new(path));
+        add_all(&mut text, Path::new(path));
     }
     text.push_str(&database().text);
     for cache in caches {
@@ -63,11 +63,4 @@ pub fn database() -> Database {
         }
     }
     Database { text, newest }
-}
-
-fn add(text: &mut String, path: &Path) {
-    if let Ok(m) = fs::metadata(path) {
-        let (ino, size, seconds, nanos) = (m.ino(), m.size(), m.mtime(), m.mtime_nsec());
-        let _ = write!(text, "{ino}:{size}:{seconds}:{nanos};");
-    }
 }

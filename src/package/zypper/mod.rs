@@ -36,9 +36,12 @@ const PACKAGES: &str = "/var/cache/zypp/packages";
 const REPOSITORIES: [&str; 1] = ["/etc/zypp/repos.d"];
 
 /// The files whose change may change what is pending.
-const CONFIGURATION: [&str; 4] = [
+const CONFIGURATION: [&str; 7] = [
     "/etc/zypp/repos.d",
     "/etc/zypp/zypp.conf",
+    "/etc/zypp/zypp.conf.d",
+    "/etc/zypp/multiversion.d",
+    "/etc/zypp/vendors.d",
     "/etc/zypp/zypper.conf",
     "/etc/zypp/locks",
 ];

@@ -41,7 +41,7 @@ mod server;
 mod signing;
 mod wait;
 
-pub use archive::{Advisory, ReleaseOptions, Snapshot, Tamper};
+pub use archive::{Advisory, Asks, ReleaseOptions, Snapshot, Tamper};
 pub use base::Release;
 pub use builder::HostBuilder;
 pub use command::{Output, Spawned};

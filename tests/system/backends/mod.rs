@@ -1,6 +1,7 @@
 //! The life of an update, told once and run with every package manager.
 
 mod beside;
+mod due;
 mod failures;
 mod inside;
 mod mirrors;
@@ -108,6 +109,41 @@ impl Backend {
     /// What is asked for when it is about this package: everything, where a part cannot be had.
     pub fn target(self, package: &str) -> &str {
         if self.takes_parts() { package } else { "all" }
+    }
+
+    /// Whether its repositories say which updates are for security.
+    pub fn says_security(self) -> bool {
+        !matches!(self.manager, Manager::Pacman | Manager::Apk)
+    }
+
+    /// The files that say where packages come from.
+    pub fn sources(self) -> &'static str {
+        match self.manager {
+            Manager::Apt => "/etc/apt/sources.list.d/*",
+            Manager::Dnf | Manager::Dnf5 => "/etc/yum.repos.d/*",
+            Manager::Zypper => "/etc/zypp/repos.d/*",
+            Manager::Pacman => "/etc/pacman.conf /etc/pacman.d/repos/*",
+            Manager::Apk => "/etc/apk/repositories",
+        }
+    }
+
+    /// Has packages of this repository go before newer ones of others; with apt, this version of the package.
+    pub fn prefer(self, host: &Host, repository: &str, package: &str, version: &str) {
+        match self.manager {
+            Manager::Apt => host.write(
+                "/etc/apt/preferences.d/older",
+                format!("Package: {package}\nPin: version {version}\nPin-Priority: 1001\n"),
+            ),
+            Manager::Dnf | Manager::Dnf5 | Manager::Zypper => {
+                let definition = format!(
+                    "{}/{repository}.repo",
+                    self.sources().trim_end_matches("/*")
+                );
+                host.append(&definition, "priority=1\n");
+            }
+            // the first that has a package is the one it comes from
+            Manager::Pacman | Manager::Apk => {}
+        }
     }
 
     /// Asks for an update that is about this package, in the background.

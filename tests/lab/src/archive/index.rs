@@ -28,7 +28,7 @@ pub struct ReleaseOptions {
     pub by_hash: bool,
     /// What an rpm repository says in an advisory of each of its packages; without any it carries no `updateinfo`.
     pub advisory: Option<Advisory>,
-    /// The same of single packages, by name.
+    /// The same of single packages, by name, or of one version, by name, `=` and version.
     pub advisories: BTreeMap<String, Advisory>,
 }
 
@@ -37,22 +37,48 @@ pub struct ReleaseOptions {
 pub enum Advisory {
     /// A security hole is closed.
     Security,
+    /// The same, and its patch asks for this (zypper).
+    SecurityThatAsksFor(Asks),
     /// Something else is put right.
     Bugfix,
+}
+
+/// What a patch may ask of the administrator, or of zypper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// To read a message.
+    Reading,
+    /// To reboot.
+    Reboot,
+    /// To install it before all others, and to start zypper again.
+    Restart,
 }
 
 impl Advisory {
     pub(crate) fn kind(self) -> &'static str {
         match self {
-            Self::Security => "security",
+            Self::Security | Self::SecurityThatAsksFor(_) => "security",
             Self::Bugfix => "bugfix",
         }
     }
 
     pub(crate) fn severity(self) -> &'static str {
         match self {
-            Self::Security => "Important",
+            Self::Security | Self::SecurityThatAsksFor(_) => "Important",
             Self::Bugfix => "None",
+        }
+    }
+
+    /// What stands in the advisory for what it asks for, and what beside its package.
+    pub(crate) fn asks(self) -> (&'static str, &'static str) {
+        let asks = match self {
+            Self::SecurityThatAsksFor(asks) => asks,
+            Self::Security | Self::Bugfix => return ("", ""),
+        };
+        match asks {
+            Asks::Reading => ("<message>Read this first</message>", ""),
+            Asks::Reboot => ("", "<reboot_suggested>True</reboot_suggested>"),
+            Asks::Restart => ("", "<restart_suggested>True</restart_suggested>"),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::manager::Format;
 use crate::server::flip_bit;
 use crate::signing::Key;
 
-pub use index::{Advisory, ReleaseOptions};
+pub use index::{Advisory, Asks, ReleaseOptions};
 
 /// A repository's whole index at one moment.
 #[derive(Clone, Debug)]

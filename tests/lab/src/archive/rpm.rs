@@ -128,20 +128,22 @@ fn advisories(files: &Files, options: &ReleaseOptions) -> Result<Option<String>>
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<updates>\n".to_owned();
     for file in files.packages()? {
         let [name, version, release, architecture, epoch] = names(&file)?;
-        let Some(advisory) = options.advisories.get(&name).or(options.advisory.as_ref()) else {
+        let of_version = options.advisories.get(&format!("{name}={version}"));
+        let known = of_version.or(options.advisories.get(&name));
+        let Some(advisory) = known.or(options.advisory.as_ref()) else {
             continue;
         };
-        let kind = advisory.kind();
+        let (kind, (message, asks)) = (advisory.kind(), advisory.asks());
         let file = file.file_name().unwrap_or_default().to_string_lossy();
         let _ = writeln!(
             text,
             "<update from=\"lab@example.org\" status=\"final\" type=\"{kind}\" version=\"1\">\
-             <id>LAB-{name}-{version}-{release}</id><title>{name} {version}</title>\
+             <id>LAB-{name}-{version}-{release}</id><title>{name} {version}</title>{message}\
              <issued date=\"2026-01-01 00:00:00\"/><updated date=\"2026-01-01 00:00:00\"/>\
              <severity>{}</severity><description>{name} {version} of the lab</description>\
              <references/><pkglist><collection short=\"lab\"><name>lab</name>\
              <package name=\"{name}\" version=\"{version}\" release=\"{release}\" epoch=\"{epoch}\" \
-             arch=\"{architecture}\"><filename>{file}</filename></package></collection></pkglist></update>",
+             arch=\"{architecture}\"><filename>{file}</filename>{asks}</package></collection></pkglist></update>",
             advisory.severity(),
         );
     }

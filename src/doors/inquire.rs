@@ -1,0 +1,109 @@
+//! Asks the planner what is due: a door runs no package manager, which wants root, or files that only root may
+//! read, or memory that a door has not.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::config::Config;
+use crate::host::clock;
+use crate::package;
+use crate::paths::Paths;
+use crate::queue::inquiry::Inquiry;
+use crate::request::Target;
+use crate::state::cache::Cache;
+use crate::state::findings::{self, Findings, Found, Outcome, uptime_usec};
+use crate::state::pending::PendingList;
+
+/// How long an answer is waited for: dnf 4 on a slow host takes tens of seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// After that long the planner has taken the question, or nothing starts it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often the answer is looked for.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// The question cannot be answered, because of what is asked.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// What is pending: as last worked out, while nothing that it depends on has changed since.
+pub fn pending(paths: &Paths) -> Result<PendingList> {
+    let fingerprint = fingerprint(paths)?;
+    let stored = PendingList::load(paths);
+    if let Some(stored) = stored.filter(|list| list.is_valid(&fingerprint, clock::now())) {
+        return Ok(stored);
+    }
+    let findings = answer(paths, &Inquiry::Pending, &fingerprint)?;
+    let (at, fingerprint) = (findings.at, findings.fingerprint.clone());
+    Ok(PendingList {
+        computed_at: Some(at),
+        fingerprint: Some(fingerprint),
+        pending: found(findings)?.pending,
+    })
+}
+
+/// What an apply of the target would do now.
+pub fn plan(paths: &Paths, target: &Target) -> Result<Found> {
+    let inquiry = Inquiry::Plan(target.clone());
+    found(answer(paths, &inquiry, &fingerprint(paths)?)?)
+}
+
+fn found(findings: Findings) -> Result<Found> {
+    match findings.outcome {
+        Outcome::Found(found) => Ok(found),
+        Outcome::Failed(why) => bail!("{why}"),
+        Outcome::Refused(why) => bail!(Refused(why)),
+    }
+}
+
+/// What index, package database and configuration are now, as far as a door can see them. What it cannot see
+/// has it ask the planner.
+fn fingerprint(paths: &Paths) -> Result<String> {
+    let config = Config::load(paths);
+    let config = config.map_err(|error| error.context("the configuration is invalid"))?;
+    let packages = package::detect(&config, &std::env::temp_dir())?;
+    let cache = Cache::load(paths);
+    Ok(packages.fingerprint(&cache.failed_sources()))
+}
+
+/// The planner's answer: the last one, if it still holds, or that to a question which is asked now.
+fn answer(paths: &Paths, inquiry: &Inquiry, fingerprint: &str) -> Result<Findings> {
+    let name = inquiry.name();
+    let basis = findings::basis(paths, fingerprint);
+    let holds = |known: &Findings| known.is_valid(&basis, clock::now());
+    if let Some(known) = Findings::load(paths, &name).filter(holds) {
+        return Ok(known);
+    }
+    let (asked, began) = (uptime_usec(), Instant::now());
+    inquiry.submit(paths)?;
+    while began.elapsed() < LIMIT {
+        thread::sleep(INTERVAL);
+        let answer = Findings::load(paths, &name);
+        if let Some(answer) = answer.filter(|a| a.began_usec >= asked || holds(a)) {
+            return Ok(answer);
+        }
+        if began.elapsed() > TAKEN_WITHIN && inquiry.waits(paths) {
+            bail!(
+                "the planner has not taken the question within {} s; see 'systemctl status \
+                 patch-plan.path patch-plan.service'",
+                TAKEN_WITHIN.as_secs()
+            );
+        }
+    }
+    bail!(
+        "the planner has not answered within {} s; ask again, or see 'systemctl status patch-plan.service'",
+        LIMIT.as_secs()
+    )
+}

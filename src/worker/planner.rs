@@ -1,0 +1,146 @@
+//! The planner: answers the read-only questions of the doors with what only root may read, and changes nothing
+//! but our own records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Result;
+
+use super::{FAILURE_PAUSE, Worker, block, refresh, select};
+use crate::fs::Lock;
+use crate::host::clock;
+use crate::package::{Database, Pending, Source, Update};
+use crate::paths::Paths;
+use crate::queue;
+use crate::queue::inquiry::Inquiry;
+use crate::request::Target;
+use crate::state::blocked::Blocked;
+use crate::state::cache::Cache;
+use crate::state::findings::{self, Findings, Found, Outcome};
+use crate::state::pending::PendingList;
+
+/// Answers every question that waits.
+pub fn answer(paths: &Paths) -> Result<()> {
+    let result = answer_all(paths);
+    if result.is_err() {
+        // the path unit starts this again at once while the question is there
+        thread::sleep(FAILURE_PAUSE);
+    }
+    result
+}
+
+fn answer_all(paths: &Paths) -> Result<()> {
+    queue::prepare(paths)?;
+    // a worker may be using the package manager's temporary files in the usual place
+    let worker = Worker::with_scratch(paths.clone(), Arc::default(), &std::env::temp_dir());
+    while let Some(inquiry) = Inquiry::take(paths)? {
+        look(&worker, &inquiry).save(paths, &inquiry.name())?;
+    }
+    findings::prune(paths)
+}
+
+/// The answer to one question: the last one, where nothing that it depends on has changed since.
+fn look(worker: &Worker, inquiry: &Inquiry) -> Findings {
+    let began_usec = findings::uptime_usec();
+    let (cache, at) = (Cache::load(&worker.paths), clock::now());
+    let failed = cache.failed_sources();
+    let fingerprint = worker.packages.fingerprint(&failed);
+    let basis = findings::basis(&worker.paths, &fingerprint);
+    let known = Findings::load(&worker.paths, &inquiry.name());
+    if let Some(known) = known.filter(|known| known.is_valid(&basis, at)) {
+        return known.confirmed(began_usec);
+    }
+    let host = Host {
+        worker,
+        failed: &failed,
+        fingerprint: &fingerprint,
+    };
+    let outcome = match inquiry {
+        Inquiry::Pending => host.pending().map(|pending| {
+            Outcome::Found(Found {
+                pending,
+                ..Found::default()
+            })
+        }),
+        Inquiry::Plan(target) => host.plan(target),
+    };
+    Findings {
+        began_usec,
+        at,
+        fingerprint: basis,
+        outcome: outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}"))),
+    }
+}
+
+/// What is asked about.
+struct Host<'a> {
+    worker: &'a Worker,
+    failed: &'a [&'a Source],
+    fingerprint: &'a str,
+}
+
+impl Host<'_> {
+    /// What is pending, as last worked out where that still holds. It is written down unless a worker is at
+    /// work, which writes it down itself when it has ended.
+    fn pending(&self) -> Result<Pending> {
+        let (worker, paths) = (self.worker, &self.worker.paths);
+        let lock = Lock::try_take(&paths.worker_lock())?;
+        let stored = PendingList::load(paths);
+        if let Some(stored) = stored.filter(|s| s.is_valid(self.fingerprint, clock::now())) {
+            return Ok(stored.pending);
+        }
+        if lock.is_some() {
+            return refresh::pending(worker, self.failed);
+        }
+        let pending = worker.packages.pending(self.failed)?;
+        let mut blocked = Blocked::load(paths);
+        // the worker writes down what has lapsed
+        blocked.lapse(&pending);
+        Ok(blocked.offered(pending))
+    }
+
+    /// What an apply of this target would do, by the same judgement as an apply.
+    fn plan(&self, target: &Target) -> Result<Outcome> {
+        let worker = self.worker;
+        let named = matches!(target, Target::Packages(_));
+        let database = named.then(|| worker.packages.installed()).transpose()?;
+        let database = database.unwrap_or_default();
+        if let [name, ..] = select::not_installed(target, &database).as_slice() {
+            return Ok(Outcome::Refused(select::unknown(name)));
+        }
+        let pending = self.pending()?;
+        if *target == Target::Security
+            && let Some(why) = worker.packages.no_security()?
+        {
+            anyhow::bail!("it is not known which updates are for security: {why}");
+        }
+        let selected = select::covered(target, &pending);
+        let installed = installed(target, &selected, &database);
+        let mut planned = Pending {
+            kept_back: select::kept_back(target, &pending.kept_back),
+            updates: selected,
+        };
+        if *target != Target::All && !planned.updates.is_empty() {
+            let (updates, kept) = block::plan(worker, &planned.updates, self.failed)?;
+            planned.updates = updates;
+            planned.kept_back.extend(kept);
+        }
+        Ok(Outcome::Found(Found {
+            pending: planned,
+            installed,
+        }))
+    }
+}
+
+/// The installed versions of the packages that are named, or of those that are covered.
+fn installed(target: &Target, covered: &[Update], database: &Database) -> BTreeMap<String, String> {
+    let named = database
+        .iter()
+        .filter(|(key, _)| select::covers(target, &key.package, &key.architecture, false))
+        .map(|(key, installed)| (key.to_string(), installed.version.clone()));
+    let covered = covered
+        .iter()
+        .filter_map(|update| Some((update.key().to_string(), update.installed.clone()?)));
+    named.chain(covered).collect()
+}

@@ -1,0 +1,236 @@
+//! What is due: security behind a newer version, plans for who is nobody in particular, replacements, pins.
+
+use lab::fixtures::plain;
+use lab::{Advisory, Deb, Host, Manager, Repo};
+use serde_json::Value;
+
+use super::Backend;
+use crate::job::{applied, causes, changes, text};
+use crate::story::{events, property, refresh_succeeds};
+
+/// Who asks.
+const ALICE: &str = "alice";
+
+fn plan(host: &Host, target: &str) -> Value {
+    let output = host.as_user(ALICE, &format!("patchctl plan --json {target}"));
+    assert!(output.success(), "{output}");
+    serde_json::from_str(&output.stdout).expect("no plan")
+}
+
+/// `name candidate security` of every update of a plan or a list.
+fn due(updates: &Value) -> Vec<String> {
+    let updates = updates.as_array().expect("no list").iter();
+    let mut due: Vec<String> = updates
+        .map(|u| {
+            format!(
+                "{} {} {}",
+                text(u, "package"),
+                text(u, "candidate"),
+                u["security"]
+            )
+        })
+        .collect();
+    due.sort();
+    due
+}
+
+fn updates(host: &Host) -> Vec<String> {
+    let output = host.as_user(ALICE, "patchctl updates --json");
+    assert!(output.success(), "{output}");
+    due(&serde_json::from_str(&output.stdout).expect("no list"))
+}
+
+/// What closes the hole is in every later version, too, whoever has that.
+pub fn security_is_seen_behind_a_newer_version(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
+    repo.add(&plain("tool", "1.1"));
+    let security = (backend.manager == Manager::Apt).then(|| Repo::builder("security").security());
+    let security = security.map(|builder| builder.build(&host));
+    if let Some(security) = &security {
+        security.enable(&host);
+        security.add(&plain("demo", "1.1"));
+    } else {
+        repo.add(&plain("demo", "1.1"));
+        repo.advise("demo=1.1", Advisory::Security);
+    }
+    repo.add(&plain("demo", "1.2"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    assert_eq!(property(&host, "PendingSecurityUpdates"), "1");
+    let version = |version: &str| backend.version(version);
+    assert_eq!(
+        updates(&host),
+        [
+            format!("demo {} true", version("1.2")),
+            format!("tool {} false", version("1.1"))
+        ]
+    );
+
+    let job = applied(&host, "security");
+
+    let expected = format!("demo {} -> {}", version("1.0"), version("1.2"));
+    assert_eq!(changes(&job), [expected], "{job:#}");
+    assert_eq!(property(&host, "PendingSecurityUpdates"), "0");
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+/// Everybody may ask what an update would do, also where nobody but root may ask the package manager, and where
+/// root alone can read which repositories there are.
+pub fn a_plan_of_one_package(backend: Backend) {
+    let packages = [plain("demo", "1.0"), plain("tool", "1.0")];
+    let installed = if backend.takes_parts() {
+        &packages[..]
+    } else {
+        &packages[..1]
+    };
+    let (host, repo) = backend.host_with(installed);
+    repo.add(&plain("demo", "1.1").depends("libnew"));
+    repo.add(&plain("libnew", "1.0"));
+    repo.add(&plain("tool", "1.1"));
+    if backend.says_security() && backend.manager != Manager::Apt {
+        repo.advise("demo", Advisory::Security);
+    }
+    refresh_succeeds(&host);
+    let version = |version: &str| backend.version(version);
+    let security = backend.says_security() && backend.manager != Manager::Apt;
+    let expected = [
+        format!("demo {} {security}", version("1.1")),
+        format!("libnew {} false", version("1.0")),
+    ];
+    let demo = plan(&host, "demo");
+    assert_eq!(due(&demo["updates"]), expected, "{demo:#}");
+
+    // many who ask the same at once are answered at once
+    let asked = "for i in $(seq 12); do patchctl plan demo >/dev/null & done; wait";
+    let before = planner_runs(&host);
+    host.sh("touch /var/lib/linux_patch_api/inquiries/.somebody-else-s");
+    let many = host.as_user(ALICE, asked);
+    assert!(many.success(), "{many}");
+    assert!(
+        planner_runs(&host) - before <= 1,
+        "nothing has changed since"
+    );
+    if security {
+        let plan = plan(&host, "security");
+        assert_eq!(due(&plan["updates"]), expected, "{plan:#}");
+    }
+    let unknown = host.as_user(ALICE, "patchctl plan nosuch");
+    assert_eq!(unknown.status, 2, "{unknown}");
+    assert!(
+        unknown.stderr.contains("nosuch is not installed"),
+        "{unknown}"
+    );
+
+    // the database changes, and root alone can read what says where packages come from
+    host.sh(&format!("chmod 0600 {}", backend.sources()));
+    if backend.takes_parts() {
+        host.sh(&backend.by_hand.replace("other", "tool"));
+    }
+    assert_eq!(updates(&host), expected);
+    assert_eq!(due(&plan(&host, "all")["updates"]), expected);
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(backend.installed(&host, "demo"), version("1.0"));
+}
+
+/// How often the planner was started.
+fn planner_runs(host: &Host) -> usize {
+    let unit = "patch-plan.service";
+    let started = "39f53479d3a045ac8e11786248231fbf";
+    let entries = events(host, "MESSAGE_ID", started).into_iter();
+    entries.filter(|entry| entry["UNIT"] == unit).count()
+}
+
+/// The replaced package stays, and so does what would replace it; nothing else has to wait for that.
+pub fn an_update_that_replaces_a_package_keeps_only_itself_back(backend: Backend) {
+    let names = ["app", "applib", "demo", "tool"];
+    let (host, repo) = backend.host_with(&names.map(|name| plain(name, "1.0")));
+    repo.add(&replacing(backend, plain("app", "1.1"), "applib"));
+    repo.add(&plain("demo", "1.1"));
+    repo.add(&plain("tool", "1.1"));
+    if backend.says_security() && backend.manager != Manager::Apt {
+        repo.advise("tool", Advisory::Security);
+    }
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    let all = plan(&host, "all");
+    assert_eq!(causes(&all), ["app removal"], "{all:#}");
+    let reason = text(&all["kept_back"][0], "reason");
+    assert!(reason.contains("applib"), "{reason}");
+
+    let job = if property(&host, "PendingSecurityUpdates") == "1" {
+        applied(&host, "security")
+    } else {
+        applied(&host, "all")
+    };
+    assert!(!changes(&job).is_empty(), "{job:#}");
+    let job = applied(&host, "all");
+
+    assert_eq!(causes(&job), ["app removal"], "{job:#}");
+    assert!(
+        text(&job["kept_back"][0], "reason").contains("applib"),
+        "{job:#}"
+    );
+    let installed = |name: &str| backend.installed(&host, name);
+    let (old, new) = (backend.version("1.0"), backend.version("1.1"));
+    assert_eq!(["app", "applib"].map(installed), [old.clone(), old]);
+    assert_eq!(["demo", "tool"].map(installed), [new.clone(), new]);
+    assert_eq!(property(&host, "Health"), "healthy");
+    let app = plan(&host, "app");
+    assert_eq!(causes(&app), ["app removal"], "{app:#}");
+}
+
+/// A package in whose place another one goes, in the words of each format.
+fn replacing(backend: Backend, package: Deb, replaced: &str) -> Deb {
+    let package = package.field("Replaces", replaced);
+    match backend.manager {
+        Manager::Apt | Manager::Pacman => package.conflicts(replaced),
+        _ => package,
+    }
+}
+
+/// Wherever an administrator says that an older version is to be preferred, the package stays as it is, is no
+/// update, and holds nothing up.
+pub fn a_pin_to_an_older_version_stops_nothing(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.1"), plain("tool", "1.0")]);
+    let preferred = Repo::builder("a-preferred").build(&host);
+    preferred.add(&plain("demo", "1.0"));
+    preferred.enable(&host);
+    backend.prefer(&host, "a-preferred", "demo", "1.0");
+    repo.add(&plain("demo", "1.2"));
+    repo.add(&plain("tool", "1.1"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "1");
+
+    let job = applied(&host, "all");
+
+    let version = |version: &str| backend.version(version);
+    let expected = format!("tool {} -> {}", version("1.0"), version("1.1"));
+    assert_eq!(changes(&job), [expected], "{job:#}");
+    assert_eq!(causes(&job), ["demo pinned"], "{job:#}");
+    assert_eq!(backend.installed(&host, "demo"), version("1.1"));
+    assert_eq!(property(&host, "Health"), "healthy");
+    for target in ["all", "demo"] {
+        let again = applied(&host, target);
+        assert!(changes(&again).is_empty(), "{again:#}");
+    }
+}
+
+#[test]
+fn with_apt_security_is_seen_behind_a_newer_version() {
+    security_is_seen_behind_a_newer_version(Backend::apt());
+}
+
+#[test]
+fn with_apt_a_plan_of_one_package() {
+    a_plan_of_one_package(Backend::apt());
+}
+
+#[test]
+fn with_apt_an_update_that_replaces_a_package_keeps_only_itself_back() {
+    an_update_that_replaces_a_package_keeps_only_itself_back(Backend::apt());
+}
+
+#[test]
+fn with_apt_a_pin_to_an_older_version_stops_nothing() {
+    a_pin_to_an_older_version_stops_nothing(Backend::apt());
+}
