@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
@@ -34,8 +34,10 @@ pub fn check_floors() -> Result<()> {
 /// An error when the changes would not find the room they need.
 pub fn check_changes(packages: &dyn PackageManager, changes: &[Change]) -> Result<()> {
     let mut needs: Needs = vec![("/usr", packages.growth(changes)?)];
+    let is_kernel = |change: &Change| brings_kernel(&packages.files(change).unwrap_or_default());
     needs.extend(boot(
         changes,
+        &is_kernel,
         &fs::read_dir("/boot").map_or(Vec::new(), sizes),
     ));
     needs.extend(FLOORS);
@@ -53,7 +55,11 @@ fn sizes(entries: fs::ReadDir) -> Vec<(String, u64)> {
 
 /// What /boot needs: a kernel for each that is new or changed, with an initrd as large as the largest that
 /// is there, or one initrd more where only what makes it is changed. Pure.
-fn boot(changes: &[Change], files: &[(String, u64)]) -> Option<(&'static str, u64)> {
+fn boot(
+    changes: &[Change],
+    is_kernel: &dyn Fn(&Change) -> bool,
+    files: &[(String, u64)],
+) -> Option<(&'static str, u64)> {
     let largest = |prefix: &str| {
         let matching = files.iter().filter(|(name, _)| name.starts_with(prefix));
         matching.map(|(_, size)| *size).max()
@@ -64,23 +70,35 @@ fn boot(changes: &[Change], files: &[(String, u64)]) -> Option<(&'static str, u6
         _ => KERNEL,
     };
     let named = |prefixes: &[&str]| {
-        let named = |change: &&Change| prefixes.iter().any(|p| change.package.starts_with(p));
-        changes.iter().filter(named).count() as u64
+        let named = move |change: &&Change| prefixes.iter().any(|p| change.package.starts_with(p));
+        changes.iter().filter(named).collect::<Vec<_>>()
     };
-    let kernels = named(&[
+    // a metapackage has such a name as well, and brings no image
+    let images = named(&[
         "linux-image-",
         "kernel-core",
         "kernel-default",
         "kernel-uek-core",
     ]);
+    let kernels = images.into_iter().filter(|c| is_kernel(c)).count() as u64;
     let need = if kernels > 0 {
         kernels * kernel
-    } else if named(&["initramfs-tools", "dracut", "mkinitcpio"]) > 0 {
-        initrd.unwrap_or(0)
-    } else {
+    } else if named(&["initramfs-tools", "dracut", "mkinitcpio"]).is_empty() {
         0
+    } else {
+        initrd.unwrap_or(0)
     };
     (need > 0).then_some(("/boot", need))
+}
+
+/// Whether there is the image of a kernel among the files of a package; where they are not known, there may be:
+/// pure.
+fn brings_kernel(files: &[PathBuf]) -> bool {
+    let is_image = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("vmlinuz") || name.starts_with("vmlinux") || name == "Image"
+    };
+    files.is_empty() || files.iter().any(is_image)
 }
 
 /// The file system of a path, and how much is free there; none where there is no such path.
@@ -161,11 +179,19 @@ mod tests {
         ];
         let need = |names: &[&str], files: &[(String, u64)]| {
             let changes: Vec<Change> = names.iter().map(|name| change(name)).collect();
-            boot(&changes, files).map(|(_, need)| need / MIB)
+            boot(&changes, &|c| !c.package.ends_with("-amd64"), files).map(|(_, need)| need / MIB)
         };
         assert_eq!(need(&["demo"], &files), None);
         assert_eq!(need(&["linux-image-6.2", "demo"], &files), Some(64));
         assert_eq!(need(&["linux-image-6.2"], &[]), Some(128));
+        assert_eq!(
+            need(&["linux-image-6.2", "linux-image-amd64"], &[]),
+            Some(128)
+        );
+        let with = |file: &str| [PathBuf::from("/usr/share/doc/x"), PathBuf::from(file)];
+        assert!(brings_kernel(&with("/boot/vmlinuz-6.2")) && brings_kernel(&[]));
+        assert!(brings_kernel(&with("/lib/modules/6.2/vmlinuz")));
+        assert!(!brings_kernel(&with("/usr/share/doc/x/copyright")));
         assert_eq!(need(&["initramfs-tools-core"], &files), Some(40));
         assert_eq!(need(&["initramfs-tools-core"], &[]), None);
     }

@@ -21,14 +21,20 @@ fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_bookworm() {
 fn too_little_room_changes_nothing(release: Release) {
     let (host, repo) = host_with(
         release,
-        &[plain("linux-image-lab", "1.0"), plain("demo", "1.0")],
+        &[
+            plain("linux-image-lab", "1.0").file("/boot/vmlinuz-lab", "image"),
+            plain("linux-image-lab-latest", "1.0").depends("linux-image-lab"),
+            plain("demo", "1.0"),
+        ],
     );
-    repo.add(&plain("linux-image-lab", "1.1"));
+    repo.add(&plain("linux-image-lab", "1.1").file("/boot/vmlinuz-lab", "image"));
+    // the room for one kernel is asked for, though two packages have the name of one
+    repo.add(&plain("linux-image-lab-latest", "1.1").depends("linux-image-lab (= 1.1)"));
     repo.add(&plain("demo", "1.1"));
     let unchanged = |name: &str| assert_eq!(installed(&host, name), "1.0 installed");
     host.sh("mkdir -p /boot && mount -t tmpfs -o size=1m tmpfs /boot");
 
-    let job = failed(&host, "linux-image-lab");
+    let job = failed(&host, "linux-image-lab-latest");
     let error = text(&job, "error");
     assert!(
         error.contains("needs 128 MiB on /boot, 1024 KiB are free; free space there and try again"),
