@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::paths::{Paths, quoted};
 use crate::request::{RebootPolicy, RestartPolicy, time_span};
@@ -66,6 +66,21 @@ pub struct Reboot {
     pub delay: Duration,
     /// What those who are logged in are told.
     pub message: Option<String>,
+    /// What becomes of an update while somebody else has a shutdown scheduled.
+    pub foreign: ForeignShutdown,
+}
+
+/// What becomes of an update while a shutdown is scheduled that is none of ours: it would come in the middle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForeignShutdown {
+    /// It waits until the host is up again, or the shutdown was cancelled.
+    Wait,
+    /// It fails.
+    Refuse,
+    /// It goes on. Also what gates that were left no policy do.
+    #[default]
+    Ignore,
 }
 
 /// The table `[services]`.
@@ -100,6 +115,7 @@ impl Default for Config {
                 policy: RebootPolicy::Never,
                 delay: Duration::from_secs(5 * 60),
                 message: None,
+                foreign: ForeignShutdown::Wait,
             },
             services: Services::default(),
         }
@@ -146,6 +162,7 @@ struct RebootFragment {
     policy: Option<RebootPolicy>,
     delay: Option<Span>,
     message: Option<String>,
+    foreign: Option<ForeignShutdown>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -265,6 +282,7 @@ impl Config {
         if fragment.reboot.message.is_some() {
             reboot.message = fragment.reboot.message;
         }
+        reboot.foreign = fragment.reboot.foreign.unwrap_or(reboot.foreign);
         services.restart = fragment.services.restart.unwrap_or(services.restart);
         if let Some(never) = fragment.services.never {
             services.never = never;

@@ -85,7 +85,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             return client.rollback(&job, !no_wait).map(outcome);
         }
         Verb::Forget { job } => client.forget(&job)?,
-        Verb::Reboot { delay, cancel } => client.reboot(delay, cancel)?,
+        Verb::Reboot { delay, cancel } => return client.reboot(delay, cancel).map(outcome),
         Verb::Acknowledge { key } => client.acknowledge(&key)?,
         Verb::Refresh { direct: true } => direct()?.refresh()?,
         Verb::Apply {

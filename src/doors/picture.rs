@@ -18,6 +18,7 @@ use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
 use crate::state::reboot;
 use crate::state::services::{self, Outdated};
+use crate::state::shutdown::{self, Shutdown};
 use crate::state::update::UpdateState;
 use crate::{VERSION, queue, state};
 
@@ -51,8 +52,10 @@ pub struct Picture {
     pub queue_length: u32,
     /// Why the host should be rebooted.
     pub reboot_reasons: Vec<String>,
-    /// For when a reboot is scheduled.
-    pub scheduled_reboot: Option<DateTime<Utc>>,
+    /// The shutdown that is scheduled, whoever has asked for it.
+    pub shutdown: Option<Shutdown>,
+    /// What a reboot that was asked for waits for.
+    pub reboot_waits: Option<String>,
     /// What still runs replaced files.
     pub outdated_services: Vec<Outdated>,
 }
@@ -121,7 +124,8 @@ impl Picture {
             progress,
             queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
             reboot_reasons: reboot::reasons(paths, packages.as_deref().ok()),
-            scheduled_reboot: reboot::scheduled(paths),
+            shutdown: shutdown::scheduled(paths),
+            reboot_waits: reboot::waits(paths),
             outdated_services: services::load(paths),
         }
     }
@@ -177,6 +181,27 @@ impl Picture {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    /// Which shutdown is scheduled, as logind calls it; empty when none is.
+    #[must_use]
+    pub fn shutdown_mode(&self) -> String {
+        let shutdown = self.shutdown.as_ref();
+        shutdown.map_or_else(String::new, |shutdown| shutdown.mode.clone())
+    }
+
+    /// For when, in microseconds since 1970; 0 when none is.
+    #[must_use]
+    pub fn shutdown_usec(&self) -> u64 {
+        let at = self.shutdown.as_ref().map(|s| s.at.timestamp_micros());
+        at.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)
+    }
+
+    /// For when a reboot is scheduled.
+    #[must_use]
+    pub fn scheduled_reboot(&self) -> Option<DateTime<Utc>> {
+        let reboot = self.shutdown.as_ref().filter(|s| s.is_reboot())?;
+        Some(reboot.at)
+    }
+
     /// How many updates are pending.
     #[must_use]
     pub fn pending_updates(&self) -> u32 {
@@ -212,7 +237,9 @@ impl Picture {
             "queue_length": self.queue_length,
             "reboot_required": !self.reboot_reasons.is_empty(),
             "reboot_reasons": self.reboot_reasons,
-            "scheduled_reboot": self.scheduled_reboot,
+            "scheduled_reboot": self.scheduled_reboot(),
+            "scheduled_shutdown": self.shutdown,
+            "reboot_waits": self.reboot_waits,
             "outdated_services": services::current_of(&Paths::default(), &self.outdated_services),
         })
     }
@@ -299,8 +326,10 @@ impl Pictures {
         let others = [
             "/run/reboot-required",
             "/run/reboot-required.pkgs",
-            reboot::SCHEDULED,
+            shutdown::SCHEDULED,
             "/run/linux_patch_api/services.json",
+            "/run/reboot-needed",
+            services::MANAGER_SOCKET,
             "/run/systemd/transient/patch-reboot.timer",
             "/boot",
             "/usr/lib/modules",

@@ -56,6 +56,9 @@ fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
             (!picture.reboot_reasons.is_empty()).into(),
         ),
         ("RebootReasons", picture.reboot_reasons.clone().into()),
+        ("RebootWaits", text(&picture.reboot_waits)),
+        ("ScheduledShutdown", picture.shutdown_mode().into()),
+        ("ScheduledShutdownUSec", picture.shutdown_usec().into()),
     ])
 }
 

@@ -1,4 +1,4 @@
-//! The login manager: a shutdown waits while packages change.
+//! The login manager: shutdown and sleep wait while packages change, and a reboot is scheduled afterwards.
 
 use std::time::Duration;
 
@@ -18,7 +18,19 @@ const LOGIN: Object = Object {
 /// How long a shutdown that is held off may take to be so.
 const INHIBIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Holds off a shutdown until dropped (`systemd-inhibit --list` shows it).
+/// Who we are to the login manager.
+const WHO: &str = "linux-patch-api";
+
+/// What is held off: no host goes to sleep with half a package either (apt 3.3 does the same).
+const WHAT: &str = "shutdown:sleep";
+
+/// How long our own lock may take to be gone: the login manager learns of it behind everything else.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is asked meanwhile.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Holds off shutdown and sleep until dropped (`systemd-inhibit --list` shows it).
 #[derive(Debug)]
 pub struct Inhibitor {
     _descriptor: zbus::OwnedFd,
@@ -35,6 +47,57 @@ pub fn inhibit_shutdown(why: &str) -> Option<Inhibitor> {
             None
         }
     }
+}
+
+/// Who holds off a shutdown by a lock that blocks it, in a phrase each. Our own lock, which was given back
+/// before, is waited for until it is gone.
+pub fn shutdown_holders() -> Result<Vec<String>> {
+    let mut left = RELEASE_LIMIT;
+    loop {
+        let locks = locks()?;
+        let blocking = locks.iter().filter(|lock| lock.blocks_shutdown());
+        if left.is_zero() || !blocking.clone().any(|lock| lock.who == WHO) {
+            return Ok(blocking.map(ToString::to_string).collect());
+        }
+        std::thread::sleep(RELEASE_INTERVAL);
+        left = left.saturating_sub(RELEASE_INTERVAL);
+    }
+}
+
+/// A lock that somebody holds.
+struct Held {
+    what: String,
+    who: String,
+    why: String,
+    mode: String,
+    pid: u32,
+}
+
+impl Held {
+    fn blocks_shutdown(&self) -> bool {
+        self.mode == "block" && self.what.split(':').any(|what| what == "shutdown")
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { who, why, pid, .. } = self;
+        write!(f, "{who} (process {pid}) holds off a shutdown: {why}")
+    }
+}
+
+/// Every lock there is.
+fn locks() -> Result<Vec<Held>> {
+    type Lock = (String, String, String, String, u32, u32);
+    let locks = ask(async |bus| LOGIN.call(&bus, "ListInhibitors", &()).await)?;
+    let held = |(what, who, why, mode, _, pid): Lock| Held {
+        what,
+        who,
+        why,
+        mode,
+        pid,
+    };
+    Ok(Vec::into_iter(locks).map(held).collect())
 }
 
 /// Why no reboot was scheduled.
@@ -80,7 +143,9 @@ pub fn cancel_shutdown() -> Result<()> {
 }
 
 /// Calls of the login manager, as long as one may take.
-fn ask(call: impl AsyncFnOnce(Connection) -> zbus::Result<()> + Send + 'static) -> Result<()> {
+fn ask<T: Send + 'static>(
+    call: impl AsyncFnOnce(Connection) -> zbus::Result<T> + Send + 'static,
+) -> Result<T> {
     let answer = within(CALL_LIMIT, move || {
         zbus::block_on(async { anyhow::Ok(call(system_bus()?).await?) })
     });
@@ -88,7 +153,7 @@ fn ask(call: impl AsyncFnOnce(Connection) -> zbus::Result<()> + Send + 'static) 
 }
 
 async fn take(why: &str) -> Result<Inhibitor> {
-    let inhibitor = ("shutdown", "linux-patch-api", why, "block");
+    let inhibitor = (WHAT, WHO, why, "block");
     let descriptor = LOGIN.call(&system_bus()?, "Inhibit", &inhibitor).await?;
     Ok(Inhibitor {
         _descriptor: descriptor,

@@ -113,6 +113,34 @@ pub fn start_reboot_timer(name: &str, seconds: u64, description: &str) -> Result
     })
 }
 
+/// Has the service manager re-execute itself, once the units of ours that are at work have ended: a
+/// `systemctl start` of root's waits for them on a connection that does not survive it.
+pub fn reexecute_after_workers() -> Result<()> {
+    let name = "patch-reexec.service";
+    let arguments = vec!["systemctl", "daemon-reexec"];
+    zbus::block_on(async {
+        let bus = system_bus()?;
+        let working = units(&bus, &["activating"], &["patch-*.service"]).await?;
+        let after: Vec<String> = working.into_iter().map(|unit| unit.0).collect();
+        let properties = vec![
+            (
+                "Description",
+                Variant::from("Re-execute the service manager"),
+            ),
+            ("After", Variant::from(after)),
+            ("Type", Variant::from("oneshot")),
+            (
+                "ExecStart",
+                Variant::from(vec![("/usr/bin/systemctl", arguments, false)]),
+            ),
+        ];
+        let none = Vec::<(&str, Vec<(&str, Variant<'_>)>)>::new();
+        let units = (name, "replace", properties, none);
+        let job = MANAGER.call(&bus, "StartTransientUnit", &units).await;
+        Ok(job.map(|_: OwnedObjectPath| ())?)
+    })
+}
+
 /// Starts a unit, and waits for no answer: not longer than it takes to ask. The unit may be one that
 /// waits for whoever asks.
 pub fn start_unit_soon(name: String) -> Result<()> {

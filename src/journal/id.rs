@@ -46,6 +46,8 @@ pub const STAGED: &str = "3a27a181f269bbbf1fa5583149f3c6cd";
 pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
 /// A job waits for the network.
 pub const JOB_DEFERRED: &str = "3ceaaf308142c8ea91d93080f9b439fc";
+/// A job waits for a shutdown that somebody else has scheduled.
+pub const JOB_AWAITS_SHUTDOWN: &str = "7b6e7a2819069509f9dfd56549d6426b";
 /// A job's preconditions no longer hold.
 pub const JOB_CONFLICT: &str = "9dfb369bab13dfae627655daa05f1119";
 /// Something was looked at after an update.
@@ -66,10 +68,14 @@ pub const JOB_NOTE: &str = "990d3cd8381df22f050c86bd84e0164b";
 pub const REBOOT_SCHEDULED: &str = "23150682cb17498084ad0609fae4f7e8";
 /// A reboot was to follow and could not be asked for.
 pub const REBOOT_REFUSED: &str = "497d800d178a426196a92522f92920cc";
+/// A scheduled reboot of ours was taken back, to be asked for again.
+pub const REBOOT_POSTPONED: &str = "4baf963f1cdc94dd6d05d04811f63ae1";
 /// A reboot was taken back.
 pub const REBOOT_CANCELLED: &str = "8da4e8c875a64ba8b7c01c8bf032d2c4";
 /// A service still runs what an update has replaced.
 pub const SERVICE_OUTDATED: &str = "02ed64715fae40ef91f7d310670cc473";
+/// The service manager was asked to re-execute itself, because it ran what an update has replaced.
+pub const MANAGER_REEXECUTED: &str = "0f34b0a5575eaa540dae0cec44bf655b";
 /// A service was restarted because it ran what an update has replaced.
 pub const SERVICE_RESTARTED: &str = "224922b405234f779e46e90298cb8325";
 /// Something is wrong that somebody should know.

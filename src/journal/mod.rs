@@ -224,6 +224,13 @@ pub fn job_deferred(job: &JobId, why: &str) {
         "job {job} waits for the network: {why}");
 }
 
+/// A job waits for a shutdown that somebody else has scheduled.
+pub fn job_awaits_shutdown(job: &JobId, why: &str) {
+    let why = plain(why);
+    warn!(MESSAGE_ID = id::JOB_AWAITS_SHUTDOWN, PATCH_JOB = %job, PATCH_ERROR = %why,
+        "job {job} waits: {why}");
+}
+
 /// A job's preconditions no longer hold.
 pub fn job_conflict(job: &JobId, why: &str) {
     let why = plain(why);
@@ -312,11 +319,19 @@ pub fn reboot_scheduled(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
         "the host reboots at {}: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
 }
 
-/// A reboot was to follow and could not be asked for.
+/// A reboot is to follow and cannot be asked for yet.
 pub fn reboot_refused(job: Option<&JobId>, why: &str) {
     let why = plain(why);
     warn!(MESSAGE_ID = id::REBOOT_REFUSED, PATCH_JOB = job.map(JobId::as_str), PATCH_ERROR = %why,
-        "the reboot that was to follow could not be asked for: {why}");
+        "the reboot that is to follow has to wait: {why}");
+}
+
+/// A scheduled reboot was taken back, and is asked for again.
+pub fn reboot_postponed(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
+    let why = plain(why);
+    info!(MESSAGE_ID = id::REBOOT_POSTPONED, PATCH_JOB = job.map(JobId::as_str),
+        PATCH_TIME = %at.to_rfc3339(), PATCH_REASON = %why,
+        "the reboot at {} is taken back for now: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
 }
 
 /// A reboot was taken back.
@@ -328,10 +343,19 @@ pub fn reboot_cancelled() {
 }
 
 /// A service still runs what an update has replaced.
-pub fn service_outdated(job: &JobId, unit: &str, file: &str) {
-    let (unit, file) = (plain(unit), plain(file));
+/// `advice` replaces it.
+pub fn service_outdated(job: &JobId, unit: &str, file: &str, advice: &str) {
+    let (unit, file, advice) = (plain(unit), plain(file), plain(advice));
     info!(MESSAGE_ID = id::SERVICE_OUTDATED, PATCH_JOB = %job, PATCH_UNIT = %unit, PATCH_FILE = %file,
-        "{unit} still runs '{file}' as it was before the update");
+        PATCH_ADVICE = %advice, "{unit} still runs '{file}' as it was before the update");
+}
+
+/// The service manager is asked to re-execute itself, because it ran what an update has replaced.
+pub fn manager_reexecuted() {
+    info!(
+        MESSAGE_ID = id::MANAGER_REEXECUTED,
+        "the service manager re-executes itself, because it ran replaced files"
+    );
 }
 
 /// A service was restarted because it ran what an update has replaced.

@@ -1,4 +1,4 @@
-//! Jobs that are held: until the network is back, or until somebody resolves a conflict.
+//! Jobs that are held: until the network is back or a shutdown is over, or until somebody resolves a conflict.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,18 +13,22 @@ use crate::paths::Paths;
 use crate::request::JobId;
 use crate::sorted;
 use crate::state;
-use crate::state::job::{self, Job, JobStatus};
+use crate::state::job::{self, Job, JobStatus, WaitsFor};
 
-/// Holds a job until the network is back. Its record moves whole, so that it is always in one place.
-pub fn defer(paths: &Paths, job: &mut Job, why: &str) -> Result<()> {
+/// Holds a job until what it waits for has come. Its record moves whole, so that it is always in one place.
+pub fn defer(paths: &Paths, job: &mut Job, waits_for: WaitsFor, why: &str) -> Result<()> {
     job.status = JobStatus::Deferred;
+    job.waits_for = Some(waits_for);
     job.error = Some(why.to_owned());
     job.save(paths)?;
     rename_durably(
         &job::record(paths, job.id()),
         &job::deferred(paths, job.id()),
     )?;
-    journal::job_deferred(job.id(), why);
+    match waits_for {
+        WaitsFor::Network => journal::job_deferred(job.id(), why),
+        WaitsFor::Shutdown => journal::job_awaits_shutdown(job.id(), why),
+    }
     Ok(())
 }
 
@@ -42,21 +46,23 @@ pub fn conflict(paths: &Paths, job: &mut Job, why: &str, now: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Whether any job waits for the network.
+/// Whether any job is deferred.
 #[must_use]
 pub fn any_deferred(paths: &Paths) -> bool {
     !job::ids(&paths.deferred()).is_empty()
 }
 
-/// Puts every deferred job back into the queue, in the order of arrival; how many. One whose record cannot
-/// be read, such as that of a newer version of this program, is refused as an entry like it would be.
-pub fn release(paths: &Paths) -> Result<usize> {
+/// Puts every deferred job back into the queue, in the order of arrival, but for those that wait for a
+/// shutdown while there `is_shutdown` ahead; how many. One whose record cannot be read, such as that of a newer
+/// version of this program, is refused as an entry like it would be.
+pub fn release(paths: &Paths, is_shutdown: bool) -> Result<usize> {
     let mut ids = job::ids(&paths.deferred());
     sorted::sort(&mut ids);
     let mut released = 0;
     for id in &ids {
         let held = job::deferred(paths, id);
         match state::try_read::<Job>(&held) {
+            Ok(Some(job)) if is_shutdown && job.waits_for == Some(WaitsFor::Shutdown) => {}
             Ok(Some(job)) => {
                 put_back(paths, &job)?;
                 remove_durably(&held)?;
@@ -159,7 +165,12 @@ pub fn settle_marks(paths: &Paths, claimed: &Claimed) -> Result<usize> {
         });
         match (mark, job) {
             (Mark::Cancel, Some(job)) if job.status == JobStatus::Deferred => {
-                end(paths, job, "cancelled while it waited for the network")?;
+                let what = match job.waits_for {
+                    Some(WaitsFor::Shutdown) => "a shutdown",
+                    _ => "the network",
+                };
+                let note = format!("cancelled while it waited for {what}");
+                end(paths, job, &note)?;
             }
             (Mark::Discard | Mark::Cancel, Some(job)) if job.status == JobStatus::Conflict => {
                 end(paths, job, "its conflict was resolved by discarding it")?;
@@ -220,25 +231,42 @@ mod tests {
     #[test]
     fn a_deferred_job_comes_back() {
         let (_root, paths, mut job) = host();
-        defer(&paths, &mut job, "offline").unwrap();
+        defer(&paths, &mut job, WaitsFor::Network, "offline").unwrap();
         assert!(any_deferred(&paths) && !job::record(&paths, job.id()).exists());
         assert_eq!(
             Job::find(&paths, job.id()).unwrap().unwrap().status,
             JobStatus::Deferred
         );
-        assert_eq!(release(&paths).unwrap(), 1);
+        assert_eq!(release(&paths, false).unwrap(), 1);
         assert!(!any_deferred(&paths));
         assert_eq!(claim(&paths, |_| Ok(())).unwrap().jobs.len(), 1);
     }
 
     #[test]
+    fn a_job_that_waits_for_a_shutdown_comes_back_when_there_is_none() {
+        let (_root, paths, mut job) = host();
+        defer(
+            &paths,
+            &mut job,
+            WaitsFor::Shutdown,
+            "a reboot is scheduled",
+        )
+        .unwrap();
+        assert_eq!(release(&paths, true).unwrap(), 0);
+        assert!(any_deferred(&paths));
+        assert_eq!(release(&paths, false).unwrap(), 1);
+        let claimed = claim(&paths, |_| Ok(())).unwrap().jobs;
+        assert_eq!(claimed[0].waits_for, None);
+    }
+
+    #[test]
     fn a_held_job_that_cannot_be_read_holds_up_nobody() {
         let (_root, paths, mut job) = host();
-        defer(&paths, &mut job, "offline").unwrap();
+        defer(&paths, &mut job, WaitsFor::Network, "offline").unwrap();
         let other = JobId::new().unwrap();
         let newer = r#"{"request":{"version":2},"status":"paused"}"#;
         fs::write(job::deferred(&paths, &other), newer).unwrap();
-        assert_eq!(release(&paths).unwrap(), 1);
+        assert_eq!(release(&paths, false).unwrap(), 1);
         assert!(!any_deferred(&paths));
         let refused = paths.refused().join(format!("{other}.json"));
         assert_eq!(fs::read_to_string(refused).unwrap(), newer);

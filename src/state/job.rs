@@ -31,7 +31,7 @@ pub enum JobStatus {
     Failed,
     /// Somebody stopped it before anything changed.
     Cancelled,
-    /// It waits for the network.
+    /// It waits for the network, or for the end of a shutdown.
     Deferred,
     /// Its preconditions no longer hold, and somebody has to resolve that.
     Conflict,
@@ -57,6 +57,16 @@ impl JobStatus {
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
+}
+
+/// What a deferred job waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitsFor {
+    /// A package source that can be reached.
+    Network,
+    /// The end of a shutdown that somebody else has scheduled, or its being cancelled.
+    Shutdown,
 }
 
 /// A job: the request, and what became of it. Unknown keys are ignored.
@@ -93,9 +103,12 @@ pub struct Job {
     /// What an administrator should know besides.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Why it failed.
+    /// Why it failed, or waits.
     #[serde(default)]
     pub error: Option<String>,
+    /// What it waits for while it is deferred.
+    #[serde(default)]
+    pub waits_for: Option<WaitsFor>,
     /// Where the former versions could be had from, found out before the first file changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Former>,
@@ -134,6 +147,7 @@ impl Job {
             kept_back: Vec::new(),
             notes: Vec::new(),
             error: None,
+            waits_for: None,
             former: Vec::new(),
             verification: Vec::new(),
             rollback: None,

@@ -10,6 +10,7 @@ pub mod kept;
 pub mod pending;
 pub mod reboot;
 pub mod services;
+pub mod shutdown;
 pub mod update;
 pub mod verification;
 

@@ -1,13 +1,11 @@
 //! `state/reboot.json`: a reboot that a worker asks for, and what the host says of reboots.
 
-use std::fs;
-
 use anyhow::Result;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{remove_durably, write_atomically};
-use crate::host::kernel;
+use crate::host::{clock, kernel};
 use crate::package::PackageManager;
 use crate::paths::Paths;
 use crate::request::JobId;
@@ -27,10 +25,20 @@ pub struct Reboot {
     pub delay: u64,
     /// In which boot this was written: after another one it is done.
     pub boot_id: String,
-    /// For when it was asked; none while it is still to be asked for.
+    /// For when it is scheduled; none while it is still to be asked for.
     #[serde(default)]
     pub at: Option<DateTime<Utc>>,
+    /// For when it was asked, written down before it is; kept while it has to wait.
+    #[serde(default)]
+    pub planned: Option<DateTime<Utc>>,
+    /// What it waits for, in a sentence; none while nothing is in its way.
+    #[serde(default)]
+    pub waits: Option<String>,
 }
+
+/// How much notice those who are logged in get at most of a reboot that is overdue because it had to wait:
+/// they were told of it before.
+const NOTICE: u64 = 60;
 
 impl Reboot {
     /// Reads the file, if there is one.
@@ -45,6 +53,17 @@ impl Reboot {
         super::read_to_change(&path(paths))
     }
 
+    /// When it is to be: as planned, or soon where that is over, or after its delay: pure.
+    #[must_use]
+    pub fn time(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let after = |seconds: u64| now + TimeDelta::seconds(i64::try_from(seconds).unwrap_or(0));
+        match self.planned {
+            Some(planned) if planned > now => planned,
+            Some(_) => after(self.delay.min(NOTICE)),
+            None => after(self.delay),
+        }
+    }
+
     /// Writes the file, durably.
     pub fn save(&self, paths: &Paths) -> Result<()> {
         write_atomically(&path(paths), &serde_json::to_vec(self)?, 0o644)
@@ -56,6 +75,14 @@ impl Reboot {
     }
 }
 
+/// What is in the way of a reboot that was asked for, in a sentence; none when nothing is, or none is due.
+#[must_use]
+pub fn waits(paths: &Paths) -> Option<String> {
+    let reboot = Reboot::load(paths).filter(|reboot| reboot.at.is_none())?;
+    let is_due = reboot.boot_id == clock::boot_id();
+    reboot.waits.filter(|_| is_due)
+}
+
 /// What a job's record says of the reboot after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Following {
@@ -63,29 +90,6 @@ pub struct Following {
     pub reasons: Vec<String>,
     /// How many seconds after the end of the job it is asked for, at the earliest.
     pub delay_seconds: u64,
-}
-
-/// For when a reboot of this host is scheduled, whoever asked for it: logind keeps that in a file that is
-/// for everybody to read, and takes it away when the reboot is cancelled.
-#[must_use]
-pub fn scheduled(paths: &Paths) -> Option<DateTime<Utc>> {
-    let text = fs::read_to_string(paths.host(SCHEDULED)).unwrap_or_default();
-    let by_logind = parse(&text);
-    let by_timer = || {
-        let timer = paths.host(&format!("/run/systemd/transient/{TIMER}"));
-        Reboot::load(paths)?.at.filter(|_| timer.exists())
-    };
-    by_logind.or_else(by_timer)
-}
-
-/// Logind's file.
-pub const SCHEDULED: &str = "/run/systemd/shutdown/scheduled";
-
-fn parse(text: &str) -> Option<DateTime<Utc>> {
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
-    let reboots = value("MODE=").is_some_and(|mode| ["reboot", "kexec"].contains(&mode));
-    let usec = value("USEC=")?.parse().ok()?;
-    DateTime::from_timestamp_micros(usec).filter(|_| reboots)
 }
 
 /// Why this host should be rebooted, one reason each: what the package manager left, and a kernel that
@@ -111,10 +115,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logind_says_for_when_a_reboot_is_scheduled() {
-        let at = parse("USEC=1700000000000000\nWARN_WALL=1\nMODE=reboot\n").unwrap();
-        assert_eq!(at.timestamp(), 1_700_000_000);
-        assert_eq!(parse("USEC=1700000000000000\nMODE=poweroff\n"), None);
-        assert_eq!(parse(""), None);
+    fn a_reboot_that_had_to_wait_keeps_its_time_or_follows_soon() {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let ahead = |seconds: i64| now + TimeDelta::seconds(seconds);
+        let reboot = |planned: Option<i64>, delay: u64| Reboot {
+            job: None,
+            reasons: Vec::new(),
+            delay,
+            boot_id: String::new(),
+            at: None,
+            planned: planned.map(ahead),
+            waits: None,
+        };
+        for (planned, delay, expected) in [
+            (None, 300, 300),
+            (None, 0, 0),
+            (Some(200), 300, 200),
+            (Some(-5), 300, 60),
+            (Some(-5), 7200, 60),
+            (Some(-5), 0, 0),
+        ] {
+            let time = reboot(planned, delay).time(now);
+            assert_eq!(time, ahead(expected), "{planned:?} {delay}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_is_read() {
+        let text =
+            r#"{"job":null,"reasons":["x"],"delay":5,"boot_id":"b","at":"2026-01-02T03:04:05Z"}"#;
+        let reboot: Reboot = serde_json::from_str(text).unwrap();
+        assert!(reboot.at.is_some() && reboot.planned.is_none() && reboot.waits.is_none());
     }
 }

@@ -11,12 +11,12 @@ use super::plan::Part;
 use super::refresh::RefreshFailed;
 use super::settle::{self, Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
-use super::{Worker, heal, own, parts, precondition, refresh};
+use super::{Worker, heal, own, parts, precondition, reboot, refresh};
 use crate::host::systemd;
 use crate::queue::{Mark, hold};
 use crate::request::{JobId, Target};
 use crate::sorted::InOrder;
-use crate::state::job::{Job, JobStatus};
+use crate::state::job::{Job, JobStatus, WaitsFor};
 
 /// Serves the apply jobs of a batch; the jobs as they ended, and how the refresh before them went.
 pub fn run(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
@@ -113,9 +113,14 @@ fn give_up_all(
 fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
     not_begun(worker, job, error);
     // one of which a part is done has a record to keep
-    if job.request.options.wait_for_network && !job.is_done_in_part() && is_offline(error) {
+    if job.is_done_in_part() || job.status == JobStatus::Cancelled {
+        return;
+    }
+    if let Some(reboot::Postponed(why)) = error.downcast_ref() {
+        reboot::wait(worker, job, why);
+    } else if job.request.options.wait_for_network && is_offline(error) {
         let why = format!("{error:#}");
-        if let Err(error) = hold::defer(&worker.paths, job, &why) {
+        if let Err(error) = hold::defer(&worker.paths, job, WaitsFor::Network, &why) {
             fail(job, &error);
         }
     }
@@ -171,6 +176,10 @@ pub fn transact(
             jobs
         }
         Err(error) => {
+            if error.is::<reboot::Postponed>() {
+                update.cancel();
+                return give_up_all(worker, jobs, &error, &update);
+            }
             update.fail(&format!("{error:#}"));
             if is_alone(&jobs, part) || is_offline(&error) {
                 return give_up_all(worker, jobs, &error, &update);

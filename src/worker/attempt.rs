@@ -10,9 +10,8 @@ use super::progress::{self, Follower};
 use super::settle::Outcome;
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, gate, heal, parts, refresh, rollback, select, space};
+use super::{Worker, gate, heal, parts, reboot, refresh, rollback, select, space};
 use crate::fs::remove_durably;
-use crate::host::logind;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
 use crate::request::JobId;
@@ -92,13 +91,14 @@ fn attempt(
     };
     remove_durably(&job::intent(&worker.paths, leader))?;
     rollback::forget(&worker.paths, leader)?;
-    plan::expect(worker, leader, &selection)?;
+    plan::expect(worker, leader, jobs, &selection)?;
     if update.state.phase == Phase::Checking {
         update.step(Event::Download)?;
     }
 
     // until it is judged: services that end with the host would look as if the update had broken them
-    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} updates packages"));
+    let held_off = reboot::hold_off(worker, &format!("job {leader} updates packages"));
+    let _held_off = held_off.ensured()?;
     let applied = run_transaction(worker, jobs, &selection, &failed, update)?;
     let applied = Applied {
         kept_back: [kept_back, applied.kept_back].concat(),
@@ -128,6 +128,7 @@ fn attempt(
             Some(Intent::Refused {
                 reason,
                 again: true,
+                ..
             }),
             _,
         )
@@ -135,7 +136,16 @@ fn attempt(
         (
             Some(Intent::Refused {
                 reason,
+                postponed: true,
+                ..
+            }),
+            _,
+        ) => Err(reboot::Postponed(reason).into()),
+        (
+            Some(Intent::Refused {
+                reason,
                 again: false,
+                ..
             }),
             _,
         ) => bail!("refused: {reason}"),

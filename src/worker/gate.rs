@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{mounts, own, space};
+use super::{mounts, own, reboot, space};
+use crate::config::ForeignShutdown;
 use crate::fs::create_atomically;
 use crate::package::command::{Line, Program};
 use crate::package::{Change, Former, FormerSource, PackageManager};
@@ -41,6 +42,9 @@ pub enum Intent {
         reason: String,
         /// Whether another attempt, with a new refresh, may go through.
         again: bool,
+        /// Whether the jobs wait: a shutdown is scheduled.
+        #[serde(default)]
+        postponed: bool,
     },
     /// The gate stayed shut: our own package was among others, after which it belongs.
     Mixed,
@@ -70,6 +74,9 @@ pub struct Expectation {
     /// Whether what could not be undone is refused.
     #[serde(default)]
     pub require_rollback: bool,
+    /// What holds while somebody else has a shutdown scheduled.
+    #[serde(default)]
+    pub foreign_shutdown: ForeignShutdown,
 }
 
 /// Reads the change list from `input` and decides. An error, and the package manager stops before it
@@ -93,24 +100,30 @@ pub fn run(
             .and_then(|()| space::check_changes(packages, &changes));
         room.err().map(|error| format!("{error:#}"))
     };
+    let refused = |reason| Intent::Refused {
+        reason,
+        again: false,
+        postponed: false,
+    };
     let intent = match refusal(&changes, expectation.plan.as_deref()).or_else(no_room) {
-        Some(reason) => Intent::Refused {
-            reason,
-            again: false,
-        },
+        Some(reason) => refused(reason),
         None if !damaged.is_empty() => Intent::Refused {
             reason: format!("damaged in the cache, removed: {}", damaged.join(", ")),
             again: true,
+            postponed: false,
         },
         None if expectation.plan.is_none() && own::is_mixed(&changes) => Intent::Mixed,
         None => {
             let former = prepare_rollback(paths, packages, &changes);
-            match irreversible(&former).filter(|_| expectation.require_rollback) {
-                Some(reason) => Intent::Refused {
+            let irreversible = irreversible(&former).filter(|_| expectation.require_rollback);
+            // as late as can be: whoever schedules it need not look at what runs
+            match reboot::at_the_gate(paths, expectation.foreign_shutdown) {
+                Some((reason, postponed)) => Intent::Refused {
                     reason,
                     again: false,
+                    postponed,
                 },
-                None => Intent::Activated { changes, former },
+                None => irreversible.map_or(Intent::Activated { changes, former }, refused),
             }
         }
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Worker;
 use super::progress::{Quiet, Repairing};
+use super::{Worker, reboot};
 use crate::journal;
 use crate::package::command::{Line, Program};
 use crate::package::{Change, Ended, Observer, Report};
@@ -26,6 +26,7 @@ pub fn before(worker: &Worker, leader: &JobId) -> Result<()> {
     // it may only be in somebody's hands at this moment
     worker.packages.wait_until_idle(&mut Quiet::new(worker))?;
     if worker.packages.is_interrupted()? {
+        let _held_off = reboot::hold_off(worker, &format!("job {leader} repairs packages"));
         repair(worker, leader, &[]);
     }
     Ok(())

@@ -21,6 +21,7 @@ mod precondition;
 mod progress;
 mod reboot;
 mod recover;
+mod reexec;
 mod refresh;
 mod retention;
 pub mod rollback;
@@ -69,8 +70,11 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 /// How often it tries.
 const FAILURE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What wakes the host while jobs wait for the network, and at no other time.
+/// What wakes the host while jobs are deferred or a reboot waits, and at no other time.
 const RETRY_TIMER: &str = "patch-retry.timer";
+
+/// Serves the queue, and does what follows.
+const WORKER: &str = "patch-apply.service";
 
 /// A worker, with everything it needs.
 pub struct Worker {
@@ -142,7 +146,7 @@ impl Worker {
         }
         alert::look(self);
         drop(lock);
-        self.arm_retry();
+        self.finish();
         // a worker may have had to leave that to another one, and nobody has asked for one since
         recover::ask_for_another(&self.paths);
         match systemd::heal_units() {
@@ -164,7 +168,7 @@ impl Worker {
         let id = queue::submit(&self.paths, &request)?;
         let result = self.serve_until(&id, lock);
         self.tell_failure(&result);
-        self.arm_retry();
+        self.finish();
         systemd::wake_door();
         result
     }
@@ -185,10 +189,17 @@ impl Worker {
                 other => break other,
             }
         };
-        self.arm_retry();
         self.tell_failure(&result);
+        self.finish();
         systemd::wake_door();
         result
+    }
+
+    /// What follows when a worker has nothing left to do. It holds no lock then, and no inhibitor.
+    fn finish(&self) {
+        reexec::ask(self);
+        reboot::ask(self);
+        self.arm_retry();
     }
 
     /// What kept the worker from serving any job is nobody's record: an alert says so.
@@ -200,9 +211,13 @@ impl Worker {
         }
     }
 
-    /// Puts deferred jobs back into the queue: the network may be back.
+    /// Puts deferred jobs back into the queue: the network may be back. Has another worker ask for the
+    /// reboot that waits: what was in its way may be gone.
     pub fn retry(&self) -> Result<()> {
-        let released = queue::hold::release(&self.paths)?;
+        let released = queue::hold::release(&self.paths, reboot::keeps_back(self))?;
+        if reboot::is_due(self) {
+            systemd::start_unit(WORKER)?;
+        }
         if released == 0 {
             self.arm_retry();
         }
@@ -228,7 +243,6 @@ impl Worker {
                 drop(lock);
             }
             if let Some(job) = Job::find(&self.paths, id)?.filter(Job::is_settled) {
-                reboot::ask(self);
                 return Ok(job);
             }
             let left = Job::taken(&self.paths, id).is_some();
@@ -256,7 +270,6 @@ impl Worker {
             alert::look(self);
             failed += count;
         }
-        reboot::ask(self);
         Ok(failed)
     }
 
@@ -292,14 +305,15 @@ impl Worker {
         self.serve(jobs).map(Some)
     }
 
-    /// The retry timer runs exactly while jobs wait for the network.
+    /// The retry timer runs exactly while jobs are deferred, or a reboot waits.
     fn arm_retry(&self) {
-        // durable, because the timer is there again after a reboot
+        // durable, because the timer is there again after a reboot, and its condition
         let armed = self.paths.state().join("retry-armed");
-        let wanted = queue::hold::any_deferred(&self.paths);
+        let wanted = queue::hold::any_deferred(&self.paths) || reboot::is_due(self);
         let result = match (wanted, armed.exists()) {
-            (true, _) => systemd::start_unit(RETRY_TIMER)
-                .and_then(|()| std::fs::write(&armed, "").map_err(Into::into)),
+            (true, _) => std::fs::write(&armed, "")
+                .map_err(Into::into)
+                .and_then(|()| systemd::start_unit(RETRY_TIMER)),
             (false, true) => systemd::stop_unit(RETRY_TIMER)
                 .and_then(|()| std::fs::remove_file(&armed).map_err(Into::into)),
             (false, false) => Ok(()),
@@ -320,6 +334,7 @@ impl Worker {
         Job::save_all(&self.paths, &jobs)?;
         // the door tells its listeners; nothing here waits for it
         thread::spawn(systemd::wake_door);
+        let (jobs, mut aside) = reboot::set_aside(self, jobs);
         let (rollbacks, jobs): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .partition(|job| job.request.kind == Kind::Rollback);
@@ -349,6 +364,7 @@ impl Worker {
         };
         done.append(&mut refreshes);
         done.append(&mut undone);
+        done.append(&mut aside);
         services::note(self, &mut done);
         reboot::decide(self, &mut done);
         self.record(&mut done)?;

@@ -6,8 +6,7 @@ use super::conclude::conclude;
 use super::settle::{self, Outcome};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, apply, attempt, heal, progress};
-use crate::host::logind;
+use super::{Worker, apply, attempt, heal, progress, reboot};
 use crate::package::{Applied, Change, Ended, Former, KeptBack};
 use crate::request::JobId;
 use crate::state::job::Job;
@@ -84,7 +83,7 @@ pub fn judge(
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
     let before = Before::first_part(worker, leader, jobs, &done.changes)?;
-    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is verified"));
+    let _held_off = reboot::hold_off(worker, &format!("job {leader} is verified"));
     update.was_activated(&done.changes);
     progress::verifying(worker, leader);
     let applied = Applied {

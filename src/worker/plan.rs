@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::gate::{Expectation, expectation};
-use super::{Worker, block, own, refresh, select};
+use super::{Worker, block, own, reboot, refresh, select};
 use crate::PACKAGE;
 use crate::fs::write_atomically;
 use crate::package::{Change, KeptBack, Selection, Source};
@@ -103,7 +103,7 @@ pub fn is_nothing_due(worker: &Worker, failed: &[&Source]) -> bool {
 }
 
 /// Leaves for the gate what it may let through.
-pub fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<()> {
+pub fn expect(worker: &Worker, leader: &JobId, jobs: &[Job], selection: &Selection) -> Result<()> {
     let plan = match selection {
         Selection::Everything => None,
         Selection::Exactly(updates) => Some(updates.iter().map(Change::from).collect()),
@@ -112,6 +112,7 @@ pub fn expect(worker: &Worker, leader: &JobId, selection: &Selection) -> Result<
         since: Some(SystemTime::now()),
         plan,
         require_rollback: worker.config.rollback.require,
+        foreign_shutdown: reboot::policy(worker, jobs),
     };
     let bytes = serde_json::to_vec(&expected)?;
     write_atomically(&expectation(&worker.paths, leader), &bytes, 0o600)

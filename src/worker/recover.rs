@@ -11,7 +11,7 @@ use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, attempt, deaths, manual, orphans, own, parts, rollback, select};
+use super::{Worker, attempt, deaths, manual, orphans, own, parts, reboot, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
 use crate::package::{Applied, Change, Database, Ended, Former, PackageState, command};
@@ -74,6 +74,8 @@ pub fn run(worker: &Worker) -> Result<bool> {
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
     deaths::count(worker, &mut transactions)?;
+    let is_work = !transactions.is_empty();
+    let _held_off = is_work.then(|| reboot::hold_off(worker, "an interrupted update is finished"));
     if !orphans.is_empty() {
         for (transaction, jobs) in &mut transactions {
             *jobs = orphans::end(worker, transaction, std::mem::take(jobs), &orphans)?;

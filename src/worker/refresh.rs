@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 
 use super::progress::Quiet;
-use super::{Worker, alert, block};
+use super::{Worker, alert, block, reboot};
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
@@ -45,7 +45,7 @@ fn attempt(worker: &Worker) -> Result<()> {
     match cache.last_error {
         None => {
             // whoever waited for this may go on
-            queue::hold::release(&worker.paths)?;
+            queue::hold::release(&worker.paths, reboot::keeps_back(worker))?;
             Ok(())
         }
         Some(why) => Err(RefreshFailed { why, offline }.into()),

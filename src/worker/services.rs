@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Worker;
 use super::unit::Unit;
+use super::{Worker, reexec};
 use crate::host::systemd::Restarted;
 use crate::host::units::is_ours;
 use crate::host::{processes, systemd};
@@ -90,7 +90,7 @@ pub fn after_update(worker: &Worker, leader: &JobId) -> Restarts {
     let mut found = look(worker);
     for service in &found {
         let file = service.files.first().map_or("", String::as_str);
-        journal::service_outdated(leader, &service.unit, file);
+        journal::service_outdated(leader, &service.unit, file, &service.advice);
     }
     let mut restarts = Restarts::default();
     if policy == RestartPolicy::Safe {
@@ -100,6 +100,10 @@ pub fn after_update(worker: &Worker, leader: &JobId) -> Restarts {
             is_safe(service, never) && unit().is_ok_and(|unit| is_idle(&unit))
         });
         restarts = restart(leader, safe.collect());
+        let mut units = found.iter().map(|service| service.unit.as_str());
+        if units.any(|unit| unit == services::MANAGER) {
+            reexec::intend(worker);
+        }
     }
     if let Err(error) = services::save(&worker.paths, &found) {
         tracing::warn!("{error:#}");
@@ -131,6 +135,7 @@ fn look(worker: &Worker) -> Vec<Outdated> {
         }
         let unit = units.entry(name.clone()).or_insert_with(|| Outdated {
             invocation: services::invocation(&worker.paths, &name),
+            advice: services::advice(&name, process.user),
             unit: name,
             user: process.user,
             processes: Vec::new(),
@@ -275,6 +280,7 @@ mod tests {
             processes: vec![],
             files: vec![],
             state: Fate::Outdated,
+            advice: String::new(),
         }
     }
 

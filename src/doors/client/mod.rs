@@ -203,8 +203,9 @@ impl Client {
         })
     }
 
-    /// `patchctl reboot`; it is done when the host says for when, or that it will not.
-    pub fn reboot(&self, delay: Duration, cancel: bool) -> Result<()> {
+    /// `patchctl reboot`; it is done when the host says for when, or that it will not. One that something is in
+    /// the way of is deferred.
+    pub fn reboot(&self, delay: Duration, cancel: bool) -> Result<Ended> {
         let options = if cancel {
             [("cancel".to_owned(), true.into())]
         } else {
@@ -214,9 +215,28 @@ impl Client {
         let order = Dictionary::from(options);
         let () = self.session.ask("Reboot", &(order,))?;
         let later = "the order is followed when the jobs that run now are done";
-        self.await_picture(later, |picture| {
-            text(picture, "scheduled_reboot").is_empty() == cancel
-        })
+        let waits = |picture: &Value| !text(picture, "reboot_waits").is_empty();
+        let settled = |picture: &Value| {
+            let is_scheduled = !text(picture, "scheduled_reboot").is_empty();
+            // what an earlier one waits for says nothing of this one while that is queued
+            let is_idle = text(picture, "current_job").is_empty() && picture["queue_length"] == 0;
+            if cancel {
+                !is_scheduled && !waits(picture)
+            } else {
+                is_scheduled || (is_idle && waits(picture))
+            }
+        };
+        self.await_picture(later, settled)?;
+        let picture = self.picture()?;
+        if cancel || !waits(&picture) {
+            return Ok(Ended::Succeeded);
+        }
+        let why = plain(text(&picture, "reboot_waits"));
+        let cancel = "'patchctl reboot --cancel' takes it back";
+        show(&format!(
+            "the reboot waits: {why}\nit is asked for again within five minutes; {cancel}"
+        ))?;
+        Ok(Ended::Deferred)
     }
 
     /// `patchctl acknowledge KEY`; it is done when the alert is gone.

@@ -74,15 +74,10 @@ pub fn status(picture: &Value) -> String {
         plain(&reboot.join(", "))
     };
     rows.push(("Reboot", reboot));
-    match text(picture, "scheduled_reboot") {
+    rows.extend(shutdown(picture).map(|scheduled| ("", scheduled)));
+    match text(picture, "reboot_waits") {
         "" => {}
-        at => rows.push((
-            "",
-            format!(
-                "scheduled for {} UTC",
-                at.chars().take(19).collect::<String>()
-            ),
-        )),
+        why => rows.push(("", format!("one that was asked for waits: {}", plain(why)))),
     }
     for service in picture["outdated_services"]
         .as_array()
@@ -91,9 +86,16 @@ pub fn status(picture: &Value) -> String {
     {
         let (unit, file) = (text(service, "unit"), texts(service, "files"));
         let file = plain(file.first().copied().unwrap_or(""));
+        let advice = match text(service, "advice") {
+            "" => String::new(),
+            advice => format!(" (replaced by: {})", plain(advice)),
+        };
         rows.push((
             "Outdated",
-            format!("{} runs {file} as it was before an update", plain(unit)),
+            format!(
+                "{} runs {file} as it was before an update{advice}",
+                plain(unit)
+            ),
         ));
     }
     rows.push((
@@ -106,6 +108,29 @@ pub fn status(picture: &Value) -> String {
     ));
     let line = |(label, value): &(&str, String)| format!("{label:>12}  {value}");
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What is scheduled; a host of an older version says it of reboots alone.
+fn shutdown(picture: &Value) -> Option<String> {
+    let scheduled = &picture["scheduled_shutdown"];
+    let at = match text(scheduled, "at") {
+        "" => text(picture, "scheduled_reboot"),
+        at => at,
+    };
+    let what = match text(scheduled, "mode") {
+        "" | "reboot" => "",
+        mode => mode,
+    };
+    let by = match scheduled["uid"]
+        .as_u64()
+        .filter(|_| scheduled["ours"] == false)
+    {
+        Some(uid) => format!(" by user {uid}"),
+        None => String::new(),
+    };
+    let at = at.chars().take(19).collect::<String>();
+    let shown = format!("{} scheduled for {at} UTC{by}", plain(what));
+    (!at.is_empty()).then(|| shown.trim_start().to_owned())
 }
 
 /// The record of a job.
@@ -334,6 +359,18 @@ mod tests {
             "cache_status": "failed", "phase": "success", "target": "all", "pending_updates": 3,
             "version": "2.0.0", "backend": "apt", "kept_back": [{"package": "a", "reason": "held"}],
         }));
+        let with = |key: &str, value: Value| status(&json!({"phase": "idle", key: value}));
+        let scheduled = |mode: &str, ours: bool| {
+            let at = "2026-01-02T03:04:05Z";
+            let shutdown = json!({"mode": mode, "at": at, "uid": 0, "ours": ours});
+            with("scheduled_shutdown", shutdown)
+        };
+        assert!(scheduled("reboot", true).contains("  scheduled for 2026-01-02T03:04:05 UTC\n"));
+        assert!(
+            scheduled("poweroff", false)
+                .contains("  poweroff scheduled for 2026-01-02T03:04:05 UTC by user 0\n")
+        );
+        assert!(with("reboot_waits", json!("x")).contains("one that was asked for waits: x"));
         assert!(shown.contains("Health  degraded"));
         assert!(shown.contains("refreshed never"));
         assert!(!shown.contains('\u{1b}'));

@@ -29,7 +29,7 @@ pub enum Ended {
     Succeeded,
     /// It did not.
     Failed,
-    /// It waits for the network.
+    /// It waits: for the network, for the end of a shutdown, for a lock of somebody else.
     Deferred,
 }
 

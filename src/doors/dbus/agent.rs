@@ -461,4 +461,19 @@ impl Agent {
     fn reboot_reasons(&self) -> Vec<String> {
         self.door.read().1.reboot_reasons.clone()
     }
+
+    #[zbus(property)]
+    fn reboot_waits(&self) -> String {
+        self.door.read().1.reboot_waits.clone().unwrap_or_default()
+    }
+
+    #[zbus(property)]
+    fn scheduled_shutdown(&self) -> String {
+        self.door.read().1.shutdown_mode()
+    }
+
+    #[zbus(property, name = "ScheduledShutdownUSec")]
+    fn scheduled_shutdown_usec(&self) -> u64 {
+        self.door.read().1.shutdown_usec()
+    }
 }

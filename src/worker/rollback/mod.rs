@@ -11,8 +11,8 @@ use anyhow::Result;
 
 use super::progress::{Repairing, Restoring};
 use super::verify::{self, Before, Stage};
-use super::{Worker, gate, heal};
-use crate::host::{clock, logind, systemd};
+use super::{Worker, gate, heal, reboot};
+use crate::host::{clock, systemd};
 use crate::journal;
 use crate::package::{Change, Database, Ended, Former, Kept, PackageState, Restore};
 use crate::request::JobId;
@@ -153,7 +153,7 @@ fn carry_on(
     mut intent: Intent,
 ) -> Result<Rollback> {
     journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
-    let _inhibitor = logind::inhibit_shutdown(&format!("job {leader} is undone"));
+    let _held_off = reboot::hold_off(worker, &format!("job {leader} is undone"));
     let mut result = put_back(worker, leader, before, &intent);
     for _ in 1..TRIES {
         if is_back(worker, &intent.former) {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::shown_safely;
-use crate::config::{Config, Reboot, Rollback, Services, Verify};
+use crate::config::{Config, ForeignShutdown, Reboot, Rollback, Services, Verify};
 use crate::request::{RebootPolicy, RestartPolicy};
 
 /// One file, over two different configurations.
@@ -35,6 +35,7 @@ pub fn config(input: &[u8]) {
                 policy: RebootPolicy::Always,
                 delay: Duration::from_secs(1),
                 message: Some("of a file before".to_owned()),
+                foreign: ForeignShutdown::Refuse,
             },
             services: Services {
                 restart: RestartPolicy::Safe,
@@ -66,6 +67,7 @@ pub fn config(input: &[u8]) {
     set_or_kept(&before, &first, &second, |c| &c.reboot.policy);
     set_or_kept(&before, &first, &second, |c| &c.reboot.delay);
     set_or_kept(&before, &first, &second, |c| &c.reboot.message);
+    set_or_kept(&before, &first, &second, |c| &c.reboot.foreign);
     set_or_kept(&before, &first, &second, |c| &c.services.restart);
     set_or_kept(&before, &first, &second, |c| &c.services.never);
     let mut again = first.clone();

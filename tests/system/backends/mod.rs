@@ -5,6 +5,7 @@ mod due;
 mod failures;
 mod inside;
 mod mirrors;
+mod reboots;
 mod table;
 mod updates;
 
@@ -289,6 +290,11 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_package_that_is_put_on_by_hand_is_waited_for [apt dnf4 dnf5 zypper]
         [pacman apk: "no tool of its own lies below it"];
+    reboots::a_scheduled_reboot_is_taken_back_while_packages_change
+        [apt dnf4 dnf5 zypper pacman apk];
+    reboots::what_was_updated_before_the_start_asks_for_no_reboot
+        [apt dnf4 dnf5 zypper pacman]
+        [apk: "nothing but a kernel asks for a reboot there"];
 }
 
 /// The README's table of what is shown with which package manager is what the stories are. Where

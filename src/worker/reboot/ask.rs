@@ -1,0 +1,101 @@
+//! Asks for the reboot that is due: at once, or as soon as what is in its way has gone.
+
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
+
+use super::{is_scheduled, waiting};
+use crate::fs::Lock;
+use crate::host::{clock, logind, systemd};
+use crate::state::reboot::{Reboot, TIMER};
+use crate::state::shutdown;
+use crate::worker::Worker;
+use crate::{journal, queue};
+
+/// Asks for the reboot that is due, unless more is to be done first: the worker that does that comes here,
+/// too. One that somebody else holds off is kept, and asked for again whenever the retry timer elapses.
+pub fn ask(worker: &Worker) {
+    if !is_due(worker) {
+        return;
+    }
+    // one that is at work comes here at its end
+    let Ok(Some(_lock)) = Lock::try_take(&worker.paths.worker_lock()) else {
+        return;
+    };
+    let Some(mut reboot) = waiting(worker) else {
+        // the host has been rebooted since
+        if is_due(worker) {
+            let _ = Reboot::remove(&worker.paths);
+        }
+        return;
+    };
+    if worker.stopping() || queue::length(&worker.paths) > 0 {
+        return;
+    }
+    let at = reboot.time(clock::now());
+    match obstacle(worker, &reboot).map_or_else(|| schedule(worker, &mut reboot, at), Err) {
+        Ok(()) => {
+            let why = reboot.reasons.join(", ");
+            journal::reboot_scheduled(reboot.job.as_ref(), at, &why);
+            (reboot.at, reboot.waits) = (Some(at), None);
+        }
+        Err(why) => {
+            let why = journal::plain(&why);
+            if reboot.waits.as_ref() != Some(&why) {
+                journal::reboot_refused(reboot.job.as_ref(), &why);
+            }
+            (reboot.planned, reboot.waits) = (Some(at), Some(why));
+        }
+    }
+    if let Err(error) = reboot.save(&worker.paths) {
+        tracing::warn!("{error:#}");
+    }
+}
+
+/// Whether a reboot is still to be asked for, now or when nothing is in its way any more.
+pub fn is_due(worker: &Worker) -> bool {
+    Reboot::load_to_change(&worker.paths).is_some_and(|reboot| reboot.at.is_none())
+}
+
+/// What is in the way of a reboot, in a sentence. Locks of others count on every systemd: before 257 logind
+/// lets root pass them.
+fn obstacle(worker: &Worker, reboot: &Reboot) -> Option<String> {
+    let foreign = shutdown::foreign(&worker.paths);
+    // what a person asks for takes the place of what is scheduled, as shutdown(8) does it
+    if let Some(shutdown) = foreign.filter(|_| reboot.job.is_some()) {
+        return Some(shutdown.to_string());
+    }
+    let holders = logind::shutdown_holders().unwrap_or_else(|error| {
+        tracing::debug!("nobody is asked who holds off a shutdown: {error:#}");
+        Vec::new()
+    });
+    (!holders.is_empty()).then(|| holders.join("; "))
+}
+
+/// Asks for it, once the time is written down by which it is known as ours.
+fn schedule(worker: &Worker, reboot: &mut Reboot, at: DateTime<Utc>) -> Result<(), String> {
+    let again = is_scheduled(worker) && reboot.planned == Some(at);
+    if again {
+        // a worker died after it had asked
+        return Ok(());
+    }
+    reboot.planned = Some(at);
+    reboot
+        .save(&worker.paths)
+        .map_err(|error| format!("{error:#}"))?;
+    let why = reboot.reasons.join(", ");
+    let message = match &worker.config.reboot.message {
+        Some(message) => message.clone(),
+        None => journal::plain(&format!("Package updates need a reboot: {why}")),
+    };
+    let asked = logind::schedule_reboot(at, &message).or_else(|error| match error {
+        // there is nobody else to ask than the service manager itself
+        logind::Refusal::Absent(why) => {
+            tracing::debug!("{why}; a timer reboots the host");
+            let seconds = (at - clock::now()).num_seconds();
+            let seconds = u64::try_from(seconds).unwrap_or(0);
+            systemd::start_reboot_timer(TIMER, seconds, &message)
+        }
+        logind::Refusal::Refused(why) => Err(anyhow!("{why}")),
+    });
+    asked.map_err(|error| format!("{error:#}"))
+}

@@ -1,0 +1,116 @@
+//! The reboot after an update: decided with the job's record, asked for when nothing is left to do.
+
+mod ask;
+mod foreign;
+mod hold_off;
+
+pub use ask::{ask, is_due};
+pub use foreign::{Postponed, at_the_gate, keeps_back, policy, set_aside, wait};
+pub use hold_off::hold_off;
+
+use anyhow::Result;
+
+use super::Worker;
+use crate::host::{clock, logind, systemd};
+use crate::journal;
+use crate::request::{JobId, Kind, RebootPolicy};
+use crate::state::job::{Job, JobStatus};
+use crate::state::reboot::{Following, Reboot, TIMER, reasons};
+use crate::state::shutdown;
+
+/// Decides whether a reboot follows jobs that have just ended, which is noted with them: only after an
+/// update that changed something and is verified. Intent before effect: it is written down, and asked for
+/// by the worker that empties the queue, when the inhibitor is gone.
+pub fn decide(worker: &Worker, jobs: &mut [Job]) {
+    let policy = |job: &Job| {
+        let asked = job.request.options.reboot;
+        asked.unwrap_or(worker.config.reboot.policy)
+    };
+    let changed = |job: &Job| {
+        job.request.kind == Kind::Apply
+            && job.status == JobStatus::Succeeded
+            && !job.changes.is_empty()
+            && policy(job) != RebootPolicy::Never
+    };
+    if !jobs.iter().any(changed) {
+        return;
+    }
+    let found = reasons(&worker.paths, Some(&*worker.packages));
+    let delay = worker.config.reboot.delay.as_secs();
+    let mut following = None;
+    for job in jobs.iter_mut().filter(|job| changed(job)) {
+        let reasons = match (policy(job), found.is_empty()) {
+            (RebootPolicy::Always, true) => vec!["every update is followed by a reboot".to_owned()],
+            (_, true) => continue,
+            _ => found.clone(),
+        };
+        job.reboot = Some(Following {
+            reasons: reasons.clone(),
+            delay_seconds: delay,
+        });
+        following = Some((job.id().clone(), reasons));
+    }
+    if let Some((job, reasons)) = following {
+        intend(worker, Some(job), reasons, delay);
+    }
+}
+
+/// A person or a program has asked for a reboot: it takes the place of one that is scheduled.
+pub fn order(worker: &Worker, delay: u32) {
+    let mut reasons = reasons(&worker.paths, Some(&*worker.packages));
+    reasons.insert(0, "somebody asked for it".to_owned());
+    if let Err(error) = hold_off::take_back(worker, "another one was asked for") {
+        tracing::warn!("{error:#}");
+    }
+    intend(worker, None, reasons, delay.into());
+}
+
+fn intend(worker: &Worker, job: Option<JobId>, reasons: Vec<String>, delay: u64) {
+    let mut reboot = Reboot {
+        job,
+        reasons,
+        delay,
+        boot_id: clock::boot_id(),
+        at: None,
+        planned: None,
+        waits: None,
+    };
+    // the reboot after an update does not postpone one that waits already
+    let earlier = waiting(worker).filter(|_| reboot.job.is_some());
+    let earlier = earlier.and_then(|waiting| waiting.planned);
+    reboot.planned = earlier.filter(|earlier| *earlier < reboot.time(clock::now()));
+    if let Err(error) = reboot.save(&worker.paths) {
+        tracing::error!("no reboot follows: {error:#}");
+    }
+}
+
+/// The reboot that is still to be asked for in this boot of the host.
+fn waiting(worker: &Worker) -> Option<Reboot> {
+    let reboot = Reboot::load_to_change(&worker.paths)?;
+    (reboot.at.is_none() && reboot.boot_id == clock::boot_id()).then_some(reboot)
+}
+
+/// Takes back what was asked for, by us or by anybody else, and what waits.
+pub fn cancel(worker: &Worker) {
+    let cancelled = cancel_scheduled();
+    let removed = Reboot::remove(&worker.paths);
+    match cancelled {
+        Err(error) => tracing::warn!("no reboot was cancelled: {error:#}"),
+        Ok(()) => journal::reboot_cancelled(),
+    }
+    if let Err(error) = removed {
+        tracing::warn!("{error:#}");
+    }
+}
+
+/// Cancels the shutdown that is scheduled, by logind or by a timer of ours where there is no logind.
+fn cancel_scheduled() -> Result<()> {
+    let by_logind = logind::cancel_shutdown();
+    let timer = systemd::stop_unit(TIMER);
+    by_logind.or_else(|error| timer.map_err(|_| error))
+}
+
+/// Whether a reboot of ours is scheduled at this moment.
+fn is_scheduled(worker: &Worker) -> bool {
+    shutdown::scheduled(&worker.paths).is_some_and(|shutdown| shutdown.ours)
+}
