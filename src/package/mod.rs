@@ -2,6 +2,7 @@
 
 pub mod apk;
 pub mod apt;
+mod boot;
 mod climb;
 pub mod command;
 pub mod detect;

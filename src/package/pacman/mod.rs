@@ -26,6 +26,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
+use crate::package::boot;
 use crate::package::command::Process;
 use crate::package::{
     AllOrNothing, Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager,
@@ -132,18 +133,16 @@ impl PackageManager for Pacman {
 
     fn problems(&self) -> Result<Vec<String>> {
         let mut problems = local::problems(&Path::new(DATABASE).join("local"))?;
-        let before_boot = || {
-            let booted = reboot::booted(&fs::read_to_string("/proc/stat").unwrap_or_default());
-            let locked = fs::metadata(LOCK)
-                .ok()
-                .and_then(|m| u64::try_from(m.mtime()).ok());
+        let before_start = || {
+            let started = boot::started(Path::new("/"));
+            let locked = fs::metadata(LOCK).map(|lock| lock.mtime()).ok();
             locked
-                .zip(booted)
-                .is_some_and(|(locked, booted)| locked < booted)
+                .zip(started)
+                .is_some_and(|(lock, start)| lock < start)
         };
         match locks::held(Path::new(LOCK)) {
             Held::Stale => problems.push(locks::stale()),
-            Held::Unknown if before_boot() => problems.push(locks::stale()),
+            Held::Unknown if before_start() => problems.push(locks::stale()),
             Held::No | Held::By(_) | Held::Unknown => {}
         }
         Ok(problems)

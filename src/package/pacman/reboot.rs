@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use super::local;
+use crate::package::boot;
 
-/// Packages whose update takes effect with the next boot only, and is not seen by their files.
+/// Packages whose update takes effect with the next start only, and is not seen by their files.
 const EVERYWHERE: [&str; 2] = ["glibc", "systemd"];
 
 /// One reason each. In a container there is no kernel of its own.
@@ -15,11 +16,11 @@ pub fn reasons(root: &Path, database: &Path) -> Vec<String> {
     if !root.join("run/systemd/container").exists() {
         reasons.extend(kernel(root));
     }
-    let booted = booted(&fs::read_to_string(root.join("proc/stat")).unwrap_or_default());
+    let started = boot::started(root).and_then(|started| u64::try_from(started).ok());
     for package in EVERYWHERE {
         let installed = local::find(database, package).and_then(|desc| desc.installed);
-        if let (Some(installed), Some(booted)) = (installed, booted)
-            && installed > booted
+        if let (Some(installed), Some(started)) = (installed, started)
+            && installed > started
         {
             reasons.push(format!("{package} was updated"));
         }
@@ -41,15 +42,6 @@ fn kernel(root: &Path) -> Option<String> {
         .flatten()
         .any(|entry| there(&entry.path()));
     other.then(|| format!("the running kernel {} was replaced", release.trim()))
-}
-
-/// The time of the boot, in seconds since 1970, from `/proc/stat`.
-pub fn booted(stat: &str) -> Option<u64> {
-    stat.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
 }
 
 #[cfg(test)]

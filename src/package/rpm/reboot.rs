@@ -1,11 +1,12 @@
 //! Whether a reboot is due: a newer kernel than the running one is installed, or what everything else
-//! runs on was replaced since the boot.
+//! runs on was replaced since the host was started.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::evr;
+use crate::package::boot;
 use crate::sorted;
 
 /// What cannot be restarted, with the file that tells when it was replaced: the list of dnf's
@@ -28,36 +29,31 @@ const CORE: [(&str, &[&str]); 4] = [
 /// The reasons, read from the files of the host; no program is started, since every look at the health
 /// of the host asks for them.
 pub fn reasons() -> Vec<String> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let booted = boot_time(&read("/proc/stat"));
-    let running = read("/proc/sys/kernel/osrelease");
-    find(Path::new("/"), booted, running.trim())
+    let root = Path::new("/");
+    let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    find(root, boot::started(root), running.trim())
 }
 
-fn find(root: &Path, booted: Option<i64>, running: &str) -> Vec<String> {
+fn find(root: &Path, started: Option<i64>, running: &str) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(newest) = newest_kernel(&root.join("usr/lib/modules"), running) {
         reasons.push(format!(
             "the kernel {newest} is installed, and {running} is running"
         ));
     }
-    let Some(booted) = booted else { return reasons };
+    let Some(started) = started else {
+        return reasons;
+    };
     for (name, files) in CORE {
         let replaced = files
             .iter()
             .filter_map(|file| fs::metadata(root.join(file)).ok())
-            .any(|metadata| metadata.ctime() > booted);
+            .any(|metadata| metadata.ctime() > started);
         if replaced {
             reasons.push(format!("{name} was updated"));
         }
     }
     reasons
-}
-
-/// When the host was booted, in Unix seconds (proc(5), `/proc/stat`).
-fn boot_time(stat: &str) -> Option<i64> {
-    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
-    line.trim().parse().ok()
 }
 
 /// The newest installed kernel when that is not the running one. A host without the modules of its own
@@ -91,7 +87,7 @@ mod tests {
         put("usr/lib/modules/6.9.4-200.fc41.x86_64/modules.dep");
         put("usr/lib64/libc.so.6");
         let now = fs::metadata(root.path()).unwrap().ctime();
-        let found = |booted: i64| find(root.path(), Some(booted), "6.9.4-200.fc41.x86_64");
+        let found = |started: i64| find(root.path(), Some(started), "6.9.4-200.fc41.x86_64");
         assert!(found(now + 100).is_empty());
         assert_eq!(found(now - 100), ["glibc was updated"]);
         put("usr/lib/modules/6.10.1-200.fc41.x86_64/modules.dep");
@@ -100,14 +96,5 @@ mod tests {
         assert!(reasons[0].contains("6.10.1") && reasons[0].contains("6.9.4"));
         let container = find(root.path(), None, "6.1.0-cloud");
         assert!(container.is_empty(), "{container:?}");
-    }
-
-    #[test]
-    fn the_boot_time_is_read() {
-        assert_eq!(
-            boot_time("cpu 1 2\nbtime 1795239332\n"),
-            Some(1_795_239_332)
-        );
-        assert_eq!(boot_time(""), None);
     }
 }

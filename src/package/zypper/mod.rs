@@ -46,6 +46,10 @@ const CONFIGURATION: [&str; 7] = [
     "/etc/zypp/locks",
 ];
 
+/// What libzypp leaves when it has installed a package that asks for a reboot (`installhint(reboot-needed)`);
+/// `zypper needs-rebooting` looks at nothing else.
+const REBOOT_NEEDED: &str = "/run/reboot-needed";
+
 /// zypper on this host.
 #[derive(Debug, Default)]
 pub struct Zypper {
@@ -291,7 +295,11 @@ impl PackageManager for Zypper {
     }
 
     fn reboot_reasons(&self) -> Vec<String> {
-        reboot::reasons()
+        let mut reasons = reboot::reasons();
+        if reasons.is_empty() && Path::new(REBOOT_NEEDED).exists() {
+            reasons.push(format!("{REBOOT_NEEDED} is there"));
+        }
+        reasons
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {
