@@ -78,7 +78,8 @@ pub enum Verb {
         /// Be one job with an earlier request of the same key
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
-        /// Whether the host is rebooted after a success that changed something; as configured by default
+        /// Whether the host is rebooted after a success that changed something; as configured by default.
+        /// Other than 'never' it also requires the right to ask for a reboot
         #[arg(long, value_name = "POLICY")]
         reboot: Option<RebootPolicy>,
         /// Whether services that run replaced files are restarted; as configured by default

@@ -8,6 +8,7 @@ use zbus::message::Header;
 use zbus::{Connection, Variant};
 
 use crate::host::bus::{BUS, Object};
+use crate::request::{Kind, Request};
 
 /// The changing verbs, each with its polkit action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,19 @@ const AUTHORITY: Object = Object {
 };
 
 impl Verb {
+    /// The verbs that a request takes, each of which the caller has to be authorised for: pure. A reboot
+    /// is a right of its own, also where it is an option of an apply.
+    #[must_use]
+    pub fn needed(request: &Request) -> Vec<Self> {
+        let verb = match request.kind {
+            Kind::Refresh => Self::Refresh,
+            Kind::Apply | Kind::Update => Self::Apply,
+            Kind::Rollback => Self::Rollback,
+        };
+        let reboot = request.options.asks_for_reboot().then_some(Self::Reboot);
+        std::iter::once(verb).chain(reboot).collect()
+    }
+
     /// The action's id, as in the installed policy.
     #[must_use]
     pub fn action(self) -> &'static str {
@@ -110,28 +124,48 @@ async fn ask(bus: &Connection, sender: &str, action: &str, flags: u32) -> zbus::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{Requester, Target};
+
+    const ALL: [Verb; 7] = [
+        Verb::Refresh,
+        Verb::Apply,
+        Verb::Cancel,
+        Verb::Resolve,
+        Verb::Rollback,
+        Verb::Acknowledge,
+        Verb::Reboot,
+    ];
 
     #[test]
     fn every_action_is_in_the_installed_policy() {
         let policy = include_str!("../../units/polkit-1/actions/org.linux_patch.agent1.policy");
-        for verb in [
-            Verb::Refresh,
-            Verb::Apply,
-            Verb::Cancel,
-            Verb::Resolve,
-            Verb::Rollback,
-            Verb::Acknowledge,
-            Verb::Reboot,
-        ] {
+        for verb in ALL {
             assert!(
                 policy.contains(&format!("<action id=\"{}\">", verb.action())),
                 "{verb:?}"
             );
         }
+        assert_eq!(policy.matches("<action id=").count(), ALL.len());
         let owner = r#"<annotate key="org.freedesktop.policykit.owner">unix-user:linux-patch<"#;
         assert_eq!(
             policy.matches("<action id=").count(),
             policy.matches(owner).count()
         );
+    }
+
+    #[test]
+    fn an_apply_takes_the_right_to_reboot_only_where_it_asks_for_one() {
+        let needed = |options: &str| {
+            let options = serde_json::from_str(options).unwrap();
+            let requester = Requester::at("dbus", Some(1000));
+            Verb::needed(&Request::apply(Target::All, options, requester).unwrap())
+        };
+        assert_eq!(needed("{}"), [Verb::Apply]);
+        assert_eq!(needed(r#"{"restart":"safe"}"#), [Verb::Apply]);
+        assert_eq!(needed(r#"{"reboot":"never"}"#), [Verb::Apply]);
+        for reboot in ["when-needed", "always"] {
+            let options = format!(r#"{{"reboot":"{reboot}"}}"#);
+            assert_eq!(needed(&options), [Verb::Apply, Verb::Reboot]);
+        }
     }
 }

@@ -65,6 +65,13 @@ impl Options {
         !self.expect.is_empty() || self.if_unmodified_since.is_some()
     }
 
+    /// Whether the host may be rebooted because of this request, and not by its configuration.
+    #[must_use]
+    pub fn asks_for_reboot(&self) -> bool {
+        self.reboot
+            .is_some_and(|policy| policy != RebootPolicy::Never)
+    }
+
     /// The request without its preconditions.
     #[must_use]
     pub fn unconditional(&self) -> Self {

@@ -38,15 +38,16 @@ impl Agent {
     }
 
     /// Queues what the caller may ask for; the id of the job. From here on the request stays as it is:
-    /// what is authorised is what is queued.
+    /// what is authorised, each right that it takes by a question of its own, is what is queued.
     async fn submit(
         &self,
         mut request: Request,
-        verb: Verb,
         bus: &Connection,
         header: &Header<'_>,
     ) -> fdo::Result<String> {
-        request.requester.uid = Some(polkit::authorise(bus, header, verb).await?);
+        for verb in Verb::needed(&request) {
+            request.requester.uid = Some(polkit::authorise(bus, header, verb).await?);
+        }
         let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
         Ok(id.to_string())
     }
@@ -113,7 +114,7 @@ impl Agent {
         let _call = self.door.activity.begin();
         let request = Request::refresh(Requester::at("dbus", None));
         let request = request.map_err(|error| failed(&error))?;
-        self.submit(request, Verb::Refresh, bus, &header).await
+        self.submit(request, bus, &header).await
     }
 
     /// Asks for updates of the named packages, or of `all`, or of `security`; the id of the job.
@@ -130,7 +131,7 @@ impl Agent {
         let request = move || ask::apply(&paths, &packages, options, "dbus");
         let request = zruntime::unblock(request).await;
         let request = request.map_err(|error| wrong(&error))?;
-        self.submit(request, Verb::Apply, bus, &header).await
+        self.submit(request, bus, &header).await
     }
 
     /// What an apply of these packages would do now.
@@ -196,7 +197,7 @@ impl Agent {
         no_options(&options, &[])?;
         let request = ask::rollback(&self.door.paths, &job_id(job)?, "dbus");
         let request = request.map_err(|error| wrong(&error))?;
-        self.submit(request, Verb::Rollback, bus, &header).await
+        self.submit(request, bus, &header).await
     }
 
     /// Offers again what a job had installed and was rolled back.

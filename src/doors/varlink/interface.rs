@@ -57,6 +57,7 @@ pub enum Refusal {
     MethodNotImplemented(String),
     InvalidParameter(String),
     InvalidRequest(String),
+    NotAuthorised(String),
     NoSuchJob(JobId),
     Busy(String),
     TooManyConnections(usize),
@@ -80,6 +81,7 @@ impl Refusal {
             Self::InvalidRequest(why) => {
                 (INTERFACE, "InvalidRequest", json!({"reason": plain(why)}))
             }
+            Self::NotAuthorised(why) => (INTERFACE, "NotAuthorised", json!({"reason": plain(why)})),
             Self::NoSuchJob(id) => (INTERFACE, "NoSuchJob", json!({"job": id})),
             Self::Busy(why) => (INTERFACE, "Busy", json!({"reason": plain(why)})),
             Self::TooManyConnections(limit) => {
@@ -111,6 +113,8 @@ mod tests {
     };
     use crate::state::hang::Hang;
     use crate::state::job::Job;
+    use crate::state::services::{Fate, Outdated};
+    use crate::state::shutdown::Shutdown;
     use crate::state::verification::{Check, CheckKind, Rollback, Stayed, Undone};
 
     /// The fields of a type as the interface declares it.
@@ -260,9 +264,37 @@ mod tests {
     }
 
     #[test]
+    fn shutdowns_and_outdated_services_are_declared() {
+        let shutdown = Shutdown {
+            mode: String::new(),
+            at: Utc::now(),
+            uid: None,
+            ours: true,
+        };
+        assert_eq!(
+            keys(&serde_json::to_value(shutdown).unwrap()),
+            declared("Shutdown")
+        );
+        let outdated = Outdated {
+            unit: String::new(),
+            invocation: String::new(),
+            user: false,
+            processes: Vec::new(),
+            files: Vec::new(),
+            state: Fate::Outdated,
+            advice: String::new(),
+        };
+        assert_eq!(
+            keys(&serde_json::to_value(outdated).unwrap()),
+            declared("Outdated")
+        );
+    }
+
+    #[test]
     fn every_error_of_ours_is_declared() {
         for refusal in [
             Refusal::InvalidRequest(String::new()),
+            Refusal::NotAuthorised(String::new()),
             Refusal::NoSuchJob(JobId::new().unwrap()),
             Refusal::Busy(String::new()),
             Refusal::TooManyConnections(1),

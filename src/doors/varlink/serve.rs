@@ -32,6 +32,13 @@ const GATHER: Duration = Duration::from_millis(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_OFTEN: Duration = Duration::from_millis(150);
 
+/// Who may do everything.
+const ROOT: u32 = 0;
+
+/// Why a reboot is no option of an apply here: who may connect may ask for updates, and for no more.
+const NO_REBOOT: &str = "asking for a reboot takes the polkit action org.linux-patch.agent1.reboot, which \
+    this socket cannot ask for: use 'patchctl apply --reboot=...', or leave out the option reboot";
+
 /// Serves the connection that is our standard input, until its end.
 pub fn serve(paths: Paths) -> Result<()> {
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
@@ -138,6 +145,9 @@ impl Session {
 
     /// Queues a request, made whole before: it is the connection that was authorised.
     fn apply(&self, packages: &[String], options: Options) -> Result<JobId, Refusal> {
+        if options.asks_for_reboot() && self.uid != ROOT {
+            return Err(Refusal::NotAuthorised(NO_REBOOT.to_owned()));
+        }
         Target::from_names(packages).map_err(|error| invalid(&error))?;
         let request = || -> Result<Request> {
             let options = serde_json::to_value(options)?;
@@ -390,6 +400,26 @@ mod tests {
         assert_eq!(answers[0]["parameters"]["job"], waiting[0].id.as_str());
         assert_eq!(answers[1]["error"], "org.linux-patch.Agent1.InvalidRequest");
         assert_eq!(answers.len(), 2);
+    }
+
+    #[test]
+    fn a_reboot_is_not_for_those_who_may_only_apply() {
+        let (_root, door, client) = door();
+        let paths = door.paths.clone();
+        let apply = |reboot: &str| {
+            let options = json!({"reboot": reboot});
+            let parameters = json!({"packages": ["all"], "options": options});
+            json!({"method": "org.linux-patch.Agent1.Apply", "parameters": parameters})
+        };
+        let said = ["always", "when-needed", "never"].map(|reboot| format!("{}\0", apply(reboot)));
+        let answers = conversation(door, client, said.concat().as_bytes());
+        for answer in &answers[..2] {
+            assert_eq!(answer["error"], "org.linux-patch.Agent1.NotAuthorised");
+            let reason = answer["parameters"]["reason"].as_str().unwrap();
+            assert!(reason.contains("agent1.reboot"), "{reason}");
+        }
+        assert!(answers[2]["parameters"]["job"].is_string(), "{answers:?}");
+        assert_eq!(queue::length(&paths), 1);
     }
 
     #[test]

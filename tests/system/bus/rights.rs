@@ -1,9 +1,9 @@
 //! Everybody may read, and nobody may change anything whom polkit does not let; the door itself can do next to nothing.
 
-use lab::{Host, Release};
+use lab::{Host, Release, fixtures};
 
 use super::{AGENT, ALICE, answer, call_as_alice, command, door, host_with_an_update};
-use crate::story::{STATE, jobs};
+use crate::story::{STATE, drop_request, jobs, settled};
 
 #[test]
 fn changing_takes_root_or_the_word_of_polkit_on_trixie() {
@@ -97,6 +97,96 @@ fn queued(host: &Host) -> String {
     host.sh(&format!(
         "ls -A {STATE}/queue {STATE}/tmp | grep json || true"
     ))
+}
+
+#[test]
+fn asking_for_a_reboot_is_a_right_of_its_own_on_trixie() {
+    asking_for_a_reboot_is_a_right_of_its_own(Release::Trixie);
+}
+
+#[test]
+fn asking_for_a_reboot_is_a_right_of_its_own_on_bookworm() {
+    asking_for_a_reboot_is_a_right_of_its_own(Release::Bookworm);
+}
+
+fn asking_for_a_reboot_is_a_right_of_its_own(release: Release) {
+    let (host, repo) = host_with_an_update(release);
+    let delay = "[reboot]\ndelay = \"1h\"\n";
+    host.write("/etc/linux_patch_api/config.d/reboot.toml", delay);
+    let with = |reboot: &str| format!("Apply asa{{sv}} 1 demo 1 reboot s {reboot}");
+    let is_scheduled = || host.exists("/run/systemd/shutdown/scheduled");
+
+    // who may apply may not reboot the host by it, nor the other way round
+    allow_alice(&host, "apply");
+    for reboot in ["always", "when-needed"] {
+        denied(&host, &with(reboot));
+        let refused = host.as_user(ALICE, &format!("patchctl apply demo --reboot={reboot}"));
+        assert_eq!(refused.status, 77, "{refused}");
+        assert!(refused.stderr.contains("agent1.reboot"), "{refused}");
+    }
+    host.sh("rm /etc/polkit-1/rules.d/10-apply.rules");
+    allow_alice(&host, "reboot");
+    denied(&host, &with("always"));
+    assert_eq!((queued(&host), jobs(&host).len()), (String::new(), 0));
+
+    // the socket, where polkit is not asked
+    host.sh(&format!("gpasswd --add {ALICE} patch-operators"));
+    for reboot in ["always", "when-needed"] {
+        let answer = on_the_socket(&host, ALICE, reboot);
+        let error = &answer["error"];
+        assert_eq!(error, "org.linux-patch.Agent1.NotAuthorised", "{answer}");
+        let reason = answer["parameters"]["reason"].to_string();
+        assert!(reason.contains("agent1.reboot"), "{reason}");
+    }
+    assert_eq!((queued(&host), jobs(&host).len()), (String::new(), 0));
+    let answer = on_the_socket(&host, ALICE, "never");
+    let id = answer["parameters"]["job"].as_str().expect("no job");
+    assert_eq!(settled(&host, id)["status"], "succeeded");
+    assert!(!is_scheduled());
+
+    // with both rights it follows, and root needs none, at any door
+    allow_alice(&host, "apply");
+    repo.add(&fixtures::plain("demo", "1.2"));
+    let apply = call_as_alice(&host, &with("always")).stdout;
+    wait_for_job(&host, &apply, "succeeded");
+    host.wait_for("the schedule", is_scheduled);
+    host.sh("patchctl reboot --cancel");
+    repo.add(&fixtures::plain("demo", "1.3"));
+    let keys = r#""packages":["demo"],"options":{"reboot":"always"}"#;
+    let id = drop_request(&host, 1, keys);
+    host.wait_for("the job", || {
+        host.exists(&format!("{STATE}/jobs/{id}.json"))
+    });
+    assert_eq!(settled(&host, &id)["status"], "succeeded");
+    host.wait_for("the schedule", is_scheduled);
+    host.sh("patchctl reboot --cancel");
+    repo.add(&fixtures::plain("demo", "1.4"));
+    let answer = on_the_socket(&host, "root", "always");
+    let id = answer["parameters"]["job"].as_str().expect("no job");
+    assert_eq!(settled(&host, id)["status"], "succeeded");
+    host.wait_for("the schedule", is_scheduled);
+}
+
+/// What the Varlink socket answers a user who asks for an update with a reboot after it.
+fn on_the_socket(host: &Host, user: &str, reboot: &str) -> serde_json::Value {
+    let output = host.as_user(
+        user,
+        &format!(
+            r#"python3 -c '
+import socket
+door = socket.socket(socket.AF_UNIX)
+door.connect("/run/linux_patch_api/request.sock")
+call = """{{"method": "org.linux-patch.Agent1.Apply",
+    "parameters": {{"packages": ["demo"], "options": {{"reboot": "{reboot}"}}}}}}"""
+door.sendall(call.encode() + b"\0")
+answer = b""
+while not answer.endswith(b"\0"):
+    answer += door.recv(65536)
+print(answer[:-1].decode())
+'"#
+        ),
+    );
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
 #[test]
