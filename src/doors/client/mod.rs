@@ -179,7 +179,13 @@ impl Client {
     /// `patchctl cancel JOB`; a success only when the job was cancelled.
     pub fn cancel(&self, job: &JobId) -> Result<Ended> {
         let () = self.session.ask("Cancel", &(job.as_str(),))?;
-        let record = self.session.wait(job.as_str())?;
+        let now: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
+        let now = value::object(&now);
+        // a job that is held stays so until a worker has seen the word
+        let mut held = ["deferred", "conflict"].into_iter();
+        let held = held.find(|held| text(&now, "status") == *held);
+        let first = held.unwrap_or_default();
+        let record = self.session.wait_beyond(job.as_str(), first)?;
         show(&show::job(&record))?;
         let cancelled = text(&record, "status") == "cancelled";
         Ok(if cancelled {
