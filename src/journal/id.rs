@@ -58,6 +58,10 @@ pub const ROLLBACK_STARTED: &str = "738f52330fae8038405e74442539a57d";
 pub const ROLLED_BACK: &str = "3bdf14ff036596bbc61e6d72615e67f5";
 /// An update could not be undone.
 pub const ROLLBACK_FAILED: &str = "d4df6afd9608953ec58d7f237f0e41b9";
+/// The package manager could not undo an update, and the tool below it is used.
+pub const ROLLBACK_BELOW: &str = "123c2425371e11f930b827e8c589e493";
+/// Files of a package were missing after an update was undone, and it was installed again.
+pub const FILES_RESTORED: &str = "421a9a754db0ca30ce72dce3f83fd032";
 /// What was undone is not offered again.
 pub const BLOCKED: &str = "17fbe1591ca73c4a437cec523af2a3f8";
 /// What was undone is offered again.

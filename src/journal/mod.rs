@@ -6,8 +6,10 @@
 
 pub mod id;
 mod output;
+mod restored;
 
 pub use output::init;
+pub use restored::{files_restored, rollback_below};
 
 use std::path::Path;
 

@@ -223,6 +223,8 @@ pub struct Restore<'a> {
     /// The program, and its arguments, that is given the change list before the first file changes
     /// back, and may still refuse: its exit code decides.
     pub gate: (&'a Path, &'a [String]),
+    /// Where the gate puts package files that are fetched on the way back.
+    pub store: &'a Path,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod apt;
 mod boot;
 mod climb;
 pub mod command;
+mod damaged;
 pub mod detect;
 pub mod dnf;
 mod former;
@@ -25,6 +26,7 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
+pub use damaged::Damaged;
 pub use former::{Former, FormerSource, Kept, Restore};
 pub use kept_back::{KeptBack, KeptBackCause};
 pub use script::Script;
@@ -118,6 +120,36 @@ pub trait PackageManager: Send + Sync {
     /// installed goes, and nothing else is touched. Files are checked right before they are used. Once
     /// it has begun it cannot be stopped.
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended>;
+
+    /// Packages that are no part of what is undone and of which files now belong to one that is, each in the
+    /// version that it has and keeps: going back takes these files along. Asked before the first file changes
+    /// back.
+    fn overwritten(&self, _former: &[Former], _kept: &[Kept]) -> Result<Vec<Former>> {
+        Ok(Vec::new())
+    }
+
+    /// Which of these packages, each installed in its former version, lack files of their package file or
+    /// have other ones. Files that are fetched for that go into `store`, and are there no more afterwards.
+    fn damaged(&self, _back: &[Former], _store: &Path) -> Result<Vec<Damaged>> {
+        Ok(Vec::new())
+    }
+
+    /// Installs packages again in their former version, which they have, so that all of their files are
+    /// there.
+    fn install_again(&self, _restore: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
+        bail!("{} does not install a package again", self.name())
+    }
+
+    /// The tool below the package manager that can put former versions back where that cannot run any more.
+    fn below(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// As [`roll_back`](Self::roll_back), by the tool below alone: every former version has to be in a file
+    /// on this host. The gate is not asked, because no run of it can be held up by others on its way there.
+    fn roll_back_below(&self, _restore: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
+        bail!("there is no tool below {}", self.name())
+    }
 
     /// Parses the change list that the package manager hands to the gate.
     fn change_list(&self, input: &mut dyn std::io::BufRead) -> Result<Vec<Change>>;

@@ -91,6 +91,11 @@ pub struct Applied {
     /// Packages that have their new version and in which something failed all the same, such as a
     /// scriptlet, with the package manager's words; for those whose database does not remember it.
     pub failures: Vec<(Key, String)>,
+    /// Whether it said that a package did not get a file because another one had it: should that one have let
+    /// go of it in the same transaction, the file is gone.
+    pub displaced: bool,
+    /// Whether it was interrupted, so that nothing is known of what it said.
+    pub interrupted: bool,
 }
 
 /// What a transaction is to install.

@@ -94,6 +94,30 @@ pub struct Stayed {
     pub reason: String,
 }
 
+/// A package whose files were not all as its package file has them when its former version had come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageFiles {
+    /// The package's name.
+    pub package: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// The version that came back.
+    pub version: String,
+    /// Files that were missing, or no longer counted as its own; at most [`NAMED_FILES`] of them.
+    pub missing: Vec<String>,
+    /// Files that have other contents, which a script of the package itself may have given them; at most as many.
+    pub differing: Vec<String>,
+    /// Whether it was installed once more because of that.
+    pub reinstalled: bool,
+    /// Files that are still missing; at most as many.
+    pub still_missing: Vec<String>,
+    /// Why its files could not be looked at.
+    pub unknown: Option<String>,
+}
+
+/// How many files of a package are named.
+pub const NAMED_FILES: usize = 100;
+
 /// How an update was undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
@@ -112,4 +136,10 @@ pub struct Rollback {
     pub verification: Vec<Check>,
     /// What went wrong with it.
     pub error: Option<String>,
+    /// The tool below the package manager that put former versions back, because that could not.
+    #[serde(default)]
+    pub tool: Option<String>,
+    /// The packages whose files were not as their package files have them.
+    #[serde(default)]
+    pub files: Vec<PackageFiles>,
 }

@@ -9,7 +9,7 @@ use super::lifecycle::Event;
 use super::settle::{Concluded, Outcome};
 use super::update::Update;
 use super::verify::{self, Before, Stage};
-use super::{Worker, heal, rollback};
+use super::{Worker, files, heal, rollback};
 use crate::package::{Applied, Change, Database, Former};
 use crate::paths::Paths;
 use crate::request::JobId;
@@ -22,11 +22,17 @@ pub fn conclude(
     leader: &JobId,
     before: &Before,
     (changes, former): (&[Change], Vec<Former>),
-    applied: Applied,
+    mut applied: Applied,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
     keep(&worker.paths, changes);
+    let noted = files::after_update(worker, leader, changes, &applied);
+    applied.notes.extend(noted.unwrap_or_else(|error| {
+        vec![format!(
+            "whether the packages have all of their files could not be looked at: {error:#}"
+        )]
+    }));
     let mut judgement = verify::judge(
         worker,
         leader,

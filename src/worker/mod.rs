@@ -6,6 +6,7 @@ mod attempt;
 mod block;
 mod conclude;
 mod deaths;
+mod files;
 pub mod gate;
 mod heal;
 pub mod hook;

@@ -91,6 +91,8 @@ pub fn judge(
         kept_back,
         notes: Vec::new(),
         failures: Vec::new(),
+        displaced: false,
+        interrupted: true,
     };
     let intent = (&*done.changes, done.former);
     let mut outcome = conclude(worker, leader, &before, intent, applied, update)?;

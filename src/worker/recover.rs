@@ -348,6 +348,8 @@ fn noted() -> Applied {
         kept_back: Vec::new(),
         notes: vec![NOTE.to_owned()],
         failures: Vec::new(),
+        displaced: false,
+        interrupted: true,
     }
 }
 

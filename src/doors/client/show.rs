@@ -207,6 +207,12 @@ fn undone(shown: &mut String, record: &Value) {
     if rollback["as_before"] == true {
         shown.push_str(", the host is as it was before");
     }
+    if let Some(tool) = rollback["tool"].as_str() {
+        let _ = write!(shown, "\n    by {} alone", plain(tool));
+    }
+    for files in rollback["files"].as_array().into_iter().flatten() {
+        let _ = write!(shown, "\n    {}", files_of(files));
+    }
     for (package, source) in rollback["sources"].as_object().into_iter().flatten() {
         let source = source.as_str().unwrap_or_default();
         let _ = write!(shown, "\n    {} from: {source}", plain(package));
@@ -214,6 +220,31 @@ fn undone(shown: &mut String, record: &Value) {
     if let Some(error) = rollback["error"].as_str() {
         let _ = write!(shown, "\n    {}", plain(error));
     }
+}
+
+/// What was found of the files of a package that came back.
+fn files_of(files: &Value) -> String {
+    let of = |key: &str| texts(files, key).len();
+    let (package, version) = (plain(text(files, "package")), plain(text(files, "version")));
+    let mut shown = format!("{package} {version}: ");
+    if let Some(why) = files["unknown"].as_str() {
+        let _ = write!(shown, "its files could not be compared: {}", plain(why));
+        return shown;
+    }
+    let counts = [(of("missing"), "missing"), (of("differing"), "differing")];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, what)| format!("{count} files {what}"))
+        .collect();
+    shown.push_str(&counts.join(", "));
+    if files["reinstalled"] == true {
+        shown.push_str(", installed once more");
+    }
+    match of("still_missing") {
+        0 => {}
+        count => drop(write!(shown, ", {count} still missing")),
+    }
+    shown
 }
 
 /// A text of a record; empty when it is not there.

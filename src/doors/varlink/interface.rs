@@ -115,7 +115,7 @@ mod tests {
     use crate::state::job::Job;
     use crate::state::services::{Fate, Outdated};
     use crate::state::shutdown::Shutdown;
-    use crate::state::verification::{Check, CheckKind, Rollback, Stayed, Undone};
+    use crate::state::verification::{Check, CheckKind, PackageFiles, Rollback, Stayed, Undone};
 
     /// The fields of a type as the interface declares it.
     fn declared(name: &str) -> BTreeSet<String> {
@@ -164,6 +164,17 @@ mod tests {
             stayed: vec![Stayed::default()],
             verification: vec![check],
             error: None,
+            tool: None,
+            files: vec![PackageFiles {
+                package: String::new(),
+                architecture: String::new(),
+                version: String::new(),
+                missing: Vec::new(),
+                differing: Vec::new(),
+                reinstalled: true,
+                still_missing: Vec::new(),
+                unknown: None,
+            }],
         });
     }
 
@@ -206,6 +217,8 @@ mod tests {
         assert_eq!(keys(&job["hangs"][0]), declared("Hang"));
         assert_eq!(keys(&job["rollback"]), declared("Undoing"));
         assert_eq!(keys(&job["rollback"]["stayed"][0]), declared("Stayed"));
+        let files = &job["rollback"]["files"][0];
+        assert_eq!(keys(files), declared("PackageFiles"));
         assert_eq!(keys(&job["update"]), declared("UpdateState"));
         assert_eq!(keys(&job["request"]), declared("Request"));
         assert_eq!(keys(&job["request"]["options"]), declared("Options"));

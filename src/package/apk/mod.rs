@@ -192,6 +192,8 @@ impl PackageManager for Apk {
             kept_back,
             notes: Vec::new(),
             failures: Vec::new(),
+            displaced: false,
+            interrupted: false,
         };
         let changes = match self.simulate(&names)? {
             Ok(steps) => self.changes(steps)?,

@@ -1,7 +1,7 @@
 //! The command lines given to apt and dpkg: pure builders.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::explain::Asked;
 use super::former;
@@ -10,6 +10,7 @@ use crate::package::{Former, Key, Selection, Update};
 
 /// apt's own front end for programs.
 pub const APT_GET: &str = "/usr/bin/apt-get";
+const DPKG: &str = "/usr/bin/dpkg";
 const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
 const APT_MARK: &str = "/usr/bin/apt-mark";
 
@@ -189,7 +190,7 @@ pub fn repack(key: &Key, directory: &Path) -> Program {
 
 /// Finishes what is unpacked and not configured.
 pub fn configure_all() -> Program {
-    Program::new("/usr/bin/dpkg").args(["--force-confdef", "--force-confold", "--configure", "-a"])
+    dpkg().args(["--configure", "-a"])
 }
 
 /// Unpacks and configures one package again in the version it has.
@@ -199,11 +200,42 @@ pub fn reinstall(key: &Key, version: &str) -> Program {
         .arg(format!("{key}={version}"))
 }
 
-/// Installs a package file that apt had verified when it fetched it.
-pub fn unpack(file: &Path) -> Program {
-    Program::new("/usr/bin/dpkg")
-        .args(["--force-confdef", "--force-confold", "-i"])
-        .arg(file)
+/// Installs package files that apt had verified when it fetched them.
+pub fn install_files(files: &[PathBuf]) -> Program {
+    dpkg().arg("-i").args(files)
+}
+
+/// Unpacks package files, and configures none, so that their order is of no matter: together with what goes
+/// they make the state that was there before, of which the relations are true.
+pub fn unpack_all(files: &[PathBuf]) -> Program {
+    dpkg()
+        .args([
+            "--force-depends",
+            "--force-breaks",
+            "--force-conflicts",
+            "--auto-deconfigure",
+            "--unpack",
+        ])
+        .args(files)
+}
+
+/// Takes packages away; dpkg refuses where another one needs them.
+pub fn remove(keys: &[Key]) -> Program {
+    let names = keys.iter().map(ToString::to_string);
+    dpkg().arg("--remove").args(names)
+}
+
+/// dpkg, keeping a changed configuration file and replacing an unchanged one.
+fn dpkg() -> Program {
+    Program::new(DPKG).args(["--force-confdef", "--force-confold"])
+}
+
+/// Installs exact versions once more, fetched again; nothing else changes.
+pub fn install_again(former: &[Former], gate: (&Path, &[String])) -> Program {
+    transaction(gate)
+        .args(["--no-remove", "install", "--reinstall"])
+        .args(["--allow-downgrades", "--no-install-recommends"])
+        .args(former::words(former))
 }
 
 /// Lists what is in a package file.
@@ -231,6 +263,60 @@ fn healing() -> Program {
 pub fn query_database() -> Program {
     let format = "${Package}\t${Architecture}\t${Version}\t${Status}\n";
     Program::new(DPKG_QUERY).args(["-W", "-f", format])
+}
+
+/// What dpkg has entered of these packages, each behind a line with its name: its paths, and behind a dash its
+/// configuration files.
+pub fn query_contents(keys: &[Key]) -> Program {
+    let format = "=${Package}:${Architecture}\n${db-fsys:Files}\n-\n${Conffiles}\n";
+    let names = keys.iter().map(ToString::to_string);
+    Program::new(DPKG_QUERY)
+        .args(["-W", "-f", format])
+        .args(names)
+}
+
+/// Names and states of all packages, with what each says of others.
+pub fn query_relations() -> Program {
+    let format = "${db:Status-Status}\t${Package}\t${Architecture}\t${Version}\t${Replaces}\t\
+        ${Provides}\t${Pre-Depends}, ${Depends}\n";
+    Program::new(DPKG_QUERY).args(["-W", "-f", format])
+}
+
+/// Compares the files of these packages with their sums as they were unpacked.
+pub fn verify(keys: &[Key]) -> Program {
+    let names = keys.iter().map(ToString::to_string);
+    Program::new(DPKG).arg("--verify").args(names)
+}
+
+/// Finds out whose files these are. What would be a pattern in a path is escaped.
+pub fn search(paths: impl IntoIterator<Item = impl AsRef<str>>) -> Program {
+    let escaped = |path: &str| -> String {
+        let special = |c| matches!(c, '*' | '?' | '[' | '\\');
+        let signs = path
+            .chars()
+            .flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
+        signs.collect()
+    };
+    let paths = paths.into_iter().map(|path| escaped(path.as_ref()));
+    Program::new(DPKG_QUERY).arg("-S").args(paths)
+}
+
+/// Whether one version and another are in this order.
+pub fn compare(one: &str, order: &str, other: &str) -> Program {
+    Program::new(DPKG).args(["--compare-versions", one, order, other])
+}
+
+/// Fetches a package file into the directory `into`, and checks it against the index.
+pub fn fetch(name: &str, into: &Path) -> Program {
+    apt_get()
+        .args(options(&[
+            "Acquire::Retries=2",
+            "Acquire::http::Timeout=20",
+            "Acquire::https::Timeout=20",
+        ]))
+        .args(["download", name])
+        .directory(into)
+        .leashed()
 }
 
 /// What the index says of these packages, each named as `name`, `name:architecture` or with `=version`.

@@ -18,7 +18,7 @@ use crate::package::{
 use crate::sorted::InOrder;
 
 /// Where apt keeps what it fetched, unless a change list shows another place.
-const ARCHIVES: &str = "/var/cache/apt/archives";
+pub const ARCHIVES: &str = "/var/cache/apt/archives";
 
 /// How long repacking all packages together may take: it holds up the transaction, and everybody else who
 /// waits for dpkg.
@@ -35,19 +35,7 @@ pub fn find(
     kept: &[Kept],
     scratch: &Path,
 ) -> Result<Vec<Former>> {
-    let mut found: Vec<(Change, Option<FormerSource>)> = changes
-        .iter()
-        .map(|change| (change.clone(), on_disk(change, kept)))
-        .collect();
-    if found.iter().any(|(_, source)| source.is_none()) {
-        // one that is not found does not hide the others
-        let answer = index.of(changes)?;
-        for (change, source) in &mut found {
-            if source.is_none() && is_listed(change, &answer.records) {
-                *source = Some(FormerSource::Archive);
-            }
-        }
-    }
+    let (found, nowhere) = look_up(index, changes, kept);
     let last_resort = found.iter().any(|(_, source)| source.is_none());
     let installed = if last_resort {
         database::parse(&arguments::query_database().capture()?)?
@@ -55,11 +43,61 @@ pub fn find(
         Database::new()
     };
     let end = Instant::now() + REPACK_LIMIT;
+    let repacked = |change: &Change| {
+        let file = repack(change, &installed, scratch, end);
+        file.unwrap_or_else(|error| FormerSource::Missing {
+            why: format!("{nowhere}, and {error:#}"),
+        })
+    };
     let former = found.into_iter().map(|(change, source)| Former {
-        source: source.unwrap_or_else(|| repack(&change, &installed, scratch, end)),
+        source: source.unwrap_or_else(|| repacked(&change)),
         change,
     });
     Ok(former.collect())
+}
+
+/// The same for versions whose files on the host are no longer all there, so that they cannot be made into a
+/// package again.
+pub fn find_whole(index: &Index, changes: &[Change], kept: &[Kept]) -> Vec<Former> {
+    let (found, nowhere) = look_up(index, changes, kept);
+    let former = found.into_iter().map(|(change, source)| Former {
+        source: source.unwrap_or_else(|| FormerSource::Missing {
+            why: nowhere.clone(),
+        }),
+        change,
+    });
+    former.collect()
+}
+
+/// What is on the disk or in an index; with a phrase about what is in neither.
+fn look_up(
+    index: &Index,
+    changes: &[Change],
+    kept: &[Kept],
+) -> (Vec<(Change, Option<FormerSource>)>, String) {
+    let mut nowhere = "it is not kept, not in apt's cache and in no index".to_owned();
+    let mut found: Vec<(Change, Option<FormerSource>)> = changes
+        .iter()
+        .map(|change| (change.clone(), on_disk(change, kept)))
+        .collect();
+    if found.iter().any(|(_, source)| source.is_none()) {
+        // one that is not found does not hide the others
+        match index.of(changes) {
+            Ok(answer) => {
+                for (change, source) in &mut found {
+                    if source.is_none() && is_listed(change, &answer.records) {
+                        *source = Some(FormerSource::Archive);
+                    }
+                }
+            }
+            Err(error) => {
+                nowhere = format!(
+                    "it is not kept and not in apt's cache, and the index cannot be asked ({error:#})"
+                );
+            }
+        }
+    }
+    (found, nowhere)
 }
 
 /// A file of the former version that is on the disk already.
@@ -77,7 +115,7 @@ fn on_disk(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
 }
 
 /// The name under which apt keeps a file: it writes a colon as `%3a` (apt's `flNotDir` of `StoreFilename`).
-fn file_name(key: &Key, version: &str) -> String {
+pub fn file_name(key: &Key, version: &str) -> String {
     let version = version.replace(':', "%3a");
     format!("{}_{version}_{}.deb", key.package, key.architecture)
 }
@@ -92,18 +130,23 @@ fn is_listed(change: &Change, records: &[Record]) -> bool {
 
 /// Makes a package of what is installed, when the program for it is there and nothing speaks against it:
 /// the last resort, because configuration files are packed as they are now.
-fn repack(change: &Change, installed: &Database, scratch: &Path, end: Instant) -> FormerSource {
+fn repack(
+    change: &Change,
+    installed: &Database,
+    scratch: &Path,
+    end: Instant,
+) -> Result<FormerSource> {
     // a directory of its own: a file that is kept under that name may be one with apt's
     let own = scratch.join("repack");
     let attempt = || -> Result<FormerSource> {
         ensure!(
             Path::new(arguments::DPKG_REPACK).exists(),
-            "it is not kept, not in apt's cache and in no index, and dpkg-repack is not installed"
+            "dpkg-repack is not installed"
         );
         let version = change.from.as_deref().unwrap_or_default();
         ensure!(
             is_installed(change, installed),
-            "it is not kept, not in apt's cache and in no index, and not what is installed now"
+            "it is not what is installed now"
         );
         let left = end.saturating_duration_since(Instant::now());
         ensure!(!left.is_zero(), "there was no time left for dpkg-repack");
@@ -123,9 +166,7 @@ fn repack(change: &Change, installed: &Database, scratch: &Path, end: Instant) -
         let sha256 = checksum::sha256_of_file(&file)?;
         Ok(FormerSource::Repacked { file, sha256 })
     };
-    let source = attempt().unwrap_or_else(|error| FormerSource::Missing {
-        why: format!("{error:#}"),
-    });
+    let source = attempt();
     let _ = fs::remove_dir_all(&own);
     source
 }
@@ -152,7 +193,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
     let program = arguments::put_back(restore.former, restore.gate).log(restore.log);
     let outcome = run::supervised(&program, &apt.dpkg, observer)?;
-    marks.restore(restore.log)?;
+    marks.restore(restore.log);
     match outcome.ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
         ended => Ok(ended),

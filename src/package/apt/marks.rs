@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::Result;
-
 use super::arguments;
 use crate::package::command::Line;
 use crate::sorted::InOrder;
@@ -31,19 +29,20 @@ impl Marks {
     }
 
     /// Makes them again what they were: naming a package, which we do for its exact version, makes apt
-    /// take it for one that somebody wants for its own sake (measured on apt 2.6 and 3.0).
-    pub fn restore(&self, log: &Path) -> Result<()> {
+    /// take it for one that somebody wants for its own sake (measured on apt 2.6 and 3.0). Where that fails,
+    /// because the update has broken apt for instance, the packages are judged all the same.
+    pub fn restore(&self, log: &Path) {
         let now = Self::read();
         let lost: Vec<&String> = self.0.difference(&now.0).collect();
         if lost.is_empty() {
-            return Ok(());
+            return;
         }
         let program = arguments::mark_automatic(&lost).log(log);
-        let finished = program.run(&mut |_: Line<'_>| {})?;
-        if !finished.succeeded() {
-            tracing::warn!("{}", program.failure(&finished));
+        match program.run(&mut |_: Line<'_>| {}) {
+            Ok(finished) if finished.succeeded() => {}
+            Ok(finished) => tracing::warn!("{}", program.failure(&finished)),
+            Err(error) => tracing::warn!("{error:#}"),
         }
-        Ok(())
     }
 }
 

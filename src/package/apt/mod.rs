@@ -2,7 +2,10 @@
 
 pub(crate) mod acquire;
 mod arguments;
+mod below;
+mod contents;
 pub(crate) mod database;
+mod dependents;
 mod explain;
 mod files;
 mod former;
@@ -11,9 +14,12 @@ mod index;
 pub(crate) mod listing;
 mod locks;
 mod marks;
+mod overwritten;
 mod pending;
+mod placed;
 pub(crate) mod policy;
 mod refresh;
+mod relations;
 mod repair;
 mod run;
 mod script;
@@ -34,8 +40,8 @@ pub use arguments::APT_GET;
 use crate::checksum;
 use crate::package::command::Process;
 use crate::package::{
-    Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Refreshed,
-    Restore, Script, Source, Transaction, Update, stamp,
+    Applied, Change, Damaged, Database, Ended, Former, Kept, Observer, PackageManager, Pending,
+    Refreshed, Restore, Script, Source, Transaction, Update, stamp,
 };
 use crate::sorted;
 
@@ -135,18 +141,28 @@ impl PackageManager for Apt {
         let lists = self.lists_without(transaction.failed)?;
         let marks = marks::Marks::read();
         let outcome = run::transaction(transaction, &lists, &self.dpkg, observer)?;
-        marks.restore(transaction.log)?;
+        marks.restore(transaction.log);
         let kept_back = if transaction.failed.is_empty() {
-            pending::reasons(self, &outcome.kept, &lists)?
+            pending::reasons(self, &outcome.kept, &lists)
         } else {
             // the run was not shown what only the failed sources have
-            self.pending(transaction.failed)?.kept_back
+            self.pending(transaction.failed).map(|p| p.kept_back)
         };
+        // the update may have broken apt, and is judged all the same
+        let mut notes = outcome.notes;
+        let kept_back = kept_back.unwrap_or_else(|error| {
+            notes.push(format!(
+                "what was kept back, and why, could not be found out: {error:#}"
+            ));
+            Vec::new()
+        });
         Ok(Applied {
             ended: outcome.ended,
             kept_back,
-            notes: outcome.notes,
+            notes,
             failures: Vec::new(),
+            displaced: outcome.displaced,
+            interrupted: false,
         })
     }
 
@@ -168,6 +184,26 @@ impl PackageManager for Apt {
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
         former::put_back(self, restore, observer)
+    }
+
+    fn overwritten(&self, former: &[Former], kept: &[Kept]) -> Result<Vec<Former>> {
+        overwritten::find(self, former, kept)
+    }
+
+    fn damaged(&self, back: &[Former], store: &Path) -> Result<Vec<Damaged>> {
+        contents::damaged(self, back, store)
+    }
+
+    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        below::install_again(self, restore, observer)
+    }
+
+    fn below(&self) -> Option<&'static str> {
+        Some(below::TOOL)
+    }
+
+    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        below::put_back(self, restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

@@ -23,7 +23,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
             .find(|change| change.key() == key)
             .and_then(|c| c.file.clone());
         if let Some(file) = file.filter(|file| file.exists() && is_torn(apt, &key)) {
-            climb(&arguments::unpack(&file), log, observer)?;
+            climb(&arguments::install_files(&[file]), log, observer)?;
         }
     }
     climb(&arguments::fix_broken(), log, observer)?;

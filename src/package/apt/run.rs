@@ -20,6 +20,8 @@ pub struct Outcome {
     pub ended: Ended,
     pub kept: Vec<listing::Kept>,
     pub notes: Vec<String>,
+    /// Whether a package did not get a file because another one had it.
+    pub displaced: bool,
 }
 
 /// Runs the transaction.
@@ -51,6 +53,7 @@ pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -
                 ended: Ended::Stopped,
                 kept: Vec::new(),
                 notes: Vec::new(),
+                displaced: false,
             });
         }
         wait.moment(&holder, lock::RETRY, observer);
@@ -66,11 +69,17 @@ fn once(program: &Program, observer: &mut dyn Observer) -> Result<(Outcome, Opti
     Ok((run.finish(ending), holder))
 }
 
+/// What dpkg says, and drops the file: nothing is wrong with that unless the other package lets go of it in the
+/// same run (src/archives.c of dpkg 1.22, `tarobject`).
+const REPLACED_BY: &str = "Replaced by files in installed package";
+
 struct Run<'a> {
     observer: &'a mut dyn Observer,
     listing: listing::Reader,
     words: words::Reader,
     notes: Vec<String>,
+    /// Whether a package did not get a file because another one had it.
+    displaced: bool,
 }
 
 impl<'a> Run<'a> {
@@ -80,6 +89,7 @@ impl<'a> Run<'a> {
             listing: listing::Reader::default(),
             words: words::Reader::default(),
             notes: Vec::new(),
+            displaced: false,
         }
     }
 
@@ -92,6 +102,7 @@ impl<'a> Run<'a> {
                 "{file} was changed here and is kept; the new version is {file}.dpkg-dist",
             ));
         }
+        self.displaced |= text.starts_with(REPLACED_BY);
         // only the headings are of use here; a line of another form is no error in a real run
         let _ = self.listing.line(&text);
         self.observer.report(Report::Output(text));
@@ -113,6 +124,7 @@ impl<'a> Run<'a> {
             ended: ended(ending, self.words.errors()),
             kept: self.listing.finish().kept,
             notes: self.notes,
+            displaced: self.displaced,
         }
     }
 }

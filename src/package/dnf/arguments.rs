@@ -186,6 +186,21 @@ pub fn put_back(dialect: Dialect, former: &[Former], script: &Path, answer: &str
         .args(mark(dialect))
 }
 
+/// Fetches packages again in the version that they have, and installs them once more.
+pub fn install_again(dialect: Dialect, former: &[Former]) -> Program {
+    let name = |former: &Former| {
+        let change = &former.change;
+        let version = change.from.as_deref().unwrap_or_default();
+        nevra(&change.package, version, &change.former_key().architecture)
+    };
+    Program::new(dialect.program())
+        .args(["reinstall", "-y"])
+        .args(STEADY)
+        .arg("--setopt=*.metadata_expire=-1")
+        .args(mark(dialect))
+        .args(former.iter().map(name))
+}
+
 /// The words of [`put_back`] for the shell of dnf 4 and yum.
 pub fn shell_script(former: &[Former]) -> String {
     let (gone, back) = split(former);
@@ -352,6 +367,7 @@ mod tests {
                 gated(dialect, EVERYTHING, &Plugin::default()),
                 change(dialect, &[], &[], &[]),
                 put_back(dialect, &[], Path::new("/s"), "-y"),
+                install_again(dialect, &[]),
                 remove_duplicates(dialect),
             ];
             for program in programs {

@@ -29,11 +29,13 @@ use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
 use super::rpm::{
-    database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction,
+    below, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp,
+    transaction,
 };
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key, Observer,
-    PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
+    Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
+    Observer, PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction,
+    Update,
 };
 use crate::sorted::InOrder;
 
@@ -326,7 +328,8 @@ impl PackageManager for Dnf {
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
         let parallel = former::parallel(changes)?;
-        former::find(changes, kept, &[self.dialect.cache()], &parallel, |names| {
+        let caches = [self.dialect.cache()];
+        Ok(former::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {
                 let listed = listed(&arguments::versions(self.dialect, names))?;
                 let available = listed
@@ -337,12 +340,32 @@ impl PackageManager for Dnf {
                     .map(|planned| (planned.key, planned.evr))
                     .in_order())
             })
-        })
+        }))
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
         let _forgets = known::Changing;
         run::put_back(self.dialect, &self.scratch, restore, observer)
+    }
+
+    fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
+        contents::damaged(back)
+    }
+
+    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let _forgets = known::Changing;
+        contents::install_again(restore, &[self.dialect.cache()], observer, |former| {
+            arguments::install_again(self.dialect, former)
+        })
+    }
+
+    fn below(&self) -> Option<&'static str> {
+        Some(below::TOOL)
+    }
+
+    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let _forgets = known::Changing;
+        below::put_back(restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

@@ -109,13 +109,19 @@ impl Dnf {
             }
             Ok((ran.resolved, (ran.gated, ran.changed)))
         })?;
-        let (loaded, changed) = ran;
+        let (loaded, mut changed) = ran;
         if !loaded && !plugin.is_loaded() {
             return Ok(None);
         }
         let mut kept_back = without.kept_back;
         if changed.ended == Ended::Done {
-            kept_back.extend(self.kept_back(&resolved, &Database::new(), transaction)?);
+            // the update may have broken dnf, and is judged all the same
+            match self.kept_back(&resolved, &Database::new(), transaction) {
+                Ok(kept) => kept_back.extend(kept),
+                Err(error) => changed.notes.push(format!(
+                    "what was kept back, and why, could not be found out: {error:#}"
+                )),
+            }
         }
         Ok(Some(changed.applied(kept_back)))
     }

@@ -60,12 +60,69 @@ pub fn upgrade(hooks: &[PathBuf], without: &[String], gate: &[String]) -> Progra
         .env("LINUX_PATCH_API_GATE", &gate.join(" "))
 }
 
-/// Installs package files over whatever version there is.
-pub fn install(files: &[PathBuf], hooks: &[PathBuf]) -> Program {
-    changing("-U")
-        .args(directories(hooks))
+/// Installs package files over whatever version there is, and over these files of others.
+pub fn install(files: &[PathBuf], over: &[String], run: Run<'_>) -> Program {
+    let over = over
+        .iter()
+        .map(|path| format!("--overwrite={}", plain(path)));
+    let unasked: &[&str] = if run.without_dependencies {
+        &["--nodeps", "--nodeps"]
+    } else {
+        &[]
+    };
+    changing_by("-U", run)
+        .args(unasked)
+        .args(over)
         .arg("--")
         .args(files)
+}
+
+/// Shows whether these package files could be installed, and changes nothing.
+pub fn rehearse(files: &[PathBuf], configuration: Option<&Path>) -> Program {
+    Program::new("/usr/bin/pacman")
+        .args(["-Up", "--color", "never", "--noconfirm"])
+        .args(by(configuration))
+        .arg("--")
+        .args(files)
+}
+
+/// How a run finds its hooks, and a configuration where that of the host cannot be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Run<'a> {
+    pub hooks: &'a [PathBuf],
+    pub configuration: Option<&'a Path>,
+    /// Whether dependencies are left out of account.
+    pub without_dependencies: bool,
+}
+
+/// Compares the files of installed packages with what is entered of them.
+pub fn check<S: AsRef<OsStr>>(names: &[S], configuration: Option<&Path>) -> Program {
+    Program::new("/usr/bin/pacman")
+        .args(["-Qkk", "--color", "never"])
+        .args(by(configuration))
+        .arg("--")
+        .args(names)
+}
+
+/// Lists the files of package files, each behind the name of its package.
+pub fn contents(files: &[PathBuf], configuration: Option<&Path>) -> Program {
+    Program::new("/usr/bin/pacman")
+        .args(["-Qlp", "--color", "never"])
+        .args(by(configuration))
+        .arg("--")
+        .args(files)
+}
+
+fn by(configuration: Option<&Path>) -> Option<String> {
+    configuration.map(|file| format!("--config={}", file.display()))
+}
+
+/// A pattern that stands for this path: `--overwrite` takes patterns, several with commas between them.
+fn plain(path: &str) -> String {
+    let special = |c| matches!(c, '*' | '?' | '[' | ']' | '!' | '\\' | ',');
+    path.chars()
+        .map(|c| if special(c) { '?' } else { c })
+        .collect()
 }
 
 /// Installs package files again over what an interrupted run left of them. Files that no package owns
@@ -80,11 +137,8 @@ pub fn fetch_again<S: AsRef<OsStr>>(names: &[S]) -> Program {
 }
 
 /// Takes packages away that were newly installed.
-pub fn remove<S: AsRef<OsStr>>(names: &[S], hooks: &[PathBuf]) -> Program {
-    changing("-R")
-        .args(directories(hooks))
-        .arg("--")
-        .args(names)
+pub fn remove<S: AsRef<OsStr>>(names: &[S], run: Run<'_>) -> Program {
+    changing_by("-R", run).arg("--").args(names)
 }
 
 /// A run that changes nothing of the host: without the log, which it has no reason to write to.
@@ -113,6 +167,12 @@ fn changing(operation: &str) -> Program {
             "--noprogressbar",
         ])
         .interrupted()
+}
+
+fn changing_by(operation: &str, run: Run<'_>) -> Program {
+    changing(operation)
+        .args(by(run.configuration))
+        .args(directories(run.hooks))
 }
 
 fn ignored(without: &[String]) -> Vec<String> {
@@ -145,8 +205,19 @@ mod tests {
             "/usr/bin/pacman -Su --color never --noconfirm --noprogressbar --hookdir=/h --ignore=x"
         );
         assert_eq!(
-            remove(&["a"], &[]).shown(),
+            remove(&["a"], Run::default()).shown(),
             "/usr/bin/pacman -R --color never --noconfirm --noprogressbar -- a"
+        );
+        let run = Run {
+            hooks: &hooks,
+            configuration: Some(Path::new("/c")),
+            without_dependencies: true,
+        };
+        let over = ["usr/a[1],b".to_owned()];
+        assert_eq!(
+            install(&[PathBuf::from("/a")], &over, run).shown(),
+            "/usr/bin/pacman -U --color never --noconfirm --noprogressbar --config=/c --hookdir=/h \
+             --nodeps --nodeps --overwrite=usr/a?1??b -- /a"
         );
     }
 }

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{DATABASE, arguments};
 
+/// The defaults of `CacheDir` and `HookDir`.
+const CACHE: &str = "/var/cache/pacman/pkg/";
+const HOOKS: &str = "/etc/pacman.d/hooks/";
+
+/// A configuration with which package files can be installed where the host's own cannot be read: no
+/// repositories, and of a file with a signature beside it that is checked.
+pub const PLAIN: &str =
+    "[options]\nArchitecture = auto\nCheckSpace\nLocalFileSigLevel = Optional\n";
+
 /// A repository, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
@@ -42,6 +51,16 @@ impl Conf {
              supported",
         );
         Ok(conf)
+    }
+
+    /// What holds where pacman.conf cannot be read: the directories that pacman uses without a word of it
+    /// (pacman.conf(5)), and no repository.
+    pub fn default_directories() -> Self {
+        Self {
+            caches: vec![CACHE.into()],
+            hooks: vec![HOOKS.into()],
+            ..Self::default()
+        }
     }
 
     /// Parses its output: `Key = value` lines below `[section]` headings, a list with one line for each.

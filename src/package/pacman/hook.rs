@@ -81,6 +81,15 @@ impl Gate {
         Ok((changes, plan.conf))
     }
 
+    /// Writes another file for a run of pacman; where it is.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        fs::create_dir_all(&self.0)
+            .with_context(|| format!("failed to create '{}'", self.0.display()))?;
+        let file = self.0.join(name);
+        write_atomically(&file, text.as_bytes(), 0o600)?;
+        Ok(file)
+    }
+
     fn plan(&self) -> PathBuf {
         self.0.join("plan.json")
     }

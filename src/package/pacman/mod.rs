@@ -2,6 +2,7 @@
 
 mod arguments;
 mod conf;
+mod contents;
 mod former;
 mod hook;
 mod listing;
@@ -29,8 +30,9 @@ use crate::checksum;
 use crate::package::boot;
 use crate::package::command::Process;
 use crate::package::{
-    AllOrNothing, Applied, Change, Database, Ended, Former, Kept, Key, Observer, PackageManager,
-    Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update, stamp,
+    AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer,
+    PackageManager, Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
+    stamp,
 };
 use conf::Conf;
 use hook::Gate;
@@ -72,6 +74,11 @@ impl Pacman {
         let conf = Conf::read()?;
         self.remember(conf.clone());
         Ok(conf)
+    }
+
+    /// Writes a configuration of ours, for where that of the host cannot be read.
+    fn plain_configuration(&self) -> Result<PathBuf> {
+        self.gate.write("plain.conf", conf::PLAIN)
     }
 
     fn remember(&self, conf: Conf) {
@@ -173,6 +180,8 @@ impl PackageManager for Pacman {
             kept_back,
             notes: Vec::new(),
             failures: Vec::new(),
+            displaced: false,
+            interrupted: false,
         };
         if upgrade.changes.is_empty() {
             return Ok(done(Ended::Done));
@@ -210,11 +219,39 @@ impl PackageManager for Pacman {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        Ok(former::find(changes, kept, &self.conf()?.caches))
+        let conf = self.conf().unwrap_or_else(|error| {
+            tracing::warn!("{error:#}");
+            Conf::default_directories()
+        });
+        Ok(former::find(changes, kept, &conf.caches))
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        self.put_back(restore, observer)
+        self.put_back(&self.conf()?, None, restore, observer)
+    }
+
+    fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
+        contents::damaged(back, &self.plain_configuration()?)
+    }
+
+    /// pacman is told the same as when they came back.
+    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        match self.roll_back(restore, observer) {
+            Ok(Ended::Done) => Ok(Ended::Done),
+            _ => self.roll_back_below(restore, observer),
+        }
+    }
+
+    /// There is none, but pacman itself with a configuration of ours installs files where that of the host is
+    /// what keeps it from running.
+    fn below(&self) -> Option<&'static str> {
+        Some("pacman with a plain configuration")
+    }
+
+    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let configuration = self.plain_configuration()?;
+        let conf = Conf::default_directories();
+        self.put_back(&conf, Some(&configuration), restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::arguments::Run;
 use super::local;
 use super::locks::{self, Held};
 use super::sync::Tree;
@@ -87,7 +88,7 @@ fn finish_removals(
     if going.is_empty() {
         return Ok(());
     }
-    climb(&arguments::remove(&going, &[]), log, observer)
+    climb(&arguments::remove(&going, Run::default()), log, observer)
 }
 
 /// Takes directories of these packages away that have no entry in them, or a version nobody asked for

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::arguments::Run;
 use super::conf::Conf;
 use super::hook::Plan;
 use super::locks::{self, Held, LOCK};
 use super::run;
 use super::upgrade::Upgrade;
-use super::{Pacman, arguments};
-use crate::package::command::Program;
+use super::{DATABASE, Pacman, arguments, contents};
+use crate::package::command::{Line, Program};
 use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Transaction};
 
 /// How long a transaction waits for somebody else's.
@@ -99,13 +100,14 @@ impl Pacman {
     }
 
     /// The new packages go in a run of their own, when those that need them are gone: pacman has no
-    /// transaction that does both.
+    /// transaction that does both. A configuration is given where that of the host cannot be read.
     pub(super) fn put_back(
         &self,
+        conf: &Conf,
+        configuration: Option<&Path>,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<Ended> {
-        let conf = self.conf()?;
         restore.former.iter().try_for_each(Former::check)?;
         let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
         let files: Vec<PathBuf> = restore
@@ -113,27 +115,31 @@ impl Pacman {
             .iter()
             .filter_map(|f| f.source.file().map(Path::to_owned))
             .collect();
-        let going: Vec<&str> = restore
-            .former
-            .iter()
-            .filter(|former| former.source == FormerSource::New)
-            .map(|former| former.change.package.as_str())
-            .collect();
+        let (going, names) = going(restore.former);
+        let local = Path::new(DATABASE).join("local");
+        let without_dependencies = !going.is_empty()
+            && is_only_needed_by(&names, &arguments::rehearse(&files, configuration))?;
+        let over = contents::moving_back(&local, &going, &files, configuration)?;
         let plan = Plan {
             changes,
             conf: conf.clone(),
             databases: Vec::new(),
         };
-        let hooks = self.hooks(&conf, &plan, restore.gate)?;
+        let hooks = self.hooks(conf, &plan, restore.gate)?;
         // the gate is asked once, for all of it
         let gated = if files.is_empty() {
             &hooks
         } else {
             &conf.hooks
         };
+        let run = |hooks| Run {
+            hooks,
+            configuration,
+            without_dependencies,
+        };
         let programs = [
-            (!files.is_empty()).then(|| arguments::install(&files, &hooks)),
-            (!going.is_empty()).then(|| arguments::remove(&going, gated)),
+            (!files.is_empty()).then(|| arguments::install(&files, &over, run(&hooks))),
+            (!names.is_empty()).then(|| arguments::remove(&names, run(gated))),
         ];
         for program in programs.into_iter().flatten() {
             let program = program.log(restore.log);
@@ -145,6 +151,34 @@ impl Pacman {
         self.tree.put_back()?;
         Ok(Ended::Done)
     }
+}
+
+/// Whether all that speaks against a run are packages that go afterwards, as it says when it is rehearsed.
+fn is_only_needed_by(going: &[&str], rehearsal: &Program) -> Result<bool> {
+    let mut lines = Vec::new();
+    let finished = rehearsal.run(&mut |line: Line<'_>| {
+        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+        lines.push(text.to_owned());
+    })?;
+    Ok(!finished.succeeded() && needed_only_by(going, &lines))
+}
+
+/// `:: installing helper (1.0-1) breaks dependency 'helper>=1.1' required by newdep` (pacman 7.0): pure.
+fn needed_only_by(going: &[&str], lines: &[String]) -> bool {
+    let problems: Vec<&String> = lines.iter().filter(|l| l.starts_with(":: ")).collect();
+    let of_going = |line: &&String| {
+        let needed = line.rsplit_once(" required by ");
+        needed.is_some_and(|(_, name)| going.contains(&name.trim()))
+    };
+    !problems.is_empty() && problems.iter().all(of_going)
+}
+
+/// The packages that were new, and their names.
+fn going(former: &[Former]) -> (Vec<&Former>, Vec<&str>) {
+    let new = |former: &&Former| former.source == FormerSource::New;
+    let going: Vec<&Former> = former.iter().filter(new).collect();
+    let names = going.iter().map(|f| f.change.package.as_str()).collect();
+    (going, names)
 }
 
 /// Waits until somebody else has finished; an error when the lock is nobody's.
@@ -172,6 +206,23 @@ fn ahead(ended: Ended) -> Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_goes_may_have_its_dependencies_broken() {
+        let line = |name: &str| {
+            format!(
+                ":: installing helper (1.0-1) breaks dependency 'helper>=1.1' required by {name}"
+            )
+        };
+        let head = "error: failed to prepare transaction (could not satisfy dependencies)";
+        let ours = [head.to_owned(), line("newdep")];
+        assert!(needed_only_by(&["newdep"], &ours));
+        assert!(!needed_only_by(
+            &["newdep"],
+            &[line("newdep"), line("stranger")]
+        ));
+        assert!(!needed_only_by(&["newdep"], &ours[..1]));
+    }
 
     #[test]
     fn a_failure_says_that_the_databases_are_ahead() {

@@ -106,12 +106,41 @@ fn provided(names: &[&str]) -> Program {
         .args(names)
 }
 
-/// Installs a package file again, its scripts included, and takes away what else of the package is
+/// Installs package files again, their scripts included, and takes away what else of the packages is
 /// entered: an interrupted update that is done once more.
-pub fn install_again(file: &std::path::Path) -> Program {
+pub fn install_again(files: &[PathBuf]) -> Program {
     Program::new(RPM)
         .args(["-U", "--replacepkgs", "--oldpackage"])
-        .arg(file)
+        .args(files)
+}
+
+/// Compares the files of an installed version with what is entered of them, but for what only the owner of a
+/// host or the moment makes of them: dates, owners, modes.
+pub fn verify(key: &Key, evr: &str) -> Program {
+    Program::new(RPM)
+        .args(["-V", "--nodeps", "--noscripts", "--nomtime"])
+        .args(["--nouser", "--nogroup", "--nomode", "--nordev", "--nocaps"])
+        .arg(name(key, evr))
+}
+
+/// Shows what speaks against [`put_back`], and changes nothing.
+pub fn rehearse(files: &[PathBuf]) -> Program {
+    older().arg("--test").args(files)
+}
+
+/// Installs older versions over newer ones. What is new and goes afterwards may need the newer ones until then.
+pub fn put_back(files: &[PathBuf]) -> Program {
+    older().arg("--nodeps").args(files)
+}
+
+/// A file of which another package has newer contents is replaced: that package goes afterwards.
+fn older() -> Program {
+    Program::new(RPM).args(["-U", "--oldpackage", "--replacefiles"])
+}
+
+/// Takes exactly these versions away; rpm refuses where another package needs them.
+pub fn erase(names: &[String]) -> Program {
+    Program::new(RPM).arg("-e").args(names)
 }
 
 /// Takes an entry away, with those of its files that no other package has.

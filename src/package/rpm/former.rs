@@ -20,7 +20,7 @@ pub fn find(
     caches: &[&Path],
     parallel: &BTreeSet<String>,
     listed: impl FnOnce(&[String]) -> Result<Versions>,
-) -> Result<Vec<Former>> {
+) -> Vec<Former> {
     let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
     let cached = repositories::files(caches.iter().copied(), &wanted);
     let mut found: Vec<(Change, Option<FormerSource>)> = Vec::new();
@@ -40,10 +40,17 @@ pub fn find(
         .filter(|(_, source)| source.is_none())
         .map(|(change, _)| change.package.clone())
         .collect();
+    let mut nowhere = "it is not kept, not in the cache and in no repository".to_owned();
     let listed = if names.is_empty() {
         BTreeSet::new()
     } else {
-        listed(&names)?
+        // what is found on the disk is good also when the front end cannot run any more
+        listed(&names).unwrap_or_else(|error| {
+            nowhere = format!(
+                "it is not kept and not in the cache, and the repositories cannot be asked ({error:#})"
+            );
+            BTreeSet::new()
+        })
     };
     let former = found.into_iter().map(|(change, source)| {
         let version = change.from.clone().unwrap_or_default();
@@ -52,13 +59,13 @@ pub fn find(
                 FormerSource::Archive
             } else {
                 FormerSource::Missing {
-                    why: "it is not kept, not in the cache and in no repository".to_owned(),
+                    why: nowhere.clone(),
                 }
             }
         });
         Former { change, source }
     });
-    Ok(former.collect())
+    former.collect()
 }
 
 /// Versions of packages.
@@ -129,8 +136,7 @@ mod tests {
         let found = find(&changes, &[], &[cache.path()], &parallel, |names| {
             assert_eq!(names, ["tool", "gone"]);
             Ok(BTreeSet::from([(changes[1].key(), "1.0-1".to_owned())]))
-        })
-        .unwrap();
+        });
         let sources: Vec<&str> = found.iter().map(|f| f.source.as_str()).collect();
         assert_eq!(sources, ["cached", "archive", "missing", "new", "beside"]);
         assert_eq!(found[0].source.file(), Some(file.as_path()));

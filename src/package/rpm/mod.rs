@@ -1,6 +1,8 @@
 //! What dnf, yum and zypper have in common: RPM's database, repositories and scripts, and the gate.
 
+pub mod below;
 pub mod beside;
+pub mod contents;
 pub mod database;
 pub mod evr;
 pub mod former;

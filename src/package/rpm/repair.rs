@@ -24,9 +24,10 @@ pub fn run(
     let duplicates = database::read()?.duplicates();
     let ours = halves(changes, &duplicates);
     for change in &ours {
-        let file = change.file.as_deref().filter(|file| file.exists());
+        let file = change.file.as_ref().filter(|file| file.exists());
         if let Some(file) = file {
-            climb(&database::install_again(file), log, observer)?;
+            let program = database::install_again(std::slice::from_ref(file));
+            climb(&program, log, observer)?;
         }
     }
     // it looks at the whole database, and keeps the newest of each package

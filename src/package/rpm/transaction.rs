@@ -39,6 +39,8 @@ impl Changed {
             kept_back,
             notes: self.notes,
             failures: self.failures,
+            displaced: false,
+            interrupted: false,
         }
     }
 

@@ -109,6 +109,19 @@ pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
         .args(former.iter().map(word))
 }
 
+/// Fetches packages again in the version that they have, and installs them once more.
+pub fn install_again(former: &[Former]) -> Program {
+    let name = |former: &Former| {
+        let change = &former.change;
+        let version = change.from.as_deref().unwrap_or_default();
+        exact(&change.package, &change.former_key().architecture, version)
+    };
+    zypper()
+        .arg(format!("--userdata={}", locks::MARK))
+        .args(["install", "--force"])
+        .args(former.iter().map(name))
+}
+
 /// The exact name of what a plan would install.
 pub fn planned(planned: &Planned) -> String {
     exact(

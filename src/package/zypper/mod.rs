@@ -20,11 +20,13 @@ use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{NO_ADVISORIES, Resolved};
 use super::rpm::{
-    database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp, transaction,
+    below, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp,
+    transaction,
 };
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key, Observer,
-    PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction, Update,
+    Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
+    Observer, PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction,
+    Update,
 };
 use crate::sorted::InOrder;
 
@@ -267,18 +269,39 @@ impl PackageManager for Zypper {
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
         let parallel = former::parallel(changes)?;
-        former::find(changes, kept, &[Path::new(PACKAGES)], &parallel, |names| {
+        let caches = [Path::new(PACKAGES)];
+        Ok(former::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {
                 let program = arguments::versions(names);
                 let finished = run::until_unlocked(&program, &mut Quiet)?;
                 Ok(output::versions(&finished.document).into_iter().in_order())
             })
-        })
+        }))
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
         let _forgets = known::Changing;
         run::put_back(restore, observer)
+    }
+
+    fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
+        contents::damaged(back)
+    }
+
+    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let _forgets = known::Changing;
+        contents::install_again(restore, &[Path::new(PACKAGES)], observer, |former| {
+            arguments::install_again(former)
+        })
+    }
+
+    fn below(&self) -> Option<&'static str> {
+        Some(below::TOOL)
+    }
+
+    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+        let _forgets = known::Changing;
+        below::put_back(restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

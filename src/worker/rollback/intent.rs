@@ -13,6 +13,7 @@ use crate::package::{Change, Former, PackageManager};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::state;
+use crate::state::kept::Store;
 use crate::state::verification::Check;
 
 /// What stands in `jobs/<id>.rollback` before the first file changes back.
@@ -30,6 +31,12 @@ pub struct Intent {
     pub checks: Vec<Check>,
     /// Whether another worker has taken over from one that died, which happens once.
     pub resumed: bool,
+    /// Packages outside of what is undone that lose files with it, each in the version that it has.
+    #[serde(default)]
+    pub overwritten: Vec<Former>,
+    /// The tool below the package manager that is used, because that could not put everything back.
+    #[serde(default)]
+    pub tool: Option<String>,
 }
 
 impl Intent {
@@ -85,9 +92,22 @@ pub fn gate(
         intent.attempt == attempt,
         "refused: another worker has taken this over"
     );
-    match stranger(&intent.former, &changes) {
-        None => Ok(()),
-        Some(why) => bail!("refused: {why}"),
+    let former = [&intent.former[..], &intent.overwritten[..]].concat();
+    if let Some(why) = stranger(&former, &changes) {
+        bail!("refused: {why}");
+    }
+    hold_fetched(paths, &changes);
+    Ok(())
+}
+
+/// Gives the package files that were fetched another name in the store, where they stay when others clean up:
+/// what comes back is held against them.
+fn hold_fetched(paths: &Paths, changes: &[Change]) {
+    let store = Store::open(paths);
+    for file in changes.iter().filter_map(|change| change.file.as_deref()) {
+        if let Err(error) = store.hold(file) {
+            tracing::warn!("{error:#}");
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Undoing an update: exactly the former versions come back, and the record says whether all is as before.
 
+mod files;
 mod intent;
+mod restore;
 
 pub use intent::{Intent, forget, gate, take_over};
 
@@ -9,20 +11,15 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::progress::{Repairing, Restoring};
 use super::verify::{self, Before, Stage};
-use super::{Worker, gate, heal, reboot};
+use super::{Worker, heal, reboot};
 use crate::host::{clock, systemd};
 use crate::journal;
-use crate::package::{Change, Database, Ended, Former, Kept, PackageState, Restore};
+use crate::package::{Change, Database, Former, Kept, PackageState};
 use crate::request::JobId;
 use crate::sorted::InOrder;
-use crate::state::job;
 use crate::state::kept::Store;
-use crate::state::verification::{Check, Rollback, Undone};
-
-/// How often a worker tries: once more after what the update left has been repaired.
-const TRIES: u32 = 2;
+use crate::state::verification::{Check, PackageFiles, Rollback, Undone};
 
 /// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere
 /// here, an error leaves the rest to the next worker: the host is going down.
@@ -84,6 +81,7 @@ fn begin(
             .filter(|f| **f == due)
             .for_each(|f| *f = other.clone());
     }
+    let overwritten = overwritten(worker, &former);
     let intent = Intent {
         reason: reason.to_owned(),
         former,
@@ -91,9 +89,22 @@ fn begin(
         attempt: 1,
         checks: checks.to_vec(),
         resumed: false,
+        overwritten,
+        tool: None,
     };
     intent.create(&worker.paths, leader)?;
     Ok(intent)
+}
+
+/// Packages outside of the update that lose files with it. That this cannot be told keeps nothing from going
+/// back.
+fn overwritten(worker: &Worker, former: &[Former]) -> Vec<Former> {
+    let store = Store::open(&worker.paths);
+    let found = worker.packages.overwritten(former, store.kept());
+    found.unwrap_or_else(|error| {
+        tracing::warn!("files that the update has taken over could not be looked for: {error:#}");
+        Vec::new()
+    })
 }
 
 /// Another place of a former version whose file is gone or spoilt; a file there has to be the same.
@@ -133,7 +144,9 @@ pub(super) fn resume(
 ) -> Result<Rollback> {
     if intent.resumed {
         let why = "it was interrupted twice, and is not tried again";
-        return conclude(worker, leader, before, &intent, Err(anyhow::anyhow!(why)));
+        let files = files::look(worker, &intent);
+        let result = Err(anyhow::anyhow!(why));
+        return conclude(worker, leader, before, &intent, result, files);
     }
     let intent = Intent {
         resumed: true,
@@ -141,11 +154,14 @@ pub(super) fn resume(
     };
     match intent.save(&worker.paths, leader) {
         Ok(()) => carry_on(worker, leader, before, intent),
-        Err(error) => conclude(worker, leader, before, &intent, Err(error)),
+        Err(error) => {
+            let files = files::look(worker, &intent);
+            conclude(worker, leader, before, &intent, Err(error), files)
+        }
     }
 }
 
-/// Puts back what is not back yet, and looks at the host again.
+/// Puts back what is not back yet, with all of its files, and looks at the host again.
 fn carry_on(
     worker: &Worker,
     leader: &JobId,
@@ -154,60 +170,9 @@ fn carry_on(
 ) -> Result<Rollback> {
     journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
     let _held_off = reboot::hold_off(worker, &format!("job {leader} is undone"));
-    let mut result = put_back(worker, leader, before, &intent);
-    for _ in 1..TRIES {
-        if is_back(worker, &intent.former) {
-            break;
-        }
-        // what stopped it may have been left by the update itself: a package that is half there
-        let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
-        let log = job::log(&worker.paths, leader);
-        if let Err(error) =
-            worker
-                .packages
-                .repair(&undone, &log, &mut Repairing::new(worker, leader))
-        {
-            journal::database_problem(leader, &format!("{error:#}"));
-        }
-        intent.attempt += 1;
-        result = intent
-            .save(&worker.paths, leader)
-            .and_then(|()| put_back(worker, leader, before, &intent));
-    }
-    conclude(worker, leader, before, &intent, result)
-}
-
-fn put_back(worker: &Worker, leader: &JobId, before: &Before, intent: &Intent) -> Result<()> {
-    let due = due(&intent.former, &worker.packages.installed()?);
-    if due.is_empty() {
-        return Ok(());
-    }
-    let failing = verify::failing(before);
-    // whoever failed too often is not started again, not even in a version that would stay up
-    if let Err(error) = systemd::reset_failed(&failing) {
-        tracing::debug!("units that failed were not reset: {error:#}");
-    }
-    let program = gate::program(&worker.paths)?;
-    let arguments = [
-        "run".to_owned(),
-        "gate".to_owned(),
-        format!("--job={leader}"),
-        format!("--back={}", intent.attempt),
-    ];
-    let restore = Restore {
-        former: &due,
-        log: &job::log(&worker.paths, leader),
-        gate: (&program, &arguments),
-    };
-    match worker
-        .packages
-        .roll_back(&restore, &mut Restoring::new(worker, leader))?
-    {
-        Ended::Done | Ended::Stopped => Ok(()),
-        Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
-            Err(anyhow::anyhow!(why))
-        }
-    }
+    let result = restore::put_back(worker, leader, before, &mut intent);
+    let files = files::make_whole(worker, leader, &intent);
+    conclude(worker, leader, before, &intent, result, files)
 }
 
 /// What the package database says decides, not what the package manager said of itself.
@@ -217,6 +182,7 @@ fn conclude(
     before: &Before,
     intent: &Intent,
     result: Result<()>,
+    files: Result<Vec<PackageFiles>>,
 ) -> Result<Rollback> {
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
     start_again(before);
@@ -242,6 +208,14 @@ fn conclude(
     };
     let wrong = checks.iter().filter(|check| check.decides_against());
     let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
+    let files = files.unwrap_or_else(|error| {
+        why.push(format!(
+            "the files of the former versions could not be compared: {error:#}"
+        ));
+        Vec::new()
+    });
+    why.extend(files::against(&files));
+    let as_before = as_before && why.is_empty();
     if !is_back {
         let words = result.err().map(|error| format!("{error:#}"));
         why.insert(
@@ -267,6 +241,8 @@ fn conclude(
         stayed: Vec::new(),
         verification: checks,
         error,
+        tool: intent.tool.clone(),
+        files,
     })
 }
 
@@ -324,6 +300,8 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
         stayed: Vec::new(),
         verification: Vec::new(),
         error: Some(journal::plain(why)),
+        tool: None,
+        files: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The life of an update, told once and run with every package manager.
 
+mod back;
 mod beside;
 mod due;
 mod failures;
@@ -282,6 +283,11 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     services::a_service_that_is_at_work_is_listed_and_not_restarted
         [apt dnf4 dnf5 zypper pacman apk];
+    back::every_file_of_a_package_comes_back_with_it [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
+    back::an_update_that_breaks_its_package_manager_is_undone_by_the_tool_below
+        [apt dnf4 dnf5 zypper pacman]
+        [apk: "no tool of its own lies below it"];
     failures::a_power_cut_in_the_middle_is_healed_at_the_next_boot
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_script_that_hangs_is_named_and_left_alone [apt dnf4 dnf5 zypper pacman]

@@ -1,0 +1,100 @@
+//! dpkg by itself: it puts packages back where apt cannot run any more, and installs one again that lacks files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::marks::Marks;
+use super::{Apt, arguments, contents, dependents, locks, run};
+use crate::package::climb::climb;
+use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
+
+/// Its name, for records.
+pub const TOOL: &str = "dpkg";
+
+/// Puts former versions back, all of whose files are on this host, and takes away what was new. The order in
+/// which they are unpacked is of no matter, as none is configured before all are there: what the removals have
+/// taken along is unpacked once more before that.
+pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    let files = files(restore.former)?;
+    if let Some(bereft) = dependents::bereft(restore.former)? {
+        bail!("{bereft}, so that dpkg was not used without apt");
+    }
+    locks::wait_until_free(&apt.dpkg, observer)?;
+    if !files.is_empty() {
+        climb(&arguments::unpack_all(&files), restore.log, observer)?;
+    }
+    let new = |former: &&Former| former.source == FormerSource::New;
+    let new: Vec<Key> = restore
+        .former
+        .iter()
+        .filter(new)
+        .map(|former| former.change.key())
+        .collect();
+    if !new.is_empty() {
+        climb(&arguments::remove(&new), restore.log, observer)?;
+        let damaged = contents::damaged(apt, restore.former, restore.store)?;
+        let lacking = |former: &&Former| {
+            let mut damaged = damaged.iter().filter(|d| !d.missing.is_empty());
+            damaged.any(|damaged| damaged.key == former.change.former_key())
+        };
+        let again: Vec<PathBuf> = restore
+            .former
+            .iter()
+            .filter(lacking)
+            .filter_map(|former| former.source.file().map(Path::to_owned))
+            .collect();
+        if !again.is_empty() {
+            climb(&arguments::unpack_all(&again), restore.log, observer)?;
+        }
+    }
+    // what it could not do, the database says
+    climb(&arguments::configure_all(), restore.log, observer)?;
+    Ok(Ended::Done)
+}
+
+/// The package files of what comes back; an error when dpkg would lack one.
+fn files(former: &[Former]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for former in former.iter().filter(|f| f.source != FormerSource::New) {
+        former.check()?;
+        match former.source.file() {
+            Some(file) => files.push(file.to_owned()),
+            None => bail!(
+                "{} {} would have to be fetched, which dpkg cannot do without apt",
+                former.change.former_key(),
+                former.change.from.as_deref().unwrap_or_default()
+            ),
+        }
+    }
+    Ok(files)
+}
+
+/// Installs packages again in the version that they have, by dpkg where their files are on this host; apt
+/// fetches the others once more.
+pub fn install_again(
+    apt: &Apt,
+    restore: &Restore<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Ended> {
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for former in restore.former {
+        former.check()?;
+        match contents::file(former, restore.store) {
+            Some(file) => files.push(file),
+            None => others.push(former.clone()),
+        }
+    }
+    if !files.is_empty() {
+        locks::wait_until_free(&apt.dpkg, observer)?;
+        climb(&arguments::install_files(&files), restore.log, observer)?;
+    }
+    if others.is_empty() {
+        return Ok(Ended::Done);
+    }
+    let marks = Marks::read();
+    let program = arguments::install_again(&others, restore.gate).log(restore.log);
+    let outcome = run::supervised(&program, &apt.dpkg, observer)?;
+    marks.restore(restore.log);
+    Ok(outcome.ended)
+}

@@ -1,0 +1,75 @@
+//! The files of installed packages, as rpm's database has them. Several packages may have a file there, and it
+//! stays until the last of them goes (measured for dnf 4, dnf 5 and zypper), so that what moves between packages
+//! is not lost; what a script removes, or a power cut tears, is.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{database, repositories, resolved};
+use crate::package::climb::climb;
+use crate::package::command::Program;
+use crate::package::damaged::{Said, verified};
+use crate::package::{Damaged, Ended, Former, FormerSource, Observer, Restore};
+
+/// Which of these packages, each in its former version, lack files, or have others.
+pub fn damaged(back: &[Former]) -> Result<Vec<Damaged>> {
+    let mut found = Vec::new();
+    for former in back {
+        let Some(version) = former.change.from.as_deref() else {
+            continue;
+        };
+        if matches!(former.source, FormerSource::New | FormerSource::Beside) {
+            continue;
+        }
+        let mut damaged = Damaged::none(former.change.former_key(), version);
+        // it exits with 1 when something differs; what it cannot do it says in lines of another form
+        let (_, output) = database::verify(&damaged.key, version).heard()?;
+        for line in output.lines() {
+            match verified(line) {
+                Some(Said::Missing(path)) => damaged.missing.push(path.to_owned()),
+                Some(Said::Differs(path)) => damaged.differing.push(path.to_owned()),
+                None => {}
+            }
+        }
+        found.extend(damaged.if_any());
+    }
+    Ok(found)
+}
+
+/// Installs packages again in the version that they have: by rpm where their files are on this host, and by
+/// `fetched`, which is given the others, where they have to be fetched once more.
+pub fn install_again(
+    restore: &Restore<'_>,
+    caches: &[&Path],
+    observer: &mut dyn Observer,
+    fetched: impl Fn(&[Former]) -> Program,
+) -> Result<Ended> {
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    for former in restore.former {
+        former.check()?;
+        match file(former, caches) {
+            Some(file) => files.push(file),
+            None => others.push(former.clone()),
+        }
+    }
+    if !files.is_empty() {
+        let program = database::install_again(&files);
+        climb(&program, restore.log, observer)?;
+    }
+    if !others.is_empty() {
+        climb(&fetched(&others), restore.log, observer)?;
+    }
+    Ok(Ended::Done)
+}
+
+/// Where the package file of a former version lies.
+fn file(former: &Former, caches: &[&Path]) -> Option<PathBuf> {
+    if let Some(file) = former.source.file() {
+        return Some(file.to_owned());
+    }
+    let version = former.change.from.as_deref()?;
+    let name = resolved::file_name(&former.change.former_key(), version);
+    let mut found = repositories::files(caches.iter().copied(), std::slice::from_ref(&name));
+    found.remove(&name)
+}

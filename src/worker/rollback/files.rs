@@ -1,0 +1,46 @@
+//! The files of the packages that came back: only with all of them the host is as it was before.
+
+use anyhow::Result;
+
+use super::due;
+use super::intent::Intent;
+use super::restore::{self, Way};
+use crate::package::Former;
+use crate::request::JobId;
+use crate::state::verification::PackageFiles;
+use crate::worker::{Worker, files};
+
+/// Installs those packages once more that lack files, and says what was found and what is left.
+pub fn make_whole(worker: &Worker, leader: &JobId, intent: &Intent) -> Result<Vec<PackageFiles>> {
+    let back = back(worker, intent)?;
+    let again = |lacking: &[Former]| restore::run(worker, leader, intent, lacking, Way::Again);
+    files::make_whole(worker, leader, &back, intent.resumed, &again)
+}
+
+/// Only looks, where nothing is changed any more.
+pub fn look(worker: &Worker, intent: &Intent) -> Result<Vec<PackageFiles>> {
+    files::look(worker, &back(worker, intent)?)
+}
+
+/// What speaks against the host being as it was before, a sentence each.
+pub fn against(files: &[PackageFiles]) -> Vec<String> {
+    let unknown = files.iter().filter_map(|of_package| {
+        let why = of_package.unknown.as_ref()?;
+        let name = files::name(of_package);
+        Some(format!("the files of {name} could not be compared: {why}"))
+    });
+    files::still_missing(files)
+        .into_iter()
+        .chain(unknown)
+        .collect()
+}
+
+/// The packages whose former version is there now, and those that have lost files to what was undone.
+fn back(worker: &Worker, intent: &Intent) -> Result<Vec<Former>> {
+    let now = worker.packages.installed()?;
+    let due = due(&intent.former, &now);
+    let all = intent.former.iter().chain(&intent.overwritten);
+    let is_there =
+        |former: &&Former| !due.contains(former) && now.contains_key(&former.change.former_key());
+    Ok(all.filter(is_there).cloned().collect())
+}
