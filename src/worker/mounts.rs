@@ -98,7 +98,7 @@ fn mounts() -> Result<Vec<PathBuf>> {
     Ok(points(&text))
 }
 
-/// The mount points of a table as proc_pid_mountinfo(5) describes it: pure.
+/// The mount points of a table as `proc_pid_mountinfo(5)` describes it: pure.
 fn points(text: &str) -> Vec<PathBuf> {
     let point = |line: &str| {
         let field = line.split(' ').nth(4)?;

@@ -52,16 +52,21 @@ impl Unit {
     /// Whether it does some work and ends, or does it at times that others set: a service that is started
     /// by a timer or a path, or of `Type=oneshot`. Stopped in the middle, its work would be left half done.
     pub fn is_errand(&self) -> bool {
-        let has = |suffix: &str| self.triggers.iter().any(|unit| unit.ends_with(suffix));
+        let has = |suffix: &str| self.triggers.iter().any(|unit| is_of_kind(unit, suffix));
         let by_path = || {
             let starter = systemd::starter(&self.name);
             // older managers than systemd 250 do not tell
             starter.map_or(true, |unit| {
-                unit.is_some_and(|unit| unit.ends_with(".path"))
+                unit.is_some_and(|unit| is_of_kind(&unit, ".path"))
             })
         };
         self.kind == "oneshot" || has(".timer") || has(".path") && by_path()
     }
+}
+
+/// Whether the name of a unit ends in this suffix, in which systemd.unit(5) distinguishes cases.
+fn is_of_kind(unit: &str, suffix: &str) -> bool {
+    unit.ends_with(suffix)
 }
 
 /// Parses what `systemctl show` prints of one unit: pure.

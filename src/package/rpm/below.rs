@@ -51,7 +51,7 @@ fn split(former: &[Former]) -> Result<(Vec<PathBuf>, Vec<String>)> {
         };
         match (&former.source, former.source.file()) {
             (FormerSource::New | FormerSource::Beside, _) => {
-                going.push(name(change.key(), &change.to))
+                going.push(name(change.key(), &change.to));
             }
             (_, Some(file)) => files.push(file.to_owned()),
             (_, None) => bail!(
