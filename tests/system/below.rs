@@ -49,16 +49,19 @@ fn about_to_break(release: Release, damage: &Damage, more: &[Deb]) -> (Host, Rep
     (host, repo)
 }
 
+// fault: the update breaks the package manager
 #[test]
 fn an_update_that_breaks_apt_s_sources_is_rolled_back_by_dpkg_on_trixie() {
     an_update_that_breaks_apt_is_rolled_back_by_dpkg(Release::Trixie, &SOURCES);
 }
 
+// fault: the update breaks the package manager
 #[test]
 fn an_update_that_breaks_apt_s_sources_is_rolled_back_by_dpkg_on_bookworm() {
     an_update_that_breaks_apt_is_rolled_back_by_dpkg(Release::Bookworm, &SOURCES);
 }
 
+// fault: the update breaks the package manager
 #[test]
 fn an_update_that_takes_apt_away_is_rolled_back_by_dpkg() {
     an_update_that_breaks_apt_is_rolled_back_by_dpkg(Release::Trixie, &PROGRAM);
@@ -91,6 +94,7 @@ fn an_update_that_breaks_apt_is_rolled_back_by_dpkg(release: Release, damage: &D
     assert_eq!(property(&host, "Phase"), "success");
 }
 
+// fault: power cut
 #[test]
 fn a_power_cut_while_dpkg_puts_packages_back_is_ended_by_the_next_boot() {
     let (host, repo) = about_to_break(Release::Trixie, &SOURCES, &[]);

@@ -129,6 +129,7 @@ fn slow_to_go(package: Deb) -> Deb {
     )
 }
 
+// fault: power cut
 #[test]
 fn a_power_cut_before_the_files_are_put_back_is_ended_by_the_next_boot() {
     let (host, repo) = host_with(Release::Trixie, &[whole("1.0"), plain("other", "1.0")]);

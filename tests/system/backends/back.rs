@@ -17,6 +17,7 @@ fn library(version: &str) -> Deb {
         .file(&file("cleaned"), version)
 }
 
+// fault: files go with another package
 pub fn every_file_of_a_package_comes_back_with_it(backend: Backend) {
     let moved = "/usr/lib/lib-n/moved";
     let (host, repo) = backend.host_with(&[]);
@@ -74,6 +75,7 @@ fn damage(manager: Manager) -> (&'static str, &'static str) {
     }
 }
 
+// fault: the update breaks the package manager
 pub fn an_update_that_breaks_its_package_manager_is_undone_by_the_tool_below(backend: Backend) {
     let (done, healed) = damage(backend.manager);
     let (host, repo) = backend.host_with(&[plain("helper", "0.9"), with_service("demo", "0.9")]);
