@@ -194,14 +194,19 @@ fn what_an_update_brought_is_kept_for_undoing_the_next() {
     repo.add(&plain("demo", "1:1.0+x~1"));
     repo.add(&failing_postinst("demo", "1:1.1.1"));
     // both of the files that are on the host, each in its own way
-    host.sh(&format!(
-        "cd {STATE}/packages && echo x >> 'demo_1%3a1.0+x~1_all.deb' && \
-         {{ cat 'demo_1%3a1.0+x~1_all.deb'; echo y; }} > '/var/cache/apt/archives/demo_1%3a1.0+x~1_all.deb'"
-    ));
+    let spoil = || {
+        host.sh(&format!(
+            "cd {STATE}/packages && echo x >> 'demo_1%3a1.0+x~1_all.deb' && \
+             {{ cat 'demo_1%3a1.0+x~1_all.deb'; echo y; }} > '/var/cache/apt/archives/demo_1%3a1.0+x~1_all.deb'"
+        ));
+    };
+    spoil();
     let job = rolled_back(&host, "demo");
     assert_eq!(job["rollback"]["sources"]["demo:all"], "archive", "{job:#}");
     assert_eq!(installed(&host, "demo"), "1:1.0+x~1 installed");
 
+    // what came from the archive is kept in the place of the spoilt file
+    spoil();
     repo.remove("demo", "1:1.0+x~1");
     repo.add(&failing_postinst("demo", "1:1.2"));
     let job = failed(&host, "demo");
