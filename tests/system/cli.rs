@@ -129,7 +129,7 @@ fn what_programs_read_is_json_of_a_fixed_form() {
     let listed = read("jobs");
     assert_eq!(listed[0]["request"]["id"], id_of(&job));
     let record = read(&format!("log {}", id_of(&job)));
-    assert_eq!(record["changes"], job["changes"]);
+    assert_eq!(record["changes"], without_nulls(&job["changes"]));
 
     // a host that could never refresh has no date, and says so, as well as what its list is worth
     host.sh("rm /var/lib/linux_patch_api/state/cache.json");
@@ -149,6 +149,16 @@ fn what_programs_read_is_json_of_a_fixed_form() {
         (&never["status"], &never["cache_status"]),
         (&"degraded".into(), &"failed".into())
     );
+}
+
+/// A list of objects as the bus has it, where `null` has no counterpart.
+fn without_nulls(list: &Value) -> Value {
+    let mut list = list.clone();
+    for object in list.as_array_mut().expect("no list") {
+        let object = object.as_object_mut().expect("no object");
+        object.retain(|_, value| !value.is_null());
+    }
+    list
 }
 
 fn keys(object: &Value) -> Vec<&str> {
