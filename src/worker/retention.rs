@@ -1,4 +1,5 @@
-//! Records of ended jobs are kept by count and by age; what has not ended is never thrown away.
+//! Records of ended jobs are kept by count and by age, since they were asked for and since they ended; what has not
+//! ended is never thrown away.
 
 use std::ffi::OsString;
 
@@ -25,16 +26,18 @@ pub fn run(worker: &Worker) -> Result<()> {
     // before all that can be dated, nothing is old
     let oldest = clock::now().checked_sub_days(Days::new(days.into()));
     let aging = ids.len().saturating_sub(LATEST);
-    let is_old =
-        |id: &JobId| created(id).is_some_and(|at| oldest.is_some_and(|oldest| at < oldest));
-    let due = ids
-        .iter()
-        .enumerate()
-        .filter(|(place, id)| *place < surplus || (*place < aging && is_old(id)));
-    let ended = due
-        .map(|(_, id)| id)
-        .filter(|id| Job::taken(&worker.paths, id).is_some_and(|job| job.status.is_final()));
-    let files: Vec<OsString> = ended.flat_map(files).collect();
+    let is_old = |at: DateTime<Utc>| oldest.is_some_and(|oldest| at < oldest);
+    let due = ids.iter().enumerate().filter(|(place, id)| {
+        *place < surplus || (*place < aging && created(id).is_some_and(is_old))
+    });
+    let ended = due.filter(|(place, id)| {
+        Job::taken(&worker.paths, id).is_some_and(|job| {
+            // what has waited for long and ended just now has been seen by nobody yet
+            let is_new = job.finished_at.is_some_and(|at| !is_old(at));
+            job.status.is_final() && (*place < surplus || !is_new)
+        })
+    });
+    let files: Vec<OsString> = ended.flat_map(|(_, id)| files(id)).collect();
     remove_all_durably(&worker.paths.jobs(), &files)
 }
 

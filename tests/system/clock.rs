@@ -4,7 +4,7 @@ use lab::{Host, Release, fixtures};
 use serde_json::{Value, json};
 
 use crate::job::{applied, host_with};
-use crate::story::{QUEUE, STATE, installed, property, refresh_succeeds, state, unit};
+use crate::story::{QUEUE, STATE, installed, job, property, refresh_succeeds, state, unit};
 
 /// In the year 2262, the last that an id can tell.
 const FUTURE: &str = "7fff000000000000-00000";
@@ -25,6 +25,9 @@ fn dates_of_a_wrong_clock_hold_nothing_up_and_throw_nothing_away() {
     let left = |ids: &[String]| ids.iter().filter(|id| records.contains(&**id)).count();
     let (unfinished, ended) = long_ago.split_first().unwrap();
     assert_eq!(left(std::slice::from_ref(unfinished)), 1, "{records}");
+    // nothing has it any more: it has ended just now, with words that somebody has yet to read
+    let lost = job(&host, unfinished);
+    assert_eq!(lost["status"], "failed", "{lost:#}");
     assert!(left(ended) < ended.len(), "too old: {records}");
     assert!(left(ended) > 0, "but not all of them: {records}");
     assert_eq!(property(&host, "Health"), "healthy");
@@ -77,7 +80,8 @@ fn dates_from_the_future(host: &Host) {
     assert!(wait < 24 * 60 * 60, "the next refresh is {wait} s away");
 }
 
-/// Records that seem to be of 1971, more than are kept whatever their age; the first has not ended.
+/// Records that seem to be of 1971, more than are kept whatever their age; no worker has the
+/// first, which has not ended.
 fn records_from_the_beginning_of_time(host: &Host) -> Vec<String> {
     let ids: Vec<String> = (0..16)
         .map(|n| format!("0070000000000000-0000{n:02x}"))
