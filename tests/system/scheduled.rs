@@ -173,6 +173,8 @@ fn a_shutdown_of_somebody_else_is_waited_for_on_forky() {
 // fault: a reboot in the middle
 fn a_shutdown_of_somebody_else_is_waited_for(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
+    // from where it comes back at the end
+    repo.add(&fixtures::plain("demo", "1.0"));
     repo.add(&fixtures::plain("demo", "1.1"));
     host.sh("shutdown -P +60 2>&1");
     let theirs = scheduled(&host);
