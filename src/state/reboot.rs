@@ -1,5 +1,7 @@
 //! `state/reboot.json`: a reboot that a worker asks for, and what the host says of reboots.
 
+use std::fs;
+
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -64,8 +66,21 @@ impl Reboot {
         }
     }
 
+    /// Whether this was written in the boot that is now: one of an earlier boot is done. A sandboxed service of
+    /// a container may see the boot of the kernel instead of its own, so that the note beside it counts, too.
+    #[must_use]
+    pub fn is_of_this_boot(&self, paths: &Paths) -> bool {
+        let noted = || fs::read_to_string(note(paths)).unwrap_or_default();
+        self.boot_id == clock::boot_id() || (!self.boot_id.is_empty() && self.boot_id == noted())
+    }
+
     /// Writes the file, durably.
     pub fn save(&self, paths: &Paths) -> Result<()> {
+        if let Err(error) = write_atomically(&note(paths), self.boot_id.as_bytes(), 0o644) {
+            tracing::debug!(
+                "a service that sees another boot takes the reboot for done: {error:#}"
+            );
+        }
         write_atomically(&path(paths), &serde_json::to_vec(self)?, 0o644)
     }
 
@@ -79,7 +94,7 @@ impl Reboot {
 #[must_use]
 pub fn waits(paths: &Paths) -> Option<String> {
     let reboot = Reboot::load(paths).filter(|reboot| reboot.at.is_none())?;
-    let is_due = reboot.boot_id == clock::boot_id();
+    let is_due = reboot.is_of_this_boot(paths);
     reboot.waits.filter(|_| is_due)
 }
 
@@ -110,6 +125,11 @@ fn path(paths: &Paths) -> std::path::PathBuf {
     paths.state().join("reboot.json")
 }
 
+/// In which boot the file was written; gone with that boot.
+fn note(paths: &Paths) -> std::path::PathBuf {
+    paths.run().join("reboot-boot")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +158,29 @@ mod tests {
             let time = reboot(planned, delay).time(now);
             assert_eq!(time, ahead(expected), "{planned:?} {delay}");
         }
+    }
+
+    #[test]
+    fn a_reboot_belongs_to_the_boot_in_which_it_was_written_whoever_looks() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        fs::create_dir_all(paths.state()).unwrap();
+        fs::create_dir_all(paths.run()).unwrap();
+        let reboot = Reboot {
+            job: None,
+            reasons: Vec::new(),
+            delay: 0,
+            boot_id: "what the worker sees".into(),
+            at: None,
+            planned: None,
+            waits: Some("a backup".into()),
+        };
+        reboot.save(&paths).unwrap();
+        assert_eq!(waits(&paths).as_deref(), Some("a backup"));
+        // what a boot clears
+        fs::remove_dir_all(paths.run()).unwrap();
+        assert_eq!(waits(&paths), None);
+        assert!(!reboot.is_of_this_boot(&paths));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 
-use super::{is_scheduled, waiting};
+use super::is_scheduled;
 use crate::fs::Lock;
 use crate::host::{clock, logind, systemd};
 use crate::state::reboot::{Reboot, TIMER};
@@ -14,20 +14,24 @@ use crate::{journal, queue};
 /// Asks for the reboot that is due, unless more is to be done first: the worker that does that comes here,
 /// too. One that somebody else holds off is kept, and asked for again whenever the retry timer elapses.
 pub fn ask(worker: &Worker) {
-    if !is_due(worker) {
+    let to_do = |reboot: &Reboot| reboot.at.is_none() || !reboot.is_of_this_boot(&worker.paths);
+    if !Reboot::load_to_change(&worker.paths).is_some_and(|reboot| to_do(&reboot)) {
         return;
     }
     // one that is at work comes here at its end
     let Ok(Some(_lock)) = Lock::try_take(&worker.paths.worker_lock()) else {
         return;
     };
-    let Some(mut reboot) = waiting(worker) else {
-        // the host has been rebooted since
-        if is_due(worker) {
-            let _ = Reboot::remove(&worker.paths);
-        }
+    let Some(mut reboot) = Reboot::load_to_change(&worker.paths).filter(to_do) else {
         return;
     };
+    if !reboot.is_of_this_boot(&worker.paths) {
+        // the host has been rebooted since, and once is enough
+        if let Err(error) = Reboot::remove(&worker.paths) {
+            tracing::warn!("{error:#}");
+        }
+        return;
+    }
     if worker.stopping() || queue::length(&worker.paths) > 0 {
         return;
     }

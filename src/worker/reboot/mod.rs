@@ -87,7 +87,7 @@ fn intend(worker: &Worker, job: Option<JobId>, reasons: Vec<String>, delay: u64)
 /// The reboot that is still to be asked for in this boot of the host.
 fn waiting(worker: &Worker) -> Option<Reboot> {
     let reboot = Reboot::load_to_change(&worker.paths)?;
-    (reboot.at.is_none() && reboot.boot_id == clock::boot_id()).then_some(reboot)
+    (reboot.at.is_none() && reboot.is_of_this_boot(&worker.paths)).then_some(reboot)
 }
 
 /// Takes back what was asked for, by us or by anybody else, and what waits.
