@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub problems: &'a [String],
     /// Whether nothing else can be wrong with it: everything of it could be seen.
     pub sees_problems: bool,
+    /// The security updates that a rollback by hand keeps back, a sentence for each rollback.
+    pub taken_back: &'a [String],
     /// Why the configuration or the package manager cannot be used.
     pub unusable: Option<&'a str>,
 }
@@ -77,6 +79,7 @@ pub fn reasons(facts: Facts<'_>) -> Vec<String> {
     };
     let unseen = facts.alerts.iter().filter(|alert| !seen(alert));
     reasons.extend(unseen.map(|alert| alert.text.clone()));
+    reasons.extend_from_slice(facts.taken_back);
     for problem in facts.problems {
         // the worker may have seen this one, too, among others
         if !reasons.iter().any(|reason| reason.contains(problem)) {
@@ -148,6 +151,7 @@ mod tests {
             alerts,
             problems,
             sees_problems: true,
+            taken_back: &[],
             unusable: None,
         })
     }
@@ -161,6 +165,7 @@ mod tests {
                 alerts: &alerts,
                 problems,
                 sees_problems,
+                taken_back: &[],
                 unusable: None,
             })
         };

@@ -14,6 +14,7 @@ use crate::host::clock::{self, Moment};
 use crate::package::{self, Pending};
 use crate::paths::Paths;
 use crate::state::alert::Alerts;
+use crate::state::blocked::Blocked;
 use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
 use crate::state::reboot;
@@ -40,6 +41,8 @@ pub struct Picture {
     pub alerts: Alerts,
     /// What is pending, as last worked out.
     pub pending: Pending,
+    /// The security updates that a rollback by hand keeps back, a sentence for each rollback.
+    pub taken_back: Vec<String>,
     /// What is wrong with the package database; not looked at during an update.
     pub problems: Vec<String>,
     /// Whether nothing else can be wrong with it.
@@ -111,13 +114,15 @@ impl Picture {
                 .unwrap_or_else(|error| vec![format!("{error:#}")]),
             _ => Vec::new(),
         };
+        let pending = PendingList::load(paths).unwrap_or_default().pending;
         Self {
             backend: packages.as_ref().map_or("", |p| p.name()).to_owned(),
             unusable,
             cache: Cache::load(paths),
             update: UpdateState::load(paths),
             alerts: Alerts::load(paths),
-            pending: PendingList::load(paths).unwrap_or_default().pending,
+            taken_back: Blocked::load(paths).taken_back(&pending),
+            pending,
             problems,
             sees_problems: packages.as_ref().is_ok_and(|p| p.sees_problems()),
             running,
@@ -144,6 +149,7 @@ impl Picture {
             alerts: &self.alerts.alerts,
             problems: &self.problems,
             sees_problems: self.sees_problems,
+            taken_back: &self.taken_back,
             unusable: self.unusable.as_deref(),
         })
     }
@@ -315,6 +321,7 @@ impl Pictures {
         // the records themselves, too: somebody else may write one in place
         let records = [
             "alerts.json",
+            "blocked.json",
             "cache.json",
             "reboot.json",
             "running.json",

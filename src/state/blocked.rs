@@ -1,5 +1,7 @@
 //! `state/blocked.json`: updates that were rolled back, and are not offered again as they were.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,10 @@ use crate::fs::write_atomically;
 use crate::package::{Change, KeptBack, KeptBackCause, Pending, Update};
 use crate::paths::Paths;
 use crate::request::JobId;
+use crate::sorted::InOrder;
+
+/// How many packages a sentence names.
+const NAMED_UPDATES: usize = 5;
 
 /// A set of changes that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +25,9 @@ pub struct Block {
     pub at: DateTime<Utc>,
     /// Why.
     pub reason: String,
+    /// Whether an administrator has asked for it, and no failure of the update.
+    #[serde(default)]
+    pub by_hand: bool,
     /// The changes.
     pub changes: Vec<Change>,
     /// What a newer version of this program has added.
@@ -31,6 +40,37 @@ impl Block {
         self.changes.iter().any(|change| {
             change.key() == update.key() && change.to.as_ref() == Some(&update.candidate)
         })
+    }
+
+    /// Why the host is degraded while it stands, if it is: an administrator has asked for the rollback, and with
+    /// it for security updates to be kept back. What is kept back is what was last found pending.
+    fn taken_back(&self, pending: &Pending) -> Option<String> {
+        if !self.by_hand {
+            return None;
+        }
+        // the reason names the job, also that of an update which only needs what was rolled back
+        let is_kept_by_this = |kept: &&KeptBack| {
+            kept.security
+                && kept.cause == Some(KeptBackCause::RolledBack)
+                && kept.reason.contains(self.job.as_str())
+        };
+        let kept = pending.kept_back.iter().filter(is_kept_by_this);
+        let names: BTreeSet<&str> = kept.map(|kept| &*kept.package).in_order();
+        let shown: Vec<&str> = names.iter().copied().take(NAMED_UPDATES).collect();
+        let more = match names.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (updates, are, wait) = match names.len() {
+            0 => return None,
+            1 => ("update", "is", "waits"),
+            _ => ("updates", "are", "wait"),
+        };
+        let (names, job) = (shown.join(", "), &self.job);
+        Some(format!(
+            "the security {updates} of {names}{more} {are} kept back, because job {job} was rolled back by hand, \
+             and {wait} for a newer version or for 'patchctl forget {job}'"
+        ))
     }
 
     /// One of its packages has another candidate: what was wrong may be right again.
@@ -92,6 +132,13 @@ impl Blocked {
         let before = self.sets.len();
         self.sets.retain(|set| set.job != *job);
         self.sets.len() < before
+    }
+
+    /// What is kept back for security because an administrator has asked for a rollback, a sentence for each.
+    #[must_use]
+    pub fn taken_back(&self, pending: &Pending) -> Vec<String> {
+        let sets = self.sets.iter();
+        sets.filter_map(|set| set.taken_back(pending)).collect()
     }
 
     /// Why this update is not offered.
@@ -165,6 +212,7 @@ mod tests {
             job: JobId::new().unwrap(),
             at: clock::now(),
             reason: "x".into(),
+            by_hand: false,
             changes: bad.iter().map(Change::from).collect(),
             other: Map::new(),
         };
@@ -186,5 +234,38 @@ mod tests {
         assert_eq!(blocked.clone().lapse(&newer).len(), 1);
         assert!(!blocked.forget(&JobId::new().unwrap()));
         assert!(blocked.forget(&set.job) && blocked.is_empty());
+    }
+
+    #[test]
+    fn a_rollback_by_hand_is_told_while_it_keeps_a_security_update_back() {
+        let bad = [
+            Update {
+                security: true,
+                ..update("a", "2")
+            },
+            update("b", "2"),
+        ];
+        let mut blocked = Blocked {
+            sets: vec![Block {
+                job: JobId::new().unwrap(),
+                at: clock::now(),
+                reason: "x".into(),
+                by_hand: true,
+                changes: bad.iter().map(Change::from).collect(),
+                other: Map::new(),
+            }],
+            other: Map::new(),
+        };
+        let told = blocked.taken_back(&blocked.offered(pending(&bad)));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("the security update of a is kept back, because job "),
+            "{told:?}"
+        );
+        let others = blocked.offered(pending(&bad[1..]));
+        assert!(blocked.taken_back(&others).is_empty());
+        blocked.sets[0].by_hand = false;
+        let kept = blocked.offered(pending(&bad));
+        assert!(blocked.taken_back(&kept).is_empty(), "an alert tells it");
     }
 }

@@ -11,8 +11,17 @@ use crate::request::JobId;
 use crate::state::blocked::{Block, Blocked};
 use crate::state::pending::PendingList;
 
+/// Whose word it is that changes were rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The verification of the update.
+    Verification,
+    /// An administrator, who has asked for it.
+    Hand,
+}
+
 /// Does not offer these changes again.
-pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, reason: &str) {
+pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, (by, reason): (By, &str)) {
     let shown: Vec<String> = changes
         .iter()
         .filter_map(|change| Some(format!("{}={}", change.key(), change.to.as_ref()?)))
@@ -23,6 +32,7 @@ pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, reason: &str) {
         job: job.clone(),
         at: clock::now(),
         reason: journal::plain(reason),
+        by_hand: by == By::Hand,
         changes,
         other: Map::new(),
     });

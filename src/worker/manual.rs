@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::block::{self, By};
 use super::lifecycle::Event;
 use super::settle::fail;
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, block, gate, heal, refresh, rollback};
+use super::{Worker, gate, heal, refresh, rollback};
 use crate::package::{Change, Database, Former};
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
@@ -117,8 +118,8 @@ fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: 
                 to,
             );
         }
-        let reason = "somebody has asked for that";
-        block::set(worker, undone.id(), undone.changes.clone(), reason);
+        let why = (By::Hand, "an administrator has asked for that");
+        block::set(worker, undone.id(), undone.changes.clone(), why);
     }
     match &done.error {
         None if done.outcome == Undone::RolledBack => {

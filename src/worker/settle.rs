@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::block::{self, By};
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, block, parts, select};
+use super::{Worker, parts, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, Former, KeptBack, Key, Pending};
@@ -94,7 +95,8 @@ pub fn finish(
     {
         let changes = concluded.former.iter().map(|f| f.change.clone()).collect();
         let reason = concluded.judgement.reason();
-        block::set(worker, &job.transaction, changes, &reason);
+        let why = (By::Verification, &*reason);
+        block::set(worker, &job.transaction, changes, why);
     }
     carry_on_list(worker, jobs, outcome, own_follows);
 }

@@ -1,12 +1,12 @@
 //! What was rolled back is not offered again as it was; and rolling back because somebody asks for it.
 
 use lab::fixtures::{broken_service, failing_postinst, plain, with_conffile, with_service};
-use lab::{Host, Release};
+use lab::{Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
 use crate::job::{
-    applied, changes, events_of_kind, failed, host_with, id_of, kept_back, list, text,
+    applied, changes, events_of_kind, failed, host_with, id_of, kept_back, list, put_on, text,
 };
 use crate::story::{
     drop_requests, hold_worker, installed, job, jobs, last_job, property, settled, state,
@@ -230,4 +230,40 @@ fn a_worker_that_dies_after_a_batch_was_split_leaves_each_job_to_its_own_judgeme
     assert_eq!(bad["rollback"]["as_before"], true, "{bad:#}");
     assert_eq!(installed(&host, "a"), "1.0 installed");
     assert_eq!(installed(&host, "b"), "1.1 installed");
+}
+
+#[test]
+fn a_rollback_by_hand_that_keeps_security_back_is_a_reason_until_that_is_over() {
+    let host = Host::boot(Release::Trixie);
+    let security = Repo::builder("security").security().build(&host);
+    security.enable(&host);
+    put_on(&host, &[plain("demo", "1.0"), plain("other", "1.0")]);
+    for version in ["1.0", "1.1"] {
+        security.add(&plain("demo", version));
+    }
+    let job = applied(&host, "security");
+    host.sh(&format!("patchctl rollback {}", id_of(&job)));
+    let reason = format!(
+        "the security update of demo is kept back, because job {} was rolled back by hand",
+        id_of(&job)
+    );
+    let reasons = || property(&host, "HealthReasons");
+    assert!(reasons().contains(&reason), "{}", reasons());
+    assert_eq!(property(&host, "Health"), "degraded");
+
+    // whatever else succeeds or is acknowledged
+    security.add(&plain("other", "1.1"));
+    assert_eq!(changes(&applied(&host, "all")), ["other 1.0 -> 1.1"]);
+    host.sh("patchctl acknowledge all; patchctl refresh");
+    assert!(reasons().contains(&reason), "{}", reasons());
+
+    // a word ends it, and so does a newer version
+    host.sh(&format!("patchctl forget {}", id_of(&job)));
+    assert_eq!(property(&host, "Health"), "healthy");
+    let job = applied(&host, "security");
+    host.sh(&format!("patchctl rollback {}", id_of(&job)));
+    assert_eq!(property(&host, "Health"), "degraded");
+    security.add(&plain("demo", "1.2"));
+    host.sh("patchctl refresh");
+    assert_eq!(property(&host, "Health"), "healthy");
 }

@@ -39,6 +39,10 @@ const ROOT: u32 = 0;
 const NO_REBOOT: &str = "asking for a reboot takes the polkit action org.linux-patch.agent1.reboot, which \
     this socket cannot ask for: use 'patchctl apply --reboot=...', or leave out the option reboot";
 
+/// Why no job is undone here: that may take back an update that was for security.
+const NO_ROLLBACK: &str = "asking for a rollback takes the polkit action org.linux-patch.agent1.rollback, \
+    which this socket cannot ask for: use 'patchctl rollback JOB' as an administrator";
+
 /// Serves the connection that is our standard input, until its end.
 pub fn serve(paths: Paths) -> Result<()> {
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
@@ -169,7 +173,11 @@ impl Session {
         queue::submit(&self.paths, &request).map_err(|error| failed(&error))
     }
 
+    /// Queues the rollback of a job, which root alone may ask for here.
     fn rollback(&self, id: &JobId) -> Result<JobId, Refusal> {
+        if self.uid != ROOT {
+            return Err(Refusal::NotAuthorised(NO_ROLLBACK.to_owned()));
+        }
         let mut request =
             ask::rollback(&self.paths, id, "varlink").map_err(|error| invalid(&error))?;
         request.requester.uid = Some(self.uid);
@@ -420,6 +428,19 @@ mod tests {
         }
         assert!(answers[2]["parameters"]["job"].is_string(), "{answers:?}");
         assert_eq!(queue::length(&paths), 1);
+    }
+
+    #[test]
+    fn a_rollback_is_not_for_those_who_may_only_apply() {
+        let (_root, door, client) = door();
+        let paths = door.paths.clone();
+        let parameters = json!({"job": JobId::new().unwrap()});
+        let call = json!({"method": "org.linux-patch.Agent1.Rollback", "parameters": parameters});
+        let answers = conversation(door, client, format!("{call}\0").as_bytes());
+        assert_eq!(answers[0]["error"], "org.linux-patch.Agent1.NotAuthorised");
+        let reason = answers[0]["parameters"]["reason"].as_str().unwrap();
+        assert!(reason.contains("agent1.rollback"), "{reason}");
+        assert_eq!(queue::length(&paths), 0);
     }
 
     #[test]

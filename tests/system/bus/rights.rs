@@ -167,8 +167,54 @@ fn asking_for_a_reboot_is_a_right_of_its_own(release: Release) {
     host.wait_for("the schedule", is_scheduled);
 }
 
+#[test]
+fn asking_for_a_rollback_is_for_administrators() {
+    let (host, repo) = host_with_an_update(Release::Trixie);
+    repo.add(&fixtures::plain("demo", "1.0"));
+    let job = crate::job::applied(&host, "demo");
+    let id = job["request"]["id"].as_str().unwrap();
+    let undo = format!("Rollback sa{{sv}} {id} 0");
+
+    // neither who may apply, nor who may use the socket
+    allow_alice(&host, "apply");
+    denied(&host, &undo);
+    let refused = host.as_user(ALICE, &format!("patchctl rollback {id}"));
+    assert_eq!(refused.status, 77, "{refused}");
+    host.sh(&format!("gpasswd --add {ALICE} patch-operators"));
+    let call = serde_json::json!({
+        "method": "org.linux-patch.Agent1.Rollback",
+        "parameters": {"job": id},
+    });
+    let answer = said_on_the_socket(&host, ALICE, &call);
+    let error = &answer["error"];
+    assert_eq!(error, "org.linux-patch.Agent1.NotAuthorised", "{answer}");
+    let reason = answer["parameters"]["reason"].to_string();
+    assert!(reason.contains("agent1.rollback"), "{reason}");
+    assert_eq!((queued(&host), jobs(&host).len()), (String::new(), 1));
+    assert_eq!(crate::story::installed(&host, "demo"), "1.1 installed");
+
+    // an administrator gives the password each time, and root needs none
+    let policy = host.sh("pkaction --verbose --action-id org.linux-patch.agent1.rollback");
+    let asked = policy.lines().filter(|line| line.contains("implicit"));
+    let asked: Vec<&str> = asked.filter_map(|l| l.split_whitespace().last()).collect();
+    assert_eq!(asked, ["auth_admin"; 3], "{policy}");
+    let answer = said_on_the_socket(&host, "root", &call);
+    let id = answer["parameters"]["job"].as_str().expect("no job");
+    assert_eq!(settled(&host, id)["status"], "succeeded");
+    assert_eq!(crate::story::installed(&host, "demo"), "1.0 installed");
+}
+
 /// What the Varlink socket answers a user who asks for an update with a reboot after it.
 fn on_the_socket(host: &Host, user: &str, reboot: &str) -> serde_json::Value {
+    let options = serde_json::json!({"reboot": reboot});
+    let parameters = serde_json::json!({"packages": ["demo"], "options": options});
+    let method = "org.linux-patch.Agent1.Apply";
+    let call = serde_json::json!({"method": method, "parameters": parameters});
+    said_on_the_socket(host, user, &call)
+}
+
+/// What the Varlink socket answers a user's call.
+fn said_on_the_socket(host: &Host, user: &str, call: &serde_json::Value) -> serde_json::Value {
     let output = host.as_user(
         user,
         &format!(
@@ -176,8 +222,7 @@ fn on_the_socket(host: &Host, user: &str, reboot: &str) -> serde_json::Value {
 import socket
 door = socket.socket(socket.AF_UNIX)
 door.connect("/run/linux_patch_api/request.sock")
-call = """{{"method": "org.linux-patch.Agent1.Apply",
-    "parameters": {{"packages": ["demo"], "options": {{"reboot": "{reboot}"}}}}}}"""
+call = """{call}"""
 door.sendall(call.encode() + b"\0")
 answer = b""
 while not answer.endswith(b"\0"):
