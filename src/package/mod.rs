@@ -16,6 +16,7 @@ pub mod pacman;
 mod rpm;
 mod script;
 mod stamp;
+mod tar;
 mod transaction;
 mod unusable;
 mod values;
@@ -33,7 +34,8 @@ pub use script::Script;
 pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection, Transaction};
 pub use unusable::Unusable;
 pub use values::{
-    Change, Database, Installed, Key, PackageState, Pending, Rebuilt, Refreshed, Source, Update,
+    Change, Database, Footprint, Installed, Key, PackageState, Pending, Rebuilt, Refreshed, Source,
+    Update,
 };
 
 use crate::config::Config;
@@ -158,12 +160,29 @@ pub trait PackageManager: Send + Sync {
     /// says they are; they are removed, so that the next attempt fetches them.
     fn remove_damaged(&self, changes: &[Change], since: SystemTime) -> Result<Vec<String>>;
 
-    /// How many bytes more than now the installed files need at most while these changes are made. By
-    /// default four times the package files, which is what they are compressed to at least (measured).
-    fn growth(&self, changes: &[Change]) -> Result<u64> {
-        let files = changes.iter().filter_map(|change| change.file.as_deref());
-        let sizes = files.filter_map(|file| Some(std::fs::metadata(file).ok()?.len()));
-        Ok(sizes.sum::<u64>().saturating_mul(4))
+    /// How much each change takes once it is installed, by what the index or the package file says at once. By
+    /// default four times the package file, which is what they are compressed to at least (measured).
+    fn footprints(&self, changes: &[Change]) -> Result<Vec<Footprint>> {
+        let size = |change: &Change| {
+            let file = change.file.as_deref()?;
+            Some(std::fs::metadata(file).ok()?.len())
+        };
+        let footprint = |change| Footprint {
+            new: size(change).unwrap_or(0).saturating_mul(4),
+            old: 0,
+        };
+        Ok(changes.iter().map(footprint).collect())
+    }
+
+    /// How many bytes the files of each new version take where they lie `there`, by its package file; none where
+    /// that cannot be told. It reads every package file that may have some there, so it is asked only where
+    /// room is short. A package that is installed and has no file there may be taken to bring none.
+    fn brings(
+        &self,
+        changes: &[Change],
+        _there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Option<u64>>> {
+        Ok(vec![None; changes.len()])
     }
 
     /// The files that the package has, and those of its new version where it is new: where the change would write.

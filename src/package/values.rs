@@ -196,6 +196,15 @@ pub enum PackageState {
     Broken(String),
 }
 
+/// How many bytes a package takes before and after a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// In its new version.
+    pub new: u64,
+    /// In the version before; 0 where it is new, or where that is not known.
+    pub old: u64,
+}
+
 /// Every package the database knows a version of.
 pub type Database = BTreeMap<Key, Installed>;
 

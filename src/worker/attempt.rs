@@ -1,6 +1,6 @@
 //! One transaction: planned, let through the gate, run, and judged by the package database.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::conclude::conclude;
 use super::gate::{Intent, expectation};
@@ -8,9 +8,10 @@ use super::lifecycle::Event;
 use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
 use super::settle::Outcome;
+use super::space::{self, NoRoom};
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, gate, heal, parts, reboot, refresh, rollback, select, space};
+use super::{Worker, gate, heal, parts, reboot, refresh, rollback, select};
 use crate::fs::remove_durably;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
@@ -46,7 +47,7 @@ pub fn run(
     update: &mut Update<'_>,
     part: Part,
 ) -> Result<Ending> {
-    match attempt(worker, leader, jobs, update, part)? {
+    match attempt(worker, leader, jobs, update, (part, &[]))? {
         Ok(ending) => Ok(ending),
         Err(why) => {
             journal::retry(leader, &why);
@@ -58,18 +59,18 @@ pub fn run(
                 }
                 other => other?,
             }
-            attempt(worker, leader, jobs, update, part)?.or_else(|why| bail!("{why}"))
+            attempt(worker, leader, jobs, update, (part, &[]))?.or_else(|why| bail!("{why}"))
         }
     }
 }
 
-/// One attempt; the inner error is one that a new refresh may heal.
+/// One attempt, without what has no room; the inner error is one that a new refresh may heal.
 fn attempt(
     worker: &Worker,
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-    part: Part,
+    (part, without): (Part, &[NoRoom]),
 ) -> Result<Result<Ending, String>> {
     heal::before(worker, leader)?;
     let cache = Cache::load(&worker.paths);
@@ -78,8 +79,9 @@ fn attempt(
         selection,
         kept_back,
         own_follows,
-    } = plan::selection(worker, jobs, &failed, part)?;
+    } = plan::selection(worker, jobs, &failed, (part, without))?;
     if selection == Selection::Exactly(Vec::new()) {
+        ensure!(without.is_empty(), "refused: {}", space::sentence(without));
         return nothing(worker, leader, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
@@ -119,7 +121,11 @@ fn attempt(
             let outcome = conclude(worker, leader, &before, intent, applied, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
-        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, Part::Listed),
+        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, (Part::Listed, without)),
+        (Some(Intent::NoRoom { without: more }), _) => {
+            let without = [without, &more].concat();
+            attempt(worker, leader, jobs, update, (part, &without))
+        }
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
             update.cancel();
             Ok(Ok(Ending::of(Outcome::Cancelled, false)))

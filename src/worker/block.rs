@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::Map;
 
+use super::space::NoRoom;
 use super::{Worker, refresh};
 use crate::host::clock;
 use crate::journal;
@@ -85,54 +86,123 @@ pub fn offered(worker: &Worker, pending: Pending) -> Result<Pending> {
     Ok(blocked.offered(pending))
 }
 
-/// The exact changes that installing `selected` needs, without what was rolled back: who needs that, too,
-/// is kept back.
+/// The exact changes that installing `selected` needs, without what was rolled back and what has no room: an
+/// update that needs one of those, too, is kept back.
 pub fn plan(
     worker: &Worker,
     selected: &[Update],
     failed: &[&Source],
+    without: &[NoRoom],
 ) -> Result<(Vec<Update>, Vec<KeptBack>)> {
-    let blocked = Blocked::load_to_change(&worker.paths);
-    let needs = |plan: &Pending| plan.updates.iter().find_map(|update| blocked.why(update));
-    let whole = match worker.packages.plan(selected, failed) {
+    let barred = Barred {
+        blocked: Blocked::load_to_change(&worker.paths),
+        without,
+    };
+    let mut kept_back: Vec<KeptBack> = Vec::new();
+    let mut left = selected.to_vec();
+    for short in without {
+        let security = selected
+            .iter()
+            .any(|update| short.is(update) && update.security);
+        kept_back.push(short.kept_back().marked(security));
+        left.retain(|update| !short.is(update));
+    }
+    if left.is_empty() {
+        return Ok((left, kept_back));
+    }
+    let plan = |updates: &[Update]| worker.packages.plan(updates, failed);
+    let whole = match plan(&left) {
         Ok(whole) => whole,
-        Err(error) if !blocked.is_empty() && error.is::<AllOrNothing>() => {
-            let jobs: Vec<&str> = blocked.sets.iter().map(|set| set.job.as_str()).collect();
-            let reason = format!(
-                "it cannot be had without what was rolled back in job {}: {error:#}",
-                jobs.join(", ")
-            );
-            let kept = selected.iter().map(|update| {
-                KeptBack::new(&update.package, KeptBackCause::RolledBack, &reason)
-                    .marked(update.security)
-            });
-            return Ok((Vec::new(), kept.collect()));
+        Err(error) if error.is::<AllOrNothing>() && !barred.is_empty() => {
+            let (cause, why) = barred.all();
+            let reason = format!("it cannot be had without what {why}: {error:#}");
+            kept_back.extend(left.iter().map(|update| {
+                KeptBack::new(&update.package, cause, &reason).marked(update.security)
+            }));
+            return Ok((Vec::new(), kept_back));
         }
         Err(error) => return Err(error),
     };
-    if needs(&whole).is_none() {
-        return Ok((whole.updates, whole.kept_back));
+    if barred.needed(&whole).is_none() {
+        kept_back.extend(whole.kept_back);
+        return Ok((whole.updates, kept_back));
     }
-    let (mut free, mut kept_back) = (Vec::new(), Vec::new());
-    for update in selected {
-        let alone = std::slice::from_ref(update);
-        match needs(&worker.packages.plan(alone, failed)?) {
-            None => free.push(update.clone()),
-            Some(why) => {
-                let reason = format!("it needs another update: {why}");
-                let kept = KeptBack::new(&update.package, KeptBackCause::RolledBack, reason);
-                kept_back.push(kept.marked(update.security));
-            }
-        }
-    }
+    let (free, kept) = part(&left, &barred, &plan)?;
+    kept_back.extend(kept);
     if free.is_empty() {
         return Ok((free, kept_back));
     }
-    let plan = worker.packages.plan(&free, failed)?;
-    kept_back.extend(plan.kept_back.iter().cloned());
+    let planned = plan(&free)?;
+    kept_back.extend(planned.kept_back.iter().cloned());
     anyhow::ensure!(
-        needs(&plan).is_none(),
-        "what is pending cannot be had without what was rolled back"
+        barred.needed(&planned).is_none(),
+        "what is pending cannot be had without what {}",
+        barred.all().1
     );
-    Ok((plan.updates, kept_back))
+    Ok((planned.updates, kept_back))
+}
+
+/// What may not be installed now.
+struct Barred<'a> {
+    blocked: Blocked,
+    without: &'a [NoRoom],
+}
+
+impl Barred<'_> {
+    fn is_empty(&self) -> bool {
+        self.blocked.is_empty() && self.without.is_empty()
+    }
+
+    /// Why something that is planned may not be.
+    fn needed(&self, plan: &Pending) -> Option<(KeptBackCause, String)> {
+        let why = |update: &Update| {
+            let blocked = self.blocked.why(update);
+            let blocked = blocked.map(|why| (KeptBackCause::RolledBack, why));
+            blocked.or_else(|| {
+                let short = self.without.iter().find(|short| short.is(update))?;
+                let why = format!("{} {}", short.change.package, short.reason);
+                Some((KeptBackCause::Space, why))
+            })
+        };
+        plan.updates.iter().find_map(why)
+    }
+
+    /// What all of it is.
+    fn all(&self) -> (KeptBackCause, String) {
+        if self.blocked.is_empty() {
+            return (KeptBackCause::Space, "has no room".to_owned());
+        }
+        let jobs: Vec<&str> = self
+            .blocked
+            .sets
+            .iter()
+            .map(|set| set.job.as_str())
+            .collect();
+        let why = format!("was rolled back in job {}", jobs.join(", "));
+        (KeptBackCause::RolledBack, why)
+    }
+}
+
+/// The updates that need nothing that is barred, and the others: halves are tried until each is one or the other.
+fn part(
+    updates: &[Update],
+    barred: &Barred<'_>,
+    plan: &dyn Fn(&[Update]) -> Result<Pending>,
+) -> Result<(Vec<Update>, Vec<KeptBack>)> {
+    let why = match barred.needed(&plan(updates)?) {
+        None => return Ok((updates.to_vec(), Vec::new())),
+        Some(why) => why,
+    };
+    if let [update] = updates {
+        let (cause, why) = why;
+        let reason = format!("it needs another update: {why}");
+        let kept = KeptBack::new(&update.package, cause, reason);
+        return Ok((Vec::new(), vec![kept.marked(update.security)]));
+    }
+    let (first, second) = updates.split_at(updates.len() / 2);
+    let (mut free, mut kept_back) = part(first, barred, plan)?;
+    let (more, kept) = part(second, barred, plan)?;
+    free.extend(more);
+    kept_back.extend(kept);
+    Ok((free, kept_back))
 }

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{mounts, own, reboot, space};
+use super::space::{self, NoRoom};
+use super::{mounts, own, reboot};
 use crate::config::ForeignShutdown;
 use crate::fs::create_atomically;
 use crate::package::command::{Line, Program};
@@ -45,6 +46,11 @@ pub enum Intent {
         /// Whether the jobs wait: a shutdown is scheduled.
         #[serde(default)]
         postponed: bool,
+    },
+    /// The gate stayed shut: these have no room, and others may have.
+    NoRoom {
+        /// Those that have none.
+        without: Vec<NoRoom>,
     },
     /// The gate stayed shut: our own package was among others, after which it belongs.
     Mixed,
@@ -95,18 +101,24 @@ pub fn run(
         Some(since) => packages.remove_damaged(&changes, since)?,
         None => Vec::new(),
     };
-    let no_room = || {
-        let room = mounts::check(packages, &changes)
-            .and_then(|()| space::check_changes(packages, &changes));
-        room.err().map(|error| format!("{error:#}"))
+    let mut without = Vec::new();
+    let mut no_room = || match mounts::check(packages, &changes)
+        .and_then(|()| space::short(packages, &changes))
+    {
+        Ok(short) => {
+            without = short;
+            None
+        }
+        Err(error) => Some(format!("{error:#}")),
     };
     let refused = |reason| Intent::Refused {
         reason,
         again: false,
         postponed: false,
     };
-    let intent = match refusal(&changes, expectation.plan.as_deref()).or_else(no_room) {
+    let intent = match refusal(&changes, expectation.plan.as_deref()).or_else(&mut no_room) {
         Some(reason) => refused(reason),
+        None if !without.is_empty() => Intent::NoRoom { without },
         None if !damaged.is_empty() => Intent::Refused {
             reason: format!("damaged in the cache, removed: {}", damaged.join(", ")),
             again: true,
@@ -131,6 +143,7 @@ pub fn run(
     match intent {
         Intent::Activated { .. } if first => Ok(()),
         Intent::Refused { reason, .. } => bail!("refused: {reason}"),
+        Intent::NoRoom { without } => bail!("refused: {}", space::sentence(&without)),
         Intent::Mixed => bail!("our own package is updated after the others"),
         _ => bail!("stopped on request before anything was changed"),
     }

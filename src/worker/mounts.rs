@@ -92,10 +92,42 @@ pub fn mount_of(path: &Path) -> PathBuf {
     of(path, &mounts().unwrap_or_default())
 }
 
-fn mounts() -> Result<Vec<PathBuf>> {
+/// Every mount point.
+pub fn mounts() -> Result<Vec<PathBuf>> {
+    Ok(points(&table()?))
+}
+
+/// The mount points where packages may have files and that the host can look at by itself.
+pub fn local() -> Result<Vec<PathBuf>> {
+    let table = table()?;
+    let near: Vec<&str> = table.lines().filter(|line| !is_foreign(line)).collect();
+    let mut points = points(&near.join("\n"));
+    points.retain(|point| is_relevant(point));
+    Ok(points)
+}
+
+fn table() -> Result<String> {
     let table = "/proc/self/mountinfo";
-    let text = fs::read_to_string(table).with_context(|| format!("failed to read '{table}'"))?;
-    Ok(points(&text))
+    fs::read_to_string(table).with_context(|| format!("failed to read '{table}'"))
+}
+
+/// Whether what a line of the table mounts lies on another host, is answered by a program, or keeps no owners of
+/// files, as packages need them; in /boot kernels are copied there all the same: pure.
+fn is_foreign(line: &str) -> bool {
+    let types = [
+        "nfs",
+        "cifs",
+        "smb",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse",
+        "autofs",
+    ];
+    let kind = line.split_once(" - ").map_or("", |(_, rest)| rest);
+    let is_boot = line.split(' ').nth(4) == Some("/boot");
+    types.iter().any(|foreign| kind.starts_with(foreign)) || kind.starts_with("vfat") && !is_boot
 }
 
 /// The mount points of a table as `proc_pid_mountinfo(5)` describes it: pure.
@@ -109,7 +141,7 @@ fn points(text: &str) -> Vec<PathBuf> {
 }
 
 /// The deepest of the mount points that a path lies below: pure.
-fn of(path: &Path, mounts: &[PathBuf]) -> PathBuf {
+pub fn of(path: &Path, mounts: &[PathBuf]) -> PathBuf {
     let mut above = mounts.iter().filter(|mount| path.starts_with(mount));
     let first = above.next().cloned().unwrap_or_else(|| "/".into());
     above.fold(first, |deepest, mount| {
@@ -151,6 +183,9 @@ mod tests {
         assert_eq!(of("/usr/share/a b/x"), "/usr/share/a b");
         assert_eq!(of("/usrx"), "/");
         assert!(is_relevant(Path::new("/")) && is_relevant(Path::new("/boot/efi")));
+        let efi = |at: &str| is_foreign(&format!("1 2 0:3 / {at} rw - vfat /dev/c rw"));
+        assert!(efi("/boot/efi") && !efi("/boot") && !is_foreign(table));
+        assert!(is_foreign("1 2 0:3 / /srv rw - nfs4 a:/b rw"));
         assert!(!is_relevant(Path::new("/snap/core/1")) && !is_relevant(Path::new("/usrx")));
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::gate::{Expectation, expectation};
+use super::space::NoRoom;
 use super::{Worker, block, own, reboot, refresh, select};
 use crate::PACKAGE;
 use crate::fs::write_atomically;
@@ -34,14 +35,23 @@ pub struct Plan {
 }
 
 /// What to install: everything that is due, or exactly what the jobs name and that needs.
-pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) -> Result<Plan> {
+pub fn selection(
+    worker: &Worker,
+    jobs: &[Job],
+    failed: &[&Source],
+    (part, without): (Part, &[NoRoom]),
+) -> Result<Plan> {
     let everything = jobs
         .iter()
         .any(|job| job.request.packages == Some(Target::All));
     let fingerprint = worker.packages.fingerprint(failed);
     let list = PendingList::load(&worker.paths).filter(|list| list.is_for(&fingerprint));
     let mut list = list.map(|list| list.pending);
-    if part == Part::Whole && everything && Blocked::load_to_change(&worker.paths).is_empty() {
+    if part == Part::Whole
+        && everything
+        && without.is_empty()
+        && Blocked::load_to_change(&worker.paths).is_empty()
+    {
         let mut told = worker.packages.must_be_told(list.as_ref(), failed)?;
         if told && list.is_none() {
             list = Some(refresh::pending(worker, failed)?);
@@ -76,6 +86,12 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
     };
     let updates = match own_follows {
         Some(others) => {
+            let (others, kept) = if without.is_empty() {
+                (others, Vec::new())
+            } else {
+                block::plan(worker, &others, failed, without)?
+            };
+            kept_back.extend(kept);
             return Ok(Plan {
                 selection: Selection::Exactly(others),
                 kept_back,
@@ -84,7 +100,7 @@ pub fn selection(worker: &Worker, jobs: &[Job], failed: &[&Source], part: Part) 
         }
         None if selected.is_empty() => selected,
         None => {
-            let (updates, kept) = block::plan(worker, &selected, failed)?;
+            let (updates, kept) = block::plan(worker, &selected, failed, without)?;
             kept_back.extend(kept);
             updates
         }

@@ -122,7 +122,7 @@ impl Host<'_> {
             updates: selected,
         };
         if *target != Target::All && !planned.updates.is_empty() {
-            let (updates, kept) = block::plan(worker, &planned.updates, self.failed)?;
+            let (updates, kept) = block::plan(worker, &planned.updates, self.failed, &[])?;
             planned.updates = updates;
             planned.kept_back.extend(kept);
         }

@@ -9,7 +9,7 @@ use super::verify::{self, Judgement};
 use super::{Worker, parts, select};
 use crate::host::clock;
 use crate::journal;
-use crate::package::{Applied, Change, Ended, Former, KeptBack, Key, Pending};
+use crate::package::{Applied, Change, Ended, Former, KeptBack, KeptBackCause, Key, Pending};
 use crate::queue::Mark;
 use crate::request::{JobId, Target};
 use crate::state::blocked::Blocked;
@@ -150,10 +150,21 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
     add(&mut job.former, former);
     add(&mut job.verification, &judgement.checks);
     job.rollback.clone_from(rollback);
-    match failure(target, concluded) {
+    match failure(target, concluded).or_else(|| no_room(target, &kept_back)) {
         None => job.status = JobStatus::Succeeded,
         Some(why) => fail(job, &anyhow::anyhow!("{why}")),
     }
+}
+
+/// Why a job is a failure that has named packages of which one has no room; everything else it named is done.
+fn no_room(target: &Target, kept_back: &[KeptBack]) -> Option<String> {
+    let mut kept = kept_back
+        .iter()
+        .filter(|kept| kept.cause == Some(KeptBackCause::Space));
+    let kept = kept
+        .next()
+        .filter(|_| matches!(target, Target::Packages(_)))?;
+    Some(format!("{}: {}", kept.package, kept.reason))
 }
 
 /// Says in the journal what was changed, and what has stayed so; not what was told before.
@@ -245,7 +256,8 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
     let cache = Cache::load(&worker.paths);
     let list = match outcome {
         Outcome::Nothing { kept_back } if everything => all_done(worker, &cache, kept_back.clone()),
-        Outcome::Changed(concluded) if everything => {
+        // what has no room is pending, and may have some at the next attempt
+        Outcome::Changed(concluded) if everything && !lacks_room(&concluded.applied) => {
             all_done(worker, &cache, concluded.applied.kept_back.clone())
         }
         Outcome::Cancelled | Outcome::Nothing { .. } => return,
@@ -269,6 +281,11 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
     if let Err(error) = list.save(&worker.paths) {
         tracing::warn!("{error:#}");
     }
+}
+
+fn lacks_room(applied: &Applied) -> bool {
+    let mut kept = applied.kept_back.iter();
+    kept.any(|kept| kept.cause == Some(KeptBackCause::Space))
 }
 
 /// The list after everything that was due is in.

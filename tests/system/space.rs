@@ -3,8 +3,8 @@
 use lab::Release;
 use lab::fixtures::plain;
 
-use crate::job::{applied, changes, failed, host_with, text};
-use crate::story::installed;
+use crate::job::{applied, causes, changes, failed, host_with, kept_back, text};
+use crate::story::{installed, property};
 
 // fault: disk full
 #[test]
@@ -19,33 +19,50 @@ fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_bookworm() {
 }
 
 fn too_little_room_changes_nothing(release: Release) {
+    let kernel = |version: &str| {
+        plain("linux-image-lab", version).file("/boot/vmlinuz-lab", vec![b'k'; 3 << 20])
+    };
+    let latest = |version: &str| {
+        plain("linux-image-lab-latest", version).depends(&format!("linux-image-lab (= {version})"))
+    };
     let (host, repo) = host_with(
         release,
         &[
             plain("linux-image-lab", "1.0").file("/boot/vmlinuz-lab", "image"),
-            plain("linux-image-lab-latest", "1.0").depends("linux-image-lab"),
+            latest("1.0"),
             plain("demo", "1.0"),
         ],
     );
-    repo.add(&plain("linux-image-lab", "1.1").file("/boot/vmlinuz-lab", "image"));
-    // the room for one kernel is asked for, though two packages have the name of one
-    repo.add(&plain("linux-image-lab-latest", "1.1").depends("linux-image-lab (= 1.1)"));
+    repo.add(&kernel("1.1"));
+    repo.add(&latest("1.1"));
     repo.add(&plain("demo", "1.1"));
     let unchanged = |name: &str| assert_eq!(installed(&host, name), "1.0 installed");
     host.sh("mkdir -p /boot && mount -t tmpfs -o size=1m tmpfs /boot");
 
-    let job = failed(&host, "linux-image-lab-latest");
-    let error = text(&job, "error");
+    for name in ["linux-image-lab", "linux-image-lab-latest"] {
+        let job = failed(&host, name);
+        let error = text(&job, "error");
+        let why = "linux-image-lab needs 3072 KiB on /boot, 1024 KiB are free; free space there";
+        assert!(error.contains(why), "{error}");
+        unchanged("linux-image-lab");
+        unchanged("linux-image-lab-latest");
+    }
+
+    // what needs nothing there is applied
+    let job = applied(&host, "all");
+    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"], "{job:#}");
+    assert_eq!(
+        causes(&job),
+        ["linux-image-lab space", "linux-image-lab-latest space"],
+        "{job:#}"
+    );
+    let kept = kept_back(&job).join("\n");
     assert!(
-        error.contains("needs 128 MiB on /boot, 1024 KiB are free; free space there and try again"),
-        "{error}"
+        kept.contains("needs 3072 KiB on /boot, 1024 KiB are free"),
+        "{kept}"
     );
     unchanged("linux-image-lab");
-    assert_eq!(
-        changes(&applied(&host, "demo")),
-        ["demo 1.0 -> 1.1"],
-        "what needs nothing there is none of it"
-    );
+    assert_eq!(property(&host, "PendingUpdates"), "2");
 
     host.sh("umount /boot && mount -t tmpfs -o size=1m tmpfs /var/cache/apt/archives");
     let job = failed(&host, "linux-image-lab");
@@ -60,8 +77,11 @@ fn too_little_room_changes_nothing(release: Release) {
 
     host.sh("umount /var/cache/apt/archives");
     assert_eq!(
-        changes(&applied(&host, "linux-image-lab")),
-        ["linux-image-lab 1.0 -> 1.1"]
+        changes(&applied(&host, "all")),
+        [
+            "linux-image-lab 1.0 -> 1.1",
+            "linux-image-lab-latest 1.0 -> 1.1"
+        ]
     );
 }
 

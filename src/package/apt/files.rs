@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::arguments;
 use super::index::{self, Index};
 use crate::checksum;
-use crate::package::Change;
+use crate::package::{Change, Footprint, tar};
 
 /// apt checks what it downloads, but not what lies in its cache already with the right size
 /// (measured). So only older files are looked at, which costs nothing in the usual case.
@@ -52,27 +52,26 @@ pub fn remove_damaged(index: &Index, changes: &[Change], since: SystemTime) -> R
 
 /// The files of the installed version, by dpkg's list; those in the package file of a new package.
 pub fn of(dpkg: &Path, change: &Change) -> Result<Vec<PathBuf>> {
-    let key = change.former_key();
-    let lists = [format!("{key}.list"), format!("{}.list", key.package)];
-    let mut lists = lists.iter().map(|name| dpkg.join("info").join(name));
-    if let Some(list) = lists.find_map(|list| fs::read_to_string(list).ok()) {
-        return Ok(list.lines().map(PathBuf::from).collect());
+    if let Some(listed) = listed(dpkg, change) {
+        return Ok(listed);
     }
     let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
         return Ok(Vec::new());
     };
-    // permissions, owner, size, date, time, path
-    let path = |line: &str| {
-        let path = line.split_whitespace().nth(5)?;
-        Some(Path::new("/").join(path.trim_start_matches("./")))
-    };
-    let listed = arguments::contents(file).capture()?;
-    Ok(listed.lines().filter_map(path).collect())
+    Ok(tar::files(&arguments::contents(file).capture()?))
 }
 
-/// Installed-Size of every new version over that of the former one, and, because dpkg unpacks beside
-/// what is there, the largest new one as a whole. `apt-cache show` knows the installed versions, too.
-pub fn growth(index: &Index, changes: &[Change]) -> Result<u64> {
+/// The files and directories of the installed version, by dpkg's list; none where there is no such list.
+fn listed(dpkg: &Path, change: &Change) -> Option<Vec<PathBuf>> {
+    let key = change.former_key();
+    let lists = [format!("{key}.list"), format!("{}.list", key.package)];
+    let mut lists = lists.iter().map(|name| dpkg.join("info").join(name));
+    let list = lists.find_map(|list| fs::read_to_string(list).ok())?;
+    Some(list.lines().map(PathBuf::from).collect())
+}
+
+/// `Installed-Size` of both versions of each change. `apt-cache show` knows the installed versions, too.
+pub fn footprints(index: &Index, changes: &[Change]) -> Result<Vec<Footprint>> {
     let answer = index.of(changes)?;
     let records = answer.whole()?;
     let size = |name: Option<String>| {
@@ -80,12 +79,29 @@ pub fn growth(index: &Index, changes: &[Change]) -> Result<u64> {
         let sizes = records.iter().filter(of).filter_map(|record| record.size);
         sizes.max().unwrap_or(0)
     };
-    let (mut growth, mut largest) = (0u64, 0);
-    for change in changes {
-        let old = size(index::former_name(change));
-        let new = size(index::new_name(change));
-        growth = growth.saturating_add(new.saturating_sub(old));
-        largest = largest.max(new);
-    }
-    Ok(growth.saturating_add(largest))
+    let footprint = |change| Footprint {
+        new: size(index::new_name(change)),
+        old: size(index::former_name(change)),
+    };
+    Ok(changes.iter().map(footprint).collect())
+}
+
+/// How many bytes each package file brings `there`. One of which dpkg lists no file there is not opened.
+pub fn brings(
+    dpkg: &Path,
+    changes: &[Change],
+    there: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Option<u64>>> {
+    let brought = |change: &Change| {
+        let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
+            return Ok(None);
+        };
+        let is_in_place = |file: &PathBuf| there(file) && !file.is_dir();
+        if listed(dpkg, change).is_some_and(|listed| !listed.iter().any(is_in_place)) {
+            return Ok(Some(0));
+        }
+        let contents = arguments::contents(file).capture()?;
+        Ok(Some(tar::bytes(&contents, there)))
+    };
+    changes.iter().map(brought).collect()
 }

@@ -40,8 +40,8 @@ pub use arguments::APT_GET;
 use crate::checksum;
 use crate::package::command::Process;
 use crate::package::{
-    Applied, Change, Damaged, Database, Ended, Former, Kept, Observer, PackageManager, Pending,
-    Refreshed, Restore, Script, Source, Transaction, Update, stamp,
+    Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Observer, PackageManager,
+    Pending, Refreshed, Restore, Script, Source, Transaction, Update, stamp,
 };
 use crate::sorted;
 
@@ -214,8 +214,16 @@ impl PackageManager for Apt {
         files::remove_damaged(&self.index, changes, since)
     }
 
-    fn growth(&self, changes: &[Change]) -> Result<u64> {
-        files::growth(&self.index, changes)
+    fn footprints(&self, changes: &[Change]) -> Result<Vec<Footprint>> {
+        files::footprints(&self.index, changes)
+    }
+
+    fn brings(
+        &self,
+        changes: &[Change],
+        there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Option<u64>>> {
+        files::brings(&self.dpkg, changes, there)
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
