@@ -106,22 +106,50 @@ pub fn activation(job: &JobId, count: usize) {
 }
 
 /// One package was changed.
-pub fn package_changed(
-    job: &JobId,
-    package: &str,
-    architecture: &str,
-    from: Option<&str>,
-    to: Option<&str>,
-) {
-    let (from, to) = (from.unwrap_or(""), to.unwrap_or(""));
+pub fn package_changed(job: &JobId, changed: &Changed<'_>) {
+    let Changed {
+        package,
+        architecture,
+        former_architecture,
+        ..
+    } = *changed;
+    let (from, to) = (changed.from.unwrap_or(""), changed.to.unwrap_or(""));
+    let [from_build, to_build] = changed.builds.unwrap_or_default();
     let what = match (from, to) {
         ("", to) => format!("installed {to}"),
         (from, "") => format!("removed {from}"),
+        (from, _) if changed.builds.is_some() => {
+            let build = |build: Option<&str>| build.unwrap_or("unknown").to_owned();
+            format!(
+                "{from} rebuilt ({} -> {})",
+                build(from_build),
+                build(to_build)
+            )
+        }
         (from, to) => format!("{from} -> {to}"),
     };
+    let was = former_architecture.map_or_else(String::new, |former| format!(" (was {former})"));
     info!(MESSAGE_ID = id::PACKAGE_CHANGED, PATCH_JOB = %job, PATCH_PACKAGE = package,
-        PATCH_ARCHITECTURE = architecture, PATCH_FROM = from, PATCH_TO = to,
-        "{package}:{architecture} {what}");
+        PATCH_ARCHITECTURE = architecture, PATCH_FORMER_ARCHITECTURE = former_architecture,
+        PATCH_FROM = from, PATCH_TO = to, PATCH_FROM_BUILD = from_build, PATCH_TO_BUILD = to_build,
+        "{package}:{architecture}{was} {what}");
+}
+
+/// What was changed of one package.
+#[derive(Debug, Clone, Copy)]
+pub struct Changed<'a> {
+    /// The package's name.
+    pub package: &'a str,
+    /// Its architecture.
+    pub architecture: &'a str,
+    /// That before, where it was another one.
+    pub former_architecture: Option<&'a str>,
+    /// The version before; none for a new package.
+    pub from: Option<&'a str>,
+    /// The version after; none for a removal.
+    pub to: Option<&'a str>,
+    /// The checksums of the two builds, where both are of the same version.
+    pub builds: Option<[Option<&'a str>; 2]>,
 }
 
 /// One package has a newer version and stays.

@@ -161,7 +161,7 @@ impl Former {
     /// file is not the one that was put aside.
     pub fn check(&self) -> Result<()> {
         let (package, version) = (
-            self.change.key(),
+            self.change.former_key(),
             self.change.from.as_deref().unwrap_or_default(),
         );
         match &self.source {
@@ -208,7 +208,7 @@ pub fn cached(change: &Change, kept: &[Kept], file: &Path) -> Option<FormerSourc
 
 /// What we know of the former version, wherever its file is by now.
 fn known<'a>(change: &Change, kept: &'a [Kept]) -> impl Iterator<Item = &'a Kept> {
-    let (key, version) = (change.key(), change.from.clone());
+    let (key, version) = (change.former_key(), change.from.clone());
     kept.iter()
         .filter(move |kept| kept.key() == key && Some(&kept.version) == version.as_ref())
 }

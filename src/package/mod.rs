@@ -35,7 +35,7 @@ pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection,
 pub use unusable::Unusable;
 pub use values::{
     Change, Database, Footprint, Installed, Key, PackageState, Pending, Rebuilt, Refreshed, Source,
-    Update,
+    Update, replaced,
 };
 
 use crate::config::Config;

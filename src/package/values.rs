@@ -54,6 +54,15 @@ impl Update {
         }
     }
 
+    /// With the version and the architecture of the installed package whose place it takes, if there is one.
+    #[must_use]
+    pub fn over(mut self, installed: Option<(&Key, &Installed)>) -> Self {
+        let former = installed.map(|(key, _)| key.architecture.clone());
+        self.former_architecture = former.filter(|former| *former != self.architecture);
+        self.installed = installed.map(|(_, installed)| installed.version.clone());
+        self
+    }
+
     /// The package and the architecture that is installed, or would be if it were.
     #[must_use]
     pub fn former_key(&self) -> Key {
@@ -134,6 +143,37 @@ impl Change {
         )
     }
 
+    /// Whether it is made: by the database, all is as after it, and in order.
+    #[must_use]
+    pub fn is_made(&self, now: &Database) -> bool {
+        let (key, former) = (self.key(), self.former_key());
+        let is_gone = former == key || !now.contains_key(&former);
+        is_gone
+            && match (now.get(&key), &self.to) {
+                (None, None) => true,
+                (Some(installed), Some(to)) => {
+                    installed.version == *to
+                        && installed.state == PackageState::Good
+                        && self.other_build(installed).is_none()
+                }
+                _ => false,
+            }
+    }
+
+    /// Which other build than that after the change is installed, where it is one between two builds and the
+    /// database tells of it.
+    #[must_use]
+    pub fn other_build(&self, installed: &Installed) -> Option<&'static str> {
+        let (rebuilt, build) = (self.rebuilt.as_ref()?, installed.build.as_ref()?);
+        if rebuilt.to.as_ref() == Some(build) {
+            None
+        } else if rebuilt.from.as_ref() == Some(build) {
+            Some("still the former")
+        } else {
+            rebuilt.to.is_some().then_some("another")
+        }
+    }
+
     /// The change that undoes this one; where its file lies is for others to say.
     #[must_use]
     pub fn undone(&self) -> Self {
@@ -208,6 +248,27 @@ pub struct Footprint {
 /// Every package the database knows a version of.
 pub type Database = BTreeMap<Key, Installed>;
 
+/// The words for packages of every architecture: of dpkg, of rpm and apk, of pacman.
+const EVERY_ARCHITECTURE: [&str; 3] = ["all", "noarch", "any"];
+
+/// The installed package whose place one of this name and architecture takes: the same, or the one that goes
+/// because a package for every architecture comes, or was there before. Others stay beside it.
+#[must_use]
+pub fn replaced<'a>(database: &'a Database, key: &Key) -> Option<(&'a Key, &'a Installed)> {
+    let is_every = |key: &Key| EVERY_ARCHITECTURE.contains(&&*key.architecture);
+    let first = Key {
+        package: key.package.clone(),
+        architecture: String::new(),
+    };
+    let of_name = || {
+        let from_there = database.range(&first..);
+        from_there.take_while(|(other, _)| other.package == key.package)
+    };
+    let mut same = of_name().filter(|(other, _)| *other == key);
+    let mut instead = of_name().filter(|(other, _)| is_every(key) || is_every(other));
+    same.next().or_else(|| instead.next())
+}
+
 /// One package source and what its last refresh brought.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -279,5 +340,64 @@ impl Refreshed {
             errors,
             offline,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(package: &str, architecture: &str) -> Key {
+        Key {
+            package: package.into(),
+            architecture: architecture.into(),
+        }
+    }
+
+    #[test]
+    fn what_is_for_every_architecture_takes_the_place_of_what_is_for_one() {
+        let installed =
+            |package: &str, architecture: &str| (key(package, architecture), Installed::default());
+        let database = Database::from([
+            installed("a", "amd64"),
+            installed("a", "i386"),
+            installed("b", "noarch"),
+            installed("bb", "all"),
+        ]);
+        let of = |package: &str, architecture: &str| {
+            let found = replaced(&database, &key(package, architecture));
+            found.map_or_else(|| "none".to_owned(), |(key, _)| key.to_string())
+        };
+        assert_eq!(of("a", "i386"), "a:i386");
+        assert_eq!(of("a", "all"), "a:amd64");
+        assert_eq!(of("a", "arm64"), "none", "it is there beside them");
+        assert_eq!(of("b", "x86_64"), "b:noarch");
+        assert_eq!(of("c", "all"), "none");
+    }
+
+    #[test]
+    fn a_change_of_architecture_is_made_when_the_former_one_is_gone() {
+        let change = Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            former_architecture: Some("amd64".into()),
+            from: Some("1".into()),
+            to: Some("2".into()),
+            ..Change::default()
+        };
+        let of = |architecture: &str, version: &str| {
+            let installed = Installed {
+                version: version.into(),
+                ..Installed::default()
+            };
+            (key("a", architecture), installed)
+        };
+        let [old, new] = [of("amd64", "1"), of("all", "2")];
+        let is = |change: &Change, now: &[&(Key, Installed)]| {
+            change.is_made(&now.iter().map(|entry| (*entry).clone()).collect())
+        };
+        assert!(is(&change, &[&new]) && is(&change.undone(), &[&old]));
+        assert!(!is(&change, &[&old]) && !is(&change.undone(), &[&new]));
+        assert!(!is(&change, &[&old, &new]) && !is(&change.undone(), &[&old, &new]));
     }
 }

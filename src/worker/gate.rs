@@ -295,7 +295,7 @@ fn put_aside(store: &mut Store, former: &mut [Former]) -> Result<()> {
         };
         let place = store.hold(file)?;
         let version = former.change.from.as_deref().unwrap_or_default();
-        store.enter(&former.change.key(), version, &place)?;
+        store.enter(&former.change.former_key(), version, &place)?;
         entered = true;
         former.source = former.source.clone().moved(place);
     }
@@ -316,7 +316,7 @@ fn irreversible(former: &[Former]) -> Option<String> {
     let missing = former.iter().filter_map(|former| match &former.source {
         FormerSource::Missing { why } => {
             let version = former.change.from.as_deref().unwrap_or_default();
-            Some(format!("{} {version}: {why}", former.change.key()))
+            Some(format!("{} {version}: {why}", former.change.former_key()))
         }
         _ => None,
     });

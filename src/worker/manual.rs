@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::block::{self, By};
 use super::lifecycle::Event;
-use super::settle::fail;
+use super::settle::{fail, tell_change};
 use super::update::Update;
 use super::verify::{self, Before};
 use super::{Worker, gate, heal, refresh, rollback};
@@ -101,22 +101,9 @@ pub fn resumed(worker: &Worker, job: &mut Job, done: Rollback, update: &mut Upda
 fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
     job.verification.clone_from(&done.verification);
     if done.outcome == Undone::RolledBack {
-        let back = |change: &Change| Change {
-            from: change.to.clone(),
-            to: change.from.clone(),
-            file: None,
-            ..change.clone()
-        };
-        job.changes = undone.changes.iter().map(back).collect();
+        job.changes = undone.changes.iter().map(Change::undone).collect();
         for change in &job.changes {
-            let (from, to) = (change.from.as_deref(), change.to.as_deref());
-            crate::journal::package_changed(
-                job.id(),
-                &change.package,
-                &change.architecture,
-                from,
-                to,
-            );
+            tell_change(job.id(), change);
         }
         let why = (By::Hand, "an administrator has asked for that");
         block::set(worker, undone.id(), undone.changes.clone(), why);

@@ -38,21 +38,30 @@ impl Done {
         mut former: Vec<Former>,
     ) -> (Vec<Change>, Vec<Former>) {
         for done in &self.changes {
-            match changes.iter_mut().find(|c| c.key() == done.key()) {
-                Some(change) => change.from.clone_from(&done.from),
+            match changes.iter_mut().find(|c| c.former_key() == done.key()) {
+                Some(change) => since(change, done),
                 None => changes.push(done.clone()),
             }
         }
         for done in &self.former {
             let (key, mut done) = (done.change.key(), done.clone());
-            let again = former.iter().position(|f| f.change.key() == key);
+            let again = former.iter().position(|f| f.change.former_key() == key);
             if let Some(again) = again {
-                done.change.to.clone_from(&former.remove(again).change.to);
+                let mut change = former.remove(again).change;
+                since(&mut change, &done.change);
+                done.change = change;
             }
             former.push(done);
         }
         (changes, former)
     }
+}
+
+/// Makes one change of two: of the second, and of the first before it.
+fn since(change: &mut Change, first: &Change) {
+    let former = first.former_key().architecture;
+    change.former_architecture = Some(former).filter(|former| *former != change.architecture);
+    change.from.clone_from(&first.from);
 }
 
 /// Everything has gone back: a job that was put back has done nothing any more.

@@ -141,6 +141,6 @@ fn installed(target: &Target, covered: &[Update], database: &Database) -> BTreeM
         .map(|(key, installed)| (key.to_string(), installed.version.clone()));
     let covered = covered
         .iter()
-        .filter_map(|update| Some((update.key().to_string(), update.installed.clone()?)));
+        .filter_map(|update| Some((update.former_key().to_string(), update.installed.clone()?)));
     named.chain(covered).collect()
 }

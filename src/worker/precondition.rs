@@ -107,7 +107,7 @@ fn conflict(job: &Job, host: &Host) -> Option<String> {
         .pending
         .updates
         .iter()
-        .any(|u| select::covers(&target, &u.package, &u.architecture, u.security));
+        .any(|update| select::is_covered(&target, update));
     violation(&job.request.options, &host.database, host.newest).filter(|_| wanted)
 }
 

@@ -14,7 +14,7 @@ use super::verify::{Before, Judgement};
 use super::{Worker, attempt, deaths, manual, orphans, own, parts, reboot, rollback, select};
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
-use crate::package::{Applied, Change, Database, Ended, Former, PackageState, command};
+use crate::package::{Applied, Change, Database, Ended, Former, command};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Target};
 use crate::state::job::{self, Job};
@@ -225,7 +225,7 @@ fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<Opti
         return Ok(None);
     }
     let after = worker.packages.installed()?;
-    let is_untouched = |change: &Change| is_at(&after, change, change.from.as_ref());
+    let is_untouched = |change: &Change| change.undone().is_made(&after);
     Ok(changes
         .iter()
         .any(is_untouched)
@@ -234,14 +234,8 @@ fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<Opti
 
 /// What of these changes is made, by what is installed now: pure.
 pub fn done(changes: &[Change], now: &Database) -> Vec<Change> {
-    let made = |change: &&Change| is_at(now, change, change.to.as_ref());
+    let made = |change: &&Change| change.is_made(now);
     changes.iter().filter(made).cloned().collect()
-}
-
-fn is_at(now: &Database, change: &Change, version: Option<&String>) -> bool {
-    let now = now.get(&change.key());
-    now.map(|installed| &installed.version) == version
-        && now.is_none_or(|installed| installed.state == PackageState::Good)
 }
 
 /// Enters into each record what of it is done, and that it was put back: a transaction that is interrupted
@@ -274,9 +268,7 @@ pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[F
         settle::add(&mut job.notes, &[NOTE.to_owned()]);
     }
     for change in done {
-        let (from, to) = (change.from.as_deref(), change.to.as_deref());
-        let (package, architecture) = (&change.package, &change.architecture);
-        journal::package_changed(transaction, package, architecture, from, to);
+        settle::tell_change(transaction, change);
     }
 }
 

@@ -75,8 +75,14 @@ pub fn broken(jobs: &[Job], database: &Database) -> Option<String> {
 
 /// The pending updates that the target covers, newly needed packages among them.
 pub fn covered(target: &Target, pending: &Pending) -> Vec<Update> {
-    let covered = |u: &&Update| covers(target, &u.package, &u.architecture, u.security);
+    let covered = |update: &&Update| is_covered(target, update);
     pending.updates.iter().filter(covered).cloned().collect()
+}
+
+/// Whether the target covers the update, by the architecture that it brings or by that which is installed.
+pub fn is_covered(target: &Target, update: &Update) -> bool {
+    let covers = |key: &Key| covers(target, &key.package, &key.architecture, update.security);
+    covers(&update.key()) || covers(&update.former_key())
 }
 
 /// The pending updates that one of the jobs asks for.
@@ -86,14 +92,7 @@ pub fn selected(jobs: &[Job], pending: &Pending) -> Vec<Update> {
             && jobs
                 .iter()
                 .filter_map(|job| job.request.packages.as_ref())
-                .any(|target| {
-                    covers(
-                        target,
-                        &update.package,
-                        &update.architecture,
-                        update.security,
-                    )
-                })
+                .any(|target| is_covered(target, update))
     };
     pending.updates.iter().filter(asked).cloned().collect()
 }
@@ -130,16 +129,20 @@ pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<Key> {
             Target::All | Target::Security => return BTreeSet::new(),
         }
     }
-    let keys = changes.iter().map(Change::key);
-    keys.filter(|key| {
-        !names.contains(key.package.as_str()) && !names.contains(key.to_string().as_str())
-    })
-    .in_order()
+    let is_named = |key: &Key| names.contains(key.to_string().as_str());
+    let unasked = changes.iter().filter(|change| {
+        let by_name = names.contains(change.package.as_str());
+        !by_name && !is_named(&change.key()) && !is_named(&change.former_key())
+    });
+    unasked.map(Change::key).in_order()
 }
 
 fn asks_for(target: &Target, change: &Change) -> bool {
     match target {
-        Target::Packages(_) => covers(target, &change.package, &change.architecture, false),
+        Target::Packages(_) => {
+            let covers = |key: &Key| covers(target, &key.package, &key.architecture, false);
+            covers(&change.key()) || covers(&change.former_key())
+        }
         Target::All | Target::Security => true,
     }
 }

@@ -171,16 +171,31 @@ fn no_room(target: &Target, kept_back: &[KeptBack]) -> Option<String> {
 fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
     let verdict = &concluded.judgement.verdict;
     for change in &verdict.changes {
-        let (from, to) = (change.from.as_deref(), change.to.as_deref());
         if concluded.is_undone() {
-            journal::package_changed(id, &change.package, &change.architecture, to, from);
+            tell_change(id, &change.undone());
         } else if !told.contains(change) {
-            journal::package_changed(id, &change.package, &change.architecture, from, to);
+            tell_change(id, change);
         }
     }
     for stranger in &verdict.strangers {
         journal::database_problem(id, stranger);
     }
+}
+
+/// Says in the journal what was changed of one package.
+pub fn tell_change(id: &JobId, change: &Change) {
+    let builds = change.rebuilt.as_ref();
+    journal::package_changed(
+        id,
+        &journal::Changed {
+            package: &change.package,
+            architecture: &change.architecture,
+            former_architecture: change.former_architecture.as_deref(),
+            from: change.from.as_deref(),
+            to: change.to.as_deref(),
+            builds: builds.map(|builds| [builds.from.as_deref(), builds.to.as_deref()]),
+        },
+    );
 }
 
 /// Keeps the state of the update with each job it served.
@@ -218,10 +233,13 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     let others = against.filter(|check| everything || check.name != verify::VERSIONS);
     let mut why: Vec<String> = others.map(|check| check.message.clone()).collect();
     if !everything {
-        let mine = verdict
-            .wrong
-            .iter()
-            .filter(|(key, _)| select::covers(target, &key.package, &key.architecture, false));
+        let covers = |key: &Key| select::covers(target, &key.package, &key.architecture, false);
+        let by_former = |key: &Key| {
+            let mut former = concluded.former.iter().map(|former| &former.change);
+            former.any(|change| change.key() == *key && covers(&change.former_key()))
+        };
+        let is_mine = |(key, _): &&(Key, String)| covers(key) || by_former(key);
+        let mine = verdict.wrong.iter().filter(is_mine);
         why.splice(0..0, mine.map(|(_, why)| why.clone()));
     }
     if why.is_empty() {

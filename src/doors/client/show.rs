@@ -141,9 +141,13 @@ pub fn job(record: &Value) -> String {
         let _ = write!(shown, ": {}", plain(text(record, "error")));
     }
     for change in record["changes"].as_array().into_iter().flatten() {
-        let (package, architecture) = (text(change, "package"), text(change, "architecture"));
         let (from, to) = (text(change, "from"), text(change, "to"));
-        let _ = write!(shown, "\n  {package}:{architecture} {from} -> {to}");
+        let name = name(change);
+        let _ = if change["rebuilt"].is_object() {
+            write!(shown, "\n  {name} {to} rebuilt")
+        } else {
+            write!(shown, "\n  {name} {from} -> {to}")
+        };
     }
     for kept in record["kept_back"].as_array().into_iter().flatten() {
         let reason = plain(text(kept, "reason"));
@@ -222,6 +226,15 @@ fn undone(shown: &mut String, record: &Value) {
     }
 }
 
+/// A package with its architecture, and that which it had before, where that was another one.
+fn name(of: &Value) -> String {
+    let (package, architecture) = (text(of, "package"), text(of, "architecture"));
+    match text(of, "former_architecture") {
+        "" => format!("{package}:{architecture}"),
+        former => format!("{package}:{architecture} (was {former})"),
+    }
+}
+
 /// What was found of the files of a package that came back.
 fn files_of(files: &Value) -> String {
     let of = |key: &str| texts(files, key).len();
@@ -278,14 +291,12 @@ pub fn updates(updates: &[Value]) -> Table {
             "" => "new",
             version => version,
         };
+        let candidate = text(update, "candidate");
+        let is_rebuilt = candidate == from && text(update, "former_architecture").is_empty();
         vec![
-            format!(
-                "{}:{}",
-                text(update, "package"),
-                text(update, "architecture")
-            ),
+            name(update),
             from.to_owned(),
-            text(update, "candidate").to_owned(),
+            format!("{candidate}{}", if is_rebuilt { " (rebuilt)" } else { "" }),
             format!("{}{security}", text(update, "origin")),
         ]
     };

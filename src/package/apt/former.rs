@@ -108,7 +108,7 @@ fn on_disk(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
     let cached = || {
         let directory = change.file.as_deref().and_then(Path::parent);
         let directory = directory.unwrap_or(Path::new(ARCHIVES));
-        let file = directory.join(file_name(&change.key(), version));
+        let file = directory.join(file_name(&change.former_key(), version));
         former::cached(change, kept, &file)
     };
     former::ours(change, kept).or_else(cached)
@@ -156,11 +156,15 @@ fn repack(
             "there is no room for dpkg-repack"
         );
         fs::create_dir_all(&own)?;
-        let program = arguments::repack(&change.key(), &own).limit(left);
+        let program = arguments::repack(&change.former_key(), &own).limit(left);
         program.capture().context("dpkg-repack failed")?;
         // dpkg-repack leaves out the epoch, as dpkg-deb --build does
         let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
-        let name = format!("{}_{plain}_{}.deb", change.package, change.architecture);
+        let Key {
+            package,
+            architecture,
+        } = change.former_key();
+        let name = format!("{package}_{plain}_{architecture}.deb");
         let file = scratch.join(&name);
         fs::rename(own.join(name), &file).context("dpkg-repack left no package")?;
         let sha256 = checksum::sha256_of_file(&file)?;
@@ -173,7 +177,7 @@ fn repack(
 
 /// Whether what is installed, and whole, is the former version: after the update it is the new one. Pure.
 fn is_installed(change: &Change, installed: &Database) -> bool {
-    let now = installed.get(&change.key());
+    let now = installed.get(&change.former_key());
     now.is_some_and(|now| {
         Some(&now.version) == change.from.as_ref() && now.state == PackageState::Good
     })

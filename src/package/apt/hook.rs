@@ -74,14 +74,12 @@ fn change(line: &str) -> Result<Option<Change>> {
     let removal = action == "**REMOVE**";
     let to = to.filter(|_| !removal);
     ensure!(from.is_some() || to.is_some(), "it changes nothing");
+    let architecture = if to.is_none() { old_arch } else { new_arch };
+    let is_other = from.is_some() && old_arch != architecture;
     Ok(Some(Change {
         package: name.to_owned(),
-        architecture: if new_arch == "-" || removal {
-            old_arch
-        } else {
-            new_arch
-        }
-        .to_owned(),
+        architecture: architecture.to_owned(),
+        former_architecture: is_other.then(|| old_arch.to_owned()),
         from,
         to,
         file: (!action.starts_with("**")).then(|| PathBuf::from(action)),
@@ -100,8 +98,8 @@ mod tests {
             |changes| {
                 let line = |c: &Change| {
                     format!(
-                        "{} {} {:?} -> {:?} {:?}\n",
-                        c.package, c.architecture, c.from, c.to, c.file
+                        "{} {:?} {} {:?} -> {:?} {:?}\n",
+                        c.package, c.former_architecture, c.architecture, c.from, c.to, c.file
                     )
                 };
                 changes.iter().map(line).collect()
@@ -116,11 +114,14 @@ mod tests {
             zlib1g 1:1.3-1+b1 amd64 same < 1:1.3-1+deb13u1 amd64 same /var/cache/apt/archives/zlib1g_1%3a1.3-1+deb13u1_amd64.deb\n\
             zlib1g 1:1.3-1+b1 amd64 same < 1:1.3-1+deb13u1 amd64 same **CONFIGURE**\n\
             gone 1.0 all none > - - none **REMOVE**\n\
+            moved 1.0 amd64 none < 1.1 all none /var/cache/apt/archives/moved_1.1_all.deb\n\
+            moved 1.0 amd64 none < 1.1 all none **CONFIGURE**\n\
             half 1.0 all none = 1.0 all none **CONFIGURE**\n";
         expect![[r#"
-            gone all Some("1.0") -> None None
-            libnew amd64 None -> Some("1.0") Some("/var/cache/apt/archives/libnew_1.0_amd64.deb")
-            zlib1g amd64 Some("1:1.3-1+b1") -> Some("1:1.3-1+deb13u1") Some("/var/cache/apt/archives/zlib1g_1%3a1.3-1+deb13u1_amd64.deb")
+            gone None all Some("1.0") -> None None
+            libnew None amd64 None -> Some("1.0") Some("/var/cache/apt/archives/libnew_1.0_amd64.deb")
+            moved Some("amd64") all Some("1.0") -> Some("1.1") Some("/var/cache/apt/archives/moved_1.1_all.deb")
+            zlib1g None amd64 Some("1:1.3-1+b1") -> Some("1:1.3-1+deb13u1") Some("/var/cache/apt/archives/zlib1g_1%3a1.3-1+deb13u1_amd64.deb")
         "#]]
         .assert_eq(&shown(text));
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 
 use super::arguments;
-use crate::package::Change;
 use crate::package::command::Line;
+use crate::package::{Change, Key};
 
 /// One version, in one index or in the database.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,16 +79,16 @@ fn names(change: &Change) -> impl Iterator<Item = String> {
 
 /// `package:architecture=version` of the former version.
 pub fn former_name(change: &Change) -> Option<String> {
-    Some(name(change, change.from.as_deref()?))
+    Some(name(&change.former_key(), change.from.as_deref()?))
 }
 
 /// The same of the new one.
 pub fn new_name(change: &Change) -> Option<String> {
-    Some(name(change, change.to.as_deref()?))
+    Some(name(&change.key(), change.to.as_deref()?))
 }
 
-fn name(change: &Change, version: &str) -> String {
-    format!("{}={version}", change.key())
+fn name(key: &Key, version: &str) -> String {
+    format!("{key}={version}")
 }
 
 /// Reads what `apt-cache show` prints, a line at a time. Empty lines are not delivered: each record begins

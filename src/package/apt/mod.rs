@@ -122,7 +122,7 @@ impl PackageManager for Apt {
     }
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
-        pending::exactly(updates, &self.lists_without(failed)?)
+        pending::exactly(self, updates, &self.lists_without(failed)?)
     }
 
     fn installed(&self) -> Result<Database> {

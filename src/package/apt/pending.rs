@@ -10,7 +10,7 @@ use super::listing::{self, Listing};
 use super::policy::{self, Known, Versions};
 use super::{Apt, arguments};
 use crate::package::{
-    Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
+    Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update, replaced,
 };
 
 /// The most updates that are looked at one by one when they cannot be had together.
@@ -124,11 +124,22 @@ impl Host {
             .collect()
     }
 
-    /// Marks the updates that close what a security update closes.
+    /// Marks the updates that close what a security update closes, and those that bring another architecture.
     fn mark(&self, updates: &mut [Update], versions: &Versions) {
+        know_architectures(updates, &self.database);
         for update in updates {
             let known = versions.of(&self.name(&update.key()));
             update.security |= known.is_some_and(|known| known.is_security(&update.candidate));
+        }
+    }
+}
+
+/// apt tells that a package is updated, and not that it has another architecture.
+fn know_architectures(updates: &mut [Update], database: &Database) {
+    for update in updates.iter_mut().filter(|u| u.installed.is_some()) {
+        if let Some((former, _)) = replaced(database, &update.key()) {
+            let former = Some(former.architecture.clone());
+            update.former_architecture = former.filter(|f| *f != update.architecture);
         }
     }
 }
@@ -286,8 +297,8 @@ fn reasons_of(
 }
 
 /// What installing exactly these updates would do. What cannot be had is kept back alone.
-pub fn exactly(updates: &[Update], lists: &[OsString]) -> Result<Pending> {
-    let planned = |updates: &[Update]| install(updates, lists);
+pub fn exactly(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Pending> {
+    let planned = |updates: &[Update]| install(apt, updates, lists);
     if let Some(together) = planned(updates)? {
         return Ok(Pending {
             updates: together,
@@ -316,7 +327,7 @@ pub fn exactly(updates: &[Update], lists: &[OsString]) -> Result<Pending> {
 
 /// What installing exactly these would do; nothing when a package would have to go for it, or something that
 /// is needed cannot be had.
-fn install(updates: &[Update], lists: &[OsString]) -> Result<Option<Vec<Update>>> {
+fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<Vec<Update>>> {
     let program = arguments::simulate_install(updates, lists);
     let (finished, output) = program.heard()?;
     if !finished.succeeded() {
@@ -332,9 +343,20 @@ fn install(updates: &[Update], lists: &[OsString]) -> Result<Option<Vec<Update>>
         return Ok(None);
     }
     let mut listed = listing::parse(&output)?.updates;
+    let mut along = false;
     for update in &mut listed {
         let mut asked = updates.iter();
-        update.security |= asked.any(|asked| asked.key() == update.key() && asked.security);
+        if let Some(asked) = asked.find(|asked| asked.key() == update.key()) {
+            update.security |= asked.security;
+            update
+                .former_architecture
+                .clone_from(&asked.former_architecture);
+        } else {
+            along |= update.installed.is_some();
+        }
+    }
+    if along {
+        know_architectures(&mut listed, &apt.installed()?);
     }
     Ok(Some(listed))
 }

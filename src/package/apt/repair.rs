@@ -20,7 +20,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
         // without the archive, the file that the interrupted run was installing
         let file = changes
             .iter()
-            .find(|change| change.key() == key)
+            .find(|change| [change.key(), change.former_key()].contains(&key))
             .and_then(|c| c.file.clone());
         if let Some(file) = file.filter(|file| file.exists() && is_torn(apt, &key)) {
             climb(&arguments::install_files(&[file]), log, observer)?;

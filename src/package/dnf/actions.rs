@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::package::rpm::gate::Announced;
 use crate::package::rpm::{evr, repositories, resolved};
-use crate::package::{Change, Key};
+use crate::package::{Change, Database, Installed, Key, replaced};
 use crate::sorted;
 
 /// The variable that tells the gate to ask for the changes itself.
@@ -64,6 +64,15 @@ struct Package {
     action: String,
 }
 
+impl Package {
+    fn key(&self) -> Key {
+        Key {
+            package: self.name.clone(),
+            architecture: self.arch.clone(),
+        }
+    }
+}
+
 /// A conversation with dnf.
 struct Dnf<'a> {
     input: &'a mut dyn BufRead,
@@ -88,12 +97,27 @@ impl Dnf<'_> {
         Ok(serde_json::from_value(reply.values[domain].take())?)
     }
 
-    /// The versions of a package that are `installed` or `available`.
-    fn versions(&mut self, key: &Key, which: &str) -> Result<Vec<String>> {
-        let named = json!({ "key": "name", "value": key.package });
-        let versions = self.get("packages", &json!([named, { "key": which }]))?;
-        let same = versions.iter().filter(|p| p.arch == key.architecture);
-        Ok(same.map(|p| evr::shown(&p.evr).to_owned()).collect())
+    /// The packages of a name that are `installed` or `available`.
+    fn versions(&mut self, name: &str, which: &str) -> Result<Vec<Package>> {
+        let named = json!({ "key": "name", "value": name });
+        self.get("packages", &json!([named, { "key": which }]))
+    }
+
+    /// The newest of the installed packages whose place this one takes.
+    fn former(&mut self, key: &Key) -> Result<Option<(Key, String)>> {
+        let mut installed = Database::new();
+        for package in self.versions(&key.package, "installed")? {
+            let version = evr::shown(&package.evr).to_owned();
+            let known = installed.entry(package.key()).or_insert_with(|| Installed {
+                version: version.clone(),
+                ..Installed::default()
+            });
+            if evr::compare(&known.version, &version).is_lt() {
+                known.version = version;
+            }
+        }
+        let replaced = replaced(&installed, key);
+        Ok(replaced.map(|(key, installed)| (key.clone(), installed.version.clone())))
     }
 }
 
@@ -117,21 +141,20 @@ pub fn announced(
     }
     let mut announced = Vec::new();
     for package in coming {
-        let key = Key {
-            package: package.name,
-            architecture: package.arch,
-        };
-        let mut installed = dnf.versions(&key, "installed")?;
-        sorted::sort_by(&mut installed, |one, other| evr::compare(one, other));
-        let from = installed.pop();
-        let archived = match &from {
-            Some(from) => dnf.versions(&key, "available")?.contains(from),
-            None => false,
-        };
+        let key = package.key();
+        let former = dnf.former(&key)?;
+        let mut archived = false;
+        if let Some((key, version)) = &former {
+            let available = dnf.versions(&key.package, "available")?;
+            let is_it = |p: &Package| p.arch == key.architecture && evr::shown(&p.evr) == version;
+            archived = available.iter().any(is_it);
+        }
+        let (former, from) = former.unzip();
+        let former = former.map(|former| former.architecture);
         let change = Change {
             from,
             to: Some(evr::shown(&package.evr).to_owned()),
-            file: None,
+            former_architecture: former.filter(|former| *former != key.architecture),
             package: key.package,
             architecture: key.architecture,
             ..Change::default()

@@ -6,7 +6,7 @@ use super::Dialect;
 use super::plugin::Plugin;
 use crate::package::command::{Program, READ_LIMIT};
 use crate::package::rpm::{evr, locks};
-use crate::package::{Change, Former, FormerSource, Source, Update};
+use crate::package::{Change, Former, FormerSource, Key, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
 /// fetches all it needs. A repository that fails is passed over, so that the others are refreshed and
@@ -51,7 +51,7 @@ pub struct Scope<'a> {
 pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
     upgrade(dialect, scope.excluded, scope.failed)
         .args(["-C", "--assumeno"])
-        .args(named(scope.updates))
+        .args(named(dialect, scope.updates))
         .limit(READ_LIMIT)
 }
 
@@ -75,7 +75,7 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
     upgrade_by(program, dialect, scope.excluded, scope.failed)
         .args(["-y", "--downloadonly", as_fetched(dialect)])
         .args(["--setopt=retries=2", "--setopt=timeout=20"])
-        .args(named(scope.updates))
+        .args(named(dialect, scope.updates))
         .leashed()
 }
 
@@ -89,7 +89,7 @@ pub fn gated(dialect: Dialect, scope: Scope<'_>, plugin: &Plugin) -> Program {
             "--setopt=timeout=20",
         ])
         .args(mark(dialect))
-        .args(named(scope.updates));
+        .args(named(dialect, scope.updates));
     plugin.given_to(program)
 }
 
@@ -103,10 +103,12 @@ pub fn change(
 ) -> Program {
     let name = |change: &Change| {
         change.from.as_ref()?;
-        Some(nevra(
-            &change.package,
+        let is_other = change.former_architecture.is_some();
+        Some(upgraded(
+            dialect,
+            change.key(),
             change.to.as_deref()?,
-            &change.architecture,
+            is_other,
         ))
     };
     upgrade(dialect, excluded, failed)
@@ -169,13 +171,9 @@ pub fn put_back(dialect: Dialect, former: &[Former], script: &Path, answer: &str
     let program = match dialect {
         Dialect::Dnf4 | Dialect::Yum => program.args(["shell", answer]).arg(script),
         Dialect::Dnf5 => {
-            let (gone, back) = split(former);
             let mut program = program.args(["do", answer]);
-            if !back.is_empty() {
-                program = program.arg("--action=downgrade").args(back);
-            }
-            if !gone.is_empty() {
-                program = program.arg("--action=remove").args(gone);
+            for (verb, words) in verbs(former) {
+                program = program.arg(format!("--action={verb}")).args(words);
             }
             program
         }
@@ -203,34 +201,39 @@ pub fn install_again(dialect: Dialect, former: &[Former]) -> Program {
 
 /// The words of [`put_back`] for the shell of dnf 4 and yum.
 pub fn shell_script(former: &[Former]) -> String {
-    let (gone, back) = split(former);
-    let line = |verb: &str, words: &[PathBuf]| {
+    let line = |(verb, words): (&str, Vec<PathBuf>)| {
         let words: Vec<String> = words.iter().map(|w| w.display().to_string()).collect();
-        if words.is_empty() {
-            String::new()
-        } else {
-            format!("{verb} {}\n", words.join(" "))
-        }
+        format!("{verb} {}\n", words.join(" "))
     };
-    line("downgrade", &back) + &line("remove", &gone) + "run\n"
+    let lines: String = verbs(former).into_iter().map(line).collect();
+    lines + "run\n"
 }
 
-/// What is to go, and what is to come back: files, or exact versions from a repository.
-fn split(former: &[Former]) -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let (mut gone, mut back) = (Vec::new(), Vec::new());
+/// What is to come back, as files or as exact versions from a repository, and what is to go. dnf 4 takes nothing
+/// for a downgrade that has another architecture than what is installed.
+fn verbs(former: &[Former]) -> Vec<(&'static str, Vec<PathBuf>)> {
+    let (mut back, mut other, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for former in former {
         let change = &former.change;
-        let name = |version: Option<&str>| {
-            let version = version.unwrap_or_default();
-            PathBuf::from(nevra(&change.package, version, &change.architecture))
+        let name = |key: Key, version: &Option<String>| {
+            let version = version.as_deref().unwrap_or_default();
+            PathBuf::from(nevra(&key.package, version, &key.architecture))
+        };
+        let comes = match change.former_architecture {
+            Some(_) => &mut other,
+            None => &mut back,
         };
         match (&former.source, former.source.file()) {
-            (FormerSource::New | FormerSource::Beside, _) => gone.push(name(change.to.as_deref())),
-            (_, Some(file)) => back.push(file.to_owned()),
-            (_, None) => back.push(name(change.from.as_deref())),
+            (FormerSource::New | FormerSource::Beside, _) => {
+                gone.push(name(change.key(), &change.to));
+            }
+            (_, Some(file)) => comes.push(file.to_owned()),
+            (_, None) => comes.push(name(change.former_key(), &change.from)),
         }
     }
-    (gone, back)
+    let mut verbs = vec![("downgrade", back), ("install", other), ("remove", gone)];
+    verbs.retain(|(_, words)| !words.is_empty());
+    verbs
 }
 
 /// Nothing goes that is not named, and an update that cannot be installed is left out and listed,
@@ -280,12 +283,24 @@ fn without(failed: &[&Source]) -> impl Iterator<Item = String> {
 }
 
 /// Updates by their exact names. New packages are not named: the resolver finds what the others need.
-fn named(updates: Option<&[Update]>) -> Vec<String> {
+fn named(dialect: Dialect, updates: Option<&[Update]>) -> Vec<String> {
     let updates = updates.unwrap_or_default().iter();
     updates
         .filter(|update| update.installed.is_some())
-        .map(|update| nevra(&update.package, &update.candidate, &update.architecture))
+        .map(|update| {
+            let is_other = update.former_architecture.is_some();
+            upgraded(dialect, update.key(), &update.candidate, is_other)
+        })
         .collect()
+}
+
+/// The exact name of what is upgraded. Where it has another architecture than what is installed, dnf 5 refuses
+/// each name that says more than the package's (`available, but installed for a different architecture`).
+fn upgraded(dialect: Dialect, key: Key, version: &str, is_other: bool) -> String {
+    match dialect {
+        Dialect::Dnf5 if is_other => key.package,
+        _ => nevra(&key.package, version, &key.architecture),
+    }
 }
 
 /// `name-epoch:version-release.architecture`: the one form in which nothing is read into a name.

@@ -51,19 +51,27 @@ class PatchGate(dnf.Plugin):
         items = self.base.transaction or ()
         return [item.pkg for item in items if item.action in gone and item.pkg.name not in names]
 
+    def replaced(self, package, installed):
+        """What goes because a package for every architecture comes, or was there before."""
+        of_name = installed.filter(name=package.name)
+        return next((one for one in of_name if "noarch" in (package.arch, one.arch)), None)
+
     def changes(self):
         query = self.base.sack.query()
         installed, available = query.installed(), query.available()
         changes = {}
         for package in self.coming():
             same = dict(name=package.name, arch=package.arch)
-            former = max(installed.filter(**same), default=None)
+            former = max(installed.filter(**same), default=None) or self.replaced(package, installed)
+            if former:
+                same = dict(name=former.name, arch=former.arch, evr=former.evr)
             changes[package.name, package.arch] = dict(
                 package=package.name,
                 architecture=package.arch,
+                former_architecture=former.arch if former and former.arch != package.arch else None,
                 to=package.evr,
                 file=package.localPkg(),
-                archived=bool(former and available.filter(evr=former.evr, **same)),
+                archived=bool(former and available.filter(**same)),
                 **{"from": former and former.evr}
             )
         for package in self.leaving():

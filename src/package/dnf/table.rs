@@ -151,7 +151,10 @@ impl Reader {
             0..=3 => old.rsplit_once('.').unwrap_or((old, "")),
             _ => (*old, words[2]),
         };
-        if (name, architecture) != (new.key.package.as_str(), new.key.architecture.as_str()) {
+        let is_itself = name == new.key.package
+            && (architecture == new.key.architecture
+                || [architecture, &new.key.architecture].contains(&"noarch"));
+        if !is_itself {
             self.resolved.remove.push(Removal {
                 package: name.to_owned(),
                 evr: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::package::{Change, Former, FormerSource, Kept, former};
+use crate::package::{Change, Former, FormerSource, Kept, Key, former};
 
 /// Looks each former version up in what we keep and in pacman's caches; the repositories have only the
 /// newest.
@@ -13,7 +13,11 @@ pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former
         let Some(version) = change.from.as_deref() else {
             return FormerSource::New;
         };
-        let stem = format!("{}-{version}-{}", change.package, change.architecture);
+        let Key {
+            package,
+            architecture,
+        } = change.former_key();
+        let stem = format!("{package}-{version}-{architecture}");
         let in_cache = || former::cached(change, kept, cached.get(&stem)?);
         let found = former::ours(change, kept).or_else(in_cache);
         found.unwrap_or_else(|| FormerSource::Missing {

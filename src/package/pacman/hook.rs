@@ -131,9 +131,10 @@ fn announced(names: &str, plan: &[Change], installed: &Database) -> Result<Vec<C
             .iter()
             .find(|change| change.package == name && change.to.is_some())
         {
-            let from = now.map(|(_, version)| version);
+            let (former, from) = now.unzip();
             changes.push(Change {
                 from,
+                former_architecture: former.filter(|former| *former != planned.architecture),
                 ..planned.clone()
             });
         } else if let Some((architecture, version)) = now {

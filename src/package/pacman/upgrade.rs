@@ -71,26 +71,19 @@ impl Pacman {
             let program = arguments::simulate(self.tree.path(), &without);
             targets = simulated(&program)?.map_err(|words| anyhow::anyhow!("{words}"))?;
         }
-        let version = |target: &listing::Target| {
-            let mut of_name = installed
-                .iter()
-                .filter(|(key, _)| key.package == target.package);
-            of_name
-                .next()
-                .map(|(_, installed)| installed.version.clone())
-        };
-        let updates: Vec<Update> = targets
-            .iter()
-            .map(|target| Update {
+        let update = |target: &listing::Target| {
+            let update = Update {
                 package: target.package.clone(),
                 architecture: target.architecture.clone(),
-                installed: version(target),
                 candidate: target.version.clone(),
                 origin: target.repository.clone(),
-                security: false,
                 ..Update::default()
-            })
-            .collect();
+            };
+            // a name is installed once, in whatever architecture
+            let mut of_name = installed.iter();
+            update.over(of_name.find(|(key, _)| key.package == target.package))
+        };
+        let updates: Vec<Update> = targets.iter().map(update).collect();
         let cache = conf.caches.first().cloned().unwrap_or_default();
         let changes = updates.iter().zip(&targets).map(|(update, target)| Change {
             file: Some(

@@ -55,7 +55,7 @@ pub fn find(
     let former = found.into_iter().map(|(change, source)| {
         let version = change.from.clone().unwrap_or_default();
         let source = source.unwrap_or_else(|| {
-            if listed.contains(&(change.key(), version)) {
+            if listed.contains(&(change.former_key(), version)) {
                 FormerSource::Archive
             } else {
                 FormerSource::Missing {
@@ -78,7 +78,7 @@ pub struct Archived(Mutex<Option<Versions>>);
 impl Archived {
     /// Remembers what was announced; the changes alone.
     pub fn heard(&self, announced: Vec<Announced>) -> Vec<Change> {
-        let archived = |a: &Announced| Some((a.change.key(), a.change.from.clone()?));
+        let archived = |a: &Announced| Some((a.change.former_key(), a.change.from.clone()?));
         if announced.iter().all(|a| a.archived.is_some()) {
             let there = announced.iter().filter(|a| a.archived == Some(true));
             let there = there.filter_map(archived).in_order();
@@ -103,7 +103,7 @@ pub fn parallel(changes: &[Change]) -> Result<BTreeSet<String>> {
 
 fn file_name(change: &Change) -> Option<String> {
     let version = change.from.as_deref()?;
-    Some(resolved::file_name(&change.key(), version))
+    Some(resolved::file_name(&change.former_key(), version))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub fn announce(changes: &[Change], archived: Option<&Versions>) -> Vec<Announce
     let announced = |change: &Change| Announced {
         change: change.clone(),
         archived: archived.map(|archived| {
-            let former = change.from.clone().map(|from| (change.key(), from));
+            let former = change.from.clone().map(|from| (change.former_key(), from));
             former.is_some_and(|former| archived.contains(&former))
         }),
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Update};
+use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Update, replaced};
 use crate::sorted;
 
 /// A version that would be installed.
@@ -15,6 +15,20 @@ pub struct Planned {
     pub evr: String,
     /// The id of its repository.
     pub repository: String,
+}
+
+impl Planned {
+    /// As an update of what is installed.
+    fn update(&self, database: &Database) -> Update {
+        let update = Update {
+            package: self.key.package.clone(),
+            architecture: self.key.architecture.clone(),
+            candidate: self.evr.clone(),
+            origin: self.repository.clone(),
+            ..Update::default()
+        };
+        update.over(replaced(database, &self.key))
+    }
 }
 
 /// A package that would go.
@@ -107,13 +121,8 @@ impl Resolved {
     /// As a list of pending updates, of which those with a security advisory are marked.
     pub fn pending(&self, database: &Database, advisories: &BTreeSet<Key>) -> Pending {
         let update = |planned: &Planned| Update {
-            package: planned.key.package.clone(),
-            architecture: planned.key.architecture.clone(),
-            installed: database.get(&planned.key).map(|i| i.version.clone()),
-            candidate: planned.evr.clone(),
-            origin: planned.repository.clone(),
             security: advisories.contains(&planned.key),
-            ..Update::default()
+            ..planned.update(database)
         };
         let mut updates: Vec<Update> = self.install.iter().map(update).collect();
         sorted::sort_by_key(&mut updates, Update::key);
@@ -130,12 +139,8 @@ impl Resolved {
         files: &BTreeMap<String, std::path::PathBuf>,
     ) -> Vec<Change> {
         let change = |planned: &Planned| Change {
-            package: planned.key.package.clone(),
-            architecture: planned.key.architecture.clone(),
-            from: database.get(&planned.key).map(|i| i.version.clone()),
-            to: Some(planned.evr.clone()),
             file: files.get(&file_name(&planned.key, &planned.evr)).cloned(),
-            ..Change::default()
+            ..Change::from(&planned.update(database))
         };
         let mut changes: Vec<Change> = self.install.iter().map(change).collect();
         sorted::sort(&mut changes);

@@ -98,7 +98,7 @@ pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
             (_, Some(file)) => file.to_owned(),
             (_, None) => {
                 let version = change.from.as_deref().unwrap_or_default();
-                exact(&change.package, &change.architecture, version).into()
+                exact(&change.package, &change.former_key().architecture, version).into()
             }
         }
     };

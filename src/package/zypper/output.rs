@@ -151,14 +151,20 @@ fn resolved(document: &str) -> Resolved {
                         because: None,
                     }),
                     "" => {}
-                    _ => resolved.install.push(Planned {
-                        key: Key {
-                            package: of("name"),
-                            architecture: of("arch"),
-                        },
-                        evr: evr::shown(&of("edition")).to_owned(),
-                        repository: of("repository"),
-                    }),
+                    _ => {
+                        let planned = Planned {
+                            key: Key {
+                                package: of("name"),
+                                architecture: of("arch"),
+                            },
+                            evr: evr::shown(&of("edition")).to_owned(),
+                            repository: of("repository"),
+                        };
+                        // one that is upgraded and has another architecture then is in two sections
+                        if !resolved.install.contains(&planned) {
+                            resolved.install.push(planned);
+                        }
+                    }
                 }
             }
             Node::Start { name, .. } if name.starts_with("to-") => section = name,

@@ -116,7 +116,8 @@ fn stranger(former: &[Former], changes: &[Change]) -> Option<String> {
     let allowed = |change: &Change| {
         former
             .iter()
-            .any(|former| former.change.key() == change.key() && former.change.from == change.to)
+            .map(|former| &former.change)
+            .any(|undone| undone.former_key() == change.key() && undone.from == change.to)
     };
     let stranger = changes.iter().find(|change| !allowed(change))?;
     let (key, to) = (stranger.key(), stranger.to.as_deref());

@@ -15,7 +15,7 @@ use super::verify::{self, Before, Stage};
 use super::{Worker, heal, reboot};
 use crate::host::{clock, systemd};
 use crate::journal;
-use crate::package::{Change, Database, Former, Kept, PackageState};
+use crate::package::{Change, Database, Former, Kept};
 use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::kept::Store;
@@ -274,20 +274,14 @@ fn is_back(worker: &Worker, former: &[Former]) -> bool {
 
 /// What is not back yet: pure.
 fn due(former: &[Former], now: &Database) -> Vec<Former> {
-    let is_back = |former: &&Former| match (now.get(&former.change.key()), &former.change.from) {
-        (None, None) => true,
-        (Some(installed), Some(version)) => {
-            installed.version == *version && installed.state == PackageState::Good
-        }
-        _ => false,
-    };
+    let is_back = |former: &&Former| former.undone().is_made(now);
     former.iter().filter(|f| !is_back(f)).cloned().collect()
 }
 
 fn sources(former: &[Former]) -> BTreeMap<String, String> {
     let source = |former: &Former| {
         let source = former.source.as_str().to_owned();
-        (former.change.key().to_string(), source)
+        (former.change.former_key().to_string(), source)
     };
     former.iter().map(source).in_order()
 }
@@ -309,7 +303,7 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
 mod tests {
     use super::intent::tests::former;
     use super::*;
-    use crate::package::{FormerSource, Installed, Key};
+    use crate::package::{FormerSource, Installed, Key, PackageState};
 
     #[test]
     fn what_is_back_is_not_put_back_again() {

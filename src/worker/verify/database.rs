@@ -80,22 +80,11 @@ fn mismatch(change: &Change, after: &Database) -> Option<String> {
             Some(format!("{key} is {}, not {to}", installed.version))
         }
         (Some(installed), Some(to)) => match &installed.state {
-            PackageState::Good => other_build(change.rebuilt.as_ref()?, installed)
+            PackageState::Good => change
+                .other_build(installed)
                 .map(|which| format!("{key} is {which} build of {to}")),
             PackageState::Broken(state) => Some(format!("{key} is {state} in {to}")),
         },
-    }
-}
-
-/// Which other build than the planned one is installed, if it is another one.
-fn other_build(planned: &Rebuilt, installed: &Installed) -> Option<&'static str> {
-    let build = installed.build.as_ref()?;
-    if planned.to.as_ref() == Some(build) {
-        None
-    } else if planned.from.as_ref() == Some(build) {
-        Some("still the former")
-    } else {
-        planned.to.is_some().then_some("another")
     }
 }
 

@@ -21,7 +21,7 @@ use hooks::{Earlier, Task};
 use crate::fs::write_unsynced;
 use crate::host::units::Units;
 use crate::journal;
-use crate::package::{Change, Database, Installed, Key, PackageState};
+use crate::package::{Change, Database, Installed, Key};
 use crate::paths::{Paths, quoted};
 use crate::queue::Mark;
 use crate::request::JobId;
@@ -98,19 +98,23 @@ impl Before {
     pub fn remembered(worker: &Worker, leader: &JobId, changes: &[Change]) -> Result<Self> {
         let mut database = worker.packages.installed()?;
         for change in changes {
-            let key = change.key();
-            match &change.from {
-                None => database.remove(&key),
-                Some(version) => database.insert(
-                    key,
-                    Installed {
-                        version: version.clone(),
-                        state: PackageState::Good,
-                        held: false,
-                        ..Installed::default()
-                    },
-                ),
+            let now = database.remove(&change.key());
+            let Some(version) = &change.from else {
+                continue;
             };
+            let build = change
+                .rebuilt
+                .as_ref()
+                .and_then(|builds| builds.from.clone());
+            let installed = Installed {
+                version: version.clone(),
+                // what is the same is told by nothing else
+                build: build.or(now
+                    .and_then(|now| now.build)
+                    .filter(|_| change.from == change.to)),
+                ..Installed::default()
+            };
+            database.insert(change.former_key(), installed);
         }
         Ok(Self {
             database,

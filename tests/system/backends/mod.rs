@@ -2,6 +2,7 @@
 
 mod back;
 mod beside;
+mod builds;
 mod due;
 mod failures;
 mod inside;
@@ -296,6 +297,8 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_package_that_is_put_on_by_hand_is_waited_for [apt dnf4 dnf5 zypper]
         [pacman apk: "no tool of its own lies below it"];
+    builds::a_change_of_architecture_is_one_change [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     reboots::a_scheduled_reboot_is_taken_back_while_packages_change
         [apt dnf4 dnf5 zypper pacman apk];
     reboots::what_was_updated_before_the_start_asks_for_no_reboot
