@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::health::{self, Facts, Health};
 use crate::host::clock::{self, Moment};
-use crate::package::{self, Pending};
+use crate::package::{self, Pending, sentences};
 use crate::paths::Paths;
 use crate::state::alert::Alerts;
 use crate::state::blocked::Blocked;
@@ -111,6 +111,7 @@ impl Picture {
         let problems = match &packages {
             Ok(packages) if !progress.is_update() => packages
                 .problems()
+                .map(sentences)
                 .unwrap_or_else(|error| vec![format!("{error:#}")]),
             _ => Vec::new(),
         };

@@ -34,8 +34,8 @@ pub use script::Script;
 pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection, Transaction};
 pub use unusable::Unusable;
 pub use values::{
-    Change, Database, Footprint, Installed, Key, PackageState, Pending, Rebuilt, Refreshed, Source,
-    Update, replaced,
+    Change, Database, Footprint, Installed, Key, PackageState, Pending, Problem, Rebuilt,
+    Refreshed, Source, Update, replaced, sentences,
 };
 
 use crate::config::Config;
@@ -81,8 +81,8 @@ pub trait PackageManager: Send + Sync {
     /// The package database.
     fn installed(&self) -> Result<Database>;
 
-    /// What is wrong with the package database, one sentence each; empty when it is in order.
-    fn problems(&self) -> Result<Vec<String>>;
+    /// What is wrong with the package database; empty when it is in order.
+    fn problems(&self) -> Result<Vec<Problem>>;
 
     /// Whether everything that could be wrong with it can be seen by whoever asks. What the unprivileged
     /// doors cannot see, they have to be told by the worker.
@@ -94,6 +94,18 @@ pub trait PackageManager: Send + Sync {
     /// database is repaired.
     fn is_interrupted(&self) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Whether a package is installed and not configured, or still waits for a script of another one, so that
+    /// [`configure`](Self::configure) may end that.
+    fn is_unconfigured(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Runs the scripts that have not run to their end, of whichever package; the package database tells what
+    /// came of it. Output goes to the log. It is never stopped.
+    fn configure(&self, _log: &Path, _observer: &mut dyn Observer) -> Result<()> {
+        Ok(())
     }
 
     /// Runs one transaction.

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Refreshed,
-    Restore, Source, Transaction, Update,
+    Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Problem,
+    Refreshed, Restore, Source, Transaction, Update,
 };
 
 /// Stands in for the package manager, so that requests are answered instead of waiting for ever.
@@ -45,7 +45,7 @@ impl PackageManager for Unusable {
         self.refuse()
     }
 
-    fn problems(&self) -> Result<Vec<String>> {
+    fn problems(&self) -> Result<Vec<Problem>> {
         self.refuse()
     }
 

@@ -24,6 +24,40 @@ impl fmt::Display for Key {
     }
 }
 
+/// One thing that is wrong with a package database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The one package that it is about, which is not whole; none when it is about all of them.
+    pub package: Option<String>,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Problem {
+    /// That this package is not whole.
+    pub fn of(package: &str, text: String) -> Self {
+        Self {
+            package: Some(package.to_owned()),
+            text,
+        }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(text: String) -> Self {
+        Self {
+            package: None,
+            text,
+        }
+    }
+}
+
+/// The sentences of problems.
+#[must_use]
+pub fn sentences(problems: Vec<Problem>) -> Vec<String> {
+    problems.into_iter().map(|problem| problem.text).collect()
+}
+
 /// A pending update: a package and its candidate version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {

@@ -5,6 +5,7 @@ use super::{Worker, own};
 use crate::PACKAGE;
 use crate::host::systemd;
 use crate::journal;
+use crate::package::sentences;
 use crate::queue::hold;
 use crate::request::{JobId, Kind};
 use crate::state::alert::{Alert, Alerts, Cause, Event};
@@ -129,7 +130,7 @@ pub fn look(worker: &Worker) {
     match worker.packages.problems() {
         Ok(problems) if problems.is_empty() => resolve(worker, Cause::DatabaseInterrupted),
         Ok(problems) => {
-            let text = problems.join("; ");
+            let text = sentences(problems).join("; ");
             raise(worker, Cause::DatabaseInterrupted, &text, None);
         }
         Err(error) => tracing::debug!("the package database was not looked at: {error:#}"),

@@ -111,6 +111,13 @@ fn attempt(
     let intent = Intent::load(&worker.paths, leader)
         .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
     match (intent, applied.ended.clone()) {
+        // nothing was due, and the package manager has configured what was left half-configured
+        (Some(Intent::Activated { changes, .. }), ended) if changes.is_empty() => {
+            heal::or_leave(worker)?;
+            heal::after(worker, leader, &changes, &ended)?;
+            let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
+            Ok(Ok(Ending::of(outcome, own_follows)))
+        }
         (Some(Intent::Activated { changes, former }), _) => {
             update.activated(leader, &changes)?;
             heal::or_leave(worker)?;

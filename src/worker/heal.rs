@@ -16,18 +16,23 @@ use crate::state::job;
 /// How long the service manager is waited for.
 const ASKING: Duration = Duration::from_secs(10);
 
-/// Before a transaction: heals what keeps the package manager from working at all. A package that is only
-/// not configured is none of it: trying its script again would change nothing, and every apply does so
-/// by itself. What cannot be healed is said; the package manager then says the same in its own words.
+/// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
+/// is left half-configured, which the administrator may have mended. What cannot be healed is said; the package
+/// manager then says the same in its own words.
 pub fn before(worker: &Worker, leader: &JobId) -> Result<()> {
-    if !worker.packages.is_interrupted()? {
+    let packages = &worker.packages;
+    if !packages.is_interrupted()? && !packages.is_unconfigured()? {
         return Ok(());
     }
     // it may only be in somebody's hands at this moment
-    worker.packages.wait_until_idle(&mut Quiet::new(worker))?;
-    if worker.packages.is_interrupted()? {
+    packages.wait_until_idle(&mut Quiet::new(worker))?;
+    if packages.is_interrupted()? {
         let _held_off = reboot::hold_off(worker, &format!("job {leader} repairs packages"));
         repair(worker, leader, &[]);
+    } else if packages.is_unconfigured()? {
+        let _held_off = reboot::hold_off(worker, &format!("job {leader} configures packages"));
+        let log = job::log(&worker.paths, leader);
+        packages.configure(&log, &mut Repairing::new(worker, leader))?;
     }
     Ok(())
 }

@@ -314,6 +314,7 @@ impl Follower<'_, '_> {
         }
         if let Ok(Some(Intent::Activated { changes, .. })) =
             Intent::load(&self.worker.paths, self.leader)
+            && !changes.is_empty()
         {
             if let Err(error) = self.update.activated(self.leader, &changes) {
                 tracing::error!("{error:#}");

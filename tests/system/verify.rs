@@ -1,7 +1,7 @@
 //! Verification: what is looked at after an update, what decides, and what only warns.
 
-use lab::fixtures::{dying_service, looping_service, plain, with_service};
-use lab::{Host, Release, Repo};
+use lab::fixtures::{dying_service, failing_postinst, looping_service, plain, with_service};
+use lab::{Deb, Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
@@ -158,4 +158,89 @@ fn the_programs_of_the_administrator_decide_or_warn() {
     assert_eq!(check(&job, "required.d/50-strict")["passed"], false);
     assert_eq!(installed(&host, "demo"), "1.1 installed");
     assert_eq!(changes(&job), [""; 0]);
+}
+
+/// A package that watches the files of another one, as man-db and initramfs-tools do; its script fails while the
+/// host is not as it wants it.
+fn watcher() -> Deb {
+    plain("watcher", "1.0")
+        .trigger("interest-noawait /usr/share/demo")
+        .postinst(
+            "echo \"$1\" >> /run/lab-tries\n\
+             ! [ -e /run/lab-unwell ] || { echo 'watcher is unwell' >&2; exit 1; }",
+        )
+}
+
+// fault: script of a package fails that is no part of the update
+#[test]
+fn a_stranger_s_failed_trigger_is_named_and_undoes_nothing() {
+    for release in [Release::Trixie, Release::Bookworm] {
+        a_failed_trigger_is_named(release);
+    }
+}
+
+fn a_failed_trigger_is_named(release: Release) {
+    let (host, repo) = host_with(release, &[plain("demo", "1.0"), watcher()]);
+    let tries = || {
+        host.sh("cat /run/lab-tries; rm /run/lab-tries")
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    tries();
+    host.write("/run/lab-unwell", "");
+    repo.add(&plain("demo", "1.1"));
+
+    let job = applied(&host, "demo");
+
+    assert_eq!(tries(), ["triggered"]);
+    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"]);
+    assert!(job["rollback"].is_null(), "{job:#}");
+    let is_named = |job: &Value| {
+        let stranger = "watcher:all is half-configured and was no part of this update";
+        assert_eq!(installed(&host, "watcher"), "1.0 half-configured");
+        assert!(
+            list(job, "notes").contains(&stranger.into()),
+            "{job:#}\n{}",
+            host.sh("patchctl log")
+        );
+        assert_eq!(property(&host, "Health"), "degraded");
+        let reasons = property(&host, "HealthReasons");
+        assert!(reasons.contains("watcher is half-configured"), "{reasons}");
+    };
+    is_named(&job);
+
+    // nothing is due: its script is tried all the same
+    for target in ["all", "demo"] {
+        let job = applied(&host, target);
+        assert!(changes(&job).is_empty(), "{job:#}");
+        let tries = tries();
+        assert!(
+            !tries.is_empty() && tries.iter().all(|how| how == "configure"),
+            "{tries:?}"
+        );
+    }
+
+    // what is undone meanwhile is undone, and the host not as it was before
+    repo.add(&failing_postinst("demo", "1.2"));
+    let job = failed(&host, "demo");
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(job["rollback"]["as_before"], false, "{job:#}");
+    let shown = host.sh(&format!(
+        "patchctl log {}; journalctl --no-pager",
+        crate::job::id_of(&job)
+    ));
+    let says = shown.contains("the host is as it was before");
+    assert!(!says, "{shown}");
+
+    // no version is blocked because of it
+    repo.add(&plain("demo", "1.3"));
+    is_named(&applied(&host, "all"));
+    assert!(!tries().is_empty());
+
+    host.sh("rm /run/lab-unwell");
+    applied(&host, "all");
+    assert_eq!(installed(&host, "watcher"), "1.0 installed");
+    assert_eq!(installed(&host, "demo"), "1.3 installed");
+    assert_eq!(property(&host, "Health"), "healthy");
 }

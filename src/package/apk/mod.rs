@@ -23,8 +23,8 @@ use crate::package::command::{Ending, Line, Process};
 use crate::package::rpm::gate;
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Observer,
-    PackageManager, PackageState, Pending, Refreshed, Restore, Script, Selection, Source,
-    Transaction, Update,
+    PackageManager, PackageState, Pending, Problem, Refreshed, Restore, Script, Selection, Source,
+    Transaction, Update, sentences,
 };
 use crate::sorted;
 use arguments::Arguments;
@@ -171,13 +171,16 @@ impl PackageManager for Apk {
         database::read(&self.database)
     }
 
-    fn problems(&self) -> Result<Vec<String>> {
+    fn problems(&self) -> Result<Vec<Problem>> {
         let broken =
             |(key, installed): (crate::package::Key, crate::package::Installed)| match installed
                 .state
             {
                 PackageState::Good => None,
-                PackageState::Broken(state) => Some(format!("{} is {state}", key.package)),
+                PackageState::Broken(state) => {
+                    let text = format!("{} is {state}", key.package);
+                    Some(Problem::of(&key.package, text))
+                }
             };
         Ok(self.installed()?.into_iter().filter_map(broken).collect())
     }
@@ -244,7 +247,7 @@ impl PackageManager for Apk {
         ensure!(
             problems.is_empty(),
             "the package database could not be repaired: {}",
-            problems.join("; ")
+            sentences(problems).join("; ")
         );
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::package::{Database, Installed, Key, PackageState};
+use crate::package::{Database, Installed, Key, PackageState, Problem};
 
 /// Parses the output of [`super::arguments::query_database`]. A package that is gone but for its
 /// configuration files is left out; every other state than `ok installed` is broken, `reinstreq`
@@ -59,26 +59,22 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
 /// What is wrong with the database in `directory` (`/var/lib/dpkg`), read without starting dpkg:
 /// a journal of an interrupted run (apt then refuses to work until `dpkg --configure -a`), and
 /// packages between two states.
-pub fn problems(directory: &Path) -> Result<Vec<String>> {
+pub fn problems(directory: &Path) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     if is_interrupted(directory) {
-        problems.push("dpkg was interrupted; run 'dpkg --configure -a'".to_owned());
+        let text = "dpkg was interrupted; run 'dpkg --configure -a'".to_owned();
+        problems.push(text.into());
     }
-    let path = directory.join("status");
-    let status =
-        std::fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?;
-    problems.extend(broken(&String::from_utf8_lossy(&status)));
+    problems.extend(broken(&read(directory)?));
     Ok(problems)
 }
 
 /// Whether apt refuses to work before the database in `directory` is repaired: dpkg left its journal, or a
 /// package has to be installed again.
 pub fn needs_repair(directory: &Path) -> Result<bool> {
-    let status = directory.join("status");
-    let status =
-        std::fs::read(&status).with_context(|| format!("failed to read '{}'", status.display()))?;
-    let torn = |line: &str| line.starts_with("Status: ") && line.contains(" reinstreq ");
-    Ok(is_interrupted(directory) || String::from_utf8_lossy(&status).lines().any(torn))
+    let status = read(directory)?;
+    let torn = |(_, flag, _): (&str, &str, &str)| flag == "reinstreq";
+    Ok(is_interrupted(directory) || states(&status).any(torn))
 }
 
 /// Whether an interrupted run left its journal in `directory` (`/var/lib/dpkg`): dpkg keeps it in files
@@ -92,30 +88,58 @@ pub fn is_interrupted(directory: &Path) -> bool {
     })
 }
 
-fn broken(status: &str) -> Vec<String> {
+/// Whether a package in `directory` (`/var/lib/dpkg`) is there and not configured, or a trigger waits to be
+/// processed: what `dpkg --configure -a` tries to end.
+pub fn is_unconfigured(directory: &Path) -> Result<bool> {
+    let status = read(directory)?;
+    let mut states = states(&status);
+    Ok(states.any(|(_, _, state)| {
+        matches!(
+            state,
+            "unpacked" | "half-configured" | "triggers-pending" | "triggers-awaited"
+        )
+    }))
+}
+
+fn read(directory: &Path) -> Result<String> {
+    let path = directory.join("status");
+    let status =
+        std::fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?;
+    Ok(String::from_utf8_lossy(&status).into_owned())
+}
+
+/// Name, flag and state of each package.
+fn states(status: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let mut package = "";
-    let mut broken = Vec::new();
-    for line in status.lines() {
+    status.lines().filter_map(move |line| {
         if let Some(name) = line.strip_prefix("Package: ") {
             package = name;
-        } else if let Some(status) = line.strip_prefix("Status: ") {
-            let mut words = status.split(' ').skip(1);
-            let (flag, state) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-            // waiting for a trigger is a state dpkg passes through and heals by itself
-            let resting = matches!(
-                state,
-                "installed"
-                    | "config-files"
-                    | "not-installed"
-                    | "triggers-pending"
-                    | "triggers-awaited"
-            );
-            if !resting || flag != "ok" {
-                broken.push(format!("the package {package} is {state}"));
-            }
+            return None;
         }
-    }
-    broken
+        let mut words = line.strip_prefix("Status: ")?.split(' ').skip(1);
+        let (flag, state) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        Some((package, flag, state))
+    })
+}
+
+fn broken(status: &str) -> Vec<Problem> {
+    // waiting for a trigger is a state dpkg passes through and heals by itself
+    let resting = |state: &str| {
+        matches!(
+            state,
+            "installed"
+                | "config-files"
+                | "not-installed"
+                | "triggers-pending"
+                | "triggers-awaited"
+        )
+    };
+    states(status)
+        .filter(|(_, flag, state)| !resting(state) || *flag != "ok")
+        .map(|(package, _, state)| {
+            Problem::of(package, format!("the package {package} is {state}"))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -158,7 +182,7 @@ mod tests {
         std::fs::create_dir(directory.path().join("updates")).unwrap();
         assert_eq!(
             problems(directory.path()).unwrap(),
-            ["the package b is half-configured"]
+            [Problem::of("b", "the package b is half-configured".into())]
         );
         std::fs::write(directory.path().join("updates/0001"), "").unwrap();
         assert_eq!(problems(directory.path()).unwrap().len(), 2);
@@ -178,5 +202,12 @@ mod tests {
         assert!(interrupted(
             "Package: b\nStatus: install reinstreq half-installed\n"
         ));
+        let unconfigured = |state: &str| {
+            let text = format!("Package: b\nStatus: hold ok {state}\n");
+            std::fs::write(directory.path().join("status"), text).unwrap();
+            is_unconfigured(directory.path()).unwrap()
+        };
+        assert!(unconfigured("half-configured") && unconfigured("triggers-pending"));
+        assert!(!unconfigured("installed") && !unconfigured("config-files"));
     }
 }

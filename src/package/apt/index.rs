@@ -21,7 +21,7 @@ pub struct Record {
 }
 
 /// What was heard of a change list.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// Every record of its versions, former and new.
     pub records: Vec<Record>,
@@ -49,6 +49,10 @@ impl Index {
     /// What is known of the former and the new versions of these changes.
     pub fn of(&self, changes: &[Change]) -> Result<Arc<Answer>> {
         let names: Vec<String> = changes.iter().flat_map(names).collect();
+        if names.is_empty() {
+            // apt-cache fails where it is asked of nothing; a run of apt that only configures changes nothing
+            return Ok(Arc::default());
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((asked, answer)) = &*last
             && *asked == names

@@ -38,10 +38,11 @@ use anyhow::{Context, Result};
 pub use arguments::APT_GET;
 
 use crate::checksum;
+use crate::package::climb::climb;
 use crate::package::command::Process;
 use crate::package::{
     Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Observer, PackageManager,
-    Pending, Refreshed, Restore, Script, Source, Transaction, Update, stamp,
+    Pending, Problem, Refreshed, Restore, Script, Source, Transaction, Update, stamp,
 };
 use crate::sorted;
 
@@ -129,12 +130,20 @@ impl PackageManager for Apt {
         database::parse(&arguments::query_database().capture()?)
     }
 
-    fn problems(&self) -> Result<Vec<String>> {
+    fn problems(&self) -> Result<Vec<Problem>> {
         database::problems(&self.dpkg)
     }
 
     fn is_interrupted(&self) -> Result<bool> {
         database::needs_repair(&self.dpkg)
+    }
+
+    fn is_unconfigured(&self) -> Result<bool> {
+        database::is_unconfigured(&self.dpkg)
+    }
+
+    fn configure(&self, log: &Path, observer: &mut dyn Observer) -> Result<()> {
+        climb(&arguments::configure_all(), log, observer)
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use super::{Apt, arguments};
 use crate::package::climb::climb;
-use crate::package::{Change, Key, Observer, PackageManager, PackageState};
+use crate::package::{Change, Key, Observer, PackageManager, PackageState, sentences};
 
 /// Climbs until nothing is wrong any more; what cannot be healed is named. No rung's exit code is
 /// believed: after a full disk both of the first return 0 while a package is broken (measured).
 pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
-    if apt.problems()?.is_empty() {
+    if apt.problems()?.is_empty() && !apt.is_unconfigured()? {
         return Ok(());
     }
     climb(&arguments::configure_all(), log, observer)?;
@@ -27,13 +27,13 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
         }
     }
     climb(&arguments::fix_broken(), log, observer)?;
-    match apt.problems()?.as_slice() {
-        [] => Ok(()),
-        problems => bail!(
-            "the package database could not be repaired: {}",
-            problems.join("; ")
-        ),
-    }
+    let problems = sentences(apt.problems()?);
+    ensure!(
+        problems.is_empty(),
+        "the package database could not be repaired: {}",
+        problems.join("; ")
+    );
+    Ok(())
 }
 
 /// Packages that only unpacking them again heals: dpkg was killed between two of its steps.

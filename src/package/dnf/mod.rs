@@ -34,8 +34,8 @@ use super::rpm::{
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
-    Observer, PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction,
-    Update,
+    Observer, PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source,
+    Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -294,7 +294,7 @@ impl PackageManager for Dnf {
         Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
     }
 
-    fn problems(&self) -> Result<Vec<String>> {
+    fn problems(&self) -> Result<Vec<Problem>> {
         Ok(known::read()?.problems())
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::package::{Change, Database, Installed, Key, PackageState};
+use crate::package::{Change, Database, Installed, Key, PackageState, Problem};
 use crate::sorted;
 
 /// What `local/ALPM_DB_VERSION` says since pacman 4.2; another layout is not guessed at.
@@ -126,22 +126,21 @@ pub fn read(local: &Path) -> Result<Database> {
     Ok(database)
 }
 
-/// What is wrong with it, a sentence each. Only looks whether the files are there: a power cut leaves them
+/// What is wrong with it. Only looks whether the files are there: a power cut leaves them
 /// empty or away.
-pub fn problems(local: &Path) -> Result<Vec<String>> {
+pub fn problems(local: &Path) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let mut last = String::new();
     for directory in directories(local)? {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
         let package = split(&name).map_or(name.as_ref(), |(package, _)| package);
         if fs::metadata(directory.join("desc")).map_or(0, |m| m.len()) == 0 {
-            problems.push(format!(
-                "{package} has no entry in '{}'",
-                directory.display()
-            ));
+            let text = format!("{package} has no entry in '{}'", directory.display());
+            problems.push(Problem::of(package, text));
         }
         if package == last {
-            problems.push(format!("{package} is twice in the package database"));
+            let text = format!("{package} is twice in the package database");
+            problems.push(Problem::of(package, text));
         }
         package.clone_into(&mut last);
     }
@@ -201,7 +200,7 @@ mod tests {
         let problems = problems(root.path()).unwrap();
         assert_eq!(problems.len(), 1);
         assert!(
-            problems[0].starts_with("lib-x++ has no entry"),
+            problems[0].text.starts_with("lib-x++ has no entry"),
             "{problems:?}"
         );
     }
@@ -212,7 +211,10 @@ mod tests {
         let root = database(&[("demo-1:1.0-1", DEMO), ("demo-1:1.1-1", &other)]);
         assert_eq!(
             problems(root.path()).unwrap(),
-            ["demo is twice in the package database"]
+            [Problem::of(
+                "demo",
+                "demo is twice in the package database".into()
+            )]
         );
         let read = read(root.path()).unwrap();
         assert!(matches!(

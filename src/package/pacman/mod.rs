@@ -31,8 +31,8 @@ use crate::package::boot;
 use crate::package::command::Process;
 use crate::package::{
     AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer,
-    PackageManager, Pending, Refreshed, Restore, Script, Selection, Source, Transaction, Update,
-    stamp,
+    PackageManager, Pending, Problem, Refreshed, Restore, Script, Selection, Source, Transaction,
+    Update, stamp,
 };
 use conf::Conf;
 use hook::Gate;
@@ -138,7 +138,7 @@ impl PackageManager for Pacman {
         local::read(&Path::new(DATABASE).join("local"))
     }
 
-    fn problems(&self) -> Result<Vec<String>> {
+    fn problems(&self) -> Result<Vec<Problem>> {
         let mut problems = local::problems(&Path::new(DATABASE).join("local"))?;
         let before_start = || {
             let started = boot::started(Path::new("/"));
@@ -148,8 +148,8 @@ impl PackageManager for Pacman {
                 .is_some_and(|(lock, start)| lock < start)
         };
         match locks::held(Path::new(LOCK)) {
-            Held::Stale => problems.push(locks::stale()),
-            Held::Unknown if before_start() => problems.push(locks::stale()),
+            Held::Stale => problems.push(locks::stale().into()),
+            Held::Unknown if before_start() => problems.push(locks::stale().into()),
             Held::No | Held::By(_) | Held::Unknown => {}
         }
         Ok(problems)

@@ -11,7 +11,7 @@ use super::locks::{self, Held};
 use super::sync::Tree;
 use super::{DATABASE, arguments};
 use crate::package::climb::climb;
-use crate::package::{Change, Observer, PackageState};
+use crate::package::{Change, Observer, PackageState, sentences};
 
 /// Takes the lock away that the interrupted run left, and installs all it was installing again: its
 /// database entries do not tell which files, scriptlets and hooks it had got to. Without a stale lock it
@@ -67,7 +67,7 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
     ensure!(
         problems.is_empty(),
         "the package database could not be repaired: {}",
-        problems.join("; ")
+        sentences(problems).join("; ")
     );
     Ok(())
 }

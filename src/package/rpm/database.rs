@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{evr, held};
 use crate::package::command::Program;
-use crate::package::{Change, Database, Installed, Key, PackageState};
+use crate::package::{Change, Database, Installed, Key, PackageState, Problem};
 use crate::sorted::{self, InOrder};
 
 const RPM: &str = "/usr/bin/rpm";
@@ -239,13 +239,14 @@ impl Contents {
         database
     }
 
-    /// Its problems, a sentence each.
-    pub fn problems(&self) -> Vec<String> {
+    /// Its problems.
+    pub fn problems(&self) -> Vec<Problem> {
         let problem = |(key, versions): (&Key, &Vec<String>)| {
-            format!(
+            let text = format!(
                 "the package {key} is in the database twice, as {}: an update was interrupted",
                 versions.join(" and ")
-            )
+            );
+            Problem::of(&key.package, text)
         };
         self.duplicates().iter().map(problem).collect()
     }

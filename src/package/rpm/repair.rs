@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 
 use super::database;
 use crate::package::climb::climb;
 use crate::package::command::Program;
-use crate::package::{Change, Key, Observer};
+use crate::package::{Change, Key, Observer, sentences};
 
 /// Removes the duplicates among these changes: an update that was killed has entered one version and not
 /// yet taken the other one away (measured for dnf 4 after SIGKILL, for dnf 5 after SIGTERM as well). Rung
@@ -51,13 +51,13 @@ pub fn run(
         let is_ours = |key: &Key| changes.iter().any(|change| change.key() == *key);
         contents.entries.retain(|entry| is_ours(&entry.key));
     }
-    match contents.problems().as_slice() {
-        [] => Ok(()),
-        problems => bail!(
-            "the package database could not be repaired: {}",
-            problems.join("; ")
-        ),
-    }
+    let problems = sentences(contents.problems());
+    ensure!(
+        problems.is_empty(),
+        "the package database could not be repaired: {}",
+        problems.join("; ")
+    );
+    Ok(())
 }
 
 /// The changes of which both versions, and no other, are entered.

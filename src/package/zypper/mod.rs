@@ -25,8 +25,8 @@ use super::rpm::{
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
-    Observer, PackageManager, Pending, Refreshed, Report, Restore, Script, Source, Transaction,
-    Update,
+    Observer, PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source,
+    Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -241,7 +241,7 @@ impl PackageManager for Zypper {
         Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
     }
 
-    fn problems(&self) -> Result<Vec<String>> {
+    fn problems(&self) -> Result<Vec<Problem>> {
         Ok(known::read()?.problems())
     }
 

@@ -192,18 +192,19 @@ fn conclude(
     if !(is_back && is_good) {
         heal::or_leave_bad()?;
     }
-    let (checks, as_before) = match judged {
+    let (checks, strangers, as_before) = match judged {
         Ok(judgement) => {
             let unchanged = undone.iter().all(|change| {
                 let mut changed = judgement.verdict.changes.iter();
                 !changed.any(|found| found.key() == change.key())
             });
             let good = judgement.failures().is_empty() && unchanged;
-            (judgement.checks, good && is_back)
+            let strangers = judgement.verdict.strangers;
+            (judgement.checks, strangers, good && is_back)
         }
         Err(error) => {
             tracing::error!("{error:#}");
-            (Vec::new(), false)
+            (Vec::new(), Vec::new(), false)
         }
     };
     let wrong = checks.iter().filter(|check| check.decides_against());
@@ -215,7 +216,7 @@ fn conclude(
         Vec::new()
     });
     why.extend(files::against(&files));
-    let as_before = as_before && why.is_empty();
+    let as_before = as_before && why.is_empty() && strangers.is_empty();
     if !is_back {
         let words = result.err().map(|error| format!("{error:#}"));
         why.insert(
@@ -230,7 +231,9 @@ fn conclude(
         Undone::Failed
     };
     if is_back {
-        journal::rolled_back(leader, undone.len(), as_before, error.as_deref());
+        // a broken package that was no part of it is no failure of the rollback
+        let told = error.clone().unwrap_or_else(|| strangers.join("; "));
+        journal::rolled_back(leader, undone.len(), as_before, Some(&told));
     } else {
         journal::rollback_failed(leader, error.as_deref().unwrap_or("unknown"));
     }

@@ -14,7 +14,8 @@ pub struct Verdict {
     pub wrong: Vec<(Key, String)>,
     /// Packages that changed although nobody planned it, a sentence each.
     pub unplanned: Vec<String>,
-    /// Packages that are broken and were no part of the transaction, a sentence each.
+    /// Packages that are broken and were no part of the transaction, a sentence each. They decide nothing: going
+    /// back would not make them whole.
     pub strangers: Vec<String>,
 }
 
@@ -22,8 +23,7 @@ pub struct Verdict {
 /// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
 /// a package may have its new version and not be configured (both measured).
 pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verdict {
-    let keys = |change: &Change| [change.key(), change.former_key()];
-    let planned: BTreeSet<Key> = intended.iter().flat_map(keys).in_order();
+    let planned = planned(intended);
     let mut verdict = Verdict {
         changes: changes(before, after, intended),
         ..Verdict::default()
@@ -50,12 +50,25 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
     verdict
 }
 
+fn keys(change: &Change) -> [Key; 2] {
+    [change.key(), change.former_key()]
+}
+
+/// The packages that a transaction is about.
+fn planned(intended: &[Change]) -> BTreeSet<Key> {
+    intended.iter().flat_map(keys).in_order()
+}
+
 impl Verdict {
-    /// With what failed in packages that are as planned by their version.
+    /// With what failed in packages that are as planned by their version, and in those of others: a trigger.
     #[must_use]
-    pub fn with(mut self, failures: &[(Key, String)]) -> Self {
+    pub fn with(mut self, failures: &[(Key, String)], intended: &[Change]) -> Self {
+        let planned = planned(intended);
         for (key, why) in failures {
-            if self.wrong.iter().all(|(wrong, _)| wrong != key) {
+            if !planned.contains(key) {
+                let stranger = format!("{key}: {why}; it was no part of this update");
+                self.strangers.push(stranger);
+            } else if self.wrong.iter().all(|(wrong, _)| wrong != key) {
                 self.wrong.push((key.clone(), format!("{key}: {why}")));
             }
         }
@@ -237,9 +250,12 @@ mod tests {
             let key = intent(name, None, None).key();
             (key, "a scriptlet failed".to_owned())
         };
-        let verdict = verdict(&database, &database, &plan).with(&[failed("a"), failed("b")]);
+        let verdict = verdict(&database, &database, &plan)
+            .with(&[failed("a"), failed("b"), failed("stranger")], &plan);
         let why: Vec<&str> = verdict.wrong.iter().map(|(_, why)| why.as_str()).collect();
         assert_eq!(why, ["b:all is 1, not 2", "a:all: a scriptlet failed"]);
+        let stranger = "stranger:all: a scriptlet failed; it was no part of this update";
+        assert_eq!(verdict.strangers, [stranger]);
     }
 
     #[test]

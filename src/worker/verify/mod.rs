@@ -21,7 +21,7 @@ use hooks::{Earlier, Task};
 use crate::fs::write_unsynced;
 use crate::host::units::Units;
 use crate::journal;
-use crate::package::{Change, Database, Installed, Key};
+use crate::package::{Change, Database, Installed, Key, Problem, sentences};
 use crate::paths::{Paths, quoted};
 use crate::queue::Mark;
 use crate::request::JobId;
@@ -60,7 +60,7 @@ impl Before {
             .unwrap_or_else(|_| bail!("the look at them failed"));
         let rest = Rest {
             units: units.inspect_err(|error| tracing::debug!("{error:#}")).ok(),
-            problems: Some(worker.packages.problems()?),
+            problems: Some(sentences(worker.packages.problems()?)),
             hooks,
         };
         rest.leave(&worker.paths, leader)?;
@@ -189,7 +189,7 @@ pub fn judge(
     failures: &[(Key, String)],
 ) -> Result<Judgement> {
     let after = worker.packages.installed()?;
-    let verdict = database::verdict(&before.database, &after, intended).with(failures);
+    let verdict = database::verdict(&before.database, &after, intended).with(failures, intended);
     let mut checks = vec![versions(&verdict, intended.len())];
     if !verdict.unplanned.is_empty() {
         checks.push(database_check(
@@ -201,6 +201,7 @@ pub fn judge(
     checks.extend(problems(
         before.rest.problems.as_deref(),
         &worker.packages.problems()?,
+        intended,
     ));
     if !checks.iter().any(Check::decides_against) {
         checks.extend(own::check(worker, intended)?);
@@ -281,16 +282,22 @@ fn versions(verdict: &Verdict, planned: usize) -> Check {
     database_check(VERSIONS, wrong.is_empty(), message)
 }
 
-/// What is wrong with the database: new problems decide, old ones are told.
-fn problems(before: Option<&[String]>, after: &[String]) -> Vec<Check> {
+/// The check of the package database as a whole.
+pub const DATABASE: &str = "database";
+
+/// What is wrong with the database: new problems decide, old ones are told, and so are those of packages that
+/// were no part of the transaction.
+fn problems(before: Option<&[String]>, after: &[Problem], intended: &[Change]) -> Vec<Check> {
     let mut told: BTreeMap<&str, bool> = BTreeMap::new();
+    let is_stranger = |name: &String| intended.iter().all(|change| change.package != *name);
     for problem in after {
-        let is_new = before.is_some_and(|before| !before.contains(problem));
-        told.insert(problem, is_new);
+        let is_new = before.is_some_and(|before| !before.contains(&problem.text));
+        let decides = is_new && !problem.package.as_ref().is_some_and(is_stranger);
+        told.insert(&problem.text, decides);
     }
-    let check = |(problem, is_new): (&str, bool)| Check {
-        required: is_new,
-        ..database_check("database", false, problem.to_owned())
+    let check = |(problem, required): (&str, bool)| Check {
+        required,
+        ..database_check(DATABASE, false, problem.to_owned())
     };
     told.into_iter().map(check).collect()
 }
@@ -310,15 +317,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_problem_is_told_and_a_new_one_decides() {
-        let after = ["a is broken".to_owned(), "b is broken".to_owned()];
+    fn an_old_problem_is_told_and_a_new_one_decides_unless_it_is_a_stranger_s() {
+        let after: Vec<Problem> = ["a", "b", "c"]
+            .map(|name| Problem::of(name, format!("{name} is broken")))
+            .into();
+        let whole = Problem::from("dpkg was interrupted".to_owned());
+        let after = [after, vec![whole]].concat();
+        let planned = ["a", "b"].map(|name| Change {
+            package: name.into(),
+            ..Change::default()
+        });
         let decided = |before: Option<&[String]>| -> Vec<bool> {
-            let checks = problems(before, &after);
+            let checks = problems(before, &after, &planned);
             checks.iter().map(Check::decides_against).collect()
         };
-        assert_eq!(decided(Some(&after[..1])), [false, true]);
-        assert_eq!(decided(None), [false, false], "nothing is known of before");
-        assert!(problems(None, &[]).is_empty());
+        let before = ["a is broken".to_owned()];
+        assert_eq!(decided(Some(&before)), [false, true, false, true]);
+        assert_eq!(decided(None), [false; 4], "nothing is known of before");
+        assert!(problems(None, &[], &planned).is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct Deb {
     pub(crate) files: Vec<(String, Vec<u8>, u32)>,
     pub(crate) conffiles: Vec<String>,
     pub(crate) scripts: Vec<(&'static str, String)>,
+    triggers: Vec<String>,
 }
 
 impl Deb {
@@ -32,6 +33,7 @@ impl Deb {
             files: Vec::new(),
             conffiles: Vec::new(),
             scripts: Vec::new(),
+            triggers: Vec::new(),
         }
     }
 
@@ -112,6 +114,13 @@ impl Deb {
         self.script("prerm", script)
     }
 
+    /// A line of the `triggers` file, which only dpkg knows (deb-triggers(5)): the postinst is called with
+    /// `triggered` when another package does what it names.
+    pub fn trigger(mut self, line: &str) -> Self {
+        self.triggers.push(line.to_owned());
+        self
+    }
+
     /// Shell lines that run when the files have been removed or replaced.
     pub fn postrm(self, script: &str) -> Self {
         self.script("postrm", script)
@@ -170,6 +179,10 @@ impl Deb {
                 (self.conffiles.join("\n") + "\n").as_bytes(),
                 0o644,
             )?;
+        }
+        if !self.triggers.is_empty() {
+            let lines = self.triggers.join("\n") + "\n";
+            put(tree, "DEBIAN/triggers", lines.as_bytes(), 0o644)?;
         }
         for (name, lines) in &self.scripts {
             put(
