@@ -78,6 +78,17 @@ pub trait PackageManager: Send + Sync {
     /// part cannot be had.
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending>;
 
+    /// The same of everything but what is left out, for a package manager that changes everything or nothing:
+    /// as if the administrator ignored that.
+    fn plan_without(
+        &self,
+        _left_out: &[String],
+        updates: &[Update],
+        failed: &[&Source],
+    ) -> Result<Pending> {
+        self.plan(updates, failed)
+    }
+
     /// The package database.
     fn installed(&self) -> Result<Database>;
 
@@ -175,15 +186,16 @@ pub trait PackageManager: Send + Sync {
     /// How much each change takes once it is installed, by what the index or the package file says at once. By
     /// default four times the package file, which is what they are compressed to at least (measured).
     fn footprints(&self, changes: &[Change]) -> Result<Vec<Footprint>> {
-        let size = |change: &Change| {
-            let file = change.file.as_deref()?;
-            Some(std::fs::metadata(file).ok()?.len())
-        };
-        let footprint = |change| Footprint {
-            new: size(change).unwrap_or(0).saturating_mul(4),
+        let footprint = |change: &Change| Footprint {
+            new: change.file_size().saturating_mul(4),
             old: 0,
         };
         Ok(changes.iter().map(footprint).collect())
+    }
+
+    /// The changes of these updates, each with its package file where that is in a cache.
+    fn fetched(&self, updates: &[Update]) -> Vec<Change> {
+        updates.iter().map(Change::from).collect()
     }
 
     /// How many bytes the files of each new version take where they lie `there`, by its package file; none where

@@ -208,6 +208,14 @@ impl Change {
         }
     }
 
+    /// The size of its package file in bytes; 0 where there is none.
+    #[must_use]
+    pub fn file_size(&self) -> u64 {
+        let file = self.file.as_deref();
+        file.and_then(|file| std::fs::metadata(file).ok())
+            .map_or(0, |file| file.len())
+    }
+
     /// The change that undoes this one; where its file lies is for others to say.
     #[must_use]
     pub fn undone(&self) -> Self {

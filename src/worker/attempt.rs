@@ -79,9 +79,10 @@ fn attempt(
         selection,
         kept_back,
         own_follows,
+        without,
     } = plan::selection(worker, jobs, &failed, (part, without))?;
     if selection == Selection::Exactly(Vec::new()) {
-        ensure!(without.is_empty(), "refused: {}", space::sentence(without));
+        ensure!(without.is_empty(), "refused: {}", space::sentence(&without));
         return nothing(worker, leader, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
@@ -128,9 +129,9 @@ fn attempt(
             let outcome = conclude(worker, leader, &before, intent, applied, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
-        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, (Part::Listed, without)),
+        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, (Part::Listed, &without)),
         (Some(Intent::NoRoom { without: more }), _) => {
-            let without = [without, &more].concat();
+            let without = [without, more].concat();
             attempt(worker, leader, jobs, update, (part, &without))
         }
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
@@ -162,7 +163,13 @@ fn attempt(
             }),
             _,
         ) => bail!("refused: {reason}"),
-        (None, Ended::Failed(why)) => bail!("{why}"),
+        (None, Ended::Failed(why)) => {
+            // some package managers look at the room before they ask the gate
+            let more = plan::short(worker, &selection, &failed);
+            ensure!(!more.is_empty(), "{why}");
+            let without = [without, more].concat();
+            attempt(worker, leader, jobs, update, (part, &without))
+        }
         (None, Ended::Done) => {
             let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))

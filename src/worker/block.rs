@@ -110,7 +110,11 @@ pub fn plan(
     if left.is_empty() {
         return Ok((left, kept_back));
     }
-    let plan = |updates: &[Update]| worker.packages.plan(updates, failed);
+    let left_out: Vec<String> = without
+        .iter()
+        .map(|short| short.change.package.clone())
+        .collect();
+    let plan = |updates: &[Update]| worker.packages.plan_without(&left_out, updates, failed);
     let whole = match plan(&left) {
         Ok(whole) => whole,
         Err(error) if error.is::<AllOrNothing>() && !barred.is_empty() => {

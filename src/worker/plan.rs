@@ -5,11 +5,11 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::gate::{Expectation, expectation};
-use super::space::NoRoom;
+use super::space::{self, NoRoom};
 use super::{Worker, block, own, reboot, refresh, select};
 use crate::PACKAGE;
 use crate::fs::write_atomically;
-use crate::package::{Change, KeptBack, Selection, Source};
+use crate::package::{Change, KeptBack, Selection, Source, Update};
 use crate::request::{JobId, Target};
 use crate::state::blocked::Blocked;
 use crate::state::job::Job;
@@ -32,6 +32,8 @@ pub struct Plan {
     pub kept_back: Vec<KeptBack>,
     /// Whether our own package was taken out.
     pub own_follows: bool,
+    /// What has no room, as far as that is known.
+    pub without: Vec<NoRoom>,
 }
 
 /// What to install: everything that is due, or exactly what the jobs name and that needs.
@@ -52,7 +54,11 @@ pub fn selection(
         && without.is_empty()
         && Blocked::load_to_change(&worker.paths).is_empty()
     {
-        let mut told = worker.packages.must_be_told(list.as_ref(), failed)?;
+        let early = list
+            .as_ref()
+            .map(|list| early(worker, &list.updates, failed));
+        let mut told = early.is_some_and(|early| !early.is_empty())
+            || worker.packages.must_be_told(list.as_ref(), failed)?;
         if told && list.is_none() {
             list = Some(refresh::pending(worker, failed)?);
             told = worker.packages.must_be_told(list.as_ref(), failed)?;
@@ -62,6 +68,7 @@ pub fn selection(
                 selection: Selection::Everything,
                 kept_back: Vec::new(),
                 own_follows: false,
+                without: Vec::new(),
             });
         }
     }
@@ -84,31 +91,63 @@ pub fn selection(
         Part::Own => None,
         Part::Whole | Part::Listed => own::others_of(worker, &selected, failed)?,
     };
-    let updates = match own_follows {
-        Some(others) => {
-            let (others, kept) = if without.is_empty() {
-                (others, Vec::new())
-            } else {
-                block::plan(worker, &others, failed, without)?
-            };
-            kept_back.extend(kept);
-            return Ok(Plan {
-                selection: Selection::Exactly(others),
-                kept_back,
-                own_follows: true,
-            });
-        }
-        None if selected.is_empty() => selected,
-        None => {
-            let (updates, kept) = block::plan(worker, &selected, failed, without)?;
-            kept_back.extend(kept);
-            updates
-        }
+    let (updates, kept, without) = match &own_follows {
+        Some(others) if without.is_empty() => (others.clone(), Vec::new(), Vec::new()),
+        Some(others) => with_room(worker, others, failed, without)?,
+        None if selected.is_empty() => (selected, Vec::new(), without.to_vec()),
+        None => with_room(worker, &selected, failed, without)?,
     };
+    kept_back.extend(kept);
     Ok(Plan {
         selection: Selection::Exactly(updates),
         kept_back,
-        own_follows: false,
+        own_follows: own_follows.is_some(),
+        without,
+    })
+}
+
+/// The plan without what has no room: what is known of that, and for kernels also what can be foreseen before
+/// anything is fetched.
+pub fn with_room(
+    worker: &Worker,
+    selected: &[Update],
+    failed: &[&Source],
+    without: &[NoRoom],
+) -> Result<(Vec<Update>, Vec<KeptBack>, Vec<NoRoom>)> {
+    let (updates, kept) = block::plan(worker, selected, failed, without)?;
+    let early = early(worker, &updates, failed);
+    if early.is_empty() {
+        return Ok((updates, kept, without.to_vec()));
+    }
+    let without = [without, &early].concat();
+    let (updates, kept) = block::plan(worker, selected, failed, &without)?;
+    Ok((updates, kept, without))
+}
+
+/// What will have no room of updates with a kernel, by the sizes of the index and of what is in /boot. It costs
+/// a question to the index, which other updates can be spared: the gate counts what was fetched.
+fn early(worker: &Worker, updates: &[Update], failed: &[&Source]) -> Vec<NoRoom> {
+    if updates
+        .iter()
+        .any(|update| space::is_for_boot(&update.package))
+    {
+        short(worker, &Selection::Exactly(updates.to_vec()), failed)
+    } else {
+        Vec::new()
+    }
+}
+
+/// What of a selection has no room, by the package files that are in the caches; nothing where that cannot be told.
+pub fn short(worker: &Worker, selection: &Selection, failed: &[&Source]) -> Vec<NoRoom> {
+    let packages = &*worker.packages;
+    let updates = match selection {
+        Selection::Exactly(updates) => Ok(updates.clone()),
+        Selection::Everything => packages.pending(failed).map(|pending| pending.updates),
+    };
+    let short = updates.and_then(|updates| space::short(packages, &packages.fetched(&updates)));
+    short.unwrap_or_else(|error| {
+        tracing::debug!("whether there is room was not looked at: {error:#}");
+        Vec::new()
     })
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::{FAILURE_PAUSE, Worker, block, refresh, select};
+use super::{FAILURE_PAUSE, Worker, plan, refresh, select};
 use crate::fs::Lock;
 use crate::host::clock;
 use crate::package::{Database, Pending, Source, Update};
@@ -122,7 +122,7 @@ impl Host<'_> {
             updates: selected,
         };
         if *target != Target::All && !planned.updates.is_empty() {
-            let (updates, kept) = block::plan(worker, &planned.updates, self.failed, &[])?;
+            let (updates, kept, _) = plan::with_room(worker, &planned.updates, self.failed, &[])?;
             planned.updates = updates;
             planned.kept_back.extend(kept);
         }

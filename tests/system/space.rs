@@ -4,7 +4,7 @@ use lab::Release;
 use lab::fixtures::plain;
 
 use crate::job::{applied, causes, changes, failed, host_with, kept_back, text};
-use crate::story::{installed, property};
+use crate::story::{installed, property, refresh_succeeds};
 
 // fault: disk full
 #[test]
@@ -37,7 +37,13 @@ fn too_little_room_changes_nothing(release: Release) {
     repo.add(&latest("1.1"));
     repo.add(&plain("demo", "1.1"));
     let unchanged = |name: &str| assert_eq!(installed(&host, name), "1.0 installed");
-    host.sh("mkdir -p /boot && mount -t tmpfs -o size=1m tmpfs /boot");
+    host.sh("mkdir -p /boot && mount -t tmpfs -o size=4m tmpfs /boot");
+    host.sh("head -c 3M /dev/urandom > /boot/vmlinuz-0");
+    refresh_succeeds(&host);
+    let plan = host.sh("patchctl plan --json linux-image-lab-latest linux-image-lab demo");
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("no JSON");
+    let short = ["linux-image-lab space", "linux-image-lab-latest space"];
+    assert_eq!(causes(&plan), short, "{plan:#}");
 
     for name in ["linux-image-lab", "linux-image-lab-latest"] {
         let job = failed(&host, name);
@@ -51,11 +57,9 @@ fn too_little_room_changes_nothing(release: Release) {
     // what needs nothing there is applied
     let job = applied(&host, "all");
     assert_eq!(changes(&job), ["demo 1.0 -> 1.1"], "{job:#}");
-    assert_eq!(
-        causes(&job),
-        ["linux-image-lab space", "linux-image-lab-latest space"],
-        "{job:#}"
-    );
+    assert_eq!(causes(&job), short, "{job:#}");
+    let cached = host.sh("ls /var/cache/apt/archives");
+    assert!(!cached.contains("linux-image"), "fetched: {cached}");
     let kept = kept_back(&job).join("\n");
     assert!(
         kept.contains("needs 3072 KiB on /boot, 1024 KiB are free"),

@@ -70,18 +70,19 @@ fn listed(dpkg: &Path, change: &Change) -> Option<Vec<PathBuf>> {
     Some(list.lines().map(PathBuf::from).collect())
 }
 
-/// `Installed-Size` of both versions of each change. `apt-cache show` knows the installed versions, too.
+/// `Installed-Size` of both versions of each change. `apt-cache show` knows the installed versions, too. A package
+/// that does not say it takes four times its file.
 pub fn footprints(index: &Index, changes: &[Change]) -> Result<Vec<Footprint>> {
     let answer = index.of(changes)?;
     let records = answer.whole()?;
     let size = |name: Option<String>| {
         let of = |record: &&index::Record| Some(&record.name) == name.as_ref();
         let sizes = records.iter().filter(of).filter_map(|record| record.size);
-        sizes.max().unwrap_or(0)
+        sizes.max()
     };
-    let footprint = |change| Footprint {
-        new: size(index::new_name(change)),
-        old: size(index::former_name(change)),
+    let footprint = |change: &Change| Footprint {
+        new: size(index::new_name(change)).unwrap_or_else(|| change.file_size().saturating_mul(4)),
+        old: size(index::former_name(change)).unwrap_or(0),
     };
     Ok(changes.iter().map(footprint).collect())
 }

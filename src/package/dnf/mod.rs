@@ -29,8 +29,8 @@ use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
 use super::rpm::{
-    below, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp,
-    transaction,
+    below, brings, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet,
+    stamp, transaction,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
@@ -385,6 +385,18 @@ impl PackageManager for Dnf {
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
         database::files_of(change)
+    }
+
+    fn fetched(&self, updates: &[Update]) -> Vec<Change> {
+        brings::fetched(updates, &[self.dialect.cache()])
+    }
+
+    fn brings(
+        &self,
+        changes: &[Change],
+        there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Option<u64>>> {
+        brings::brings(changes, there)
     }
 
     fn reboot_reasons(&self) -> Vec<String> {

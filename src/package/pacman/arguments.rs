@@ -113,6 +113,11 @@ pub fn contents(files: &[PathBuf], configuration: Option<&Path>) -> Program {
         .args(files)
 }
 
+/// Lists the contents of a package file with their sizes, as libarchive's tar does, which pacman needs as well.
+pub fn listed(file: &Path) -> Program {
+    Program::new("/usr/bin/bsdtar").arg("-tvf").arg(file)
+}
+
 fn by(configuration: Option<&Path>) -> Option<String> {
     configuration.map(|file| format!("--config={}", file.display()))
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::package::{Change, Database, Installed, Key, PackageState, Problem};
+use super::arguments;
+use crate::package::{Change, Database, Installed, Key, PackageState, Problem, tar};
 use crate::sorted;
 
 /// What `local/ALPM_DB_VERSION` says since pacman 4.2; another layout is not guessed at.
@@ -165,6 +166,26 @@ pub fn files(local: &Path, change: &Change) -> Vec<PathBuf> {
     let files = text.lines().skip_while(|line| *line != "%FILES%").skip(1);
     let files = files.take_while(|line| !line.is_empty());
     files.map(|file| Path::new("/").join(file)).collect()
+}
+
+/// How many bytes each package file brings `there`. One of which the database has no file there is not opened.
+pub fn brings(
+    local: &Path,
+    changes: &[Change],
+    there: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<Option<u64>>> {
+    let brought = |change: &Change| {
+        let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
+            return Ok(None);
+        };
+        let is_in_place = |file: &PathBuf| there(file) && !file.is_dir();
+        let known = files(local, change);
+        if !known.is_empty() && !known.iter().any(is_in_place) {
+            return Ok(Some(0));
+        }
+        Ok(Some(tar::bytes(&arguments::listed(file).capture()?, there)))
+    };
+    changes.iter().map(brought).collect()
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ use conf::Conf;
 use hook::Gate;
 use locks::{Held, LOCK};
 use sync::Tree;
-use upgrade::is_everything;
+use upgrade::{is_everything, left_out};
 
 /// pacman's own database.
 const DATABASE: &str = "/var/lib/pacman";
@@ -104,7 +104,7 @@ impl PackageManager for Pacman {
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-        let upgrade = self.upgrade(&self.conf()?, failed)?;
+        let upgrade = self.upgrade(&self.conf()?, (failed, &[]))?;
         let program = arguments::download_ahead(self.tree.path(), &upgrade.without);
         let outcome = run::run(&program, upgrade.changes.len(), observer)?;
         match outcome.ended {
@@ -117,7 +117,7 @@ impl PackageManager for Pacman {
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
-        Ok(self.upgrade(&self.conf()?, failed)?.pending)
+        Ok(self.upgrade(&self.conf()?, (failed, &[]))?.pending)
     }
 
     fn no_security(&self) -> Result<Option<String>> {
@@ -126,7 +126,17 @@ impl PackageManager for Pacman {
     }
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
-        let pending = self.pending(failed)?;
+        self.plan_without(&[], updates, failed)
+    }
+
+    fn plan_without(
+        &self,
+        left_out: &[String],
+        updates: &[Update],
+        failed: &[&Source],
+    ) -> Result<Pending> {
+        let upgrade = self.upgrade(&self.conf()?, (failed, left_out))?;
+        let pending = upgrade.pending;
         ensure!(
             is_everything(updates, &pending.updates),
             AllOrNothing(PARTIAL)
@@ -167,12 +177,13 @@ impl PackageManager for Pacman {
         let conf = self.conf()?;
         // what somebody else is changing at this moment cannot be planned with
         transaction::free(observer)?;
-        let upgrade = self.upgrade(&conf, transaction.failed)?;
+        let mut upgrade = self.upgrade(&conf, (transaction.failed, &[]))?;
         if let Selection::Exactly(updates) = transaction.selection {
-            ensure!(
-                is_everything(updates, &upgrade.pending.updates),
-                "{PARTIAL}"
-            );
+            // that this may be is known from its plan
+            let left_out = left_out(updates, &upgrade.pending.updates);
+            if !left_out.is_empty() {
+                upgrade = self.upgrade(&conf, (transaction.failed, &left_out))?;
+            }
         }
         let kept_back = upgrade.pending.kept_back.clone();
         let done = |ended| Applied {
@@ -267,6 +278,21 @@ impl PackageManager for Pacman {
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
         Ok(local::files(&Path::new(DATABASE).join("local"), change))
+    }
+
+    fn fetched(&self, updates: &[Update]) -> Vec<Change> {
+        let upgrade = self.conf().and_then(|conf| self.upgrade(&conf, (&[], &[])));
+        let mut changes = upgrade.map_or(Vec::new(), |upgrade| upgrade.changes);
+        changes.retain(|change| updates.iter().any(|update| update.key() == change.key()));
+        changes
+    }
+
+    fn brings(
+        &self,
+        changes: &[Change],
+        there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Option<u64>>> {
+        local::brings(&Path::new(DATABASE).join("local"), changes, there)
     }
 
     fn reboot_reasons(&self) -> Vec<String> {

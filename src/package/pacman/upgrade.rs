@@ -19,13 +19,18 @@ pub struct Upgrade {
     pub pending: Pending,
     /// The same, with the files.
     pub changes: Vec<Change>,
-    /// Packages that are left out because their repository's last refresh failed.
+    /// Packages that are left out: their repository's last refresh failed, or they have no room.
     pub without: Vec<String>,
 }
 
 impl Pacman {
-    /// Asks pacman, by the databases of our tree.
-    pub(super) fn upgrade(&self, conf: &Conf, failed: &[&Source]) -> Result<Upgrade> {
+    /// Asks pacman, by the databases of our tree, without what only failed sources have and what is to be left
+    /// out.
+    pub(super) fn upgrade(
+        &self,
+        conf: &Conf,
+        (failed, left_out): (&[&Source], &[String]),
+    ) -> Result<Upgrade> {
         let installed = self.installed()?;
         let simulation = simulated(&arguments::simulate(self.tree.path(), &[]))?;
         // what is left out it does not name
@@ -57,7 +62,7 @@ impl Pacman {
             |target: &listing::Target| failed.iter().any(|s| s.suite == target.repository);
         let without: Vec<String> = targets
             .iter()
-            .filter(|t| of_failed(t))
+            .filter(|t| of_failed(t) || left_out.contains(&t.package))
             .map(|t| t.package.clone())
             .collect();
         if !without.is_empty() {
@@ -103,9 +108,16 @@ impl Pacman {
 
 /// Whether `updates` leave out nothing that is pending. What an update newly needs comes by itself.
 pub fn is_everything(updates: &[Update], pending: &[Update]) -> bool {
+    left_out(updates, pending).is_empty()
+}
+
+/// The pending packages that `updates` leave out.
+pub fn left_out(updates: &[Update], pending: &[Update]) -> Vec<String> {
     let asked: BTreeSet<Key> = updates.iter().map(Update::key).in_order();
     let due = pending.iter().filter(|update| update.installed.is_some());
-    due.map(Update::key).all(|key| asked.contains(&key))
+    due.filter(|update| !asked.contains(&update.key()))
+        .map(|update| update.package.clone())
+        .collect()
 }
 
 /// The file of that name in the first cache that has it.

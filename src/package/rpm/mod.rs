@@ -2,6 +2,7 @@
 
 pub mod below;
 pub mod beside;
+pub mod brings;
 pub mod contents;
 pub mod database;
 pub mod evr;

@@ -20,8 +20,8 @@ use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{NO_ADVISORIES, Resolved};
 use super::rpm::{
-    below, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet, stamp,
-    transaction,
+    below, brings, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet,
+    stamp, transaction,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
@@ -315,6 +315,18 @@ impl PackageManager for Zypper {
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
         database::files_of(change)
+    }
+
+    fn fetched(&self, updates: &[Update]) -> Vec<Change> {
+        brings::fetched(updates, &[Path::new(PACKAGES)])
+    }
+
+    fn brings(
+        &self,
+        changes: &[Change],
+        there: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Option<u64>>> {
+        brings::brings(changes, there)
     }
 
     fn reboot_reasons(&self) -> Vec<String> {

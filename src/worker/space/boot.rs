@@ -115,6 +115,11 @@ fn of(package: &str, is_kernel: &dyn Fn() -> bool) -> Brings {
     }
 }
 
+/// Whether a package has the name of one that brings something to /boot: pure.
+pub fn is_named(package: &str) -> bool {
+    of(package, &|| true) != Brings::Nothing
+}
+
 /// Whether a package has the name of a kernel of Debian: pure.
 fn is_debian(package: &str) -> bool {
     package.starts_with("linux-image-") && !package.ends_with("-dbg")

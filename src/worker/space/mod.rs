@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::package::{Change, Footprint, KeptBack, KeptBackCause, PackageManager, Update};
 use crate::sorted;
 use boot::Boot;
+pub use boot::is_named as is_for_boot;
 use systems::{Systems, free};
 
 const MIB: u64 = 1024 * 1024;
@@ -99,23 +100,26 @@ pub fn short(packages: &dyn PackageManager, changes: &[Change]) -> Result<Vec<No
         }
         let there = |path: &Path| systems.is_on(path, system);
         let brought = packages.brings(changes, &there)?;
-        let mut needs = Vec::new();
-        for (index, change) in changes.iter().enumerate() {
-            let new = brought.get(index).copied().flatten();
-            let own = match new {
-                Some(0) => Footprint::default(),
-                Some(new) => Footprint {
-                    new,
-                    old: systems.taken(&packages.files(change)?, system),
-                },
-                // where most of every package lies
-                None if there(Path::new("/usr/share")) => footprints[index],
-                None => Footprint::default(),
-            };
+        let new = |index: usize| {
+            let own = brought.get(index).copied().flatten();
+            // where most of every package lies
+            let whole = || there(Path::new("/usr/share")).then(|| footprints[index].new);
+            let own = own.or_else(whole).unwrap_or(0);
+            own.saturating_add(boot.beyond(index, own, images[index]))
+        };
+        let mut needs: Vec<Footprint> = Vec::new();
+        for index in 0..changes.len() {
             needs.push(Footprint {
-                new: own.new + boot.beyond(index, own.new, images[index]),
-                old: own.old,
+                new: new(index),
+                old: 0,
             });
+        }
+        if peak(&needs) > free {
+            for (need, change) in needs.iter_mut().zip(changes) {
+                if need.new > 0 {
+                    need.old = systems.taken(&packages.files(change)?, system);
+                }
+            }
         }
         for (index, reason) in lacking(&system.place, system.free, system.floor, &needs) {
             short.entry(index).or_insert(reason);

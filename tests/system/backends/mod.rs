@@ -253,6 +253,8 @@ tell! {
         [apt: "Debian's archives say it by their names"];
     updates::a_locked_package_is_kept_back [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
+    updates::what_has_no_room_is_kept_back_and_the_rest_applied [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     mirrors::offline_nothing_changes_and_the_host_says_so
         [apt dnf4 dnf5 zypper pacman apk];
     mirrors::a_superseded_package_is_followed_by_refreshing_once

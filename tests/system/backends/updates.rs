@@ -5,7 +5,7 @@ use lab::{Advisory, Manager, Repo};
 use linux_patch_api::journal::id as message;
 
 use super::Backend;
-use crate::job::{applied, changes, events_of_kind, failed, kept_back, list, start, text};
+use crate::job::{applied, causes, changes, events_of_kind, failed, kept_back, list, start, text};
 use crate::story::{property, refresh_succeeds};
 
 pub fn an_update_is_applied_and_then_there_is_nothing_to_do(backend: Backend) {
@@ -147,4 +147,44 @@ pub fn a_locked_package_is_kept_back(backend: Backend) {
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.0"));
     assert_eq!(backend.installed(&host, "tool"), backend.version("1.1"));
     assert_eq!(property(&host, "Health"), "healthy");
+}
+
+/// So many bytes that cannot be packed into fewer.
+fn noise(count: usize) -> Vec<u8> {
+    let mut state: u32 = 1;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+// fault: disk full
+pub fn what_has_no_room_is_kept_back_and_the_rest_applied(backend: Backend) {
+    let big = |version: &str, size: usize| plain("big", version).file("/boot/big", noise(size));
+    let (host, repo) = backend.host_with(&[big("1.0", 5), plain("demo", "1.0")]);
+    repo.add(&big("1.1", 1 << 20));
+    repo.add(&plain("demo", "1.1"));
+    host.sh("mkdir -p /boot");
+    host.mount("-t tmpfs -o size=256k tmpfs /boot");
+
+    let job = applied(&host, "all");
+
+    let (old, new) = (backend.version("1.0"), backend.version("1.1"));
+    assert_eq!(changes(&job), [format!("demo {old} -> {new}")], "{job:#}");
+    assert_eq!(causes(&job), ["big space"], "{job:#}");
+    let why = "needs 1024 KiB on /boot, 256 KiB are free";
+    assert_eq!(kept_back(&job), [format!("big: {why}")], "{job:#}");
+    assert_eq!(backend.installed(&host, "big"), old);
+    assert_eq!(property(&host, "PendingUpdates"), "1");
+
+    let job = failed(&host, "big");
+    let error = text(&job, "error");
+    assert!(error.contains(&format!("big {why}")), "{error}");
+
+    host.sh("umount /boot");
+    assert_eq!(
+        changes(&applied(&host, "all")),
+        [format!("big {old} -> {new}")]
+    );
 }
