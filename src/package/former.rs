@@ -198,12 +198,36 @@ pub fn ours(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
 /// file with another one is none of it.
 #[must_use]
 pub fn cached(change: &Change, kept: &[Kept], file: &Path) -> Option<FormerSource> {
+    // of two builds of one version, it is the new one that lies there
+    if change.rebuilt.is_some() && change.file.as_deref() == Some(file) {
+        return None;
+    }
     let sha256 = checksum::sha256_of_file(file).ok()?;
     let other = known(change, kept).any(|kept| kept.sha256 != sha256);
     (!other).then(|| FormerSource::Cached {
         file: file.to_owned(),
         sha256,
     })
+}
+
+/// The packages that we keep but for those that are another build of a former version than the one that
+/// `is_it` names, where several are kept.
+#[must_use]
+pub fn of_build(
+    kept: &[Kept],
+    changes: &[Change],
+    mut is_it: impl FnMut(&Change, &Kept) -> bool,
+) -> Vec<Kept> {
+    let stays = |one: &&Kept| {
+        let of = |change: &&Change| {
+            change.former_key() == one.key() && change.from.as_ref() == Some(&one.version)
+        };
+        changes.iter().find(of).is_none_or(|change| {
+            let others = known(change, kept).count() > 1 || change.rebuilt.is_some();
+            !others || is_it(change, one)
+        })
+    };
+    kept.iter().filter(stays).cloned().collect()
 }
 
 /// What we know of the former version, wherever its file is by now.
@@ -268,6 +292,36 @@ mod tests {
         assert!(cached(&change, &[known("0", "x".into())], &file).is_some());
         assert!(cached(&change, &[known("1", "x".into())], &file).is_none());
         assert!(cached(&change, &[], &directory.path().join("none")).is_none());
+    }
+
+    #[test]
+    fn of_several_builds_the_one_that_was_there_comes_back() {
+        let kept = |package: &str, version: &str, build: &str| Kept {
+            package: package.into(),
+            architecture: "all".into(),
+            version: version.into(),
+            build: Some(build.into()),
+            ..Kept::default()
+        };
+        let all = [
+            kept("demo", "1", "x"),
+            kept("demo", "1", "y"),
+            kept("demo", "0", "z"),
+            kept("other", "1", "z"),
+        ];
+        let change = former(FormerSource::Archive).change;
+        let is_it = |_: &Change, kept: &Kept| kept.build.as_deref() == Some("y");
+        let left = |change: &Change, kept: &[Kept]| -> Vec<String> {
+            let left = of_build(kept, std::slice::from_ref(change), is_it);
+            left.into_iter().filter_map(|kept| kept.build).collect()
+        };
+        assert_eq!(left(&change, &all), ["y", "z", "z"]);
+        assert_eq!(left(&change, &all[..1]), ["x"], "there is no other");
+        let rebuilt = Change {
+            rebuilt: Some(super::super::Rebuilt::default()),
+            ..change
+        };
+        assert!(left(&rebuilt, &all[..1]).is_empty(), "it is another build");
     }
 
     #[test]

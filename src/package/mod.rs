@@ -28,7 +28,7 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 pub use damaged::Damaged;
-pub use former::{Former, FormerSource, Kept, Restore};
+pub use former::{Former, FormerSource, Kept, Restore, of_build};
 pub use kept_back::{KeptBack, KeptBackCause};
 pub use script::Script;
 pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection, Transaction};
@@ -174,6 +174,12 @@ pub trait PackageManager: Send + Sync {
     /// on this host. The gate is not asked, because no run of it can be held up by others on its way there.
     fn roll_back_below(&self, _restore: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
         bail!("there is no tool below {}", self.name())
+    }
+
+    /// What tells the package in this file from another build of its version, as the database will once it is
+    /// installed (see [`Installed::build`]); none where the database tells nothing.
+    fn build_of(&self, _file: &Path) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// Parses the change list that the package manager hands to the gate.

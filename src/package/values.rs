@@ -72,6 +72,10 @@ pub struct Update {
     pub installed: Option<String>,
     /// The version that an apply would install.
     pub candidate: String,
+    /// What tells the candidate from another build of the installed version, where that is all that is new and
+    /// the index says it (see [`Installed::build`]).
+    #[serde(default)]
+    pub build: Option<String>,
     /// Where the candidate comes from, in the package manager's words.
     pub origin: String,
     /// Whether the candidate comes from a security source.
@@ -86,6 +90,12 @@ impl Update {
             package: self.package.clone(),
             architecture: self.architecture.clone(),
         }
+    }
+
+    /// Whether it brings another build of the installed version, and nothing else.
+    #[must_use]
+    pub fn is_rebuilt(&self) -> bool {
+        self.installed.as_ref() == Some(&self.candidate) && self.former_architecture.is_none()
     }
 
     /// With the version and the architecture of the installed package whose place it takes, if there is one.
@@ -240,15 +250,17 @@ impl Change {
 
 impl From<&Update> for Change {
     fn from(update: &Update) -> Self {
-        let candidate = Some(update.candidate.clone());
-        let is_same = update.installed == candidate && update.former_architecture.is_none();
+        let rebuilt = || Rebuilt {
+            from: None,
+            to: update.build.clone(),
+        };
         Self {
             package: update.package.clone(),
             architecture: update.architecture.clone(),
             former_architecture: update.former_architecture.clone(),
-            rebuilt: is_same.then(Rebuilt::default),
+            rebuilt: update.is_rebuilt().then(rebuilt),
             from: update.installed.clone(),
-            to: candidate,
+            to: Some(update.candidate.clone()),
             file: None,
         }
     }

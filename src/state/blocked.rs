@@ -37,9 +37,9 @@ pub struct Block {
 
 impl Block {
     fn is_about(&self, update: &Update) -> bool {
-        self.changes.iter().any(|change| {
-            change.key() == update.key() && change.to.as_ref() == Some(&update.candidate)
-        })
+        self.changes
+            .iter()
+            .any(|change| change.key() == update.key() && brings(change, update))
     }
 
     /// Why the host is degraded while it stands, if it is: an administrator has asked for the rollback, and with
@@ -77,11 +77,22 @@ impl Block {
     fn is_over(&self, pending: &Pending) -> bool {
         pending.updates.iter().any(|update| {
             let mut changes = self.changes.iter();
-            changes.any(|change| {
-                change.key() == update.key() && change.to.as_ref() != Some(&update.candidate)
-            })
+            changes.any(|change| change.key() == update.key() && !brings(change, update))
         })
     }
+}
+
+/// Whether the update brings what the change brought: the version, and where both are about builds of one, the
+/// build.
+fn brings(change: &Change, update: &Update) -> bool {
+    let build = change
+        .rebuilt
+        .as_ref()
+        .and_then(|builds| builds.to.as_ref());
+    let other = build
+        .zip(update.build.as_ref())
+        .is_some_and(|(b, u)| b != u);
+    change.to.as_ref() == Some(&update.candidate) && !other
 }
 
 /// All of them.
@@ -146,8 +157,13 @@ impl Blocked {
     pub fn why(&self, update: &Update) -> Option<String> {
         let set = self.sets.iter().rev().find(|set| set.is_about(update))?;
         let (version, job) = (&update.candidate, &set.job);
+        let (build, other) = if update.is_rebuilt() {
+            ("this build of ", "another build")
+        } else {
+            ("", "a newer version")
+        };
         Some(format!(
-            "{version} was rolled back in job {job} and waits for a newer version, or for 'patchctl forget {job}'"
+            "{build}{version} was rolled back in job {job} and waits for {other}, or for 'patchctl forget {job}'"
         ))
     }
 
@@ -267,5 +283,18 @@ mod tests {
         blocked.sets[0].by_hand = false;
         let kept = blocked.offered(pending(&bad));
         assert!(blocked.taken_back(&kept).is_empty(), "an alert tells it");
+    }
+
+    #[test]
+    fn a_build_waits_and_not_its_version() {
+        let of = |build: Option<&str>| Update {
+            build: build.map(Into::into),
+            ..update("a", "1")
+        };
+        let change = Change::from(&of(Some("x")));
+        assert!(brings(&change, &of(Some("x"))) && brings(&change, &of(None)));
+        assert!(!brings(&change, &of(Some("y"))) && !brings(&change, &update("a", "2")));
+        let newer = Change::from(&update("a", "2"));
+        assert!(brings(&newer, &update("a", "2")));
     }
 }

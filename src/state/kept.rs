@@ -95,10 +95,38 @@ impl Store {
             })
         };
         let kept = enter().with_context(|| format!("failed to keep '{}'", place.display()))?;
+        let is_same =
+            |old: &Kept| old.key() == *key && old.version == version && old.sha256 == kept.sha256;
         self.entries
-            .retain(|old| old.file != kept.file && (old.key() != *key || old.version != version));
+            .retain(|old| old.file != kept.file && !is_same(old));
         self.entries.push(kept);
         Ok(())
+    }
+
+    /// Enters which build of its version a file is.
+    pub fn know_build(&mut self, place: &Path, build: String) {
+        let mut entries = self.entries.iter_mut();
+        if let Some(kept) = entries.find(|kept| kept.file == place) {
+            kept.build = Some(build);
+        }
+    }
+
+    /// Gives a file a name of its own by its sum, because another build of its version has the same name; where
+    /// it lies then.
+    pub fn rename(&mut self, place: &Path, sha256: &str) -> Result<PathBuf> {
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        let other = self.directory.join(format!("{sha256:.16}-{name}"));
+        let link = || -> io::Result<()> {
+            remove(&other)?;
+            fs::hard_link(place, &other)
+        };
+        link().with_context(|| format!("failed to keep '{}'", place.display()))?;
+        let mut entries = self.entries.iter_mut();
+        if let Some(kept) = entries.find(|kept| kept.file == place) {
+            kept.file.clone_from(&other);
+        }
+        self.save()?;
+        Ok(other)
     }
 
     /// Writes the index.
@@ -159,7 +187,10 @@ fn victims(
 ) -> BTreeSet<PathBuf> {
     let is_installed = |kept: &Kept| {
         let now = installed.get(&kept.key());
-        now.is_some_and(|now| now.version == kept.version)
+        now.is_some_and(|now| {
+            let is_other = kept.build.is_some() && now.build != kept.build;
+            now.version == kept.version && !is_other
+        })
     };
     let mut total: u64 = entries.iter().map(|kept| kept.size).sum();
     let mut order: Vec<&Kept> = entries
@@ -212,6 +243,47 @@ mod tests {
         assert!(store.hold(&cached).is_err(), "half a file");
         assert_eq!(fs::read(&place).unwrap(), b"a", "what was kept stays");
         assert_eq!(fs::read_dir(paths.packages()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn two_builds_of_one_version_are_kept_apart() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::below(root.path());
+        fs::create_dir_all(paths.packages()).unwrap();
+        let cached = root.path().join("a_1_all.deb");
+        let mut store = Store::open(&paths);
+        let mut keep = |text: &str| {
+            let _ = fs::remove_file(&cached);
+            fs::write(&cached, text).unwrap();
+            let place = store.hold(&cached).unwrap();
+            store.enter(&key("a"), "1", &place).unwrap();
+            store.know_build(&place, text.to_owned());
+            if text == "first" {
+                store.rename(&place, &checksum::sha256(b"first")).unwrap();
+            }
+        };
+        ["first", "second", "second"]
+            .into_iter()
+            .for_each(&mut keep);
+        store.save().unwrap();
+        let again = Store::open(&paths);
+        let kept: Vec<&str> = again
+            .kept()
+            .iter()
+            .filter_map(|k| k.build.as_deref())
+            .collect();
+        assert_eq!(kept, ["first", "second"]);
+        for kept in again.kept() {
+            assert_eq!(kept.sha256, checksum::sha256_of_file(&kept.file).unwrap());
+        }
+        let now = Installed {
+            version: "1".into(),
+            build: Some("first".into()),
+            ..Installed::default()
+        };
+        let database = Database::from([(key("a"), now)]);
+        let gone = victims(again.kept(), 6, &database, &BTreeSet::new());
+        assert_eq!(gone, BTreeSet::from([paths.packages().join("a_1_all.deb")]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::settle::{Concluded, Outcome};
 use super::update::Update;
 use super::verify::{self, Before, Stage};
 use super::{Worker, files, heal, rollback};
-use crate::package::{Applied, Change, Database, Former};
+use crate::package::{Applied, Change, Database, Former, Kept};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::sorted::InOrder;
@@ -72,13 +72,22 @@ pub fn keep(paths: &Paths, changes: &[Change]) {
         };
         let known = |store: &Store| {
             let mut kept = store.kept().iter();
-            kept.any(|kept| kept.file == place && kept.version == version)
+            let is_other = |kept: &Kept| {
+                let build = change.rebuilt.as_ref().and_then(|r| r.to.as_ref());
+                change.rebuilt.is_some() && kept.build.as_ref() != build
+            };
+            kept.any(|kept| kept.file == place && kept.version == version && !is_other(kept))
         };
         if known(&store) || !place.exists() {
             continue;
         }
         match store.enter(&change.key(), version, &place) {
-            Ok(()) => entered = true,
+            Ok(()) => {
+                entered = true;
+                if let Some(build) = change.rebuilt.as_ref().and_then(|r| r.to.clone()) {
+                    store.know_build(&place, build);
+                }
+            }
             Err(error) => tracing::warn!("{error:#}"),
         }
     }

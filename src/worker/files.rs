@@ -9,7 +9,8 @@ use super::progress::Repairing;
 use super::{Worker, attempt, gate};
 use crate::journal;
 use crate::package::{
-    Applied, Change, Damaged, Database, Ended, Former, FormerSource, Key, PackageState, Restore,
+    Applied, Change, Damaged, Database, Ended, Former, FormerSource, Kept, Key, PackageState,
+    Restore,
 };
 use crate::request::JobId;
 use crate::sorted::InOrder;
@@ -117,8 +118,13 @@ fn arrived(worker: &Worker, changes: &[Change], now: &Database) -> Vec<Former> {
         let (key, to) = (change.key(), change.to.as_ref()?);
         let now = now.get(&key)?;
         let is_there = now.version == *to && now.state == PackageState::Good;
-        let mut kept = store.kept().iter();
-        let kept = kept.find(|kept| kept.key() == key && kept.version == *to);
+        let place = change.file.as_deref().and_then(|file| store.place_of(file));
+        let is_it = |kept: &&Kept| kept.key() == key && kept.version == *to;
+        let kept = || store.kept().iter().filter(is_it);
+        let in_place = kept().find(|kept| Some(&kept.file) == place.as_ref());
+        // of two builds of one version, only what came with the change is sure to be the new one
+        let any = || kept().next().filter(|_| change.rebuilt.is_none());
+        let kept = in_place.or_else(any);
         let source = kept.map_or(FormerSource::Archive, |kept| FormerSource::Kept {
             file: kept.file.clone(),
             sha256: kept.sha256.clone(),

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::space::{self, NoRoom};
-use super::{mounts, own, reboot};
+use super::{aside, mounts, own, reboot};
 use crate::config::ForeignShutdown;
 use crate::fs::create_atomically;
 use crate::package::command::{Line, Program};
@@ -22,7 +22,6 @@ use crate::package::{Change, Former, FormerSource, PackageManager};
 use crate::paths::{Paths, quoted};
 use crate::request::JobId;
 use crate::sorted;
-use crate::state::kept::Store;
 use crate::state::{self, job};
 
 /// What stands in the intent file of a transaction.
@@ -93,7 +92,8 @@ pub fn run(
     job: &JobId,
     input: &mut dyn BufRead,
 ) -> Result<()> {
-    let changes = packages.change_list(input)?;
+    let mut changes = packages.change_list(input)?;
+    aside::know_builds(packages, &mut changes);
     let expectation: Expectation = state::try_read(&expectation(paths, job))
         .map_err(|why| anyhow::anyhow!("what is expected cannot be read: {why}"))?
         .unwrap_or_default();
@@ -126,7 +126,7 @@ pub fn run(
         },
         None if expectation.plan.is_none() && own::is_mixed(&changes) => Intent::Mixed,
         None => {
-            let former = prepare_rollback(paths, packages, &changes);
+            let former = aside::prepare_rollback(paths, packages, &changes);
             let irreversible = irreversible(&former).filter(|_| expectation.require_rollback);
             // as late as can be: whoever schedules it need not look at what runs
             match reboot::at_the_gate(paths, expectation.foreign_shutdown) {
@@ -246,69 +246,6 @@ fn is_copy(running: &File, place: &Path) -> io::Result<bool> {
         running.consume(count);
         there.consume(count);
     }
-}
-
-/// Finds out where each former version could be had from, and takes care that it and the new one
-/// are still there when they are needed: others may clean up the package manager's cache as soon as
-/// the transaction is through.
-fn prepare_rollback(
-    paths: &Paths,
-    packages: &dyn PackageManager,
-    changes: &[Change],
-) -> Vec<Former> {
-    let former = aside(paths, packages, changes);
-    let store = Store::open(paths);
-    for file in changes.iter().filter_map(|change| change.file.as_deref()) {
-        if let Err(error) = store.hold(file) {
-            tracing::warn!("{error:#}");
-        }
-    }
-    former
-}
-
-/// Where each former version could be had from; what lies in a place that others may clean up is put
-/// aside.
-pub(super) fn aside(
-    paths: &Paths,
-    packages: &dyn PackageManager,
-    changes: &[Change],
-) -> Vec<Former> {
-    let mut store = Store::open(paths);
-    let mut former = packages
-        .former(changes, store.kept(), store.directory())
-        .unwrap_or_else(|error| unknown(changes, &error));
-    // an update is not held up by what only the next one needs
-    if let Err(error) = put_aside(&mut store, &mut former) {
-        tracing::warn!("{error:#}");
-    }
-    former
-}
-
-/// Takes those former versions into the store that lie somewhere else.
-fn put_aside(store: &mut Store, former: &mut [Former]) -> Result<()> {
-    let mut entered = false;
-    for former in former {
-        let (FormerSource::Cached { file, .. } | FormerSource::Repacked { file, .. }) =
-            &former.source
-        else {
-            continue;
-        };
-        let place = store.hold(file)?;
-        let version = former.change.from.as_deref().unwrap_or_default();
-        store.enter(&former.change.former_key(), version, &place)?;
-        entered = true;
-        former.source = former.source.clone().moved(place);
-    }
-    if entered { store.save() } else { Ok(()) }
-}
-
-fn unknown(changes: &[Change], error: &anyhow::Error) -> Vec<Former> {
-    let why = format!("it could not be looked for: {error:#}");
-    let former = |change: &Change| Former {
-        change: change.clone(),
-        source: FormerSource::Missing { why: why.clone() },
-    };
-    changes.iter().map(former).collect()
 }
 
 /// Why the changes could not be undone: pure.

@@ -7,7 +7,7 @@ use super::lifecycle::Event;
 use super::settle::{fail, tell_change};
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, gate, heal, refresh, rollback};
+use super::{Worker, aside, heal, refresh, rollback};
 use crate::package::{Change, Database, Former};
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
@@ -44,18 +44,28 @@ fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Vec<Former>)> {
     if let Some(other) = undone.changes.iter().find_map(|change| other(change, &now)) {
         anyhow::bail!("{other} since job {id}; only the last change of a package can be undone");
     }
-    let former = gate::aside(&worker.paths, worker.packages.as_ref(), &undone.changes);
+    let former = aside::aside(
+        &worker.paths,
+        worker.packages.as_ref(),
+        &undone.changes,
+        &undone.former,
+    );
     Ok((undone, former))
 }
 
 /// What has become of a package since it was changed, if anything: pure.
 fn other(change: &Change, now: &Database) -> Option<String> {
     let key = change.key();
-    let now = now.get(&key).map(|installed| &installed.version);
-    if now == change.to.as_ref() {
+    let now = now.get(&key);
+    let other_build = now.and_then(|now| change.other_build(now));
+    let now = now.map(|installed| &installed.version);
+    if now == change.to.as_ref() && other_build.is_none() {
         return None;
     }
     Some(match now {
+        Some(now) if other_build.is_some() => {
+            format!("{key} has been changed to another build of {now}")
+        }
         Some(now) => format!("{key} has been changed to {now}"),
         None => format!("{key} has been removed"),
     })

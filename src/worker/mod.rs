@@ -2,6 +2,7 @@
 
 mod alert;
 mod apply;
+mod aside;
 mod attempt;
 mod block;
 mod conclude;

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::explain::Asked;
-use super::former;
+use super::{build, former};
 use crate::package::command::Program;
 use crate::package::{Former, Key, Selection, Update};
 
@@ -261,8 +261,17 @@ fn healing() -> Program {
 
 /// Every package of the database, one a line.
 pub fn query_database() -> Program {
-    let format = "${Package}\t${Architecture}\t${Version}\t${Status}\n";
-    Program::new(DPKG_QUERY).args(["-W", "-f", format])
+    let fields = build::format();
+    let format = format!("${{Package}}\t${{Architecture}}\t${{Version}}\t${{Status}}\t{fields}\n");
+    Program::new(DPKG_QUERY).args(["-W", "-f", &format])
+}
+
+/// What tells the package in a file from another build of it.
+pub fn fields(file: &Path) -> Program {
+    let format = format!("--showformat={}\n", build::format());
+    Program::new("/usr/bin/dpkg-deb")
+        .args(["--show", &format])
+        .arg(file)
 }
 
 /// What dpkg has entered of these packages, each behind a line with its name: its paths, and behind a dash its

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::build;
 use crate::package::{Database, Installed, Key, PackageState, Problem};
 
 /// Parses the output of [`super::arguments::query_database`]. A package that is gone but for its
@@ -24,9 +25,9 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
         let (version, status) = (fields.next()?, fields.next()?);
         let mut words = status.split(' ');
         let (want, flag, state) = (words.next()?, words.next()?, words.next()?);
-        (!state.is_empty()).then_some((package, architecture, version, want, flag, state))
+        (!state.is_empty()).then_some((package, architecture, version, want, flag, state, fields))
     };
-    let (package, architecture, version, want, flag, state) =
+    let (package, architecture, version, want, flag, state, fields) =
         parts().with_context(|| format!("dpkg-query gave a line of another form: '{line}'"))?;
     if matches!(state, "not-installed" | "config-files") {
         return Ok(None);
@@ -51,7 +52,7 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
                 PackageState::Broken(format!("{state}{flag}"))
             },
             held: want == "hold",
-            ..Installed::default()
+            build: Some(build::sum(fields)),
         },
     )))
 }

@@ -125,7 +125,11 @@ pub fn file_name(key: &Key, version: &str) -> String {
 fn is_listed(change: &Change, records: &[Record]) -> bool {
     let name = index::former_name(change);
     let mut records = records.iter();
-    records.any(|record| record.sha256.is_some() && Some(&record.name) == name.as_ref())
+    records.any(|record| {
+        let is_named = record.sha256.is_some() && Some(&record.name) == name.as_ref();
+        // apt would be given the version, and take whichever build it prefers
+        is_named && change.rebuilt.is_none()
+    })
 }
 
 /// Makes a package of what is installed, when the program for it is there and nothing speaks against it:
@@ -179,7 +183,8 @@ fn repack(
 fn is_installed(change: &Change, installed: &Database) -> bool {
     let now = installed.get(&change.former_key());
     now.is_some_and(|now| {
-        Some(&now.version) == change.from.as_ref() && now.state == PackageState::Good
+        let is_it = change.undone().other_build(now).is_none();
+        Some(&now.version) == change.from.as_ref() && now.state == PackageState::Good && is_it
     })
 }
 
@@ -192,6 +197,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
         // apt refuses to work before that, whatever it leaves
         climb(&arguments::configure_all(), restore.log, observer)?;
     }
+    clear_cache(restore.former)?;
     let new = |former: &&Former| former.source == FormerSource::New;
     let new = restore.former.iter().filter(new);
     let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
@@ -202,6 +208,32 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
         ended => Ok(ended),
     }
+}
+
+/// Takes files out of apt's cache that have the name and the size of one that is to be put back, and are
+/// another one: apt would take them for it (measured with apt 3.0).
+fn clear_cache(former: &[Former]) -> Result<()> {
+    for former in former {
+        let (Some(file), Some(version)) = (former.source.file(), former.change.from.as_deref())
+        else {
+            continue;
+        };
+        let name = file_name(&former.change.former_key(), version);
+        let there = former.change.file.as_deref().and_then(Path::parent);
+        for directory in there.into_iter().chain([Path::new(ARCHIVES)]) {
+            let cached = directory.join(&name);
+            let same_size =
+                || Some(fs::metadata(&cached).ok()?.len() == fs::metadata(file).ok()?.len());
+            if cached == file || same_size() != Some(true) {
+                continue;
+            }
+            if Some(&*checksum::sha256_of_file(&cached)?) != former.source.sha256() {
+                fs::remove_file(&cached)
+                    .with_context(|| format!("failed to remove '{}'", cached.display()))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The words that name what is to be put back: files, exact versions, and a trailing dash for what is
@@ -243,7 +275,7 @@ mod tests {
         let record = |name: &str, sha256: Option<&str>| Record {
             name: name.into(),
             sha256: sha256.map(Into::into),
-            size: None,
+            ..Record::default()
         };
         let installed = record("a:all=1", None);
         let others = [record("a:all=2", Some("x")), record("a:i386=1", Some("x"))];

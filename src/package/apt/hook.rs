@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::package::Change;
+use crate::package::{Change, Rebuilt};
 use crate::sorted;
 
 /// The most that is read: 100 000 packages would be a tenth of it.
@@ -76,14 +76,15 @@ fn change(line: &str) -> Result<Option<Change>> {
     ensure!(from.is_some() || to.is_some(), "it changes nothing");
     let architecture = if to.is_none() { old_arch } else { new_arch };
     let is_other = from.is_some() && old_arch != architecture;
+    let is_rebuilt = from == to && !is_other;
     Ok(Some(Change {
         package: name.to_owned(),
         architecture: architecture.to_owned(),
         former_architecture: is_other.then(|| old_arch.to_owned()),
         from,
         to,
+        rebuilt: is_rebuilt.then(Rebuilt::default),
         file: (!action.starts_with("**")).then(|| PathBuf::from(action)),
-        ..Change::default()
     }))
 }
 
@@ -116,8 +117,11 @@ mod tests {
             gone 1.0 all none > - - none **REMOVE**\n\
             moved 1.0 amd64 none < 1.1 all none /var/cache/apt/archives/moved_1.1_all.deb\n\
             moved 1.0 amd64 none < 1.1 all none **CONFIGURE**\n\
+            built 1.0 all none < 1.0 all none /var/cache/apt/archives/built_1.0_all.deb\n\
+            built 1.0 all none < 1.0 all none **CONFIGURE**\n\
             half 1.0 all none = 1.0 all none **CONFIGURE**\n";
         expect![[r#"
+            built None all Some("1.0") -> Some("1.0") Some("/var/cache/apt/archives/built_1.0_all.deb")
             gone None all Some("1.0") -> None None
             libnew None amd64 None -> Some("1.0") Some("/var/cache/apt/archives/libnew_1.0_amd64.deb")
             moved Some("amd64") all Some("1.0") -> Some("1.1") Some("/var/cache/apt/archives/moved_1.1_all.deb")

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 
-use super::arguments;
+use super::{arguments, build};
 use crate::package::command::Line;
 use crate::package::{Change, Key};
 
@@ -18,6 +18,8 @@ pub struct Record {
     pub sha256: Option<String>,
     /// The bytes it takes once it is installed.
     pub size: Option<u64>,
+    /// What tells it from another build of its version.
+    pub build: String,
 }
 
 /// What was heard of a change list.
@@ -104,11 +106,17 @@ struct Reader {
     architecture: String,
     version: String,
     record: Record,
+    fields: [String; build::FIELDS.len()],
 }
 
 impl Reader {
     fn line(&mut self, line: &str) {
-        match line.split_once(": ") {
+        let field = line.split_once(": ");
+        let known = field.and_then(|(name, _)| build::FIELDS.iter().position(|f| *f == name));
+        if let (Some(place), Some((_, text))) = (known, field) {
+            text.clone_into(&mut self.fields[place]);
+        }
+        match field {
             Some(("Package", package)) => {
                 self.flush();
                 package.clone_into(&mut self.package);
@@ -129,9 +137,11 @@ impl Reader {
         let fields = [&mut self.package, &mut self.architecture, &mut self.version];
         let [package, architecture, version] = fields.map(std::mem::take);
         let record = std::mem::take(&mut self.record);
+        let fields = std::mem::take(&mut self.fields);
         if !package.is_empty() && !version.is_empty() {
             self.records.push(Record {
                 name: format!("{package}:{architecture}={version}"),
+                build: build::sum(fields.iter().map(String::as_str)),
                 ..record
             });
         }
@@ -158,16 +168,17 @@ mod tests {
             Package: torn\n";
         let mut reader = Reader::default();
         shown.lines().for_each(|line| reader.line(line));
-        let record = |name: &str, sha256: Option<&str>, size| Record {
+        let record = |name: &str, sha256: Option<&str>, size, installed| Record {
+            build: build::sum([installed, "", "", "", "", ""]),
             name: name.into(),
             sha256: sha256.map(Into::into),
             size,
         };
         let expected = [
-            record("a:amd64=1:1", Some("x"), Some(2048)),
-            record("b:all=2", None, Some(3072)),
-            record("b:all=2", Some("u"), None),
-            record("b:all=2", Some("v"), None),
+            record("a:amd64=1:1", Some("x"), Some(2048), "2"),
+            record("b:all=2", None, Some(3072), "3"),
+            record("b:all=2", Some("u"), None, ""),
+            record("b:all=2", Some("v"), None, "much"),
         ];
         assert_eq!(reader.finish(), expected);
     }

@@ -3,6 +3,7 @@
 pub(crate) mod acquire;
 mod arguments;
 mod below;
+mod build;
 mod contents;
 pub(crate) mod database;
 mod dependents;
@@ -128,6 +129,11 @@ impl PackageManager for Apt {
 
     fn installed(&self) -> Result<Database> {
         database::parse(&arguments::query_database().capture()?)
+    }
+
+    fn build_of(&self, file: &Path) -> Result<Option<String>> {
+        let shown = arguments::fields(file).capture()?;
+        Ok(Some(build::sum(shown.trim_end_matches('\n').split('\t'))))
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {

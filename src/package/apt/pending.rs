@@ -8,9 +8,10 @@ use anyhow::{Result, bail, ensure};
 use super::explain::{self, Asked};
 use super::listing::{self, Listing};
 use super::policy::{self, Known, Versions};
-use super::{Apt, arguments};
+use super::{Apt, arguments, index};
 use crate::package::{
-    Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update, replaced,
+    Change, Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
+    replaced,
 };
 
 /// The most updates that are looked at one by one when they cannot be had together.
@@ -25,6 +26,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
         updates: due.updates,
         kept_back: due.kept_back,
     };
+    know(apt, &mut pending.updates, &host.database)?;
     if !failed.is_empty() {
         let all = Versions::ask(&host.names(), &[])?;
         host.mark(&mut pending.updates, &all);
@@ -124,9 +126,8 @@ impl Host {
             .collect()
     }
 
-    /// Marks the updates that close what a security update closes, and those that bring another architecture.
+    /// Marks the updates that close what a security update closes.
     fn mark(&self, updates: &mut [Update], versions: &Versions) {
-        know_architectures(updates, &self.database);
         for update in updates {
             let known = versions.of(&self.name(&update.key()));
             update.security |= known.is_some_and(|known| known.is_security(&update.candidate));
@@ -134,14 +135,35 @@ impl Host {
     }
 }
 
-/// apt tells that a package is updated, and not that it has another architecture.
-fn know_architectures(updates: &mut [Update], database: &Database) {
+/// apt tells that a package is updated, and not that it has another architecture then, or only another build.
+fn know(apt: &Apt, updates: &mut [Update], database: &Database) -> Result<()> {
     for update in updates.iter_mut().filter(|u| u.installed.is_some()) {
         if let Some((former, _)) = replaced(database, &update.key()) {
             let former = Some(former.architecture.clone());
             update.former_architecture = former.filter(|f| *f != update.architecture);
         }
     }
+    let rebuilt = updates.iter_mut().filter(|update| update.is_rebuilt());
+    let mut rebuilt: Vec<&mut Update> = rebuilt.collect();
+    let changes: Vec<Change> = rebuilt.iter().map(|u| Change::from(&**u)).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let answer = apt.index.of(&changes)?;
+    for (update, change) in rebuilt.iter_mut().zip(&changes) {
+        let name = index::new_name(change);
+        let now = database
+            .get(&update.key())
+            .and_then(|now| now.build.as_ref());
+        // one without a checksum is the installed one
+        let is_it = |record: &&index::Record| {
+            record.sha256.is_some()
+                && Some(&record.name) == name.as_ref()
+                && Some(&record.build) != now
+        };
+        update.build = answer.records.iter().find(is_it).map(|r| r.build.clone());
+    }
+    Ok(())
 }
 
 /// What an upgrade of everything would do.
@@ -356,7 +378,7 @@ fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<V
         }
     }
     if along {
-        know_architectures(&mut listed, &apt.installed()?);
+        know(apt, &mut listed, &apt.installed()?)?;
     }
     Ok(Some(listed))
 }

@@ -15,7 +15,7 @@ use super::verify::{self, Before, Stage};
 use super::{Worker, heal, reboot};
 use crate::host::{clock, systemd};
 use crate::journal;
-use crate::package::{Change, Database, Former, Kept};
+use crate::package::{Change, Database, Former, Kept, of_build};
 use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::kept::Store;
@@ -126,6 +126,7 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
     };
     let kept: Vec<Kept> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
+    let kept = of_build(&kept, changes, |_, kept| kept.sha256 == sha256);
     let found = worker.packages.former(changes, &kept, store.directory());
     let other = found.ok()?.pop()?;
     let is_same = match (former.source.sha256(), other.source.sha256()) {

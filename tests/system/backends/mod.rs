@@ -301,6 +301,9 @@ tell! {
         [pacman apk: "no tool of its own lies below it"];
     builds::a_change_of_architecture_is_one_change [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
+    builds::another_build_of_the_same_version_is_a_change [apt]
+        [dnf4 dnf5 zypper pacman: "its upgrade leaves a package alone whose version is the same"]
+        [apk: STAND_IN];
     reboots::a_scheduled_reboot_is_taken_back_while_packages_change
         [apt dnf4 dnf5 zypper pacman apk];
     reboots::what_was_updated_before_the_start_asks_for_no_reboot

@@ -73,8 +73,12 @@ fn number(reasons: &mut Vec<&'static str>, why: &'static str) -> usize {
     }) + 1
 }
 
-fn superscript(number: usize) -> char {
-    ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][number]
+fn superscript(number: usize) -> String {
+    const DIGITS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
+    let digits = number.to_string().into_bytes().into_iter();
+    digits
+        .map(|digit| DIGITS[usize::from(digit - b'0')])
+        .collect()
 }
 
 /// The stories that passed, each with its backend, by what the test program printed.
