@@ -3,9 +3,13 @@
 // a test panics where something is wrong
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use sources::sources;
 
 /// The table of `src/lib.rs`: each room and the rooms it may call.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
@@ -21,17 +25,6 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
         Some((room, callees))
     };
     front.lines().filter_map(row).collect()
-}
-
-fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
 }
 
 /// The room a file is in: the first part of its path below `src`.
@@ -93,8 +86,7 @@ fn identifier(text: &str) -> String {
 #[test]
 fn every_room_calls_only_whom_it_may() {
     let table = table();
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
+    let files = sources("src");
     let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
     for file in files
         .iter()
@@ -137,8 +129,7 @@ fn calls_are_found() {
 
 #[test]
 fn only_one_room_starts_programs() {
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
+    let files = sources("src");
     let starts = |file: &PathBuf| {
         let text = fs::read_to_string(file).unwrap();
         text.split("#[cfg(test)]")
@@ -154,8 +145,7 @@ fn only_one_room_starts_programs() {
 
 #[test]
 fn only_one_room_sorts() {
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
+    let files = sources("src");
     let sorts = |file: &PathBuf| {
         let text = fs::read_to_string(file).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap();
@@ -167,8 +157,7 @@ fn only_one_room_sorts() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
+    let files = sources("src");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         assert!(

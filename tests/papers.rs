@@ -3,9 +3,13 @@
 // a test panics where something is wrong
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod sources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sources::sources;
 
 /// A comment line of this form above a story names the fault that it injects.
 const MARK: &str = "// fault: ";
@@ -29,21 +33,9 @@ fn faults() -> BTreeMap<String, BTreeSet<String>> {
     faults
 }
 
-fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-}
-
 /// Every function of the stories, and the faults that it is marked with.
 fn stories() -> BTreeMap<String, BTreeSet<String>> {
-    let mut files = Vec::new();
-    sources(Path::new("tests/system"), &mut files);
+    let files = sources("tests/system");
     let mut stories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files {
         let mut marks = BTreeSet::new();

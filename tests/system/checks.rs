@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::backends::Backend;
 use crate::job::{applied, events_of_kind, failed, host_with, list, text};
-use crate::story::{installed, last_job, property};
+use crate::story::{installed, last_job, last_settled, property};
 
 const DIRECTORY: &str = "/etc/linux_patch_api/verify.d";
 
@@ -234,13 +234,7 @@ fn what_a_check_said_before_is_known_after_a_power_cut() {
     drop(running);
     host.start();
 
-    host.wait_for("the job to end", || {
-        !matches!(
-            last_job(&host)["status"].as_str(),
-            Some("queued" | "running") | None
-        )
-    });
-    let job = last_job(&host);
+    let job = last_settled(&host);
     assert_eq!(job["status"], "succeeded", "{job:#}");
     assert_eq!(installed(&host, "demo"), "1.1 installed");
     assert_eq!(

@@ -91,12 +91,22 @@ pub fn job(host: &Host, id: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// The record of the latest job once it has ended.
+pub fn last_settled(host: &Host) -> Value {
+    host.wait_for("the job to end", || has_ended(&last_job(host)));
+    last_job(host)
+}
+
+fn has_ended(job: &Value) -> bool {
+    !matches!(job["status"].as_str(), None | Some("queued" | "running"))
+}
+
 /// The record of a job once no worker has anything to do for it.
 pub fn settled(host: &Host, id: &str) -> Value {
     host.wait_for(&format!("job {id}"), || {
         let shown = host.try_sh(&format!("patchctl log --json {id}"));
         let job: Value = serde_json::from_str(&shown.stdout).unwrap_or_default();
-        !matches!(job["status"].as_str(), None | Some("queued" | "running"))
+        has_ended(&job)
     });
     job(host, id)
 }

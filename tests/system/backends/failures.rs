@@ -6,7 +6,7 @@ use linux_patch_api::journal::id as message;
 
 use super::Backend;
 use crate::job::{applied, changes, events_of_kind, failed, text};
-use crate::story::{last_job, property, refresh_succeeds};
+use crate::story::{last_job, last_settled, property, refresh_succeeds};
 use crate::stuck::{over, stuck};
 
 pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backend) {
@@ -128,13 +128,7 @@ pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
     drop(running);
     host.start();
 
-    host.wait_for("the job to end", || {
-        !matches!(
-            last_job(&host)["status"].as_str(),
-            Some("queued" | "running") | None
-        )
-    });
-    let job = last_job(&host);
+    let job = last_settled(&host);
     assert_eq!(job["status"], "succeeded", "{job:#}");
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
     assert_eq!(events_of_kind(&host, message::JOB_INTERRUPTED).len(), 1);
