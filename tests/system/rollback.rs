@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::alerts::standing;
 use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, list, text};
-use crate::story::{STATE, events, installed, property, state};
+use crate::story::{STATE, events, installed, last_job, property, state};
 
 /// Where the former version of a package came from.
 fn source(job: &Value, package: &str) -> String {
@@ -34,6 +34,31 @@ fn told(host: &Host, job: &Value) -> Vec<String> {
     let events = events(host, "PATCH_JOB", id_of(job));
     let ids = events.iter().map(|event| text(event, "MESSAGE_ID"));
     ids.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_shares_a_source_package_with_what_is_needed_is_left_alone() {
+    let of = |name: &str, version: &str| plain(name, version).field("Source", "pair");
+    let demo = |version: &str| plain("demo", version).depends("lib-a");
+    let before = [demo("1.0"), of("lib-a", "1.1"), of("lib-b", "1.0")];
+    let (host, repo) = host_with(Release::Trixie, &before);
+    for package in [
+        demo("1.0"),
+        demo("1.1"),
+        of("lib-a", "1.1"),
+        of("lib-b", "1.1"),
+    ] {
+        repo.add(&package);
+    }
+
+    let job = applied(&host, "demo");
+    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"], "{job:#}");
+
+    host.sh(&format!("patchctl rollback {}", id_of(&job)));
+    let job = last_job(&host);
+    assert_eq!(job["status"], "succeeded", "{job:#}");
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(installed(&host, "lib-b"), "1.0 installed");
 }
 
 #[test]

@@ -37,6 +37,9 @@ fn spoken_plainly(apt: Program) -> Program {
         // from 30 on, apt 3 says `Error:` in place of `E:`
         "APT::Output-Version=0",
         "APT::Get::AutomaticRemove=0",
+        // apt 3 brings what shares a source package with a dependency of what is asked for to that one's version:
+        // a rollback would bring new versions along (findings/apt-upgrades-siblings-of-one-source.sh)
+        "APT::Get::Upgrade-By-Source-Package=0",
     ]))
 }
 
@@ -384,7 +387,7 @@ mod tests {
         let arguments = ["worker".to_owned(), "gate".to_owned()];
         let gate = (Path::new("/usr/bin/patchctl"), &arguments[..]);
         let program = apply(&Selection::Exactly(vec![demo()]), gate, &[]);
-        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -o APT::Get::Upgrade-By-Source-Package=0 -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
     }
 
     #[test]
