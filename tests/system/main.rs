@@ -24,6 +24,7 @@ mod held;
 mod instances;
 mod interrupt;
 mod job;
+mod large;
 mod limits;
 mod locks;
 mod moved;
