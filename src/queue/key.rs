@@ -1,9 +1,9 @@
 //! Idempotency keys: the repetition of a request is the same job.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{fmt, fs};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::checksum;
 use crate::fs::{create_atomically, remove_durably};
@@ -11,26 +11,58 @@ use crate::paths::Paths;
 use crate::request::{JobId, Request};
 use crate::state::job::Job;
 
-/// The id under which the request is to be queued: its own, or that of the request it repeats.
-/// A key that was left behind without its job, by a crash or because the record was thrown away, is
-/// of no use to anybody and begins anew.
+/// The key stands for a job that asks for something else.
+#[derive(Debug)]
+pub struct KeyUsed(JobId);
+
+impl fmt::Display for KeyUsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the idempotency key stands for job {}, which asks for something else; use another key",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for KeyUsed {}
+
+/// The id under which the request is to be queued: its own, or that of the request it repeats. The error is
+/// [`KeyUsed`] when the key was given to another request. A key that was left behind without its job, by a
+/// crash or because the record was thrown away, counts as unused.
 pub fn resolve(paths: &Paths, request: &Request) -> Result<Resolved> {
     let Some(path) = path(paths, request) else {
         return Ok(Resolved::New(request.id.clone()));
     };
+    let asked = asked(request)?;
     loop {
-        if create_atomically(&path, request.id.as_str().as_bytes(), 0o640)? {
+        let line = format!("{} {asked}", request.id);
+        if create_atomically(&path, line.as_bytes(), 0o640)? {
             return Ok(Resolved::New(request.id.clone()));
         }
-        let known = fs::read_to_string(&path)
-            .ok()
-            .and_then(|text| text.parse::<JobId>().ok());
-        match known {
-            Some(id) if id == request.id => return Ok(Resolved::New(id)),
-            Some(id) if exists(paths, &id) => return Ok(Resolved::Repeated(id)),
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        // an earlier version wrote the id alone
+        let (id, before) = text.split_once(' ').unwrap_or((&text, &asked));
+        match id.parse::<JobId>() {
+            Ok(id) if id == request.id => return Ok(Resolved::New(id)),
+            Ok(id) if exists(paths, &id) => {
+                ensure!(before == asked, KeyUsed(id));
+                return Ok(Resolved::Repeated(id));
+            }
             _ => remove_durably(&path)?,
         }
     }
+}
+
+/// A checksum of what the submitter asks for. The versions that a door adds to a request that may wait for the
+/// network are no part of it: they are those of the day.
+fn asked(request: &Request) -> Result<String> {
+    let mut options = request.options.clone();
+    if options.wait_for_network {
+        options.expect.clear();
+    }
+    let asked = serde_json::to_vec(&(&request.packages, &request.job, options))?;
+    Ok(checksum::sha256(&asked))
 }
 
 /// What a key says of a request.

@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use hold::Mark;
+pub use key::KeyUsed;
 pub use order::Order;
 
 use crate::fs::{
@@ -44,7 +45,8 @@ pub struct Claimed {
 }
 
 /// Puts a request into the queue, durably: when this returns, a power cut loses nothing; when it
-/// fails, nothing is left. The id of the job, which is an earlier one's when the request repeats it.
+/// fails, nothing is left. The id of the job, which is an earlier one's when the request repeats it. The error
+/// is [`KeyUsed`] when its idempotency key stands for another request.
 pub fn submit(paths: &Paths, request: &Request) -> Result<JobId> {
     anyhow::ensure!(
         length(paths) < MAX_WAITING,

@@ -142,9 +142,13 @@ fn violation(
         }
     }
     let since = options.if_unmodified_since?;
-    newest
-        .filter(|date| *date > since)
-        .map(|date| format!("the index is of {date}, the request was made for the one of {since}"))
+    let Some(date) = newest else {
+        return Some(format!(
+            "no source says of when its index is, the request was made for the one of {since}"
+        ));
+    };
+    (date > since)
+        .then(|| format!("the index is of {date}, the request was made for the one of {since}"))
 }
 
 #[cfg(test)]
@@ -191,9 +195,8 @@ mod tests {
             None
         );
         assert!(violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, date).is_some());
-        assert_eq!(
-            violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, ""),
-            None
-        );
+        // which cannot be told by an index without a date
+        let undated = violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, "");
+        assert!(undated.unwrap().contains("no source says"));
     }
 }

@@ -158,6 +158,14 @@ fn a_repetition_with_the_same_key_is_the_same_job() {
         "also when it is done"
     );
     assert_eq!(story::jobs(&host).len(), 2);
+
+    for another in ["apply other", "apply demo --expect demo=1.0", "apply all"] {
+        let refused = host.try_sh(&format!("patchctl {another} --no-wait --key one 2>&1"));
+        assert_eq!(refused.status, 2, "{another}: {refused}");
+        let why = format!("the idempotency key stands for job {}", first.trim());
+        assert!(refused.stdout.contains(&why), "{another}: {refused}");
+    }
+    assert_eq!(story::jobs(&host).len(), 2);
 }
 
 // fault: flood

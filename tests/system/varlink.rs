@@ -132,6 +132,11 @@ fn varlinkctl_works_on_trixie() {
     for (method, parameters, error) in [
         (
             "Apply",
+            r#"{"packages":["all"],"options":{"idempotency_key":"k"}}"#,
+            "org.linux-patch.Agent1.InvalidRequest",
+        ),
+        (
+            "Apply",
             r#"{"packages":["demo-"]}"#,
             "org.linux-patch.Agent1.InvalidRequest",
         ),

@@ -8,7 +8,9 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, fdo, interface};
 use zruntime::SharedRuntime;
 
-use super::answer::{answer, answers, failed, job_id, no_job, no_options, unanswered, wrong};
+use super::answer::{
+    answer, answers, failed, job_id, no_job, no_options, not_queued, unanswered, wrong,
+};
 use crate::VERSION;
 use crate::doors::ask;
 use crate::doors::door::Door;
@@ -48,7 +50,7 @@ impl Agent {
         for verb in Verb::needed(&request) {
             request.requester.uid = Some(polkit::authorise(bus, header, verb).await?);
         }
-        let id = queue::submit(&self.door.paths, &request).map_err(|error| failed(&error))?;
+        let id = queue::submit(&self.door.paths, &request).map_err(|error| not_queued(&error))?;
         Ok(id.to_string())
     }
 

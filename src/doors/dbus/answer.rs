@@ -7,6 +7,7 @@ use zbus::fdo;
 
 use crate::doors::inquire::Refused;
 use crate::doors::value::{self, Dictionary};
+use crate::queue::KeyUsed;
 use crate::queue::inquiry::TooMany;
 use crate::request::{JobId, shown};
 
@@ -18,6 +19,15 @@ pub fn failed(error: &Error) -> fdo::Error {
 /// What was asked for cannot be asked for.
 pub fn wrong(error: &Error) -> fdo::Error {
     fdo::Error::InvalidArgs(format!("{error:#}"))
+}
+
+/// Why a request was not queued.
+pub fn not_queued(error: &Error) -> fdo::Error {
+    if error.is::<KeyUsed>() {
+        wrong(error)
+    } else {
+        failed(error)
+    }
 }
 
 /// Why the planner has given no answer.

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::message;
 use crate::VERSION;
+use crate::doors::inquire::Refused;
 use crate::journal::plain;
+use crate::queue::KeyUsed;
+use crate::queue::inquiry::TooMany;
 use crate::request::JobId;
 
 /// Our interface. A dash, since a name of Varlink may have no underscore.
@@ -96,6 +99,31 @@ impl Refusal {
 /// What was asked for cannot be asked for.
 pub fn invalid(error: &anyhow::Error) -> Refusal {
     Refusal::InvalidRequest(format!("{error:#}"))
+}
+
+/// Why a request was not queued.
+pub fn not_queued(error: &anyhow::Error) -> Refusal {
+    if error.is::<KeyUsed>() {
+        invalid(error)
+    } else {
+        failed(error)
+    }
+}
+
+/// Why the planner has given no answer.
+pub fn unanswered(error: &anyhow::Error) -> Refusal {
+    if error.is::<TooMany>() {
+        Refusal::Busy(format!("{error:#}"))
+    } else if error.is::<Refused>() {
+        invalid(error)
+    } else {
+        failed(error)
+    }
+}
+
+/// The call was in order, and could not be followed.
+pub fn failed(error: &anyhow::Error) -> Refusal {
+    Refusal::Failed(format!("{error:#}"))
 }
 
 #[cfg(test)]

@@ -8,15 +8,13 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Gone};
-use super::interface::{Refusal, info, invalid};
+use super::interface::{Refusal, failed, info, invalid, not_queued, unanswered};
 use super::message::{self, Call, MAX_MESSAGE, Wanted};
 use super::method::Method;
 use super::peer;
-use crate::doors::inquire::Refused;
 use crate::doors::picture::{Picture, Progress};
 use crate::doors::{ask, watch};
 use crate::paths::Paths;
-use crate::queue::inquiry::TooMany;
 use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
 use crate::state::update::UpdateState;
@@ -170,7 +168,7 @@ impl Session {
             let why = format!("{} requests wait already", queue::MAX_WAITING);
             return Err(Refusal::Busy(why));
         }
-        queue::submit(&self.paths, &request).map_err(|error| failed(&error))
+        queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
     }
 
     /// Queues the rollback of a job, which root alone may ask for here.
@@ -181,7 +179,7 @@ impl Session {
         let mut request =
             ask::rollback(&self.paths, id, "varlink").map_err(|error| invalid(&error))?;
         request.requester.uid = Some(self.uid);
-        queue::submit(&self.paths, &request).map_err(|error| failed(&error))
+        queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
     }
 
     fn plan(&self, packages: &[String]) -> Result<Value, Refusal> {
@@ -314,21 +312,6 @@ impl Standing {
         }
         Ok(json)
     }
-}
-
-/// Why the planner has given no answer.
-fn unanswered(error: &anyhow::Error) -> Refusal {
-    if error.is::<TooMany>() {
-        Refusal::Busy(format!("{error:#}"))
-    } else if error.is::<Refused>() {
-        invalid(error)
-    } else {
-        failed(error)
-    }
-}
-
-fn failed(error: &anyhow::Error) -> Refusal {
-    Refusal::Failed(format!("{error:#}"))
 }
 
 #[cfg(test)]
