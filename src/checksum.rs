@@ -15,18 +15,21 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// The sum of a file.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
-    let read = || -> io::Result<String> {
-        let mut file = std::fs::File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut buffer = [0; 16 * 1024];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(hexadecimal(&hasher.finalize())),
-                count => hasher.update(&buffer[..count]),
-            }
+    std::fs::File::open(path)
+        .and_then(|mut file| sha256_of_open(&mut file))
+        .with_context(|| format!("failed to read '{}'", path.display()))
+}
+
+/// The sum of what is left to be read of an open file.
+pub fn sha256_of_open(file: &mut std::fs::File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hexadecimal(&hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
         }
-    };
-    read().with_context(|| format!("failed to read '{}'", path.display()))
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

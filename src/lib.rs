@@ -9,7 +9,7 @@
 //! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths sorted |
 //! | [`request`] | a request, parsed once and strictly | sorted |
 //! | [`queue`] | submit, claim, finish | checksum request state journal paths fs sorted |
-//! | [`worker`] | the only room that changes the host | queue request package host state journal config paths fs sorted |
+//! | [`worker`] | the only room that changes the host | checksum queue request package host state journal config paths fs sorted |
 //! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs sorted |
 //! | [`host`] | what the machine says of itself: clocks, logind, systemd | paths sorted |
 //! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs sorted |

@@ -336,6 +336,7 @@ impl Pictures {
             "/run/reboot-required.pkgs",
             shutdown::SCHEDULED,
             "/run/linux_patch_api/services.json",
+            "/run/linux_patch_api/reboot-taken-back.json",
             "/run/reboot-needed",
             services::MANAGER_SOCKET,
             "/run/systemd/transient/patch-reboot.timer",

@@ -302,15 +302,22 @@ pub fn rollback_started(
         PATCH_SOURCES = %shown, "job {job} is rolled back, {count} packages: {why}");
 }
 
-/// An update was undone.
-pub fn rolled_back(job: &JobId, count: usize, as_before: bool, error: Option<&str>) {
-    let why = plain(error.unwrap_or_default());
-    if as_before {
-        warn!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count, PATCH_AS_BEFORE = 1,
-            "job {job} was rolled back, the host is as it was before");
+/// An update was undone: whether the host is as it was before, and what came of comparing it, in a sentence.
+pub fn rolled_back(
+    job: &JobId,
+    count: usize,
+    (as_before, summary): (bool, &str),
+    error: Option<&str>,
+) {
+    let (why, summary) = (plain(error.unwrap_or_default()), plain(summary));
+    let as_before = u8::from(as_before);
+    if error.is_none() {
+        warn!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count,
+            PATCH_AS_BEFORE = as_before, "job {job} was rolled back: {summary}");
     } else {
-        error!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count, PATCH_AS_BEFORE = 0,
-            PATCH_ERROR = %why, "job {job} was rolled back, but the host is not as it was before: {why}");
+        error!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count,
+            PATCH_AS_BEFORE = as_before, PATCH_ERROR = %why,
+            "job {job} was rolled back, but {summary}: {why}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! When this host was started: what is older is what runs, what is newer waits for a restart.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,6 +9,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A socket that systemd makes when it starts as PID 1, and keeps while it re-executes itself (measured with
 /// 252, 257 and 262).
 const MADE_AT_START: &str = "run/systemd/notify";
+
+/// Reasons to reboot that hold no longer because what was replaced has gone back to what runs: each reason, as
+/// it is told, with when it was taken back, in seconds since 1970.
+pub type TakenBack = BTreeMap<String, i64>;
+
+/// Whether something that was replaced at a time, in seconds since 1970, is another one than what runs: that
+/// was `started`, or put back, before: pure.
+pub fn is_replaced(at: i64, reason: &str, started: i64, taken_back: &TakenBack) -> bool {
+    let back = taken_back.get(reason).copied().unwrap_or(started);
+    at > started.max(back)
+}
 
 /// The kernel's ticks in a second as proc(5) shows them, `USER_HZ`: the same on every architecture that
 /// systemd's package managers come with.

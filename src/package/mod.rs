@@ -22,11 +22,13 @@ mod unusable;
 mod values;
 pub mod zypper;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
+pub use boot::TakenBack;
 pub use damaged::Damaged;
 pub use former::{Former, FormerSource, Kept, Restore, of_build};
 pub use kept_back::{KeptBack, KeptBackCause};
@@ -165,6 +167,41 @@ pub trait PackageManager: Send + Sync {
         bail!("{} does not install a package again", self.name())
     }
 
+    /// Whether [`damaged`](Self::damaged) compares the files of packages.
+    fn compares_files(&self) -> bool {
+        false
+    }
+
+    /// The packages that are there only because others need them, as `name:architecture`, or as a name alone
+    /// where it is marked for all architectures; none where nobody can tell without starting the package manager.
+    fn automatic(&self) -> Option<BTreeSet<String>> {
+        None
+    }
+
+    /// Marks packages again as being there only because others need them, named as in
+    /// [`automatic`](Self::automatic).
+    fn mark_automatic(&self, _names: &[String], _log: &Path) -> Result<()> {
+        bail!("{} marks no packages", self.name())
+    }
+
+    /// The packages that are gone but for their configuration, where the package database keeps such entries.
+    fn remains(&self) -> Result<BTreeSet<Key>> {
+        Ok(BTreeSet::new())
+    }
+
+    /// Takes away what these packages, which are gone, have left of their configuration, as far as no other
+    /// package has it, nobody has changed it, and `is_new` says that it was not there before they came. No
+    /// script of theirs is run. Those of which something stays, each with why.
+    fn clear_remains(
+        &self,
+        _gone: &[Key],
+        _is_new: &dyn Fn(&str) -> bool,
+        _log: &Path,
+        _observer: &mut dyn Observer,
+    ) -> Result<Vec<(Key, String)>> {
+        Ok(Vec::new())
+    }
+
     /// The tool below the package manager that can put former versions back where that cannot run any more.
     fn below(&self) -> Option<&'static str> {
         None
@@ -226,8 +263,9 @@ pub trait PackageManager: Send + Sync {
         None
     }
 
-    /// Why the host should be rebooted, one reason each; empty when it need not.
-    fn reboot_reasons(&self) -> Vec<String>;
+    /// Why the host should be rebooted, one reason each; empty when it need not. A reason that was `taken_back`
+    /// holds again for what was replaced later.
+    fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String>;
 
     /// A text that changes whenever the index, the package database or the `failed` sources do.
     fn fingerprint(&self, failed: &[&Source]) -> String;

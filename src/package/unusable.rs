@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::{
     Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Problem,
-    Refreshed, Restore, Source, Transaction, Update,
+    Refreshed, Restore, Source, TakenBack, Transaction, Update,
 };
 
 /// Stands in for the package manager, so that requests are answered instead of waiting for ever.
@@ -77,7 +77,7 @@ impl PackageManager for Unusable {
         self.refuse()
     }
 
-    fn reboot_reasons(&self) -> Vec<String> {
+    fn reboot_reasons(&self, _: &TakenBack) -> Vec<String> {
         Vec::new()
     }
 

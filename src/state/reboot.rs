@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::{remove_durably, write_atomically};
 use crate::host::{clock, kernel};
-use crate::package::PackageManager;
+use crate::package::{PackageManager, TakenBack};
 use crate::paths::Paths;
 use crate::request::JobId;
 
@@ -112,13 +112,34 @@ pub struct Following {
 /// by hooks of packages that need not be there.)
 #[must_use]
 pub fn reasons(paths: &Paths, packages: Option<&dyn PackageManager>) -> Vec<String> {
-    let mut reasons = packages.map_or_else(Vec::new, PackageManager::reboot_reasons);
+    let mut reasons = packages.map_or_else(Vec::new, |packages| {
+        packages.reboot_reasons(&taken_back(paths))
+    });
     if let Some(newer) = kernel::newer_installed(paths) {
         let running = kernel::running();
         reasons.push(format!("the kernel {newer} is installed, {running} runs"));
     }
     reasons.extend(super::services::reboot_reasons(paths));
     reasons
+}
+
+/// The reasons that were taken back since this host was started.
+#[must_use]
+pub fn taken_back(paths: &Paths) -> TakenBack {
+    super::read(&taken_back_file(paths)).unwrap_or_default()
+}
+
+/// Takes back these reasons, because what had been replaced is back.
+pub fn take_back(paths: &Paths, reasons: &[String]) -> Result<()> {
+    let mut all = taken_back(paths);
+    let now = clock::now().timestamp();
+    all.extend(reasons.iter().map(|reason| (reason.clone(), now)));
+    write_atomically(&taken_back_file(paths), &serde_json::to_vec(&all)?, 0o644)
+}
+
+/// Gone with the boot, as the reasons are.
+fn taken_back_file(paths: &Paths) -> std::path::PathBuf {
+    paths.run().join("reboot-taken-back.json")
 }
 
 fn path(paths: &Paths) -> std::path::PathBuf {

@@ -115,6 +115,42 @@ pub struct PackageFiles {
     pub unknown: Option<String>,
 }
 
+/// A file in `/etc` that is not as it was before the update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differing {
+    /// Where it is, or was.
+    pub path: String,
+    /// In what it differs.
+    pub what: Difference,
+}
+
+/// In what a file is not as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// It has other contents, leads elsewhere, or is of another type.
+    Changed,
+    /// It has another owner, group or mode, and the same contents.
+    Attributes,
+    /// It is there no more.
+    Gone,
+    /// It was not there.
+    New,
+}
+
+impl Difference {
+    /// The words for it in a sentence.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Attributes => "other owner or mode",
+            Self::Gone => "gone",
+            Self::New => "new",
+        }
+    }
+}
+
 /// How many files of a package are named.
 pub const NAMED_FILES: usize = 100;
 
@@ -125,9 +161,18 @@ pub struct Rollback {
     pub sources: BTreeMap<String, String>,
     /// How it ended.
     pub outcome: Undone,
-    /// Whether the host is as it was before the update: versions, states, units, and what `verify.d`
-    /// says.
+    /// Whether the host is as it was before the update in all of `compared`.
     pub as_before: bool,
+    /// What was compared with the host before the update: `versions`, `states`, `files` (of the packages that
+    /// came back), `marks` (of packages that are there for others), `units`, `etc`.
+    #[serde(default)]
+    pub compared: Vec<String>,
+    /// What came of that, in a sentence; empty when nothing went back.
+    #[serde(default)]
+    pub summary: String,
+    /// The files in `/etc` that are not as they were.
+    #[serde(default)]
+    pub etc: Vec<Differing>,
     /// What could not go back, and stays as the update left it.
     #[serde(default)]
     pub stayed: Vec<Stayed>,

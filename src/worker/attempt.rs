@@ -200,7 +200,10 @@ fn before(
     let Some(hooks) = verify::baseline(worker, jobs, &planned, false)? else {
         return Ok(None);
     };
-    Before::look(worker, leader, Some(hooks)).map(Some)
+    let is_second = jobs.iter().any(|job| !job.earlier.is_empty());
+    rollback::remember(worker, leader, is_second, || {
+        Before::look(worker, leader, Some(hooks)).map(Some)
+    })
 }
 
 /// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs

@@ -7,7 +7,7 @@ use super::lifecycle::Event;
 use super::settle::{fail, tell_change};
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, aside, heal, refresh, rollback};
+use super::{Worker, aside, heal, reboot, refresh, rollback};
 use crate::package::{Change, Database, Former};
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
@@ -89,7 +89,7 @@ fn undo(worker: &Worker, job: &mut Job, undone: &Job, former: &[Former]) -> Resu
     // what it is now is what the units are held against, and what it was the packages
     let back: Vec<Change> = former.iter().map(Former::undone).collect();
     let hooks = verify::baseline(worker, std::slice::from_ref(job), &back, true)?;
-    Before::look(worker, &id, hooks)?;
+    rollback::remember(worker, &id, false, || Before::look(worker, &id, hooks))?;
     let before = Before::remembered(worker, &id, &undone.changes)?;
     let door = &job.request.requester.door;
     let reason = format!("asked for by {door}, to undo job {}", undone.id());
@@ -117,10 +117,14 @@ fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: 
         }
         let why = (By::Hand, "an administrator has asked for that");
         block::set(worker, undone.id(), undone.changes.clone(), why);
+        reboot::not_after(worker, undone);
     }
     match &done.error {
         None if done.outcome == Undone::RolledBack => {
             job.status = JobStatus::Succeeded;
+            if !done.as_before {
+                job.notes.push(done.summary.clone());
+            }
             let _ = update.step(Event::Succeed);
         }
         error => {

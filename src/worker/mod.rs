@@ -411,6 +411,7 @@ impl Worker {
                 _ => journal::job_failed(job.id(), job.error.as_deref().unwrap_or("unknown")),
             }
         }
+        rollback::tidy_seen(&self.paths, &ended);
         alert::settled(self, &ended);
         Ok(())
     }

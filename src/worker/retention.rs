@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use chrono::{DateTime, Days, Utc};
 
-use super::Worker;
+use super::{Worker, rollback};
 use crate::fs::remove_all_durably;
 use crate::host::clock;
 use crate::request::JobId;
@@ -50,15 +50,10 @@ fn created(id: &JobId) -> Option<DateTime<Utc>> {
 }
 
 /// The record goes first: output without a record is of no use, a record without output is.
-fn files(id: &JobId) -> [OsString; 5] {
-    [
-        format!("{id}.json"),
-        format!("{id}.log"),
-        format!("{id}.intent"),
-        format!("{id}.rollback"),
-        format!("{id}.before"),
-    ]
-    .map(Into::into)
+fn files(id: &JobId) -> impl Iterator<Item = OsString> {
+    let own = ["json", "log", "intent", "rollback", "before"];
+    let own = own.map(|end| format!("{id}.{end}").into());
+    own.into_iter().chain(rollback::seen_files(id))
 }
 
 #[cfg(test)]

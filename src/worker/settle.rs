@@ -254,6 +254,12 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     let error = concluded.rollback.as_ref().and_then(|r| r.error.as_deref());
     // that the new version of this program does not answer is all there is to say
     let agent = |check: &&Check| check.kind == CheckKind::Agent && !check.passed;
+    let rollback = concluded.rollback.as_ref();
+    let differs = rollback.filter(|rollback| undone && error.is_none() && !rollback.as_before);
+    let why = match differs {
+        Some(rollback) => format!("{why}; {}", rollback.summary),
+        None => why,
+    };
     Some(match (undone, error) {
         (true, None) if checks.iter().any(|check| agent(&check)) => why,
         (true, None) => format!("rolled back: {why}"),

@@ -113,7 +113,7 @@ fn a_power_cut_while_dpkg_puts_packages_back_is_ended_by_the_next_boot() {
 
     host.power_cut();
     drop(running);
-    host.write("/etc/tmpfiles.d/lab.conf", "f /run/lab-release\n");
+    host.write("/usr/lib/tmpfiles.d/lab.conf", "f /run/lab-release\n");
     host.start();
 
     let ended = || jobs(&host).iter().all(|job| job["status"] != "running");

@@ -133,6 +133,8 @@ fn the_last_update_is_undone_when_somebody_asks(release: Release) {
         &[with_conffile("demo", "1.0"), plain("other", "1.0")],
     );
     host.write("/etc/demo.conf", "mine\n");
+    // an account that came later would be a difference in /etc
+    host.as_user("somebody", "true");
     repo.add(&with_conffile("demo", "1.0"));
     repo.add(&plain("newdep", "1.0"));
     repo.add(&with_conffile("demo", "1.1").depends("newdep"));
@@ -147,7 +149,7 @@ fn the_last_update_is_undone_when_somebody_asks(release: Release) {
     assert_eq!(back["status"], "succeeded", "{back:#}");
     assert_eq!(back["request"]["job"], id_of(&first));
     assert_eq!(changes(&back), ["demo 1.1 -> 1.0", "newdep 1.0 -> none"]);
-    assert_eq!(back["rollback"]["as_before"], true);
+    assert_eq!(back["rollback"]["as_before"], true, "{back:#}");
     assert!(shown.contains("as it was before"), "{shown}");
     assert_eq!(installed(&host, "demo"), "1.0 installed");
     assert_eq!(host.read("/etc/demo.conf"), "mine\n");

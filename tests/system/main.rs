@@ -8,6 +8,7 @@ mod apply;
 mod audit;
 mod backends;
 mod backlog;
+mod before;
 mod below;
 mod blocked;
 mod bus;

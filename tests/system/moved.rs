@@ -147,7 +147,7 @@ fn a_power_cut_before_the_files_are_put_back_is_ended_by_the_next_boot() {
 
     host.power_cut();
     drop(running);
-    host.write("/etc/tmpfiles.d/lab.conf", "f /run/lab-release\n");
+    host.write("/usr/lib/tmpfiles.d/lab.conf", "f /run/lab-release\n");
     host.start();
 
     host.wait_for("the end of the job", || {

@@ -382,7 +382,7 @@ fn a_power_cut_on_the_way_back_is_ended_by_the_next_boot() {
     let (host, _repo, running) = slow_to_come_back(Release::Trixie);
     host.power_cut();
     drop(running);
-    host.write("/etc/tmpfiles.d/lab.conf", "f /run/lab-release\n");
+    host.write("/usr/lib/tmpfiles.d/lab.conf", "f /run/lab-release\n");
     host.start();
     // begun by the boot, which does not wait for it
     let of_boot = |what: &str| host.sh(&format!("systemctl show -P {what} multi-user.target"));

@@ -208,8 +208,11 @@ fn undone(shown: &mut String, record: &Value) {
     }
     let outcome = text(rollback, "outcome").replace('_', " ");
     let _ = write!(shown, "\n  rollback: {outcome}");
-    if rollback["as_before"] == true {
-        shown.push_str(", the host is as it was before");
+    match text(rollback, "summary") {
+        // the record of an older version
+        "" if rollback["as_before"] == true => shown.push_str(", the host is as it was before"),
+        "" => {}
+        summary => drop(write!(shown, ": {}", plain(summary))),
     }
     if let Some(tool) = rollback["tool"].as_str() {
         let _ = write!(shown, "\n    by {} alone", plain(tool));

@@ -143,7 +143,9 @@ mod tests {
     use crate::state::job::Job;
     use crate::state::services::{Fate, Outdated};
     use crate::state::shutdown::Shutdown;
-    use crate::state::verification::{Check, CheckKind, PackageFiles, Rollback, Stayed, Undone};
+    use crate::state::verification::{
+        Check, CheckKind, Difference, Differing, PackageFiles, Rollback, Stayed, Undone,
+    };
 
     /// The fields of a type as the interface declares it.
     fn declared(name: &str) -> BTreeSet<String> {
@@ -189,6 +191,12 @@ mod tests {
             sources: std::collections::BTreeMap::new(),
             outcome: Undone::RolledBack,
             as_before: true,
+            compared: Vec::new(),
+            summary: String::new(),
+            etc: vec![Differing {
+                path: String::new(),
+                what: Difference::New,
+            }],
             stayed: vec![Stayed::default()],
             verification: vec![check],
             error: None,
@@ -245,6 +253,7 @@ mod tests {
         assert_eq!(keys(&job["hangs"][0]), declared("Hang"));
         assert_eq!(keys(&job["rollback"]), declared("Undoing"));
         assert_eq!(keys(&job["rollback"]["stayed"][0]), declared("Stayed"));
+        assert_eq!(keys(&job["rollback"]["etc"][0]), declared("Differing"));
         let files = &job["rollback"]["files"][0];
         assert_eq!(keys(files), declared("PackageFiles"));
         assert_eq!(keys(&job["update"]), declared("UpdateState"));

@@ -24,7 +24,7 @@ use crate::package::rpm::gate;
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Observer,
     PackageManager, PackageState, Pending, Problem, Refreshed, Restore, Script, Selection, Source,
-    Transaction, Update, sentences,
+    TakenBack, Transaction, Update, sentences,
 };
 use crate::sorted;
 use arguments::Arguments;
@@ -295,7 +295,7 @@ impl PackageManager for Apk {
     }
 
     /// A kernel that was replaced takes its modules away.
-    fn reboot_reasons(&self) -> Vec<String> {
+    fn reboot_reasons(&self, _: &TakenBack) -> Vec<String> {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let modules = Path::new("/lib/modules");
         let any = fs::read_dir(modules).is_ok_and(|mut entries| entries.next().is_some());

@@ -228,6 +228,17 @@ pub fn remove(keys: &[Key]) -> Program {
     dpkg().arg("--remove").args(names)
 }
 
+/// Takes away what is left of packages that are gone.
+pub fn purge(keys: &[Key]) -> Program {
+    let names = keys.iter().map(ToString::to_string);
+    dpkg().arg("--purge").args(names)
+}
+
+/// The MD5 sums of files.
+pub fn md5sums(paths: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
+    Program::new("/usr/bin/md5sum").arg("--").args(paths)
+}
+
 /// dpkg, keeping a changed configuration file and replacing an unchanged one.
 fn dpkg() -> Program {
     Program::new(DPKG).args(["--force-confdef", "--force-confold"])

@@ -21,6 +21,11 @@ impl Marks {
         Self(parse(&text))
     }
 
+    /// The marked packages, as `name:architecture`.
+    pub fn into_names(self) -> BTreeSet<String> {
+        self.0
+    }
+
     /// The marks without those of packages that are to go.
     pub fn without(mut self, gone: &BTreeSet<&str>) -> Self {
         let name = |marked: &str| marked.split(':').next().unwrap_or_default().to_owned();

@@ -21,12 +21,14 @@ mod placed;
 pub(crate) mod policy;
 mod refresh;
 mod relations;
+mod remains;
 mod repair;
 mod run;
 mod script;
 pub(crate) mod status;
 mod words;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
@@ -42,8 +44,9 @@ use crate::checksum;
 use crate::package::climb::climb;
 use crate::package::command::Process;
 use crate::package::{
-    Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Observer, PackageManager,
-    Pending, Problem, Refreshed, Restore, Script, Source, Transaction, Update, stamp,
+    Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Key, Observer,
+    PackageManager, Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction,
+    Update, stamp,
 };
 use crate::sorted;
 
@@ -205,6 +208,35 @@ impl PackageManager for Apt {
         overwritten::find(self, former, kept)
     }
 
+    fn compares_files(&self) -> bool {
+        true
+    }
+
+    fn automatic(&self) -> Option<BTreeSet<String>> {
+        Some(marks::Marks::read().into_names())
+    }
+
+    fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
+        arguments::mark_automatic(names)
+            .log(log)
+            .capture()
+            .map(drop)
+    }
+
+    fn remains(&self) -> Result<BTreeSet<Key>> {
+        remains::find(&self.dpkg)
+    }
+
+    fn clear_remains(
+        &self,
+        gone: &[Key],
+        is_new: &dyn Fn(&str) -> bool,
+        log: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<(Key, String)>> {
+        remains::clear(&self.dpkg, gone, is_new, log, observer)
+    }
+
     fn damaged(&self, back: &[Former], store: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(self, back, store)
     }
@@ -249,7 +281,7 @@ impl PackageManager for Apt {
         Some(&self.dpkg)
     }
 
-    fn reboot_reasons(&self) -> Vec<String> {
+    fn reboot_reasons(&self, _: &TakenBack) -> Vec<String> {
         if !Path::new("/run/reboot-required").exists() {
             return Vec::new();
         }

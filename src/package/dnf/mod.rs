@@ -4,6 +4,7 @@ mod actions;
 mod arguments;
 mod dialect;
 mod listing;
+mod marks;
 mod output;
 mod plugin;
 mod refresh;
@@ -35,7 +36,7 @@ use super::rpm::{
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
     Observer, PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source,
-    Transaction, Update,
+    TakenBack, Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -348,6 +349,23 @@ impl PackageManager for Dnf {
         run::put_back(self.dialect, &self.scratch, restore, observer)
     }
 
+    fn compares_files(&self) -> bool {
+        true
+    }
+
+    /// dnf 4 and yum keep them in a database that only they read.
+    fn automatic(&self) -> Option<BTreeSet<String>> {
+        let is_read = self.dialect == Dialect::Dnf5;
+        is_read.then(marks::automatic).flatten()
+    }
+
+    fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
+        marks::mark_automatic(self.dialect.program(), names)
+            .log(log)
+            .capture()
+            .map(drop)
+    }
+
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(back)
     }
@@ -399,8 +417,8 @@ impl PackageManager for Dnf {
         brings::brings(changes, there)
     }
 
-    fn reboot_reasons(&self) -> Vec<String> {
-        reboot::reasons()
+    fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String> {
+        reboot::reasons(taken_back)
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {

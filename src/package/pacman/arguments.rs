@@ -141,6 +141,14 @@ pub fn fetch_again<S: AsRef<OsStr>>(names: &[S]) -> Program {
     changing("-S").args(["--overwrite", "*", "--"]).args(names)
 }
 
+/// Marks packages, as `name:architecture`, as being there only because others need them.
+pub fn mark_automatic(names: &[String]) -> Program {
+    let names = names.iter().filter_map(|name| name.split(':').next());
+    Program::new("/usr/bin/pacman")
+        .args(["--database", "--asdeps", "--"])
+        .args(names)
+}
+
 /// Takes packages away that were newly installed.
 pub fn remove<S: AsRef<OsStr>>(names: &[S], run: Run<'_>) -> Program {
     changing_by("-R", run).arg("--").args(names)

@@ -1,6 +1,6 @@
 //! The database of installed packages, one directory for each, as libalpm lays it out (version 9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::arguments;
 use crate::package::{Change, Database, Installed, Key, PackageState, Problem, tar};
-use crate::sorted;
+use crate::sorted::{self, InOrder};
 
 /// What `local/ALPM_DB_VERSION` says since pacman 4.2; another layout is not guessed at.
 const LAYOUT: &str = "9";
@@ -22,6 +22,8 @@ pub struct Desc {
     pub version: String,
     /// `%ARCH%`
     pub architecture: String,
+    /// Whether `%REASON%` says that it was installed for another package (1, and 0 for its own sake).
+    pub automatic: bool,
     /// `%INSTALLDATE%`, in seconds since 1970.
     pub installed: Option<u64>,
 }
@@ -45,6 +47,7 @@ impl Desc {
             name: of("NAME")?,
             version: of("VERSION")?,
             architecture: of("ARCH").unwrap_or_else(|| "any".to_owned()),
+            automatic: of("REASON").as_deref() == Some("1"),
             installed: of("INSTALLDATE").and_then(|date| date.parse().ok()),
         })
     }
@@ -78,6 +81,18 @@ pub fn directories(local: &Path) -> Result<Vec<PathBuf>> {
     }
     sorted::sort(&mut directories);
     Ok(directories)
+}
+
+/// The packages that are there for others only, as `name:architecture`.
+pub fn automatic(local: &Path) -> Result<BTreeSet<String>> {
+    let desc = |directory: &PathBuf| {
+        let text = fs::read_to_string(directory.join("desc")).ok()?;
+        Desc::parse(&text).filter(|desc| desc.automatic)
+    };
+    let named = |desc: Desc| format!("{}:{}", desc.name, desc.architecture);
+    let directories = directories(local)?;
+    let found = directories.iter().filter_map(desc);
+    Ok(found.map(named).in_order())
 }
 
 /// The whole database.

@@ -16,6 +16,7 @@ mod sync;
 mod transaction;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::BufRead;
@@ -31,8 +32,8 @@ use crate::package::boot;
 use crate::package::command::Process;
 use crate::package::{
     AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer,
-    PackageManager, Pending, Problem, Refreshed, Restore, Script, Selection, Source, Transaction,
-    Update, stamp,
+    PackageManager, Pending, Problem, Refreshed, Restore, Script, Selection, Source, TakenBack,
+    Transaction, Update, stamp,
 };
 use conf::Conf;
 use hook::Gate;
@@ -241,6 +242,21 @@ impl PackageManager for Pacman {
         self.put_back(&self.conf()?, None, restore, observer)
     }
 
+    fn compares_files(&self) -> bool {
+        true
+    }
+
+    fn automatic(&self) -> Option<BTreeSet<String>> {
+        local::automatic(&Path::new(DATABASE).join("local")).ok()
+    }
+
+    fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
+        arguments::mark_automatic(names)
+            .log(log)
+            .capture()
+            .map(drop)
+    }
+
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(back, &self.plain_configuration()?)
     }
@@ -295,8 +311,9 @@ impl PackageManager for Pacman {
         local::brings(&Path::new(DATABASE).join("local"), changes, there)
     }
 
-    fn reboot_reasons(&self) -> Vec<String> {
-        reboot::reasons(Path::new("/"), &Path::new(DATABASE).join("local"))
+    fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String> {
+        let database = Path::new(DATABASE).join("local");
+        reboot::reasons(Path::new("/"), &database, taken_back)
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {

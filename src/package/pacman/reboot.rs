@@ -5,24 +5,26 @@ use std::fs;
 use std::path::Path;
 
 use super::local;
-use crate::package::boot;
+use crate::package::boot::{self, TakenBack};
 
 /// Packages whose update takes effect with the next start only, and is not seen by their files.
 const EVERYWHERE: [&str; 2] = ["glibc", "systemd"];
 
 /// One reason each. In a container there is no kernel of its own.
-pub fn reasons(root: &Path, database: &Path) -> Vec<String> {
+pub fn reasons(root: &Path, database: &Path, taken_back: &TakenBack) -> Vec<String> {
     let mut reasons = Vec::new();
     if !root.join("run/systemd/container").exists() {
         reasons.extend(kernel(root));
     }
-    let started = boot::started(root).and_then(|started| u64::try_from(started).ok());
+    let started = boot::started(root);
     for package in EVERYWHERE {
+        let reason = format!("{package} was updated");
         let installed = local::find(database, package).and_then(|desc| desc.installed);
+        let installed = installed.and_then(|installed| i64::try_from(installed).ok());
         if let (Some(installed), Some(started)) = (installed, started)
-            && installed > started
+            && boot::is_replaced(installed, &reason, started, taken_back)
         {
-            reasons.push(format!("{package} was updated"));
+            reasons.push(reason);
         }
     }
     reasons
@@ -58,6 +60,7 @@ mod tests {
     fn a_replaced_kernel_and_a_new_libc_are_reasons() {
         let root = tempfile::tempdir().unwrap();
         let (root, database) = (root.path(), root.path().join("local"));
+        let none = TakenBack::new();
         write(root, "proc/stat", "cpu 1 2\nbtime 1000\n");
         write(root, "proc/sys/kernel/osrelease", "6.1.0-arch1\n");
         write(root, "local/ALPM_DB_VERSION", "9\n");
@@ -65,12 +68,12 @@ mod tests {
             |date: u32| format!("%NAME%\nglibc\n\n%VERSION%\n2-1\n\n%INSTALLDATE%\n{date}\n");
         write(root, "local/glibc-2-1/desc", &glibc(999));
         assert_eq!(
-            reasons(root, &database),
+            reasons(root, &database, &none),
             [""; 0],
             "no kernel of any package"
         );
         write(root, "usr/lib/modules/6.1.0-arch1/vmlinuz", "");
-        assert_eq!(reasons(root, &database), [""; 0]);
+        assert_eq!(reasons(root, &database, &none), [""; 0]);
         fs::rename(
             root.join("usr/lib/modules/6.1.0-arch1"),
             root.join("usr/lib/modules/6.2"),
@@ -81,8 +84,10 @@ mod tests {
             "the running kernel 6.1.0-arch1 was replaced",
             "glibc was updated",
         ];
-        assert_eq!(reasons(root, &database), expected);
+        assert_eq!(reasons(root, &database, &none), expected);
+        let back = TakenBack::from([("glibc was updated".to_owned(), 1001)]);
+        assert_eq!(reasons(root, &database, &back), expected[..1]);
         write(root, "run/systemd/container", "systemd-nspawn");
-        assert_eq!(reasons(root, &database), expected[1..]);
+        assert_eq!(reasons(root, &database, &none), expected[1..]);
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::evr;
-use crate::package::boot;
+use crate::package::boot::{self, TakenBack};
 use crate::sorted;
 
 /// What cannot be restarted, with the file that tells when it was replaced: the list of dnf's
@@ -28,13 +28,13 @@ const CORE: [(&str, &[&str]); 4] = [
 
 /// The reasons, read from the files of the host; no program is started, since every look at the health
 /// of the host asks for them.
-pub fn reasons() -> Vec<String> {
+pub fn reasons(taken_back: &TakenBack) -> Vec<String> {
     let root = Path::new("/");
     let running = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    find(root, boot::started(root), running.trim())
+    find(root, boot::started(root), running.trim(), taken_back)
 }
 
-fn find(root: &Path, started: Option<i64>, running: &str) -> Vec<String> {
+fn find(root: &Path, started: Option<i64>, running: &str, taken_back: &TakenBack) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(newest) = newest_kernel(&root.join("usr/lib/modules"), running) {
         reasons.push(format!(
@@ -45,12 +45,13 @@ fn find(root: &Path, started: Option<i64>, running: &str) -> Vec<String> {
         return reasons;
     };
     for (name, files) in CORE {
+        let reason = format!("{name} was updated");
         let replaced = files
             .iter()
             .filter_map(|file| fs::metadata(root.join(file)).ok())
-            .any(|metadata| metadata.ctime() > started);
+            .any(|metadata| boot::is_replaced(metadata.ctime(), &reason, started, taken_back));
         if replaced {
-            reasons.push(format!("{name} was updated"));
+            reasons.push(reason);
         }
     }
     reasons
@@ -87,14 +88,19 @@ mod tests {
         put("usr/lib/modules/6.9.4-200.fc41.x86_64/modules.dep");
         put("usr/lib64/libc.so.6");
         let now = fs::metadata(root.path()).unwrap().ctime();
-        let found = |started: i64| find(root.path(), Some(started), "6.9.4-200.fc41.x86_64");
+        let none = TakenBack::new();
+        let found = |started: i64| find(root.path(), Some(started), "6.9.4-200.fc41.x86_64", &none);
         assert!(found(now + 100).is_empty());
         assert_eq!(found(now - 100), ["glibc was updated"]);
+        let back = |at: i64| TakenBack::from([("glibc was updated".to_owned(), at)]);
+        let after = |back: &TakenBack| find(root.path(), Some(now - 100), "", back);
+        assert!(after(&back(now)).is_empty(), "it went back");
+        assert_eq!(after(&back(now - 1)).len(), 1, "and came again");
         put("usr/lib/modules/6.10.1-200.fc41.x86_64/modules.dep");
         let reasons = found(now + 100);
         assert_eq!(reasons.len(), 1);
         assert!(reasons[0].contains("6.10.1") && reasons[0].contains("6.9.4"));
-        let container = find(root.path(), None, "6.1.0-cloud");
+        let container = find(root.path(), None, "6.1.0-cloud", &none);
         assert!(container.is_empty(), "{container:?}");
     }
 }

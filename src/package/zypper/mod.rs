@@ -2,6 +2,7 @@
 
 mod arguments;
 mod listing;
+mod marks;
 mod output;
 mod refresh;
 mod run;
@@ -26,7 +27,7 @@ use super::rpm::{
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
     Observer, PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source,
-    Transaction, Update,
+    TakenBack, Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -284,6 +285,18 @@ impl PackageManager for Zypper {
         run::put_back(restore, observer)
     }
 
+    fn compares_files(&self) -> bool {
+        true
+    }
+
+    fn automatic(&self) -> Option<BTreeSet<String>> {
+        Some(marks::automatic())
+    }
+
+    fn mark_automatic(&self, names: &[String], _: &Path) -> Result<()> {
+        marks::mark_automatic(names)
+    }
+
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(back)
     }
@@ -329,8 +342,8 @@ impl PackageManager for Zypper {
         brings::brings(changes, there)
     }
 
-    fn reboot_reasons(&self) -> Vec<String> {
-        let mut reasons = reboot::reasons();
+    fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String> {
+        let mut reasons = reboot::reasons(taken_back);
         if reasons.is_empty() && Path::new(REBOOT_NEEDED).exists() {
             reasons.push(format!("{REBOOT_NEEDED} is there"));
         }

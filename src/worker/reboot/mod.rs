@@ -110,6 +110,41 @@ fn cancel_scheduled() -> Result<()> {
     by_logind.or_else(|error| timer.map_err(|_| error))
 }
 
+/// A job was undone: the reboot that was to follow it is not due any more, unless there is a reason for one on
+/// the host all the same.
+pub fn not_after(worker: &Worker, undone: &Job) {
+    let is_of_it = |reboot: &Reboot| {
+        let job = reboot
+            .job
+            .as_ref()
+            .and_then(|id| Job::taken(&worker.paths, id));
+        job.is_some_and(|job| job.transaction == undone.transaction)
+    };
+    let reboot = Reboot::load_to_change(&worker.paths).filter(is_of_it);
+    let Some(mut reboot) = reboot.filter(|reboot| reboot.is_of_this_boot(&worker.paths)) else {
+        return;
+    };
+    reboot.reasons = reasons(&worker.paths, Some(&*worker.packages));
+    if !reboot.reasons.is_empty() {
+        if let Err(error) = reboot.save(&worker.paths) {
+            tracing::warn!("{error:#}");
+        }
+        return;
+    }
+    // going back has taken it back, unless logind did not answer
+    let cancelled = if is_scheduled(worker) {
+        cancel_scheduled()
+    } else {
+        Ok(())
+    };
+    match cancelled.and_then(|()| Reboot::remove(&worker.paths)) {
+        Ok(()) => journal::reboot_cancelled(),
+        Err(error) => {
+            tracing::warn!("the reboot after a job that was undone is not cancelled: {error:#}")
+        }
+    }
+}
+
 /// Whether a reboot of ours is scheduled at this moment.
 fn is_scheduled(worker: &Worker) -> bool {
     shutdown::scheduled(&worker.paths).is_some_and(|shutdown| shutdown.ours)

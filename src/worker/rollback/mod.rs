@@ -1,16 +1,27 @@
 //! Undoing an update: exactly the former versions come back, and the record says whether all is as before.
 
+mod compare;
+mod defaults;
+mod etc;
 mod files;
 mod intent;
+mod reboots;
 mod restore;
+mod seen;
+mod words;
 
 pub use intent::{Intent, forget, gate, take_over};
+pub use seen::{
+    files as seen_files, hand_on as hand_on_seen, take_over as take_over_seen, tidy as tidy_seen,
+};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
 
+use self::compare::Looked;
+use self::seen::Earlier;
 use super::verify::{self, Before, Stage};
 use super::{Worker, heal, reboot};
 use crate::host::{clock, systemd};
@@ -19,7 +30,26 @@ use crate::package::{Change, Database, Former, Kept, of_build};
 use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::kept::Store;
-use crate::state::verification::{Check, PackageFiles, Rollback, Undone};
+use crate::state::verification::{Check, Rollback, Undone};
+
+/// Looks at what no package database knows of the host before a transaction, while `meanwhile` is done. That it
+/// cannot be looked at keeps nothing from being updated: it is not compared then.
+pub(super) fn remember<T>(
+    worker: &Worker,
+    leader: &JobId,
+    is_second: bool,
+    meanwhile: impl FnOnce() -> T,
+) -> T {
+    let (paths, packages) = (&worker.paths, &*worker.packages);
+    std::thread::scope(|scope| {
+        let looked = scope.spawn(move || seen::look(paths, packages, leader, is_second));
+        let answer = meanwhile();
+        if let Ok(Err(error)) = looked.join() {
+            tracing::warn!("what the host is like before the update is not kept: {error:#}");
+        }
+        answer
+    })
+}
 
 /// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere
 /// here, an error leaves the rest to the next worker: the host is going down.
@@ -145,9 +175,9 @@ pub(super) fn resume(
 ) -> Result<Rollback> {
     if intent.resumed {
         let why = "it was interrupted twice, and is not tried again";
-        let files = files::look(worker, &intent);
+        let looked = look(worker, &intent);
         let result = Err(anyhow::anyhow!(why));
-        return conclude(worker, leader, before, &intent, result, files);
+        return conclude(worker, leader, before, &intent, result, looked);
     }
     let intent = Intent {
         resumed: true,
@@ -156,9 +186,17 @@ pub(super) fn resume(
     match intent.save(&worker.paths, leader) {
         Ok(()) => carry_on(worker, leader, before, intent),
         Err(error) => {
-            let files = files::look(worker, &intent);
-            conclude(worker, leader, before, &intent, Err(error), files)
+            let looked = look(worker, &intent);
+            conclude(worker, leader, before, &intent, Err(error), looked)
         }
+    }
+}
+
+/// Looks at what is there, where nothing is changed any more.
+fn look(worker: &Worker, intent: &Intent) -> Looked {
+    Looked {
+        files: files::look(worker, intent),
+        stays: Vec::new(),
     }
 }
 
@@ -172,8 +210,11 @@ fn carry_on(
     journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
     let _held_off = reboot::hold_off(worker, &format!("job {leader} is undone"));
     let result = restore::put_back(worker, leader, before, &mut intent);
-    let files = files::make_whole(worker, leader, &intent);
-    conclude(worker, leader, before, &intent, result, files)
+    let looked = Looked {
+        files: files::make_whole(worker, leader, &intent),
+        stays: compare::clear(worker, leader, &intent, &Earlier::of(worker, leader)),
+    };
+    conclude(worker, leader, before, &intent, result, looked)
 }
 
 /// What the package database says decides, not what the package manager said of itself.
@@ -183,7 +224,7 @@ fn conclude(
     before: &Before,
     intent: &Intent,
     result: Result<()>,
-    files: Result<Vec<PackageFiles>>,
+    looked: Looked,
 ) -> Result<Rollback> {
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
     start_again(before);
@@ -210,14 +251,16 @@ fn conclude(
     };
     let wrong = checks.iter().filter(|check| check.decides_against());
     let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
-    let files = files.unwrap_or_else(|error| {
-        why.push(format!(
+    match &looked.files {
+        Ok(files) => why.extend(files::against(files)),
+        Err(error) => why.push(format!(
             "the files of the former versions could not be compared: {error:#}"
-        ));
-        Vec::new()
-    });
-    why.extend(files::against(&files));
-    let as_before = as_before && why.is_empty() && strangers.is_empty();
+        )),
+    }
+    let good = (as_before && why.is_empty(), &*strangers, &looked);
+    let earlier = Earlier::of(worker, leader);
+    let (compared, stayed) = compare::run(worker, before, intent, &earlier, good);
+    let (as_before, summary) = (compared.as_before(), compared.sentence());
     if !is_back {
         let words = result.err().map(|error| format!("{error:#}"));
         why.insert(
@@ -232,9 +275,8 @@ fn conclude(
         Undone::Failed
     };
     if is_back {
-        // a broken package that was no part of it is no failure of the rollback
-        let told = error.clone().unwrap_or_else(|| strangers.join("; "));
-        journal::rolled_back(leader, undone.len(), as_before, Some(&told));
+        let told = (as_before, &*summary);
+        journal::rolled_back(leader, undone.len(), told, error.as_deref());
     } else {
         journal::rollback_failed(leader, error.as_deref().unwrap_or("unknown"));
     }
@@ -242,11 +284,14 @@ fn conclude(
         sources: sources(&intent.former),
         outcome,
         as_before,
-        stayed: Vec::new(),
+        compared: compared.named(),
+        summary: if is_back { summary } else { String::new() },
+        etc: compared.etc.unwrap_or_default(),
+        stayed,
         verification: checks,
         error,
         tool: intent.tool.clone(),
-        files,
+        files: looked.files.unwrap_or_default(),
     })
 }
 
@@ -295,6 +340,9 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
         sources: BTreeMap::new(),
         outcome,
         as_before: false,
+        compared: Vec::new(),
+        summary: String::new(),
+        etc: Vec::new(),
         stayed: Vec::new(),
         verification: Vec::new(),
         error: Some(journal::plain(why)),

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Worker, heal, own, services};
+use super::{Worker, heal, own, rollback, services};
 use hooks::{Earlier, Task};
 
 use crate::fs::write_unsynced;
@@ -81,6 +81,7 @@ impl Before {
             return Self::look(worker, leader, None);
         };
         rest.leave(&worker.paths, leader)?;
+        rollback::take_over_seen(&worker.paths, leader, jobs);
         Self::remembered(worker, leader, done)
     }
 
@@ -91,6 +92,7 @@ impl Before {
                 rest.leave(&worker.paths, job.id())?;
             }
         }
+        rollback::hand_on_seen(&worker.paths, transaction, jobs);
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use lab::{Deb, Manager};
 use linux_patch_api::journal::id as message;
 
 use super::Backend;
-use crate::job::{applied, events_of_kind, failed, list};
-use crate::story::refresh_succeeds;
+use crate::job::{applied, events_of_kind, failed, list, text};
+use crate::story::{property, refresh_succeeds};
 
 /// A package with two files of which the next version gives one away, and of which it takes the other one along
 /// when it is left, by a script of its own.
@@ -103,4 +103,91 @@ pub fn an_update_that_breaks_its_package_manager_is_undone_by_the_tool_below(bac
     assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
     assert_eq!(events_of_kind(&host, message::ROLLBACK_BELOW).len(), 1);
     refresh_succeeds(&host);
+}
+
+/// What an update leaves that asks for a reboot.
+fn reboot_mark(manager: Manager) -> &'static str {
+    match manager {
+        Manager::Apt => "echo core >> /run/reboot-required.pkgs; touch /run/reboot-required",
+        // the date of the package tells
+        Manager::Pacman => "",
+        Manager::Zypper => {
+            "chmod 0700 /usr/lib/systemd/systemd; chmod 0755 /usr/lib/systemd/systemd; touch /run/reboot-needed"
+        }
+        _ => "chmod 0700 /usr/lib/systemd/systemd; chmod 0755 /usr/lib/systemd/systemd",
+    }
+}
+
+/// Marks `demo` as being there only because others need it, and what of that can be seen; nothing where only
+/// the package manager itself can tell.
+fn mark_demo(manager: Manager) -> (&'static str, &'static str) {
+    match manager {
+        Manager::Apt => ("apt-mark auto demo", "apt-mark showauto demo"),
+        Manager::Dnf5 => (
+            "dnf5 -y mark dependency demo",
+            "grep 'demo.*Dependency' /usr/lib/sysimage/libdnf5/packages.toml",
+        ),
+        Manager::Zypper => (
+            "mkdir -p /var/lib/zypp; echo demo >> /var/lib/zypp/AutoInstalled",
+            "grep demo /var/lib/zypp/AutoInstalled",
+        ),
+        Manager::Pacman => ("pacman -D --asdeps demo", "pacman -Qd | grep demo"),
+        Manager::Dnf | Manager::Apk => ("true", "echo demo"),
+    }
+}
+
+// fault: scripts change /etc
+pub fn what_differs_in_etc_after_going_back_is_named(backend: Backend) {
+    let core = if backend.manager == Manager::Apt {
+        "core"
+    } else {
+        "systemd"
+    };
+    let (host, repo) = backend.host_with(&[]);
+    backend.install(&host, &repo, &plain(core, "1.0"));
+    backend.install(&host, &repo, &with_service("demo", "1.0"));
+    host.write("/etc/generated.conf", "of 1.0\n");
+    host.write("/etc/rewritten.conf", "the same\n");
+    let (mark, marked) = mark_demo(backend.manager);
+    host.sh(mark);
+    // what was installed before the start asks for no reboot
+    host.reboot();
+    let generates = "echo of 1.1 > /etc/generated.conf; echo new > /etc/left.conf\n\
+        echo the same > /etc/rewritten.new; mv /etc/rewritten.new /etc/rewritten.conf\n";
+    let script = format!("{generates}{}", reboot_mark(backend.manager));
+    repo.add(&plain(core, "1.1").depends("newdep").postinst(&script));
+    repo.add(&plain("newdep", "1.1").conffile("/etc/newdep.conf", "of newdep\n"));
+    repo.add(&broken_service("demo", "1.1"));
+
+    let job = failed(&host, "all");
+
+    let rollback = &job["rollback"];
+    assert_eq!(rollback["outcome"], "rolled_back", "{job:#}");
+    let etc = list(rollback, "etc");
+    let differing: Vec<String> = etc
+        .iter()
+        .map(|file| format!("{} {}", text(file, "path"), text(file, "what")))
+        .collect();
+    let expected = ["/etc/generated.conf changed", "/etc/left.conf new"];
+    assert_eq!(differing, expected, "{job:#}");
+    assert_eq!(rollback["as_before"], false, "{job:#}");
+    assert!(host.sh(marked).contains("demo"), "{job:#}");
+    let compared = rollback["compared"].to_string();
+    let tells = backend.manager != Manager::Dnf;
+    assert_eq!(compared.contains("marks"), tells, "{job:#}");
+    assert!(
+        !text(rollback, "summary").contains("marked otherwise"),
+        "{job:#}"
+    );
+    let said = "these files in /etc differ: /etc/generated.conf (changed), /etc/left.conf (new)";
+    assert!(text(&job, "error").contains(said), "{job:#}");
+    assert!(!host.exists("/etc/newdep.conf"), "{job:#}");
+    assert_eq!(property(&host, "RebootReasons"), "0");
+
+    // the reason that was taken back holds again for what comes next
+    repo.add(&plain(core, "1.2").postinst(reboot_mark(backend.manager)));
+    repo.add(&with_service("demo", "1.2"));
+    applied(&host, "all");
+    let reasons = property(&host, "RebootReasons");
+    assert!(reasons.contains("was updated"), "{reasons}");
 }

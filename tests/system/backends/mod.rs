@@ -291,6 +291,8 @@ tell! {
     back::an_update_that_breaks_its_package_manager_is_undone_by_the_tool_below
         [apt dnf4 dnf5 zypper pacman]
         [apk: "no tool of its own lies below it"];
+    back::what_differs_in_etc_after_going_back_is_named [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     failures::a_power_cut_in_the_middle_is_healed_at_the_next_boot
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_script_that_hangs_is_named_and_left_alone [apt dnf4 dnf5 zypper pacman]
