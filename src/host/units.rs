@@ -1,5 +1,8 @@
 //! How the units of this host are, as the service manager says: for comparing before and after.
 
+// a unit's type is told by its name as it is
+#![allow(clippy::case_sensitive_file_extension_comparisons)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,6 +25,9 @@ pub struct Units {
     pub failed: BTreeSet<String>,
     /// The services that are active, or on their way from or to it.
     pub services: BTreeMap<String, Service>,
+    /// The units of other types that are active.
+    #[serde(default)]
+    pub active: BTreeSet<String>,
     /// The services that are still to be started: their start is queued.
     #[serde(default)]
     pub waiting: BTreeSet<String>,
@@ -57,15 +63,21 @@ async fn ask() -> Result<Units> {
     let at = clock::monotonic();
     let failed = units(&bus, &["failed"], &[]).await?;
     let states = ["active", "reloading", "activating", "deactivating"];
-    let active = units(&bus, &states, &["*.service"]).await?;
+    let up = units(&bus, &states, &[]).await?;
     let inactive = units(&bus, &["inactive"], &["*.service"]).await?;
     let starts = |kind: &str| kind == "start" || kind == "restart";
     let waiting = inactive
         .into_iter()
         .filter_map(|(name, .., job, kind, _)| (job != 0 && starts(&kind)).then_some(name))
         .in_order();
-    let mut services = BTreeMap::new();
-    for (name, _, _, _, sub, _, path, ..) in active {
+    let (mut services, mut active) = (BTreeMap::new(), BTreeSet::new());
+    for (name, _, _, state, sub, _, path, ..) in up {
+        if !name.ends_with(".service") {
+            if state == "active" {
+                active.insert(name);
+            }
+            continue;
+        }
         let unit = |interface| Object {
             service: "org.freedesktop.systemd1",
             path: &path,
@@ -94,6 +106,7 @@ async fn ask() -> Result<Units> {
         boot: clock::boot_id(),
         failed: failed.into_iter().map(|(name, ..)| name).in_order(),
         services,
+        active,
         waiting,
     })
 }

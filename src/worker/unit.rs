@@ -30,8 +30,8 @@ pub struct Unit {
     pub triggers: Vec<String>,
     /// Its own file, its drop-ins, and what it was generated from.
     pub files: Vec<String>,
-    /// The command lines that starting it runs.
-    pub commands: Vec<String>,
+    /// The absolute paths in the command lines that starting it runs: its programs, and what they are given.
+    pub programs: Vec<String>,
     /// Whether its programs are those of another root directory.
     pub has_own_root: bool,
     /// When it was last started: microseconds of the monotonic clock, 0 for never.
@@ -85,7 +85,7 @@ fn parse(output: &str) -> Unit {
             "TriggeredBy" => unit.triggers.extend(words(value)),
             "FragmentPath" | "SourcePath" | "DropInPaths" => unit.files.extend(words(value)),
             "ExecCondition" | "ExecStartPre" | "ExecStart" | "ExecStartPost" => {
-                unit.commands.extend(command(value).map(str::to_owned));
+                unit.programs.extend(programs(value));
             }
             "RootDirectory" | "RootImage" => unit.has_own_root |= !matches!(value, "" | "/"),
             "InactiveExitTimestampMonotonic" => unit.started = number(),
@@ -109,11 +109,25 @@ fn words(list: &str) -> Vec<String> {
     words
 }
 
-/// The command line of `{ path=/bin/x ; argv[]=/bin/x a b ; ignore_errors=no ; … }`.
-fn command(value: &str) -> Option<&str> {
-    let (_, rest) = value.split_once("argv[]=")?;
-    let (command, _) = rest.split_once(" ; ignore_errors=")?;
-    Some(command)
+/// The absolute paths of `{ path=/bin/x ; argv[]=x a /b ; ignore_errors=no ; … }`, each once.
+fn programs(value: &str) -> Vec<String> {
+    let command = || {
+        let (_, rest) = value.split_once("path=")?;
+        let (path, rest) = rest.split_once(" ; argv[]=")?;
+        let (words, _) = rest.split_once(" ; ignore_errors=")?;
+        Some((path, words))
+    };
+    let Some((path, words)) = command() else {
+        return Vec::new();
+    };
+    let mut paths = vec![path.to_owned()];
+    let absolute = words
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for word in absolute.filter(|word| *word != path) {
+        paths.push(word.to_owned());
+    }
+    paths
 }
 
 #[cfg(test)]
@@ -126,17 +140,14 @@ mod tests {
         let unit = parse(
             "Type=oneshot\nRemainAfterExit=no\n\
              ExecStart={ path=/bin/sh ; argv[]=/bin/sh -c echo a=b; /usr/bin/true ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n\
-             ExecStart={ path=/bin/false ; argv[]=/bin/false ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n\
+             ExecStart={ path=/bin/false ; argv[]=false ; ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n\
              RootDirectory=\nRootImage=\nId=t.service\nTriggeredBy=t.timer t.path\nActiveState=failed\nSubState=failed\n\
              FragmentPath=/etc/systemd/system/t.service\nSourcePath=\n\
              DropInPaths=\"/etc/systemd/system/t.service.d/a b.conf\" /etc/systemd/system/t.service.d/x.conf\n\
              StateChangeTimestampMonotonic=3269924827\nInactiveExitTimestampMonotonic=3269912794\n",
         );
         assert_eq!(unit.name, "t.service");
-        assert_eq!(
-            unit.commands,
-            ["/bin/sh -c echo a=b; /usr/bin/true", "/bin/false"]
-        );
+        assert_eq!(unit.programs, ["/bin/sh", "/usr/bin/true", "/bin/false"]);
         assert_eq!(unit.triggers, ["t.timer", "t.path"]);
         assert_eq!(
             unit.files,

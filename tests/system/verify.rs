@@ -5,6 +5,7 @@ use lab::{Deb, Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
+use crate::backends::Backend;
 use crate::job::{applied, changes, events_of_kind, failed, host_with, list, text};
 use crate::story::{installed, property};
 
@@ -243,4 +244,52 @@ fn a_failed_trigger_is_named(release: Release) {
     assert_eq!(installed(&host, "watcher"), "1.0 installed");
     assert_eq!(installed(&host, "demo"), "1.3 installed");
     assert_eq!(property(&host, "Health"), "healthy");
+}
+
+/// Told with every package manager. Timers start both units while the script of the package runs.
+// fault: unit fails along with an update
+pub fn a_stranger_s_failed_unit_undoes_nothing(backend: Backend) {
+    let (host, repo) = backend.host_with(&[]);
+    backend.install(&host, &repo, &plain("demo", "1.0"));
+    for (name, command) in [
+        ("backup", "/bin/sh -c 'exit 1'"),
+        ("report", "/usr/lib/demo/report"),
+    ] {
+        let unit = |suffix: &str| format!("/etc/systemd/system/{name}.{suffix}");
+        let service = format!("[Service]\nType=oneshot\nExecStart={command}\n");
+        host.write(&unit("service"), service);
+        host.write(&unit("timer"), "[Timer]\nOnActiveSec=0\nAccuracySec=1us\n");
+    }
+    host.sh("systemctl daemon-reload");
+    let meanwhile = |name: &str| {
+        format!(
+            "systemctl start {name}.timer\n\
+             until systemctl is-failed --quiet {name}.service; do sleep 0.05; done"
+        )
+    };
+    repo.add(&plain("demo", "1.1").postinst(&meanwhile("backup")));
+
+    let job = applied(&host, backend.target("demo"));
+
+    let backup = check(&job, "backup.service");
+    assert_eq!(
+        (&backup["required"], &backup["passed"]),
+        (&false.into(), &false.into())
+    );
+    let why = text(backup, "message");
+    assert!(why.contains("it was not up before"), "{why}");
+    assert!(list(&job, "notes").contains(&why.into()), "{job:#}");
+    assert!(job["rollback"].is_null(), "{job:#}");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+    assert_eq!(property(&host, "Health"), "healthy");
+
+    // the unit is the administrator's, and its program the package's
+    let report = "#!/bin/sh\nexit 1\n";
+    let bad = plain("demo", "1.2").program("/usr/lib/demo/report", report);
+    repo.add(&bad.postinst(&meanwhile("report")));
+    let job = failed(&host, backend.target("demo"));
+    let why = text(check(&job, "report.service"), "message");
+    assert!(why.ends_with("has failed since the update began"), "{why}");
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
 }

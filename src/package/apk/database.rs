@@ -1,7 +1,7 @@
 //! The database of installed packages: one text file, which remembers what is broken.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -62,6 +62,28 @@ pub fn parse(text: &str) -> Result<Database> {
     Ok(database)
 }
 
+/// The files of a package: `F:` names a directory, and the `R:` behind it the files in there.
+pub fn files(text: &str, package: &str) -> Vec<PathBuf> {
+    let name = |record: &str| {
+        record
+            .lines()
+            .any(|line| line.strip_prefix("P:") == Some(package))
+    };
+    let Some(record) = text.split("\n\n").find(|record| name(record)) else {
+        return Vec::new();
+    };
+    let mut directory = PathBuf::from("/");
+    let mut files = Vec::new();
+    for line in record.lines() {
+        match line.split_once(':') {
+            Some(("F", path)) => directory = Path::new("/").join(path),
+            Some(("R", file)) => files.push(directory.join(file)),
+            _ => {}
+        }
+    }
+    files
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +99,10 @@ mod tests {
             .collect();
         let broken = "demo:x86_64 1.0-r0 Broken(\"with a failed script\")";
         assert_eq!(shown, [broken, "lib:noarch 2-r1 Good"]);
+        let of_demo = files(&text.replace("R:demo", "R:demo\nR:more\nF:\nR:top"), "demo");
+        let expected = ["/usr/demo", "/usr/more", "/top"].map(PathBuf::from);
+        assert_eq!(of_demo, expected);
+        assert!(files(text, "lib").is_empty() && files(text, "emo").is_empty());
         assert!(parse("P:demo\n\n").is_err());
         assert!(parse("").unwrap().is_empty());
     }

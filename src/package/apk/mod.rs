@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::checksum;
 use crate::package::climb::climb;
@@ -292,6 +292,15 @@ impl PackageManager for Apk {
 
     fn runs_scripts_from(&self) -> Option<&Path> {
         self.database.parent()
+    }
+
+    fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
+        let text = fs::read(&self.database)
+            .with_context(|| format!("failed to read '{}'", self.database.display()))?;
+        Ok(database::files(
+            &String::from_utf8_lossy(&text),
+            &change.package,
+        ))
     }
 
     /// A kernel that was replaced takes its modules away.

@@ -1,6 +1,8 @@
 //! Whether an update is good: the package database, the units of the host, the administrator's programs.
 
+mod concern;
 mod database;
+mod elf;
 mod hooks;
 mod programs;
 mod units;
@@ -16,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{Worker, heal, own, rollback, services};
+use concern::Concern;
 use hooks::{Earlier, Task};
 
 use crate::fs::write_unsynced;
@@ -225,7 +228,9 @@ pub fn judge(
         checks.extend(late.into_iter().map(restart(false)));
         let leaves = || heal::or_leave(worker).is_err();
         let units = before.rest.units.as_ref();
-        checks.extend(units::checks(units, config.settle, &leaves));
+        let concern = Concern::new(&*worker.packages, intended);
+        let concerns = |unit: &str| concern.has(unit);
+        checks.extend(units::checks(units, config.settle, &leaves, &concerns));
         // services end, and so does the bus: it says nothing, neither good nor bad
         heal::or_leave(worker)?;
         let task = task(worker, leader, intended);

@@ -193,6 +193,25 @@ fn first_line(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(line).into_owned())
 }
 
+/// What a script is run by: the program that its first line names, and the one that env(1) is to look up.
+pub fn interpreters(path: &Path) -> Vec<PathBuf> {
+    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let Some(line) = is_file.then(|| first_line(path)).flatten() else {
+        return Vec::new();
+    };
+    let Some((program, looked_up)) = named(&line) else {
+        return Vec::new();
+    };
+    let found = looked_up.and_then(|name| {
+        let mut places = SEARCHED.iter().map(|place| Path::new(place).join(name));
+        places.find(|path| path.is_file())
+    });
+    [Some(PathBuf::from(program)), found]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// The interpreter that a script's first line names, where it is not there.
 fn interpreter(line: &str) -> Option<String> {
     let (program, looked_up) = named(line)?;

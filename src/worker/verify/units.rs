@@ -53,14 +53,20 @@ pub fn failing(before: &super::Before) -> Vec<String> {
 
 /// Compares the units with those before, and waits until every service that was started meanwhile has
 /// been up for `settle`. Where none was, nothing is waited for, nor when there is no use in it any more.
-pub fn checks(before: Option<&Units>, settle: Duration, is_over: &dyn Fn() -> bool) -> Vec<Check> {
+/// A unit decides that was up before, or that the update concerns.
+pub fn checks(
+    before: Option<&Units>,
+    settle: Duration,
+    is_over: &dyn Fn() -> bool,
+    concerns: &dyn Fn(&str) -> bool,
+) -> Vec<Check> {
     let Some(before) = before else {
         return vec![not_compared(
             "the units before the update are not known, nothing was compared",
         )];
     };
     let started = Instant::now();
-    let mut watch = Watch::new(before);
+    let mut watch = Watch::new(before, concerns);
     loop {
         let now = match patiently(units::look) {
             Ok(now) => now,
@@ -132,27 +138,50 @@ struct Watch<'a> {
     restarts: BTreeMap<String, u32>,
     /// The services that were started meanwhile.
     started: BTreeSet<String>,
+    /// What was wrong at the last look, and decides nothing.
+    notes: Vec<Check>,
+    /// Whether the update concerns a unit.
+    concerns: &'a dyn Fn(&str) -> bool,
 }
 
 impl<'a> Watch<'a> {
-    fn new(before: &'a Units) -> Self {
+    fn new(before: &'a Units, concerns: &'a dyn Fn(&str) -> bool) -> Self {
         let restarts = |(name, service): (&String, &Service)| (name.clone(), service.restarts);
         Self {
             before,
             restarts: before.services.iter().map(restarts).in_order(),
             started: BTreeSet::new(),
+            notes: Vec::new(),
+            concerns,
         }
+    }
+
+    /// What is wrong with a unit: it decides when it was up before, or when the update concerns it.
+    fn wrong(&self, name: &str, what: String) -> Check {
+        if was_up(self.before, name) || (self.concerns)(name) {
+            return bad(name, what);
+        }
+        let why = "neither its unit file, nor its programs and their libraries are of a package of the update";
+        Check {
+            required: false,
+            ..bad(name, format!("{what}; it was not up before, and {why}"))
+        }
+    }
+
+    /// What has failed and had not before.
+    fn failed<'n>(&'n self, now: &'n Units) -> impl Iterator<Item = &'n String> {
+        let failed = now.failed.difference(&self.before.failed);
+        failed.filter(|name| !is_ours(name))
     }
 
     /// Judges one look: touches nothing but what is known of the restarts.
     fn judge(&mut self, now: &Units, settle: Duration, patience_over: bool) -> Seen {
         let same_boot = now.boot == self.before.boot;
-        let newly_failed = now.failed.difference(&self.before.failed);
-        let mut wrong: Vec<Check> = newly_failed
-            .filter(|name| !is_ours(name))
+        let mut wrong: Vec<Check> = self
+            .failed(now)
             // what a boot after a power cut did not bring up need not be the update's doing
             .filter(|name| same_boot || ran(self.before, name))
-            .map(|name| bad(name, format!("{name} has failed since the update began")))
+            .map(|name| self.wrong(name, format!("{name} has failed since the update began")))
             .collect();
         let mut waits = !same_boot && is_coming_up(self.before, now);
         for (name, service) in &now.services {
@@ -170,7 +199,7 @@ impl<'a> Watch<'a> {
                     let message = format!(
                         "{name} does not stay up: it was restarted {again} times by itself since the update began"
                     );
-                    wrong.push(bad(name, message));
+                    wrong.push(self.wrong(name, message));
                 }
                 continue;
             }
@@ -182,16 +211,20 @@ impl<'a> Watch<'a> {
             }
             waits |= is_new && up < settle;
             if is_restarting(service) && !looped_before {
+                let message = format!("{name} does not start: it is tried again and again");
+                let check = self.wrong(name, message);
+                waits |= check.required;
                 if patience_over {
-                    let message = format!("{name} does not start: it is tried again and again");
-                    wrong.push(bad(name, message));
+                    wrong.push(check);
                 }
-                waits = true;
             }
         }
-        if !wrong.is_empty() {
-            Seen::Bad(wrong)
-        } else if waits && !patience_over {
+        self.notes = Vec::new();
+        if wrong.iter().any(Check::decides_against) {
+            return Seen::Bad(wrong);
+        }
+        self.notes = wrong;
+        if waits && !patience_over {
             Seen::NotYet
         } else {
             Seen::Good
@@ -202,6 +235,14 @@ impl<'a> Watch<'a> {
 /// It has died, and the service manager will start it again.
 fn is_restarting(service: &Service) -> bool {
     service.sub.starts_with("auto-restart")
+}
+
+/// Whether it was active. A service that is at its work and was not up yet (`activating`) was not.
+fn was_up(units: &Units, name: &str) -> bool {
+    let is_up = |service: &Service| {
+        matches!(&*service.sub, "running" | "exited") || service.sub.starts_with("reload")
+    };
+    units.active.contains(name) || units.services.get(name).is_some_and(is_up)
 }
 
 /// Whether it was a running service.
@@ -223,19 +264,17 @@ fn is_coming_up(before: &Units, now: &Units) -> bool {
 
 /// No service is worse than before; those that are gone are told.
 fn good(before: &Units, now: &Units, watch: &Watch<'_>) -> Vec<Check> {
-    // the rest of what failed was not good
-    let failed: Vec<&String> = now.failed.difference(&before.failed).collect();
-    let failed = failed.into_iter().filter(|name| !is_ours(name));
-    let failed: Vec<Check> = failed
-        .map(|name| Check {
-            required: false,
-            ..bad(name, format!("{name} has failed since the host was booted"))
-        })
-        .collect();
+    let is_noted = |name: &&String| watch.notes.iter().any(|check| check.name == **name);
+    let others = watch.failed(now).filter(|name| !is_noted(name));
+    let others = others.map(|name| Check {
+        required: false,
+        ..bad(name, format!("{name} has failed since the host was booted"))
+    });
+    let failed: Vec<Check> = watch.notes.iter().cloned().chain(others).collect();
     let none = if failed.is_empty() {
         "no unit failed"
     } else {
-        "no service that ran before has failed"
+        "no unit failed that was up before or that the update concerns"
     };
     let message = match watch.started.len() {
         0 => format!("{none}, no service was started"),
@@ -293,16 +332,19 @@ mod tests {
             boot: "b".into(),
             failed: failed.iter().map(ToString::to_string).collect(),
             services: services.iter().map(service).collect(),
-            waiting: BTreeSet::new(),
+            ..Units::default()
         }
     }
 
+    /// What one look says of an update that concerns every unit but the strangers.
     fn seen(before: &Units, now: &Units, over: bool) -> String {
-        match Watch::new(before).judge(now, SETTLE, over) {
+        let concerns = |name: &str| !name.starts_with("stranger");
+        match Watch::new(before, &concerns).judge(now, SETTLE, over) {
             Seen::Good => "good".to_owned(),
             Seen::NotYet => "not yet".to_owned(),
             Seen::Bad(checks) => checks
                 .iter()
+                .filter(|check| check.decides_against())
                 .map(|check| check.name.as_str())
                 .collect::<Vec<_>>()
                 .join(" "),
@@ -331,6 +373,45 @@ mod tests {
             "new.mount"
         );
         assert_eq!(judged(&["patch-apply.service"], &[], false), "good");
+    }
+
+    #[test]
+    fn what_the_update_does_not_concern_decides_only_where_it_was_up_before() {
+        let ran = [
+            ("stranger-ran", "running", 0, 5),
+            ("stranger-exited", "exited", 0, 5),
+            ("stranger-at-work", "start", 0, 5),
+        ];
+        let before = Units {
+            active: BTreeSet::from(["stranger.mount".to_owned()]),
+            ..units(100, &[], &ran)
+        };
+        let judged = |failed: &[&str], services: &[(&str, &str, u32, u64)]| {
+            seen(&before, &units(110, failed, services), true)
+        };
+        for name in ["stranger-ran", "stranger-exited", "stranger.mount", "other"] {
+            assert_eq!(judged(&["stranger-at-work", name], &[]), name);
+        }
+        assert_eq!(judged(&["stranger-at-work", "stranger-new"], &[]), "good");
+        assert_eq!(judged(&[], &[("stranger", "running", 2, 109)]), "good");
+        let starting = [("stranger", "auto-restart", 1, 109)];
+        assert_eq!(judged(&[], &starting), "good");
+        let now = units(110, &["stranger-new"], &starting);
+        assert_eq!(seen(&before, &now, false), "good", "it is not waited for");
+
+        let mut watch = Watch::new(&before, &|_| false);
+        assert_eq!(watch.judge(&now, SETTLE, false), Seen::Good);
+        let checks = good(&before, &now, &watch);
+        let decides: Vec<_> = checks
+            .iter()
+            .map(|c| (&*c.name, c.decides_against()))
+            .collect();
+        assert_eq!(decides[..2], [("units", false), ("stranger-new", false)]);
+        assert!(
+            checks[1]
+                .message
+                .contains("since the update began; it was not up before")
+        );
     }
 
     #[test]
@@ -380,7 +461,7 @@ mod tests {
     #[test]
     fn restarts_count_from_the_start_by_hand() {
         let before = units(100, &[], &[("a", "running", 3, 5)]);
-        let mut watch = Watch::new(&before);
+        let mut watch = Watch::new(&before, &|_| true);
         let look = |restarts| units(110, &[], &[("a", "running", restarts, 109)]);
         assert_eq!(watch.judge(&look(0), SETTLE, false), Seen::NotYet);
         assert_eq!(watch.judge(&look(1), SETTLE, false), Seen::NotYet);

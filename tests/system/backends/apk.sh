@@ -15,7 +15,11 @@ installed() { sed -n 's/^P://p' $db; }
 cached() { echo "$cache/$1-$2.0a1b2c3d.apk"; }
 record() { # name version mark needs
     awk -v n="$1" 'BEGIN { RS = ""; ORS = "\n\n" } $0 !~ "^P:" n "\n"' $db > $db.new
-    [ -z "$2" ] || printf 'P:%s\nV:%s\nA:x86_64\nf:%s\nD:%s\n\n' "$1" "$2" "$3" "$4" >> $db.new
+    [ -z "$2" ] || {
+        printf 'P:%s\nV:%s\nA:x86_64\nf:%s\nD:%s\n' "$1" "$2" "$3" "$4"
+        sed 's|^/\(.*\)/\([^/]*\)$|F:\1\nR:\2|' "/lib/apk/db/files-$1"
+        echo
+    } >> $db.new
     mv $db.new $db
 }
 answer() { # path file; the server is on descriptor 8

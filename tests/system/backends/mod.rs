@@ -13,7 +13,7 @@ mod updates;
 
 use lab::{Deb, Host, Manager, Repo};
 
-use crate::{checks, services};
+use crate::{checks, services, verify};
 use table::Row;
 
 /// A package manager: how a host of it is made, and what its administrators type.
@@ -281,6 +281,8 @@ tell! {
     failures::a_gate_that_cannot_be_run_from_var_is_run_from_elsewhere
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_service_that_no_longer_starts_goes_back
+        [apt dnf4 dnf5 zypper pacman apk];
+    verify::a_stranger_s_failed_unit_undoes_nothing
         [apt dnf4 dnf5 zypper pacman apk];
     checks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
         [apt dnf4 dnf5 zypper pacman apk];
