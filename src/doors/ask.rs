@@ -153,7 +153,7 @@ fn record(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
         return Ok(None);
     };
     if job.status == JobStatus::Running {
-        job.update = crate::state::update::UpdateState::load(paths);
+        job.update = crate::state::update::UpdateState::of_job(paths, job.started_at);
     }
     Ok(Some(serde_json::to_value(&job)?))
 }

@@ -101,6 +101,17 @@ impl UpdateState {
         super::read(&path(paths)).unwrap_or_default()
     }
 
+    /// The update of a job that is in a worker's hands since `started_at`: until that worker has begun one, the
+    /// host's is that of a job before.
+    #[must_use]
+    pub fn of_job(paths: &Paths, started_at: Option<DateTime<Utc>>) -> Self {
+        let latest = Self::load(paths);
+        match latest.started_at < started_at {
+            true => Self::default(),
+            false => latest,
+        }
+    }
+
     /// The same for whoever is going to write it: one that is not usable is put aside.
     #[must_use]
     pub fn load_to_change(paths: &Paths) -> Self {

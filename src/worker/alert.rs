@@ -7,7 +7,7 @@ use crate::host::systemd;
 use crate::journal;
 use crate::package::sentences;
 use crate::queue::hold;
-use crate::request::{JobId, Kind};
+use crate::request::{JobId, Kind, Request, Target};
 use crate::state::alert::{Alert, Alerts, Cause, Event};
 use crate::state::blocked::Blocked;
 use crate::state::job::{Job, JobStatus};
@@ -15,19 +15,26 @@ use crate::state::update::Phase;
 
 /// Raises an alert. Whatever goes wrong with that harms nothing else: the records say the same.
 pub fn raise(worker: &Worker, cause: Cause, text: &str, job: Option<&JobId>) {
+    raised(worker, cause, text, job).iter().for_each(announce);
+}
+
+/// The same, and the event is still to be announced.
+fn raised(worker: &Worker, cause: Cause, text: &str, job: Option<&JobId>) -> Option<Event> {
     let text = journal::plain(text);
-    change(worker, |alerts| alerts.raise(cause, &text, job));
+    change(worker, |alerts| alerts.raise(cause, &text, job))
 }
 
 /// Resolves an alert, if it stands.
 pub fn resolve(worker: &Worker, cause: Cause) {
+    resolved(worker, cause).iter().for_each(announce);
+}
+
+/// The same, and the event is still to be announced.
+fn resolved(worker: &Worker, cause: Cause) -> Option<Event> {
+    let alerts = Alerts::load_to_change(&worker.paths);
     // most often there is none, and nothing to write
-    if Alerts::load_to_change(&worker.paths)
-        .standing(cause)
-        .is_some()
-    {
-        change(worker, |alerts| alerts.resolve(cause));
-    }
+    alerts.standing(cause)?;
+    change(worker, |alerts| alerts.resolve(cause))
 }
 
 /// A refresh has ended; one that was stopped on request says nothing.
@@ -49,7 +56,10 @@ pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
 
 /// Jobs have ended together: one that ended badly raises an alert, otherwise one that succeeded
 /// resolves it. That our own package was not updated is an alert of its own, which only its update ends.
-pub fn settled(worker: &Worker, jobs: &[Job]) {
+/// Written down before the jobs' records say that they have ended, so that a look at the host at that moment
+/// finds it degraded; the events are to be announced once the records are there for the hooks.
+pub fn settled(worker: &Worker, jobs: &[Job]) -> Vec<Event> {
+    let mut events = Vec::new();
     let failed_itself = |job: &Job| job.status == JobStatus::Failed && own::has_updated(job);
     let of = |status: JobStatus| {
         let mut jobs = jobs
@@ -59,48 +69,80 @@ pub fn settled(worker: &Worker, jobs: &[Job]) {
     };
     for job in jobs.iter().filter(|job| own::has_updated(job)) {
         match job.status {
-            JobStatus::Failed => self_update_failed(worker, job),
+            JobStatus::Failed => events.extend(self_update_failed(worker, job)),
             // not when there was nothing to do, as with a version that is not offered again
             JobStatus::Succeeded if own::is_among(&job.changes) => {
-                resolve(worker, Cause::SelfUpdateFailed);
+                events.extend(resolved(worker, Cause::SelfUpdateFailed));
             }
             _ => {}
         }
     }
     if let Some(job) = of(JobStatus::Failed) {
         let rolled_back = job.update.phase == Phase::RolledBack;
-        let (cause, other, what) = if rolled_back {
-            (
-                Cause::RolledBack,
-                Cause::UpdateFailed,
-                "failed and was rolled back",
-            )
-        } else {
-            (Cause::UpdateFailed, Cause::RolledBack, "failed")
+        let (cause, what) = match rolled_back {
+            true => (Cause::RolledBack, "failed and was rolled back"),
+            false => (Cause::UpdateFailed, "failed"),
         };
         let packages = job.request.packages.as_ref();
         let target = packages.map_or_else(|| job.request.kind.to_string(), ToString::to_string);
         let why = job.error.as_deref().unwrap_or("no reason is recorded");
         let why = why.strip_prefix("rolled back: ").unwrap_or(why);
         let text = format!("the last update ({target}) {what}: {why}");
-        raise(worker, cause, &text, Some(job.id()));
-        resolve(worker, other);
+        events.extend(raised(worker, cause, &text, Some(job.id())));
+        if rolled_back && makes_up_for(worker, job, Cause::UpdateFailed) {
+            events.extend(resolved(worker, Cause::UpdateFailed));
+        }
+        if !rolled_back && Blocked::load_to_change(&worker.paths).is_empty() {
+            events.extend(resolved(worker, Cause::RolledBack));
+        }
     } else if of(JobStatus::Succeeded).is_some() {
-        resolve(worker, Cause::UpdateFailed);
+        let mut succeeded = jobs
+            .iter()
+            .filter(|job| job.status == JobStatus::Succeeded && job.request.kind != Kind::Refresh);
+        if succeeded.any(|job| makes_up_for(worker, job, Cause::UpdateFailed)) {
+            events.extend(resolved(worker, Cause::UpdateFailed));
+        }
         // a success that does without what was rolled back does not mend it
         let changed = |job: &Job| job.status == JobStatus::Succeeded && !job.changes.is_empty();
         if jobs.iter().any(changed) && Blocked::load_to_change(&worker.paths).is_empty() {
-            resolve(worker, Cause::RolledBack);
+            events.extend(resolved(worker, Cause::RolledBack));
         }
+    }
+    events
+}
+
+/// Whether a job covers all that the job asked for which raised the alert of this cause. Where that one's record
+/// is gone, any job does.
+fn makes_up_for(worker: &Worker, job: &Job, cause: Cause) -> bool {
+    let alerts = Alerts::load_to_change(&worker.paths);
+    let raised_by = alerts
+        .standing(cause)
+        .and_then(|alert| alert.job.as_ref())
+        .and_then(|id| Job::load(&worker.paths, id).ok().flatten());
+    raised_by.is_none_or(|failed| covers(&job.request, &failed.request))
+}
+
+/// Whether a request asks for all that another one asked for, or undoes its job: pure.
+fn covers(request: &Request, other: &Request) -> bool {
+    if request.job.is_some() {
+        return request.job == other.job || request.job.as_ref() == Some(&other.id);
+    }
+    match (&request.packages, &other.packages) {
+        (Some(Target::All), _) => true,
+        (Some(Target::Security), Some(Target::Security)) => true,
+        (Some(Target::Packages(names)), Some(Target::Packages(others))) => {
+            others.iter().all(|name| names.contains(name))
+        }
+        _ => false,
     }
 }
 
 /// This program was not replaced by its new version, or that is not as it should be.
-fn self_update_failed(worker: &Worker, job: &Job) {
+fn self_update_failed(worker: &Worker, job: &Job) -> Option<Event> {
     let to = job.update.to_version.as_deref().unwrap_or("a new version");
     let why = job.error.as_deref().unwrap_or("no reason is recorded");
     let text = format!("the update of {PACKAGE} to {to} failed: {why}");
-    raise(worker, Cause::SelfUpdateFailed, &text, Some(job.id()));
+    raised(worker, Cause::SelfUpdateFailed, &text, Some(job.id()))
 }
 
 /// Somebody has seen the alert of this cause, or all that tell of something that is over.
@@ -145,12 +187,12 @@ pub fn look(worker: &Worker) {
     }
 }
 
-fn change(worker: &Worker, change: impl FnOnce(&mut Alerts) -> Option<Event>) {
-    match Alerts::change(&worker.paths, change) {
-        Ok(None) => {}
-        Ok(Some(event)) => announce(&event),
-        Err(error) => tracing::warn!("an alert could not be written down: {error:#}"),
-    }
+fn change(worker: &Worker, change: impl FnOnce(&mut Alerts) -> Option<Event>) -> Option<Event> {
+    let changed = Alerts::change(&worker.paths, change);
+    changed.unwrap_or_else(|error| {
+        tracing::warn!("an alert could not be written down: {error:#}");
+        None
+    })
 }
 
 /// Says what happened in the journal, and has the hooks told.
@@ -173,5 +215,37 @@ fn start_hooks(key: &str) {
     if let Err(error) = systemd::start_unit_soon(format!("patch-alert@{key}.service")) {
         // on a host without a service manager nobody runs hooks
         tracing::debug!("the hooks were not started: {error:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Options, Requester};
+
+    #[test]
+    fn a_failure_is_made_up_for_by_what_asks_for_no_less() {
+        let asking = |names: &[&str]| {
+            let target = Target::from_names(names).unwrap();
+            Request::apply(target, Options::default(), Requester::at("test", None)).unwrap()
+        };
+        let undoing =
+            |id: &JobId| Request::rollback(id.clone(), Requester::at("test", None)).unwrap();
+        let (all, security) = (asking(&["all"]), asking(&["security"]));
+        let (both, one) = (asking(&["demo", "tool"]), asking(&["demo"]));
+        for made_up in [&all, &security, &both, &one] {
+            assert!(covers(&all, made_up) && covers(made_up, made_up));
+            assert!(covers(&undoing(&made_up.id), made_up));
+            assert!(!covers(&undoing(&JobId::new().unwrap()), made_up));
+        }
+        assert!(covers(&both, &one));
+        for (request, other) in [
+            (&security, &all),
+            (&one, &all),
+            (&one, &both),
+            (&both, &security),
+        ] {
+            assert!(!covers(request, other));
+        }
     }
 }

@@ -393,6 +393,7 @@ impl Worker {
                 ended.push(job.clone());
             }
         }
+        let alerts = alert::settled(self, &ended);
         if !ended.is_empty() {
             Job::save_all(&self.paths, &ended)?;
         }
@@ -412,7 +413,7 @@ impl Worker {
             }
         }
         rollback::tidy_seen(&self.paths, &ended);
-        alert::settled(self, &ended);
+        alerts.iter().for_each(alert::announce);
         Ok(())
     }
 

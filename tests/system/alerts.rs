@@ -121,9 +121,7 @@ fn an_update_that_fails_is_told_once_and_taken_back(release: Release) {
     failed(&host, "demo");
     stop_door(&host);
     assert_eq!(property(&host, "Health"), "degraded");
-    let mut stand = standing(&host);
-    stand.sort();
-    assert_eq!(stand, ["database-interrupted", "update-failed"]);
+    assert_eq!(sorted(&host), ["database-interrupted", "update-failed"]);
     for key in raised {
         assert_eq!(counted(&host, id::ALERT_RAISED, key), 1, "{key}");
         assert_eq!(counted(&host, id::ALERT_RESOLVED, key), 0, "{key}");
@@ -385,4 +383,51 @@ fn an_alert_that_was_seen_goes_without_a_success() {
     assert_eq!(counted(&host, id::ALERT_RAISED, "update-failed"), 2);
     host.sh("patchctl acknowledge all");
     assert!(standing(&host).is_empty());
+}
+
+#[test]
+fn a_failure_is_taken_back_by_what_makes_up_for_it_alone() {
+    let installed = ["demo", "tool", "web"].map(|name| fixtures::plain(name, "1.0"));
+    let (host, repo) = host_with(Release::Trixie, &installed);
+    repo.fault("demo_1.1", lab::Fault::Status(404));
+    repo.add(&fixtures::plain("demo", "1.1"));
+    // whoever asks at that very moment is told
+    let asked = host.try_sh("patchctl apply all; patchctl health");
+    assert!(asked.stdout.contains("degraded"), "{asked}");
+    assert_eq!(standing(&host), ["update-failed"]);
+
+    // neither an update of something else nor a look that finds nothing to do
+    repo.add(&fixtures::plain("tool", "1.1"));
+    applied(&host, "tool");
+    applied(&host, "security");
+    assert_eq!(standing(&host), ["update-failed"]);
+
+    // what was rolled back stays told while another update fails, and one of another package succeeds
+    repo.add(&fixtures::plain("demo", "1.2"));
+    repo.add(&fixtures::plain("web", "1.0"));
+    repo.add(&fixtures::plain("web", "1.1"));
+    host.write(
+        "/etc/linux_patch_api/verify.d/required.d/10-web",
+        "#!/bin/sh\ncase \"$PATCH_STAGE $PATCH_PACKAGES\" in after*web:*) exit 1 ;; esac\n",
+    );
+    host.sh("chmod 0755 /etc/linux_patch_api/verify.d/required.d/10-web");
+    let web = failed(&host, "web");
+    assert_eq!(web["rollback"]["outcome"], "rolled_back", "{web:#}");
+    assert_eq!(sorted(&host), ["rolled-back", "update-failed"]);
+    repo.fault("tool_1.2", lab::Fault::Status(404));
+    repo.add(&fixtures::plain("tool", "1.2"));
+    failed(&host, "tool");
+    assert_eq!(sorted(&host), ["rolled-back", "update-failed"]);
+    applied(&host, "demo");
+    assert_eq!(sorted(&host), ["rolled-back", "update-failed"]);
+
+    repo.add(&fixtures::plain("tool", "1.3"));
+    applied(&host, "tool");
+    assert_eq!(standing(&host), ["rolled-back"]);
+}
+
+fn sorted(host: &Host) -> Vec<String> {
+    let mut keys = standing(host);
+    keys.sort();
+    keys
 }

@@ -251,7 +251,7 @@ impl Standing {
         let record = Job::find(paths, id).map_err(|error| failed(&error))?;
         match record {
             Some(mut job) if job.status == JobStatus::Running => {
-                job.update = UpdateState::load(paths);
+                job.update = UpdateState::of_job(paths, job.started_at);
                 Ok(Self::running(paths, job))
             }
             Some(job) => Ok(Self {
