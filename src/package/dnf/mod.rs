@@ -328,7 +328,7 @@ impl PackageManager for Dnf {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        let parallel = former::parallel(changes)?;
+        let parallel = former::parallel(changes, held::Front::Dnf)?;
         let caches = [self.dialect.cache()];
         Ok(former::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {

@@ -12,27 +12,6 @@ use crate::sorted::{self, InOrder};
 
 const RPM: &str = "/usr/bin/rpm";
 
-/// What a package provides of which several versions may be installed side by side: the defaults of
-/// `installonlypkgs` of dnf (dnf.conf(5)) and yum (yum.conf(5)), and what libzypp calls multiversion.
-/// What the administrator adds is in [`held::parallel`].
-const PARALLEL: [&str; 15] = [
-    "kernel",
-    "kernel-PAE",
-    "kernel-PAE-debug",
-    "kernel-bigmem",
-    "kernel-debug",
-    "kernel-devel",
-    "kernel-enterprise",
-    "kernel-modules",
-    "kernel-smp",
-    "kernel-source",
-    "kernel-unsupported",
-    "installonlypkg(kernel)",
-    "installonlypkg(kernel-module)",
-    "installonlypkg(vm)",
-    "multiversion(kernel)",
-];
-
 /// One installed version of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -53,7 +32,7 @@ pub fn read() -> Result<Contents> {
     let entries = entries(&all().capture()?)?;
     let several = several(&entries);
     let names: Vec<&str> = several.keys().map(|key| key.package.as_str()).collect();
-    let parallel = parallel_among(&names)?;
+    let parallel = parallel_among(&names, &held::parallel())?;
     Ok(Contents { entries, parallel })
 }
 
@@ -66,12 +45,12 @@ fn all() -> Program {
     ])
 }
 
-/// Which of these installed packages may be there in several versions.
-pub fn parallel_among(names: &[&str]) -> Result<BTreeSet<String>> {
+/// Which of these installed packages may be there in several versions, by what is configured.
+pub fn parallel_among(names: &[&str], configured: &[String]) -> Result<BTreeSet<String>> {
     if names.is_empty() {
         return Ok(BTreeSet::new());
     }
-    Ok(parallel(&provided(names).capture()?, &held::parallel()))
+    Ok(parallel(&provided(names).capture()?, configured))
 }
 
 /// The files of an installed version, one a line.
@@ -196,9 +175,7 @@ fn several(entries: &[Entry]) -> BTreeMap<Key, Vec<String>> {
 fn parallel(provided: &str, configured: &[String]) -> BTreeSet<String> {
     let name = |line: &str| {
         let (name, provides) = line.split_once('\t')?;
-        let may = PARALLEL.contains(&provides)
-            || held::is_held(configured, provides)
-            || held::is_held(configured, name);
+        let may = held::is_held(configured, provides) || held::is_held(configured, name);
         may.then(|| name.to_owned())
     };
     provided.lines().filter_map(name).in_order()
@@ -259,7 +236,13 @@ mod tests {
     fn contents(output: &str, parallel: &str) -> Contents {
         Contents {
             entries: entries(output).unwrap(),
-            parallel: super::parallel(parallel, &["own-driver*".to_owned()]),
+            parallel: super::parallel(
+                parallel,
+                &[
+                    "own-driver*".to_owned(),
+                    "installonlypkg(kernel)".to_owned(),
+                ],
+            ),
         }
     }
 

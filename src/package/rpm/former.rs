@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 
 use super::gate::Announced;
+use super::held::{self, Front};
 use super::{database, repositories, resolved};
 use crate::package::{Change, Former, FormerSource, Kept, Key, former};
 use crate::sorted::InOrder;
@@ -95,10 +96,10 @@ impl Archived {
 }
 
 /// Which of the packages that change stay installed in their former version.
-pub fn parallel(changes: &[Change]) -> Result<BTreeSet<String>> {
+pub fn parallel(changes: &[Change], front: Front) -> Result<BTreeSet<String>> {
     let names = changes.iter().filter(|change| change.from.is_some());
     let names: Vec<&str> = names.map(|change| change.package.as_str()).collect();
-    database::parallel_among(&names)
+    database::parallel_among(&names, &held::parallel_by(front))
 }
 
 fn file_name(change: &Change) -> Option<String> {

@@ -34,32 +34,100 @@ pub fn of_dnf(setting: &str) -> Vec<String> {
         .collect()
 }
 
-/// What may be installed in several versions at once, as names and capabilities: `installonlypkgs` of
-/// dnf.conf(5) and yum.conf(5), `multiversion` of zypp.conf and of the files below `multiversion.d`.
+/// Which program installs packages: each has a rule of its own about what may be there in several versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// dnf and yum.
+    Dnf,
+    /// zypper, by libzypp.
+    Zypp,
+}
+
+/// What dnf and yum let stand side by side without being told: the defaults of `installonlypkgs` (dnf.conf(5),
+/// yum.conf(5)).
+const PARALLEL: [&str; 15] = [
+    "kernel",
+    "kernel-PAE",
+    "kernel-PAE-debug",
+    "kernel-bigmem",
+    "kernel-debug",
+    "kernel-devel",
+    "kernel-enterprise",
+    "kernel-modules",
+    "kernel-smp",
+    "kernel-source",
+    "kernel-unsupported",
+    "installonlypkg(kernel)",
+    "installonlypkg(kernel-module)",
+    "installonlypkg(vm)",
+    "multiversion(kernel)",
+];
+
+/// Where libzypp reads its configuration: the administrator's file in the place of the distribution's, and what
+/// is added to it.
+const ZYPP_CONF: [&str; 2] = ["/etc/zypp/zypp.conf", "/usr/etc/zypp/zypp.conf"];
+const ZYPP_DROP_INS: [&str; 2] = ["/usr/etc/zypp/zypp.conf.d", "/etc/zypp/zypp.conf.d"];
+
+/// What may be installed in several versions at once by the rule of any program on this host: where two are
+/// there, they need not be halves of an update.
 pub fn parallel() -> Vec<String> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let mut patterns = Vec::new();
-    for path in ["/etc/dnf/dnf.conf", "/etc/yum.conf", "/etc/zypp/zypp.conf"] {
-        patterns.extend(of_main(&read(path), &["installonlypkgs", "multiversion"]));
-    }
-    let more = fs::read_dir("/etc/zypp/multiversion.d")
-        .into_iter()
-        .flatten();
-    for file in more.flatten() {
-        let text = fs::read_to_string(file.path()).unwrap_or_default();
-        let lines = text.lines().map(str::trim);
-        patterns.extend(
-            lines
-                .filter(|line| !line.is_empty() && !line.starts_with('#'))
-                .map(str::to_owned),
-        );
-    }
-    for pattern in &mut patterns {
-        if let Some(capability) = pattern.strip_prefix("provides:") {
-            *pattern = capability.to_owned();
+    [Front::Dnf, Front::Zypp].map(parallel_by).concat()
+}
+
+/// What a program installs in several versions at once, as names and capabilities. For libzypp that is
+/// `multiversion` of zypp.conf, which SUSE's sets for kernels, and of the files in `multiversion.d`: without it
+/// zypper replaces a kernel in place.
+pub fn parallel_by(front: Front) -> Vec<String> {
+    match front {
+        Front::Dnf => {
+            let yum = fs::read_to_string("/etc/yum.conf").unwrap_or_default();
+            let mut patterns: Vec<String> = PARALLEL.iter().map(ToString::to_string).collect();
+            patterns.extend(of_dnf("installonlypkgs"));
+            patterns.extend(of_main(&yum, &["installonlypkgs"]));
+            patterns
+        }
+        Front::Zypp => {
+            let main = ZYPP_CONF
+                .iter()
+                .find_map(|path| fs::read_to_string(path).ok());
+            let drop_ins = ZYPP_DROP_INS.iter().flat_map(|path| texts(path));
+            let texts_of_main = main.into_iter().chain(drop_ins);
+            let mut patterns: Vec<String> = texts_of_main
+                .flat_map(|text| of_main(&text, &["multiversion"]))
+                .collect();
+            patterns.extend(
+                texts("/etc/zypp/multiversion.d")
+                    .iter()
+                    .flat_map(|text| lines(text)),
+            );
+            patterns.into_iter().map(capability).collect()
         }
     }
-    patterns
+}
+
+/// The contents of the files of a directory.
+fn texts(directory: &str) -> Vec<String> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files
+        .filter_map(|file| fs::read_to_string(file.path()).ok())
+        .collect()
+}
+
+/// The lines that say something.
+fn lines(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `multiversion(kernel)` of `provides:multiversion(kernel)`.
+fn capability(pattern: String) -> String {
+    match pattern.strip_prefix("provides:") {
+        Some(capability) => capability.to_owned(),
+        None => pattern,
+    }
 }
 
 /// The patterns of zypper's locks.

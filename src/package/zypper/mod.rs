@@ -269,7 +269,7 @@ impl PackageManager for Zypper {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        let parallel = former::parallel(changes)?;
+        let parallel = former::parallel(changes, held::Front::Zypp)?;
         let caches = [Path::new(PACKAGES)];
         Ok(former::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {

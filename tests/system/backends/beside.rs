@@ -1,6 +1,6 @@
 //! What is particular about RPM: versions side by side, such as those of kernels, and files left to merge.
 
-use lab::fixtures::with_conffile;
+use lab::fixtures::{plain, with_conffile};
 use lab::{Deb, Host, Manager};
 use serde_json::Value;
 
@@ -79,6 +79,34 @@ fn with_dnf_4_only_the_new_version_goes_again() {
 #[test]
 fn with_dnf_5_only_the_new_version_goes_again() {
     only_the_new_version_goes_again(Backend::dnf5());
+}
+
+// fault: a former version is nowhere to be had
+#[test]
+fn what_zypper_replaces_in_place_goes_back_with_the_rest() {
+    let backend = Backend::zypper();
+    // dnf would let the two stand side by side by this name; zypper does so where zypp.conf says it
+    let kernel = |version: &str| {
+        let release = format!("/usr/lib/modules/{version}/kernel");
+        Deb::new("kernel", version).file(&release, version)
+    };
+    let (host, repo) = backend.host_with(&[]);
+    backend.install(&host, &repo, &kernel("1.0"));
+    backend.install(&host, &repo, &plain("demo", "1.0"));
+    repo.add(&kernel("1.1"));
+    repo.add(&plain("demo", "1.1"));
+    let job = applied(&host, "all");
+    let version = |version: &str| backend.version(version);
+    assert_eq!(backend.installed(&host, "kernel"), version("1.1"));
+
+    host.sh(&format!("patchctl rollback {}", id_of(&job)));
+
+    let back = last_job(&host);
+    assert_eq!(back["status"], "succeeded", "{back:#}");
+    assert_eq!(back["rollback"]["as_before"], true, "{back:#}");
+    for package in ["kernel", "demo"] {
+        assert_eq!(backend.installed(&host, package), version("1.0"));
+    }
 }
 
 #[test]
