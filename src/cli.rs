@@ -134,6 +134,9 @@ pub enum Verb {
         /// The job's id, from 'patchctl jobs'
         #[arg(value_name = "JOB")]
         job: JobId,
+        /// Leave what cannot go back as it is, and bring the others back; without it nothing goes back then
+        #[arg(long)]
+        partial: bool,
         /// Wait for the end of the job; this is the default
         #[arg(long, conflicts_with = "no_wait")]
         wait: bool,

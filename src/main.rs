@@ -81,8 +81,13 @@ fn act(cli: Cli) -> Result<ExitCode> {
         }
         Verb::Cancel { job } => return client.cancel(&job).map(outcome),
         Verb::Resolve { job, apply, .. } => return client.resolve(&job, apply).map(outcome),
-        Verb::Rollback { job, no_wait, .. } => {
-            return client.rollback(&job, !no_wait).map(outcome);
+        Verb::Rollback {
+            job,
+            partial,
+            no_wait,
+            ..
+        } => {
+            return client.rollback(&job, partial, !no_wait).map(outcome);
         }
         Verb::Forget { job } => client.forget(&job)?,
         Verb::Reboot { delay, cancel } => return client.reboot(delay, cancel).map(outcome),

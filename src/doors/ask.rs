@@ -95,14 +95,28 @@ pub fn acknowledgement(key: &str) -> Result<Order> {
     Ok(Order::Acknowledge(Some(cause)))
 }
 
+/// What may be asked of a rollback.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RollbackOptions {
+    /// What cannot go back stays as it is.
+    partial: bool,
+}
+
+/// Whether a rollback may leave something as it is.
+pub fn partial(options: Value) -> Result<bool> {
+    let options: RollbackOptions = serde_json::from_value(options)?;
+    Ok(options.partial)
+}
+
 /// A request to undo what a job has changed.
-pub fn rollback(paths: &Paths, id: &JobId, door: &str) -> Result<Request> {
+pub fn rollback(paths: &Paths, id: &JobId, partial: bool, door: &str) -> Result<Request> {
     let job = Job::find(paths, id)?.with_context(|| format!("there is no job {id}"))?;
     ensure!(
         job.status.is_final() && !job.changes.is_empty(),
         "job {id} has changed no package, there is nothing to undo"
     );
-    Request::rollback(id.clone(), Requester::at(door, None))
+    Request::rollback(id.clone(), partial, Requester::at(door, None))
 }
 
 /// The order to offer again what a job had installed and was rolled back.

@@ -157,6 +157,15 @@ impl Former {
         }
     }
 
+    /// The record of a package that stays as the update left it.
+    #[must_use]
+    pub fn stays(&self) -> Option<(Key, &str)> {
+        match &self.source {
+            FormerSource::Missing { why } => Some((self.change.key(), why)),
+            _ => None,
+        }
+    }
+
     /// Why it cannot be undone now, in one sentence: nothing is left of the former version, or its
     /// file is not the one that was put aside.
     pub fn check(&self) -> Result<()> {

@@ -148,6 +148,12 @@ pub trait PackageManager: Send + Sync {
     /// it has begun it cannot be stopped.
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended>;
 
+    /// Those of the changes that cannot be undone though their former version is there, each with why: the new
+    /// version is the kernel that runs.
+    fn in_use(&self, _former: &[Former]) -> Result<Vec<(Key, String)>> {
+        Ok(Vec::new())
+    }
+
     /// Packages that are no part of what is undone and of which files now belong to one that is, each in the
     /// version that it has and keeps: going back takes these files along. Asked before the first file changes
     /// back.

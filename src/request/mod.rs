@@ -87,6 +87,9 @@ pub struct Request {
     /// What a `rollback` undoes; not there for any other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
+    /// Whether a `rollback` leaves what cannot go back as it is, instead of being refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// What it asks for besides.
     #[serde(default, skip_serializing_if = "Options::is_empty")]
     pub options: Options,
@@ -131,6 +134,7 @@ impl Request {
             kind: Kind::Refresh,
             packages: None,
             job: None,
+            partial: false,
             options: Options::default(),
             requester,
         })
@@ -145,16 +149,18 @@ impl Request {
             kind: Kind::Apply,
             packages,
             job: None,
+            partial: false,
             options,
             requester,
         })
     }
 
-    /// A request to undo what `job` has changed.
-    pub fn rollback(job: JobId, requester: Requester) -> Result<Self> {
+    /// A request to undo what `job` has changed; all of it, or what of it can go back.
+    pub fn rollback(job: JobId, partial: bool, requester: Requester) -> Result<Self> {
         Ok(Self {
             kind: Kind::Rollback,
             job: Some(job),
+            partial,
             ..Self::refresh(requester)?
         })
     }
@@ -178,6 +184,10 @@ impl Request {
         ensure!(
             request.job.is_some() == (request.kind == Kind::Rollback),
             "a rollback names a job, and nothing else does"
+        );
+        ensure!(
+            !request.partial || request.kind == Kind::Rollback,
+            "only a rollback can be partial"
         );
         match request.kind {
             Kind::Rollback => ensure!(
@@ -225,7 +235,8 @@ fn only_known_keys(entry: &Value) -> Result<()> {
     Ok(())
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
+    "partial",
     "version",
     "id",
     "kind",

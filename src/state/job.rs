@@ -15,7 +15,7 @@ use crate::state::hang::Hang;
 use crate::state::reboot::Following;
 use crate::state::services::Outdated;
 use crate::state::update::UpdateState;
-use crate::state::verification::{Check, Rollback};
+use crate::state::verification::{Check, Rollback, Stayed};
 
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,9 @@ pub struct Job {
     /// Where the former versions could be had from, found out before the first file changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<Former>,
+    /// The former versions among them that are nowhere to be had.
+    #[serde(default)]
+    pub cannot_go_back: Vec<Stayed>,
     /// What was looked at afterwards, and what it said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verification: Vec<Check>,
@@ -149,6 +152,7 @@ impl Job {
             error: None,
             waits_for: None,
             former: Vec::new(),
+            cannot_go_back: Vec::new(),
             verification: Vec::new(),
             rollback: None,
             reboot: None,
@@ -166,6 +170,7 @@ impl Job {
             deaths: self.deaths,
             changes: self.changes,
             former: self.former,
+            cannot_go_back: self.cannot_go_back,
             kept_back: self.kept_back,
             notes: self.notes,
             hangs: self.hangs,

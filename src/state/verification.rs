@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::package::Change;
+
 /// What a check looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,6 +155,37 @@ impl Difference {
 
 /// How many files of a package are named.
 pub const NAMED_FILES: usize = 100;
+
+impl Stayed {
+    /// That it stays installed, in words; none where only its configuration is left.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        let version = self.version.as_ref()?;
+        Some(format!(
+            "{} stays at {version}: {}",
+            self.package, self.reason
+        ))
+    }
+}
+
+impl Rollback {
+    /// Whether a package has stayed as the update left it.
+    #[must_use]
+    pub fn has_left(&self, change: &Change) -> bool {
+        let mut stayed = self.stayed.iter();
+        stayed.any(|s| {
+            s.version.is_some()
+                && (&s.package, &s.architecture) == (&change.package, &change.architecture)
+        })
+    }
+
+    /// What has stayed, in words; none when everything is back.
+    #[must_use]
+    pub fn what_stayed(&self) -> Option<String> {
+        let words: Vec<String> = self.stayed.iter().filter_map(Stayed::words).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+}
 
 /// How an update was undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -230,7 +230,7 @@ mod tests {
             Request::apply(target, Options::default(), Requester::at("test", None)).unwrap()
         };
         let undoing =
-            |id: &JobId| Request::rollback(id.clone(), Requester::at("test", None)).unwrap();
+            |id: &JobId| Request::rollback(id.clone(), false, Requester::at("test", None)).unwrap();
         let (all, security) = (asking(&["all"]), asking(&["security"]));
         let (both, one) = (asking(&["demo", "tool"]), asking(&["demo"]));
         for made_up in [&all, &security, &both, &one] {

@@ -151,7 +151,7 @@ pub fn transact(
         Ok(Ending {
             outcome: Outcome::Changed(concluded),
             ..
-        }) if concluded.is_undone() && !is_alone(&jobs, part) => {
+        }) if concluded.is_wholly_undone() && !is_alone(&jobs, part) => {
             update.roll_back(&concluded.judgement.reason());
             // and with it what had been done before
             jobs.iter_mut().for_each(parts::nothing_is_done);

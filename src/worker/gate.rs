@@ -14,9 +14,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::space::{self, NoRoom};
-use super::{aside, mounts, own, reboot};
+use super::{aside, mounts, own, reboot, rollback};
 use crate::config::ForeignShutdown;
 use crate::fs::create_atomically;
+use crate::journal;
 use crate::package::command::{Line, Program};
 use crate::package::{Change, Former, FormerSource, PackageManager};
 use crate::paths::{Paths, quoted};
@@ -139,6 +140,13 @@ pub fn run(
             }
         }
     };
+    if let Intent::Activated { former, .. } = &intent {
+        for lost in rollback::cannot_go_back(former) {
+            let version = lost.version.as_deref().unwrap_or_default();
+            let note = format!("{} {version} cannot go back: {}", lost.package, lost.reason);
+            journal::job_note(job, &note);
+        }
+    }
     let first = intent.create(&job::intent(paths, job))?;
     match intent {
         Intent::Activated { .. } if first => Ok(()),

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::block::{self, By};
 use super::lifecycle::Event;
+use super::rollback::Parts;
 use super::settle::{fail, tell_change};
 use super::update::Update;
 use super::verify::{self, Before};
@@ -17,8 +18,8 @@ pub fn serve(worker: &Worker, mut job: Job) -> Job {
     job.transaction = job.id().clone();
     match prepare(worker, &job) {
         Err(error) => fail(&mut job, &error),
-        Ok((undone, former)) => {
-            match undo(worker, &mut job, &undone, &former) {
+        Ok((undone, parts)) => {
+            match undo(worker, &mut job, &undone, parts) {
                 // its intent is on the disk: the next boot finishes it
                 Err(error) if error.is::<heal::LeftForBoot>() => return job,
                 Err(error) => fail(&mut job, &error),
@@ -33,7 +34,7 @@ pub fn serve(worker: &Worker, mut job: Job) -> Job {
 }
 
 /// The job that is to be undone, and from where.
-fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Vec<Former>)> {
+fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Parts)> {
     let id = job.request.job.as_ref().context("no job is named")?;
     let undone = Job::load(&worker.paths, id)?.with_context(|| format!("there is no job {id}"))?;
     ensure!(
@@ -50,7 +51,18 @@ fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Vec<Former>)> {
         &undone.changes,
         &undone.former,
     );
-    Ok((undone, former))
+    let parts = rollback::part(worker, &former)?;
+    if let Some(why) = parts.why() {
+        ensure!(
+            job.request.partial,
+            "{why}; 'patchctl rollback --partial {id}' leaves that as it is and brings back the others"
+        );
+        ensure!(
+            !parts.back.is_empty(),
+            "nothing of job {id} can go back: {why}"
+        );
+    }
+    Ok((undone, parts))
 }
 
 /// What has become of a package since it was changed, if anything: pure.
@@ -71,12 +83,12 @@ fn other(change: &Change, now: &Database) -> Option<String> {
     })
 }
 
-fn undo(worker: &Worker, job: &mut Job, undone: &Job, former: &[Former]) -> Result<()> {
+fn undo(worker: &Worker, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> {
     let id = job.id().clone();
     let mut update = Update::begin(worker, &format!("rollback of job {}", undone.id()));
     update
         .state
-        .set_versions(&former.iter().map(Former::undone).collect::<Vec<_>>());
+        .set_versions(&parts.back.iter().map(Former::undone).collect::<Vec<_>>());
     for event in [
         Event::Begin,
         Event::Download,
@@ -87,13 +99,14 @@ fn undo(worker: &Worker, job: &mut Job, undone: &Job, former: &[Former]) -> Resu
         update.step(event)?;
     }
     // what it is now is what the units are held against, and what it was the packages
-    let back: Vec<Change> = former.iter().map(Former::undone).collect();
+    let back: Vec<Change> = parts.back.iter().map(Former::undone).collect();
     let hooks = verify::baseline(worker, std::slice::from_ref(job), &back, true)?;
     rollback::remember(worker, &id, false, || Before::look(worker, &id, hooks))?;
-    let before = Before::remembered(worker, &id, &undone.changes)?;
+    let made: Vec<Change> = parts.back.iter().map(|f| f.change.clone()).collect();
+    let before = Before::remembered(worker, &id, &made)?;
     let door = &job.request.requester.door;
     let reason = format!("asked for by {door}, to undo job {}", undone.id());
-    let done = rollback::undo(worker, &id, &before, former, (&reason, &[]))?;
+    let done = rollback::undo(worker, &id, &before, parts, (&reason, &[]))?;
     Before::forget(&worker.paths, &id);
     finish(worker, job, undone, done, &mut update);
     Ok(())
@@ -111,12 +124,14 @@ pub fn resumed(worker: &Worker, job: &mut Job, done: Rollback, update: &mut Upda
 fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
     job.verification.clone_from(&done.verification);
     if done.outcome == Undone::RolledBack {
-        job.changes = undone.changes.iter().map(Change::undone).collect();
+        let mut made = undone.changes.clone();
+        made.retain(|change| !done.has_left(change));
+        job.changes = made.iter().map(Change::undone).collect();
         for change in &job.changes {
             tell_change(job.id(), change);
         }
         let why = (By::Hand, "an administrator has asked for that");
-        block::set(worker, undone.id(), undone.changes.clone(), why);
+        block::set(worker, undone.id(), made, why);
         reboot::not_after(worker, undone);
     }
     match &done.error {

@@ -6,7 +6,7 @@ use super::block::{self, By};
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, parts, select};
+use super::{Worker, parts, rollback, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, Former, KeptBack, KeptBackCause, Key, Pending};
@@ -39,7 +39,19 @@ pub struct Concluded {
 }
 
 impl Concluded {
-    /// Whether it was undone.
+    /// Whether a change has stayed.
+    fn has_left(&self, change: &Change) -> bool {
+        let rollback = self.rollback.as_ref();
+        !self.is_undone() || rollback.is_some_and(|rollback| rollback.has_left(change))
+    }
+
+    /// Whether it was undone, and nothing of it stayed.
+    pub fn is_wholly_undone(&self) -> bool {
+        let rollback = self.rollback.as_ref();
+        self.is_undone() && rollback.and_then(Rollback::what_stayed).is_none()
+    }
+
+    /// Whether it was undone; a package may have stayed all the same.
     pub fn is_undone(&self) -> bool {
         let outcome = self.rollback.as_ref().map(|rollback| rollback.outcome);
         outcome == Some(Undone::RolledBack)
@@ -93,7 +105,8 @@ pub fn finish(
         && targets.iter().all(|target| Some(target) == targets.first())
         && let Some(job) = jobs.first()
     {
-        let changes = concluded.former.iter().map(|f| f.change.clone()).collect();
+        let mut changes: Vec<Change> = concluded.former.iter().map(|f| f.change.clone()).collect();
+        changes.retain(|change| !concluded.has_left(change));
         let reason = concluded.judgement.reason();
         let why = (By::Verification, &*reason);
         block::set(worker, &job.transaction, changes, why);
@@ -136,10 +149,9 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
     } = concluded;
     // what was done before it was put back is among the changes, as far as it has stayed
     parts::nothing_is_done(job);
-    if !concluded.is_undone() {
-        let changes = select::changes_of(target, unasked, &judgement.verdict.changes);
-        add(&mut job.changes, &changes);
-    }
+    let mut changes = select::changes_of(target, unasked, &judgement.verdict.changes);
+    changes.retain(|change| concluded.has_left(change));
+    add(&mut job.changes, &changes);
     let kept_back = select::kept_back(target, &applied.kept_back);
     add(&mut job.kept_back, &kept_back);
     let warnings = judgement.checks.iter().filter(|c| !c.required && !c.passed);
@@ -148,6 +160,7 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
         add(&mut job.notes, notes);
     }
     add(&mut job.former, former);
+    add(&mut job.cannot_go_back, &rollback::cannot_go_back(former));
     add(&mut job.verification, &judgement.checks);
     job.rollback.clone_from(rollback);
     match failure(target, concluded).or_else(|| no_room(target, &kept_back)) {
@@ -171,7 +184,7 @@ fn no_room(target: &Target, kept_back: &[KeptBack]) -> Option<String> {
 fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
     let verdict = &concluded.judgement.verdict;
     for change in &verdict.changes {
-        if concluded.is_undone() {
+        if !concluded.has_left(change) {
             tell_change(id, &change.undone());
         } else if !told.contains(change) {
             tell_change(id, change);
@@ -263,7 +276,11 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     Some(match (undone, error) {
         (true, None) if checks.iter().any(|check| agent(&check)) => why,
         (true, None) => format!("rolled back: {why}"),
-        (true, Some(error)) => format!("rolled back: {why}; and since then: {error}"),
+        (true, Some(error)) => {
+            let stayed = rollback.and_then(Rollback::what_stayed);
+            let stayed = stayed.map_or(String::new(), |stayed| format!("; {stayed}"));
+            format!("rolled back: {why}{stayed}; and since then: {error}")
+        }
         (false, Some(error)) => format!("{why}; it was not rolled back: {error}"),
         (false, None) => why,
     })
@@ -293,11 +310,11 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
             list.pending = Blocked::load_to_change(&worker.paths).offered(list.pending);
             list.pending.updates.retain(|update| {
                 let mut changes = concluded.judgement.verdict.changes.iter();
-                concluded.is_undone()
-                    || !changes.any(|change| {
-                        change.package == update.package
-                            && change.to.as_ref() == Some(&update.candidate)
-                    })
+                !changes.any(|change| {
+                    concluded.has_left(change)
+                        && change.package == update.package
+                        && change.to.as_ref() == Some(&update.candidate)
+                })
             });
             list
         }

@@ -311,6 +311,81 @@ fn without_a_former_version_the_record_says_so_and_require_rollback_refuses() {
     drop(repo);
 }
 
+// fault: a former version is nowhere to be had
+#[test]
+fn partial_where_one_package_cannot_go_back_the_others_do() {
+    // what was installed by hand is in no archive
+    let by_hand = [plain("lost", "1.0"), plain("other-lost", "1.0")];
+    let (host, repo) = host_with(Release::Trixie, &by_hand);
+    for package in [with_service("demo", "1.0"), plain("tool", "1.0")] {
+        repo.add(&package);
+    }
+    host.sh("apt-get -q update && apt-get -q -y install demo tool");
+    repo.add(&plain("lost", "1.1"));
+    repo.add(&broken_service("demo", "1.1"));
+
+    // by itself, because what is bad can go back
+    let job = failed(&host, "all");
+
+    let lost = &list(&job, "cannot_go_back")[0];
+    assert_eq!(
+        (text(lost, "package"), text(lost, "version")),
+        ("lost", "1.0")
+    );
+    assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
+    assert_eq!(job["rollback"]["as_before"], false, "{job:#}");
+    let stayed = list(&job["rollback"], "stayed");
+    assert_eq!(stayed.len(), 1, "{job:#}");
+    assert_eq!(
+        (text(&stayed[0], "package"), text(&stayed[0], "version")),
+        ("lost", "1.1")
+    );
+    assert_eq!(changes(&job), ["lost 1.0 -> 1.1"], "{job:#}");
+    let error = text(&job, "error");
+    assert!(
+        error.contains("lost stays at 1.1: lost:all 1.0 is not"),
+        "{error}"
+    );
+    assert_eq!(installed(&host, "demo"), "1.0 installed");
+    assert_eq!(installed(&host, "lost"), "1.1 installed");
+    assert_eq!(host.sh("systemctl is-active demo").trim(), "active");
+
+    // by hand only where that is said
+    repo.add(&plain("other-lost", "1.1"));
+    repo.add(&plain("tool", "1.1"));
+    let job = applied(&host, "all");
+    let told = events(&host, "PATCH_JOB", id_of(&job));
+    let told = told
+        .iter()
+        .any(|event| text(event, "MESSAGE").contains("other-lost 1.0 cannot go back"));
+    assert!(told, "the journal does not say what cannot go back");
+    let id = id_of(&job);
+    let output = host.try_sh(&format!("patchctl rollback {id} 2>&1"));
+    assert!(!output.success(), "{output}");
+    let error = text(&crate::story::last_job(&host), "error").to_owned();
+    assert!(
+        error.contains("other-lost:all 1.0 is not to be had"),
+        "{error}"
+    );
+    assert!(
+        error.contains(&format!("patchctl rollback --partial {id}")),
+        "{error}"
+    );
+    assert_eq!(installed(&host, "tool"), "1.1 installed");
+
+    let output = host.sh(&format!("patchctl rollback --partial {id}"));
+
+    let back = crate::story::last_job(&host);
+    assert_eq!(changes(&back), ["tool 1.1 -> 1.0"], "{back:#}");
+    assert_eq!(
+        back["rollback"]["stayed"][0]["package"], "other-lost",
+        "{back:#}"
+    );
+    assert!(output.contains("other-lost stays at 1.1"), "{output}");
+    assert_eq!(installed(&host, "tool"), "1.0 installed");
+    assert_eq!(installed(&host, "other-lost"), "1.1 installed");
+}
+
 #[test]
 fn rolling_back_can_be_switched_off() {
     let (host, _repo) = without_archive(&[plain("demo", "1.0")]);

@@ -156,8 +156,12 @@ impl Client {
     }
 
     /// `patchctl rollback JOB`.
-    pub fn rollback(&self, job: &JobId, waiting: bool) -> Result<Ended> {
-        let options = Dictionary::new();
+    pub fn rollback(&self, job: &JobId, partial: bool, waiting: bool) -> Result<Ended> {
+        let options = if partial {
+            value::dictionary(serde_json::json!({"partial": true}))?
+        } else {
+            Dictionary::new()
+        };
         let job: String = self.session.ask("Rollback", &(job.as_str(), options))?;
         if waiting {
             return self.wait(&job);

@@ -202,6 +202,16 @@ fn undone(shown: &mut String, record: &Value) {
             );
         }
     }
+    for lost in record["cannot_go_back"].as_array().into_iter().flatten() {
+        let of = |key: &str| plain(text(lost, key));
+        let _ = write!(
+            shown,
+            "\n  cannot go back: {} {}: {}",
+            of("package"),
+            of("version"),
+            of("reason")
+        );
+    }
     let rollback = &record["rollback"];
     if rollback.is_null() {
         return;

@@ -186,7 +186,7 @@ impl Agent {
         self.decide(job, mark, Verb::Resolve, bus, &header).await
     }
 
-    /// Asks for the changes of a job to be undone; the id of the new job. No options yet.
+    /// Asks for the changes of a job to be undone; the id of the new job.
     #[zbus(out_args("rollback"))]
     async fn rollback(
         &self,
@@ -196,8 +196,8 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
-        no_options(&options, &[])?;
-        let request = ask::rollback(&self.door.paths, &job_id(job)?, "dbus");
+        let partial = ask::partial(value::object(&options)).map_err(|error| wrong(&error))?;
+        let request = ask::rollback(&self.door.paths, &job_id(job)?, partial, "dbus");
         let request = request.map_err(|error| wrong(&error))?;
         self.submit(request, bus, &header).await
     }

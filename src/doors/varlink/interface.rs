@@ -231,6 +231,7 @@ mod tests {
         let requester = Requester::at("varlink", Some(1));
         let mut request = Request::apply(Target::All, options, requester).unwrap();
         request.job = Some(JobId::new().unwrap());
+        request.partial = true;
         let mut job = Job::new(request);
         fill_with_what_an_undone_update_has(&mut job);
         job.put_back = true;

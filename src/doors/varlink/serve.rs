@@ -177,7 +177,7 @@ impl Session {
             return Err(Refusal::NotAuthorised(NO_ROLLBACK.to_owned()));
         }
         let mut request =
-            ask::rollback(&self.paths, id, "varlink").map_err(|error| invalid(&error))?;
+            ask::rollback(&self.paths, id, false, "varlink").map_err(|error| invalid(&error))?;
         request.requester.uid = Some(self.uid);
         queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
     }

@@ -30,8 +30,8 @@ use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
 use super::rpm::{
-    below, brings, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet,
-    stamp, transaction,
+    below, beside, brings, contents, database, former, gate, held, known, locks, reboot, repair,
+    scriptlet, stamp, transaction,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
@@ -364,6 +364,10 @@ impl PackageManager for Dnf {
             .log(log)
             .capture()
             .map(drop)
+    }
+
+    fn in_use(&self, former: &[Former]) -> Result<Vec<(Key, String)>> {
+        beside::in_use(former)
     }
 
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {

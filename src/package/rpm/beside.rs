@@ -3,27 +3,37 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::database::{self, Contents};
-use crate::package::{Change, Former, FormerSource};
+use crate::package::{Change, Former, FormerSource, Key};
 
 /// What is to be put back, by what is installed now: where the former version is still there beside the new
 /// one, only the new one goes. An error when the former one is not there any more, or when the new one is
 /// the kernel that runs, which is never taken away.
 pub fn settled(former: &[Former]) -> Result<Vec<Former>> {
     let settled = by(former, &database::read()?)?;
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    for former in settled.iter().filter(|former| is_beside(former)) {
-        let (key, version) = (former.change.key(), version(former.change.to.as_deref()));
-        let runs = is_of(&database::files(&key, version)?, release.trim());
-        ensure!(
-            !runs,
-            "{key} {version} is the kernel that runs, which is never taken away; boot {} first",
-            self::version(former.change.from.as_deref())
-        );
+    if let Some((_, why)) = in_use(&settled)?.into_iter().next() {
+        bail!(why);
     }
     Ok(settled)
+}
+
+/// Those of which the new version is the kernel that runs.
+pub fn in_use(former: &[Former]) -> Result<Vec<(Key, String)>> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut found = Vec::new();
+    for former in former.iter().filter(|former| is_beside(former)) {
+        let (key, version) = (former.change.key(), version(former.change.to.as_deref()));
+        if is_of(&database::files(&key, version)?, release.trim()) {
+            let before = self::version(former.change.from.as_deref());
+            let why = format!(
+                "{key} {version} is the kernel that runs, which is never taken away; boot {before} first"
+            );
+            found.push((key, why));
+        }
+    }
+    Ok(found)
 }
 
 /// What a run that puts this back may do: the removal of one of two versions, which leaves the other, is

@@ -21,8 +21,8 @@ use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{NO_ADVISORIES, Resolved};
 use super::rpm::{
-    below, brings, contents, database, former, gate, held, known, locks, reboot, repair, scriptlet,
-    stamp, transaction,
+    below, beside, brings, contents, database, former, gate, held, known, locks, reboot, repair,
+    scriptlet, stamp, transaction,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
@@ -295,6 +295,10 @@ impl PackageManager for Zypper {
 
     fn mark_automatic(&self, names: &[String], _: &Path) -> Result<()> {
         marks::mark_automatic(names)
+    }
+
+    fn in_use(&self, former: &[Former]) -> Result<Vec<(Key, String)>> {
+        beside::in_use(former)
     }
 
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::intent::Intent;
 use super::seen::Earlier;
 use super::words::Compared;
-use super::{defaults, etc, is_back, reboots};
+use super::{defaults, etc, is_back, partial, reboots};
 use crate::package::{Change, Former, Key};
 use crate::request::JobId;
 use crate::sorted::InOrder;
@@ -120,14 +120,16 @@ pub fn run(
         } = stayed;
         format!("{package} is gone but for its configuration: {reason}")
     });
+    let left = partial::stayed(&intent.stays);
     let compared = Compared {
         what,
         good,
+        stays: left.iter().filter_map(Stayed::words).collect(),
         marks: marks.unwrap_or_default(),
         others: remains.chain(strangers.iter().cloned()).collect(),
         etc: etc_now(worker, earlier),
     };
-    (compared, stayed)
+    (compared, [left, stayed].concat())
 }
 
 /// Gives packages that are there for others their marks again, which going back by their names takes away.

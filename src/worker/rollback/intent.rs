@@ -34,6 +34,9 @@ pub struct Intent {
     /// Packages outside of what is undone that lose files with it, each in the version that it has.
     #[serde(default)]
     pub overwritten: Vec<Former>,
+    /// What stays as the update left it, each from nowhere.
+    #[serde(default)]
+    pub stays: Vec<Former>,
     /// The tool below the package manager that is used, because that could not put everything back.
     #[serde(default)]
     pub tool: Option<String>,

@@ -5,12 +5,14 @@ mod defaults;
 mod etc;
 mod files;
 mod intent;
+mod partial;
 mod reboots;
 mod restore;
 mod seen;
 mod words;
 
 pub use intent::{Intent, forget, gate, take_over};
+pub(super) use partial::{Parts, cannot_go_back, part};
 pub use seen::{
     files as seen_files, hand_on as hand_on_seen, take_over as take_over_seen, tidy as tidy_seen,
 };
@@ -75,7 +77,13 @@ pub(super) fn after(
     let against = checks.iter().filter(|check| check.decides_against());
     let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
     let why = (&*reasons.join("; "), checks);
-    undo(worker, leader, before, former, why).map(Some)
+    let parts = part(worker, former)?;
+    let parts = if parts.is_of_use(worker, checks) {
+        parts
+    } else {
+        Parts::whole(former)
+    };
+    undo(worker, leader, before, parts, why).map(Some)
 }
 
 /// Undoes changes, for a reason and because of what these checks say; the record of it.
@@ -83,10 +91,10 @@ pub(super) fn undo(
     worker: &Worker,
     leader: &JobId,
     before: &Before,
-    former: &[Former],
+    parts: Parts,
     why: (&str, &[Check]),
 ) -> Result<Rollback> {
-    match begin(worker, leader, former, why) {
+    match begin(worker, leader, parts, why) {
         Ok(intent) => carry_on(worker, leader, before, intent),
         Err(error) => {
             let why = format!("{error:#}");
@@ -99,10 +107,10 @@ pub(super) fn undo(
 fn begin(
     worker: &Worker,
     leader: &JobId,
-    former: &[Former],
+    parts: Parts,
     (reason, checks): (&str, &[Check]),
 ) -> Result<Intent> {
-    let mut former = former.to_vec();
+    let mut former = parts.back;
     for due in due(&former, &worker.packages.installed()?) {
         let Err(error) = due.check() else { continue };
         let other = elsewhere(worker, &due).ok_or(error)?;
@@ -120,6 +128,7 @@ fn begin(
         checks: checks.to_vec(),
         resumed: false,
         overwritten,
+        stays: parts.stays,
         tool: None,
     };
     intent.create(&worker.paths, leader)?;
@@ -228,7 +237,9 @@ fn conclude(
 ) -> Result<Rollback> {
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
     start_again(before);
-    let judged = verify::judge(worker, leader, before, (&undone, Stage::RolledBack), &[]);
+    let stays = intent.stays.iter().map(|former| former.change.clone());
+    let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
+    let judged = verify::judge(worker, leader, before, (&expected, Stage::RolledBack), &[]);
     let is_back = is_back(worker, &intent.former);
     let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
     if !(is_back && is_good) {

@@ -14,6 +14,8 @@ pub struct Compared {
     pub what: Vec<&'static str>,
     /// Whether the packages and all else but `/etc` are as before.
     pub good: bool,
+    /// Packages that could not go back and stay as the update left them, a sentence each.
+    pub stays: Vec<String>,
     /// Packages that are marked otherwise than before as being there only for others.
     pub marks: BTreeSet<String>,
     /// What else of packages is not as before, a sentence each: one that has gone and left its configuration, one
@@ -35,7 +37,7 @@ const WORDS: [(&str, &str); 5] = [
 impl Compared {
     /// Whether nothing differs of what was compared.
     pub fn as_before(&self) -> bool {
-        let same = self.marks.is_empty() && self.others.is_empty();
+        let same = self.stays.is_empty() && self.marks.is_empty() && self.others.is_empty();
         self.good && same && self.etc.as_ref().map_or(true, Vec::is_empty)
     }
 
@@ -59,6 +61,12 @@ impl Compared {
         };
         if !self.good {
             return format!("the host is not as it was before{not_compared}");
+        }
+        if !self.stays.is_empty() {
+            return format!(
+                "the host is not as it was before: {}; what else was changed is back{not_compared}",
+                self.stays.join("; ")
+            );
         }
         let etc = self.etc.as_deref().unwrap_or_default();
         let mut differs = self.others.clone();
@@ -129,6 +137,7 @@ mod tests {
         Compared {
             what: vec!["versions", "states", "files", "units"],
             good: true,
+            stays: Vec::new(),
             marks: BTreeSet::new(),
             others: Vec::new(),
             etc,

@@ -103,7 +103,7 @@ fn what_zypper_replaces_in_place_goes_back_with_the_rest() {
 
     let back = last_job(&host);
     assert_eq!(back["status"], "succeeded", "{back:#}");
-    assert_eq!(back["rollback"]["as_before"], true, "{back:#}");
+    assert_eq!(back["rollback"]["outcome"], "rolled_back", "{back:#}");
     for package in ["kernel", "demo"] {
         assert_eq!(backend.installed(&host, package), version("1.0"));
     }

@@ -1,0 +1,110 @@
+//! What of an update can go back where not all of it can.
+
+use anyhow::Result;
+
+use super::{due, elsewhere};
+use crate::package::{Former, FormerSource};
+use crate::state::verification::{Check, Stayed};
+use crate::worker::Worker;
+
+/// The former versions that come back, and the packages that stay as the update left them.
+#[derive(Debug)]
+pub struct Parts {
+    pub back: Vec<Former>,
+    /// Each from nowhere, with why.
+    pub stays: Vec<Former>,
+}
+
+/// Tells what can go back from what cannot.
+pub fn part(worker: &Worker, former: &[Former]) -> Result<Parts> {
+    let due = due(former, &worker.packages.installed()?);
+    let in_use = worker.packages.in_use(&due)?;
+    let mut parts = Parts {
+        back: Vec::new(),
+        stays: Vec::new(),
+    };
+    for former in former {
+        let used = in_use.iter().find(|(key, _)| *key == former.change.key());
+        let missing = || {
+            let error = former.check().err()?;
+            elsewhere(worker, former)
+                .is_none()
+                .then(|| format!("{error:#}"))
+        };
+        let why = match used {
+            Some((_, why)) => Some(why.clone()),
+            None if due.contains(former) => missing(),
+            None => None,
+        };
+        match why {
+            Some(why) => parts.stays.push(Former {
+                source: FormerSource::Missing { why },
+                ..former.clone()
+            }),
+            None => parts.back.push(former.clone()),
+        }
+    }
+    Ok(parts)
+}
+
+impl Parts {
+    /// Everything, whether it can go back or not: where it cannot, nothing does.
+    pub fn whole(former: &[Former]) -> Self {
+        Self {
+            back: former.to_vec(),
+            stays: Vec::new(),
+        }
+    }
+
+    /// Why not everything can go back.
+    pub fn why(&self) -> Option<String> {
+        let why = self.stays.iter().filter_map(Former::stays);
+        let why: Vec<&str> = why.map(|(_, why)| why).collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
+
+    /// Whether going back without what stays may put right what these checks say: something goes back, and
+    /// none of what stays is what they are about, by its name or by a unit that it brings.
+    pub fn is_of_use(&self, worker: &Worker, checks: &[Check]) -> bool {
+        let against = || checks.iter().filter(|check| check.decides_against());
+        let is_bad = |former: &Former| {
+            let key = former.change.key().to_string();
+            let files = worker.packages.files(&former.change).unwrap_or_default();
+            let units = files.iter().filter(|file| {
+                let directory = file.parent();
+                directory.is_some_and(|directory| directory.ends_with("systemd/system"))
+            });
+            let units: Vec<String> = units
+                .filter_map(|unit| Some(unit.file_name()?.to_string_lossy().into_owned()))
+                .collect();
+            against().any(|check| {
+                let said = |what: &String| check.name == *what || check.message.contains(what);
+                said(&key) || units.iter().any(said)
+            })
+        };
+        !self.back.is_empty() && !self.stays.iter().any(is_bad)
+    }
+}
+
+/// What the record says of the packages that stay.
+pub fn stayed(stays: &[Former]) -> Vec<Stayed> {
+    from_nowhere(stays, |former| former.change.to.clone())
+}
+
+/// The former versions that are nowhere to be had, so that an update is known not to be undone as a whole.
+pub fn cannot_go_back(former: &[Former]) -> Vec<Stayed> {
+    from_nowhere(former, |former| former.change.from.clone())
+}
+
+fn from_nowhere(former: &[Former], version: impl Fn(&Former) -> Option<String>) -> Vec<Stayed> {
+    let stays = |former: &Former| {
+        let (key, why) = former.stays()?;
+        Some(Stayed {
+            package: key.package,
+            architecture: key.architecture,
+            version: version(former),
+            reason: why.to_owned(),
+        })
+    };
+    former.iter().filter_map(stays).collect()
+}
