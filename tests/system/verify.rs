@@ -164,12 +164,10 @@ fn the_programs_of_the_administrator_decide_or_warn() {
 /// A package that watches the files of another one, as man-db and initramfs-tools do; its script fails while the
 /// host is not as it wants it.
 fn watcher() -> Deb {
-    plain("watcher", "1.0")
-        .trigger("interest-noawait /usr/share/demo")
-        .postinst(
-            "echo \"$1\" >> /run/lab-tries\n\
+    plain("watcher", "1.0").watches("/usr/share/demo").postinst(
+        "echo \"$1\" >> /run/lab-tries\n\
              ! [ -e /run/lab-unwell ] || { echo 'watcher is unwell' >&2; exit 1; }",
-        )
+    )
 }
 
 // fault: script of a package fails that is no part of the update
@@ -292,4 +290,23 @@ pub fn a_stranger_s_failed_unit_undoes_nothing(backend: Backend) {
     assert!(why.ends_with("has failed since the update began"), "{why}");
     assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
+}
+
+/// Told with every package manager that runs scripts of packages for the files of others.
+// fault: script of a package fails that is no part of the update
+pub fn a_failed_script_for_the_files_of_another_package_is_a_note(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0"), watcher()]);
+    host.write("/run/lab-unwell", "");
+    for version in ["1.1", "1.2"] {
+        host.write("/run/lab-tries", "");
+        repo.add(&plain("demo", version));
+
+        let job = applied(&host, backend.target("demo"));
+
+        assert!(host.read("/run/lab-tries").contains("triggered") || version == "1.2");
+        let mut notes = list(&job, "notes").iter().filter_map(Value::as_str);
+        assert!(notes.any(|note| note.contains("watcher")), "{job:#}");
+        assert!(job["rollback"].is_null(), "{job:#}");
+        assert_eq!(backend.installed(&host, "demo"), backend.version(version));
+    }
 }

@@ -63,6 +63,8 @@ pub struct Reader {
     errors: Vec<String>,
     notes: Vec<String>,
     failed: Vec<(String, String)>,
+    /// The hook that runs now that the packages are changed, by its description.
+    hook: Option<String>,
     /// The last line before a scriptlet's failure is usually its own explanation.
     last: String,
 }
@@ -105,10 +107,16 @@ impl Reader {
         }
         if text.starts_with(":: Running post-transaction hooks") {
             self.current = None;
+            self.hook = Some("a hook".to_owned());
             return Some(Report::Installing {
                 percent: 99,
                 action: "running hooks".to_owned(),
             });
+        }
+        if self.hook.is_some()
+            && let Some(description) = numbered(text)
+        {
+            self.hook = Some(description.to_owned());
         }
         let package = [
             "installing ",
@@ -136,7 +144,16 @@ impl Reader {
                 let why = format!("a scriptlet failed: {}", self.last);
                 self.failed.push((package.clone(), why));
             }
-            _ => self.errors.push(error.to_owned()),
+            _ => {
+                // after the packages: it goes on, and exits with 0
+                if let Some(hook) = &self.hook {
+                    self.notes.push(format!(
+                        "a hook of pacman failed after the packages were changed: {hook}: {}: {error}",
+                        self.last
+                    ));
+                }
+                self.errors.push(error.to_owned());
+            }
         }
     }
 
@@ -153,6 +170,14 @@ impl Reader {
             failed: self.failed,
         }
     }
+}
+
+/// The description of a hook in `(1/2) Arming ConditionNeedsUpdate...` (alpm-hooks(5)).
+fn numbered(text: &str) -> Option<&str> {
+    let (number, description) = text.strip_prefix('(')?.split_once(") ")?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (of, count) = number.split_once('/')?;
+    (is_number(of.trim()) && is_number(count)).then_some(description)
 }
 
 /// What pacman 7.0 says before it fetches where the kernel has no Landlock, and goes on (measured).
@@ -294,6 +319,26 @@ mod tests {
             why.starts_with("command failed to execute correctly; failed to commit"),
             "{why}"
         );
+    }
+
+    #[test]
+    fn a_hook_that_fails_after_the_packages_is_a_note() {
+        let outcome = read(
+            "upgrading demo...\n:: Running post-transaction hooks...\n(1/2) Running watcher...\n\
+             watcher is unwell\nerror: command failed to execute correctly\n(2/2) Running other...\n",
+            Ending::Exited(0),
+        );
+        assert_eq!(outcome.ended, Ended::Done);
+        assert!(outcome.failed.is_empty());
+        let note = "a hook of pacman failed after the packages were changed: Running watcher...: \
+            watcher is unwell: command failed to execute correctly";
+        assert_eq!(outcome.notes, [note]);
+        for line in ["(1/2)", "(a/2) x", "( 1/12) x"] {
+            assert_eq!(
+                numbered(line).is_some(),
+                line.ends_with(") x") && !line.contains('a')
+            );
+        }
     }
 
     #[test]

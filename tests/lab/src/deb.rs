@@ -19,7 +19,7 @@ pub struct Deb {
     pub(crate) files: Vec<(String, Vec<u8>, u32)>,
     pub(crate) conffiles: Vec<String>,
     pub(crate) scripts: Vec<(&'static str, String)>,
-    triggers: Vec<String>,
+    pub(crate) triggers: Vec<String>,
 }
 
 impl Deb {
@@ -114,11 +114,18 @@ impl Deb {
         self.script("prerm", script)
     }
 
-    /// A line of the `triggers` file, which only dpkg knows (deb-triggers(5)): the postinst is called with
-    /// `triggered` when another package does what it names.
-    pub fn trigger(mut self, line: &str) -> Self {
-        self.triggers.push(line.to_owned());
+    /// The postinst is called with `triggered` when another package changes a file below this directory: dpkg's
+    /// trigger (deb-triggers(5)), rpm's `%transfiletriggerin`, a hook of pacman's (alpm-hooks(5)).
+    pub fn watches(mut self, directory: &str) -> Self {
+        self.triggers.push(directory.to_owned());
         self
+    }
+
+    /// The lines of the postinst.
+    pub(crate) fn configuring(&self) -> &str {
+        let mut scripts = self.scripts.iter();
+        let postinst = scripts.find(|(name, _)| *name == "postinst");
+        postinst.map_or("", |(_, lines)| lines)
     }
 
     /// Shell lines that run when the files have been removed or replaced.
@@ -181,7 +188,8 @@ impl Deb {
             )?;
         }
         if !self.triggers.is_empty() {
-            let lines = self.triggers.join("\n") + "\n";
+            let line = |path: &String| format!("interest-noawait {path}\n");
+            let lines: String = self.triggers.iter().map(line).collect();
             put(tree, "DEBIAN/triggers", lines.as_bytes(), 0o644)?;
         }
         for (name, lines) in &self.scripts {

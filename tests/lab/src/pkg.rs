@@ -28,7 +28,7 @@ pub(crate) fn build(package: &Deb) -> Result<PathBuf> {
         let tree = partial.join("tree");
         fs::create_dir_all(&tree)
             .with_context(|| format!("failed to create '{}'", tree.display()))?;
-        package.lay_out_files(&tree)?;
+        with_hooks(package).lay_out_files(&tree)?;
         fs::write(partial.join("PKGBUILD"), pkgbuild(package)?)?;
         fs::write(partial.join("package.install"), scripts(package))?;
         // makepkg refuses to be root
@@ -48,6 +48,33 @@ pub(crate) fn build(package: &Deb) -> Result<PathBuf> {
     files
         .find(|path| path.to_string_lossy().ends_with(SUFFIX))
         .with_context(|| format!("no package in '{}'", directory.display()))
+}
+
+/// The package with a hook for each directory that it watches.
+fn with_hooks(package: &Deb) -> Deb {
+    let (name, lines) = (package.name(), package.configuring());
+    let script = format!("/usr/share/libalpm/scripts/{name}");
+    let hooks = package.triggers.iter().enumerate();
+    let package = hooks.fold(package.clone(), |package, (number, directory)| {
+        let hook = format!(
+            "[Trigger]\nOperation = Install\nOperation = Upgrade\nOperation = Remove\nType = Path\n\
+             Target = {}/*\n\n[Action]\nDescription = Running {name}...\nWhen = PostTransaction\n\
+             Exec = {script}\n",
+            directory.trim_start_matches('/'),
+        );
+        package.file(
+            &format!("/usr/share/libalpm/hooks/{name}-{number}.hook"),
+            hook,
+        )
+    });
+    if package.triggers.is_empty() {
+        package
+    } else {
+        package.program(
+            &script,
+            format!("#!/bin/sh\nset -- triggered\nset -e\n{lines}\n"),
+        )
+    }
 }
 
 /// Runs a program of the tree that pacman's hosts are made of, with `work` at `/mnt`.

@@ -75,6 +75,13 @@ fn spec(package: &Deb) -> Result<String> {
         let lines = lines.replace('%', "%%");
         let _ = writeln!(spec, "{section}\n{words}\nset -e\n{lines}\n");
     }
+    for directory in &package.triggers {
+        let lines = package.configuring().replace('%', "%%");
+        let _ = writeln!(
+            spec,
+            "%transfiletriggerin -- {directory}\nset -- triggered\nset -e\n{lines}\n"
+        );
+    }
     spec.push_str("%files\n%defattr(-,root,root)\n");
     for (path, ..) in &package.files {
         let config = package.conffiles.contains(path);

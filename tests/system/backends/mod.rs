@@ -282,6 +282,9 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_service_that_no_longer_starts_goes_back
         [apt dnf4 dnf5 zypper pacman apk];
+    verify::a_failed_script_for_the_files_of_another_package_is_a_note
+        [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     verify::a_stranger_s_failed_unit_undoes_nothing
         [apt dnf4 dnf5 zypper pacman apk];
     checks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
