@@ -14,7 +14,7 @@ use super::verify::{self, Before};
 use super::{Worker, gate, heal, parts, reboot, refresh, rollback, select};
 use crate::fs::remove_durably;
 use crate::journal;
-use crate::package::{Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
+use crate::package::{self, Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
 use crate::request::JobId;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
@@ -171,6 +171,7 @@ fn attempt(
             attempt(worker, leader, jobs, update, (part, &without))
         }
         (None, Ended::Done) => {
+            nothing_was_due(worker, &selection, &failed)?;
             let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
@@ -204,6 +205,31 @@ fn before(
     rollback::remember(worker, leader, is_second, || {
         Before::look(worker, leader, Some(hooks)).map(Some)
     })
+}
+
+/// The package manager has ended well without asking the gate: an error when updates are due all the same, as
+/// where its configuration has it only download or pretend.
+fn nothing_was_due(worker: &Worker, selection: &Selection, failed: &[&Source]) -> Result<()> {
+    let due = match selection {
+        Selection::Everything if plan::is_nothing_due(worker, failed) => 0,
+        Selection::Everything => worker.packages.pending(failed)?.updates.len(),
+        Selection::Exactly(updates) => {
+            let now = worker.packages.installed()?;
+            let is_there = |update: &&package::Update| {
+                let now = now.get(&update.key());
+                now.is_some_and(|now| now.version == update.candidate)
+            };
+            updates.len() - updates.iter().filter(is_there).count()
+        }
+    };
+    ensure!(
+        due == 0,
+        "{} ended without an error and changed nothing, and {due} of the updates are still due: look in its \
+         configuration for what has it only download or pretend (such as APT::Get::Download-Only, \
+         APT::Get::Simulate, tsflags=test)",
+        worker.packages.name()
+    );
+    Ok(())
 }
 
 /// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs

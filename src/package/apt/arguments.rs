@@ -171,6 +171,10 @@ fn transaction(gate: (&Path, &[String])) -> Program {
             // dpkg writes to our log by itself: apt, which would copy it from a terminal of its own, loses
             // what was written last (measured: 8 KiB, once in thirty runs), in its term.log as well
             "Dpkg::Use-Pty=0",
+            // what would have it end well without having done anything (apt-get(8))
+            "APT::Get::Simulate=0",
+            "APT::Get::Download-Only=0",
+            "APT::Get::Print-URIs=0",
             // a changed configuration file is kept, an unchanged one replaced
             "Dpkg::Options::=--force-confdef",
             "Dpkg::Options::=--force-confold",
@@ -398,7 +402,7 @@ mod tests {
         let arguments = ["worker".to_owned(), "gate".to_owned()];
         let gate = (Path::new("/usr/bin/patchctl"), &arguments[..]);
         let program = apply(&Selection::Exactly(vec![demo()]), gate, &[]);
-        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -o APT::Get::Upgrade-By-Source-Package=0 -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -o APT::Get::Upgrade-By-Source-Package=0 -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o APT::Get::Simulate=0 -o APT::Get::Download-Only=0 -o APT::Get::Print-URIs=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Scripts that fail, services that stay down, power cuts, and others at work.
 
-use lab::Manager;
 use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_service};
+use lab::{Host, Manager};
 use linux_patch_api::journal::id as message;
 
 use super::Backend;
@@ -238,4 +238,41 @@ pub fn a_package_that_is_put_on_by_hand_is_waited_for(backend: Backend) {
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.1"));
     assert_eq!(backend.installed(&host, "other"), backend.version("1.1"));
     assert_eq!(property(&host, "Health"), "healthy");
+}
+
+pub fn an_update_that_is_only_pretended_is_no_success(backend: Backend) {
+    let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
+    match backend.manager {
+        // these are overridden
+        Manager::Apt => host.write(
+            "/etc/apt/apt.conf.d/99pretend",
+            "APT::Get::Download-Only \"true\";\nAPT::Get::Simulate \"true\";\n\
+             Binary::apt-get::APT::Get::Download-Only \"true\";\n\
+             Binary::apt-get::APT::Get::Simulate \"true\";\n",
+        ),
+        Manager::Zypper => drop(host.sh(
+            "mkdir -p /etc/zypp && printf '[main]\\ncommit.downloadMode = DownloadOnly\\n' > /etc/zypp/zypp.conf",
+        )),
+        _ => drop(host.sh(
+            "mkdir -p /etc/dnf && grep -q '^\\[main\\]' /etc/dnf/dnf.conf 2>/dev/null || \
+             echo '[main]' >> /etc/dnf/dnf.conf; sed -i '/^\\[main\\]/a tsflags=test' /etc/dnf/dnf.conf",
+        )),
+    }
+    for (target, version) in [("demo", "1.1"), ("all", "1.2")] {
+        repo.add(&plain("demo", version));
+        let is_there = |host: &Host| backend.installed(host, "demo") == backend.version(version);
+        let asked = backend.start(&host, target).wait();
+        let job = last_job(&host);
+        assert_eq!(asked.success(), is_there(&host), "{job:#}");
+        assert_eq!(job["status"] == "succeeded", is_there(&host), "{job:#}");
+        assert_eq!(
+            property(&host, "Health") == "healthy",
+            is_there(&host),
+            "{job:#}"
+        );
+        assert!(
+            is_there(&host) || backend.manager != Manager::Apt,
+            "{job:#}"
+        );
+    }
 }

@@ -275,6 +275,8 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::the_tool_s_own_words_of_a_failure_are_in_the_error [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
+    failures::an_update_that_is_only_pretended_is_no_success [apt dnf4 dnf5 zypper]
+        [pacman apk: "no configuration of theirs has them only pretend"];
     failures::a_read_only_file_system_is_named_before_anything_changes
         [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
