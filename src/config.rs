@@ -55,6 +55,8 @@ pub struct Rollback {
     pub require: bool,
     /// How many bytes of packages are kept.
     pub keep_size: u64,
+    /// Whether old kernels are removed where a new one has no room.
+    pub remove_old_kernels: bool,
 }
 
 /// The table `[reboot]`.
@@ -110,6 +112,7 @@ impl Default for Config {
                 automatic: true,
                 require: false,
                 keep_size: 1 << 30,
+                remove_old_kernels: false,
             },
             reboot: Reboot {
                 policy: RebootPolicy::Never,
@@ -171,6 +174,7 @@ struct RollbackFragment {
     automatic: Option<bool>,
     require_rollback: Option<bool>,
     keep_size: Option<Size>,
+    remove_old_kernels: Option<bool>,
 }
 
 /// A number of bytes: `500M`, `1G`, with the units K, M, G and T of systemd (powers of 1024).
@@ -275,6 +279,9 @@ impl Config {
         let undo = fragment.rollback;
         rollback.automatic = undo.automatic.unwrap_or(rollback.automatic);
         rollback.require = undo.require_rollback.unwrap_or(rollback.require);
+        rollback.remove_old_kernels = undo
+            .remove_old_kernels
+            .unwrap_or(rollback.remove_old_kernels);
         rollback.keep_size = undo.keep_size.map_or(rollback.keep_size, |size| size.0);
         let (reboot, services) = (&mut self.reboot, &mut self.services);
         reboot.policy = fragment.reboot.policy.unwrap_or(reboot.policy);

@@ -21,6 +21,17 @@ pub fn running() -> String {
     name.release().to_string_lossy().into_owned()
 }
 
+/// The kernels that stay whatever room is lacking: the one that runs, and the newest of the others, to which the
+/// host can go back.
+#[must_use]
+pub fn kept(paths: &Paths) -> Vec<String> {
+    let running = running();
+    let mut others = installed(paths);
+    others.retain(|release| *release != running);
+    let newest = others.into_iter().max_by(|a, b| compare(a, b));
+    newest.into_iter().chain([running]).collect()
+}
+
 /// The releases of the installed kernels: Debian and SUSE keep them in `/boot`, Fedora and Arch (also)
 /// beside their modules.
 fn installed(paths: &Paths) -> Vec<String> {

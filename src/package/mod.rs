@@ -269,6 +269,18 @@ pub trait PackageManager: Send + Sync {
         None
     }
 
+    /// Takes away kernels that nothing needs any more, as the package manager's own command for that does, but
+    /// never those of the releases in `keep`, one that is held, or one that was installed for its own sake; what
+    /// went. Nothing where the package manager sees to old kernels itself when it installs one.
+    fn remove_old_kernels(
+        &self,
+        _keep: &[String],
+        _log: &Path,
+        _: &mut dyn Observer,
+    ) -> Result<Vec<Change>> {
+        Ok(Vec::new())
+    }
+
     /// Why the host should be rebooted, one reason each; empty when it need not. A reason that was `taken_back`
     /// holds again for what was replaced later.
     fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String>;

@@ -8,7 +8,7 @@ use super::lifecycle::Event;
 use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
 use super::settle::Outcome;
-use super::space::{self, NoRoom};
+use super::space::{self, Room, make_room};
 use super::update::Update;
 use super::verify::{self, Before};
 use super::{Worker, gate, heal, parts, reboot, refresh, rollback, select};
@@ -47,7 +47,8 @@ pub fn run(
     update: &mut Update<'_>,
     part: Part,
 ) -> Result<Ending> {
-    match attempt(worker, leader, jobs, update, (part, &[]))? {
+    let mut room = Room::default();
+    match attempt(worker, leader, jobs, update, (part, &mut room))? {
         Ok(ending) => Ok(ending),
         Err(why) => {
             journal::retry(leader, &why);
@@ -59,7 +60,8 @@ pub fn run(
                 }
                 other => other?,
             }
-            attempt(worker, leader, jobs, update, (part, &[]))?.or_else(|why| bail!("{why}"))
+            room.without.clear();
+            attempt(worker, leader, jobs, update, (part, &mut room))?.or_else(|why| bail!("{why}"))
         }
     }
 }
@@ -70,7 +72,7 @@ fn attempt(
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-    (part, without): (Part, &[NoRoom]),
+    (part, room): (Part, &mut Room),
 ) -> Result<Result<Ending, String>> {
     heal::before(worker, leader)?;
     let cache = Cache::load(&worker.paths);
@@ -80,9 +82,14 @@ fn attempt(
         kept_back,
         own_follows,
         without,
-    } = plan::selection(worker, jobs, &failed, (part, without))?;
+    } = plan::selection(worker, jobs, &failed, (part, &room.without))?;
+    room.without = without;
+    if make_room(worker, leader, room) {
+        return attempt(worker, leader, jobs, update, (part, room));
+    }
     if selection == Selection::Exactly(Vec::new()) {
-        ensure!(without.is_empty(), "refused: {}", space::sentence(&without));
+        let without = &room.without;
+        ensure!(without.is_empty(), "refused: {}", space::sentence(without));
         return nothing(worker, leader, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
@@ -126,13 +133,16 @@ fn attempt(
             progress::verifying(worker, leader);
             let (changes, former) = done.with(changes, former);
             let intent = (&*changes, former);
-            let outcome = conclude(worker, leader, &before, intent, applied, update)?;
+            let mut outcome = conclude(worker, leader, &before, intent, applied, update)?;
+            if let Outcome::Changed(concluded) = &mut outcome {
+                concluded.removed = room.removed().to_vec();
+            }
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
-        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, (Part::Listed, &without)),
+        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, (Part::Listed, room)),
         (Some(Intent::NoRoom { without: more }), _) => {
-            let without = [without, more].concat();
-            attempt(worker, leader, jobs, update, (part, &without))
+            room.without.extend(more);
+            attempt(worker, leader, jobs, update, (part, room))
         }
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
             update.cancel();
@@ -167,8 +177,8 @@ fn attempt(
             // some package managers look at the room before they ask the gate
             let more = plan::short(worker, &selection, &failed);
             ensure!(!more.is_empty(), "{why}");
-            let without = [without, more].concat();
-            attempt(worker, leader, jobs, update, (part, &without))
+            room.without.extend(more);
+            attempt(worker, leader, jobs, update, (part, room))
         }
         (None, Ended::Done) => {
             nothing_was_due(worker, &selection, &failed)?;

@@ -57,6 +57,7 @@ pub fn conclude(
         former,
         rollback,
         unfinished: None,
+        removed: Vec::new(),
     })))
 }
 

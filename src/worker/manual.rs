@@ -45,6 +45,9 @@ fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Parts)> {
     if let Some(other) = undone.changes.iter().find_map(|change| other(change, &now)) {
         anyhow::bail!("{other} since job {id}; only the last change of a package can be undone");
     }
+    // what was removed for room does not come back for it
+    let mut undone = undone;
+    undone.changes.retain(|change| change.to.is_some());
     let former = aside::aside(
         &worker.paths,
         worker.packages.as_ref(),

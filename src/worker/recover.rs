@@ -329,6 +329,7 @@ fn go_on_back(
         former,
         rollback: Some(done),
         unfinished: None,
+        removed: Vec::new(),
     };
     let outcome = Outcome::Changed(Box::new(concluded));
     end(worker, leader, jobs, &outcome, update, false)

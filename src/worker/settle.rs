@@ -36,6 +36,8 @@ pub struct Concluded {
     pub rollback: Option<Rollback>,
     /// Why not everything that was asked for was tried.
     pub unfinished: Option<String>,
+    /// What was removed before it to make room, and stays so.
+    pub removed: Vec<Change>,
 }
 
 impl Concluded {
@@ -146,12 +148,14 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
         former,
         rollback,
         unfinished: _,
+        removed,
     } = concluded;
     // what was done before it was put back is among the changes, as far as it has stayed
     parts::nothing_is_done(job);
     let mut changes = select::changes_of(target, unasked, &judgement.verdict.changes);
     changes.retain(|change| concluded.has_left(change));
     add(&mut job.changes, &changes);
+    add(&mut job.changes, removed);
     let kept_back = select::kept_back(target, &applied.kept_back);
     add(&mut job.kept_back, &kept_back);
     let warnings = judgement.checks.iter().filter(|c| !c.required && !c.passed);

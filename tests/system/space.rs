@@ -89,6 +89,66 @@ fn too_little_room_changes_nothing(release: Release) {
     );
 }
 
+// fault: disk full
+#[test]
+fn old_kernels_make_room_where_the_configuration_says_so() {
+    let release = |number: u32| format!("6.1.0-{number}-lab");
+    let kernel = |number: u32| {
+        let image = format!("/boot/vmlinuz-{}", release(number));
+        let name = format!("linux-image-{}", release(number));
+        // apt takes those of one version for flavours of one kernel, and keeps all or none
+        lab::Deb::new(&name, &format!("6.1.{number}")).file(&image, vec![b'k'; 1 << 20])
+    };
+    let latest = |version: &str, number: u32| {
+        let on = format!("linux-image-{}", release(number));
+        plain("linux-image-lab", version).depends(&on)
+    };
+    let (host, repo) = host_with(Release::Trixie, &[]);
+    host.sh("mkdir -p /boot && mount -t tmpfs -o size=4500k tmpfs /boot");
+    let installed_before = [1, 2, 3, 4].map(kernel);
+    host.put_on(&installed_before);
+    host.put_on(&[latest("1.0", 4), plain("demo", "1.0")]);
+    let name = |number: u32| format!("linux-image-{}", release(number));
+    host.sh(&format!(
+        "apt-mark auto {} {} {}",
+        name(2),
+        name(3),
+        name(4)
+    ));
+    repo.add(&kernel(5));
+    repo.add(&latest("1.1", 5));
+    repo.add(&plain("demo", "1.1"));
+
+    let job = applied(&host, "all");
+    assert_eq!(changes(&job), ["demo 1.0 -> 1.1"], "{job:#}");
+    assert_eq!(
+        causes(&job),
+        [
+            format!("{} space", name(5)),
+            "linux-image-lab space".to_owned()
+        ]
+    );
+
+    host.append(
+        "/etc/linux_patch_api/config.toml",
+        "[rollback]\nremove_old_kernels = true\n",
+    );
+    let job = applied(&host, "all");
+
+    // the first was installed for its own sake, the others are apt's and ours to keep
+    let expected = [
+        format!("{} 6.1.2 -> none", name(2)),
+        format!("{} none -> 6.1.5", name(5)),
+        "linux-image-lab 1.0 -> 1.1".to_owned(),
+    ];
+    assert_eq!(changes(&job), expected, "{job:#}");
+    for (number, there) in [(1, true), (2, false), (3, true), (4, true), (5, true)] {
+        let image = format!("/boot/vmlinuz-{}", release(number));
+        assert_eq!(host.exists(&image), there, "{image}");
+    }
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
 // fault: file system mounted read-only or noexec
 #[test]
 fn scripts_that_dpkg_could_not_run_are_told_before_anything_changes() {

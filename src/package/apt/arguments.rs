@@ -277,6 +277,27 @@ fn healing() -> Program {
     ]))
 }
 
+/// Shows what autoremove would take away.
+pub fn simulate_autoremove() -> Program {
+    simulation().arg("autoremove")
+}
+
+/// Shows what goes when these are removed.
+pub fn simulate_removal(names: &[String]) -> Program {
+    simulation()
+        .args(["--no-auto-remove", "remove"])
+        .args(names)
+}
+
+/// Takes these away. It removes no more: what else would go was looked at before.
+pub fn remove_exactly(names: &[String]) -> Program {
+    apt_get()
+        .args(["-y", "--no-auto-remove"])
+        .args(options(&["DPkg::Lock::Timeout=600", "Dpkg::Use-Pty=0"]))
+        .arg("remove")
+        .args(names)
+}
+
 /// Every package of the database, one a line.
 pub fn query_database() -> Program {
     let fields = build::format();

@@ -12,6 +12,7 @@ mod files;
 mod former;
 pub(crate) mod hook;
 mod index;
+mod kernels;
 pub(crate) mod listing;
 mod locks;
 mod marks;
@@ -279,6 +280,15 @@ impl PackageManager for Apt {
 
     fn runs_scripts_from(&self) -> Option<&Path> {
         Some(&self.dpkg)
+    }
+
+    fn remove_old_kernels(
+        &self,
+        keep: &[String],
+        log: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Change>> {
+        kernels::remove(self, keep, log, observer)
     }
 
     fn reboot_reasons(&self, _: &TakenBack) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! room is told from what has.
 
 mod boot;
+mod kernels;
 mod systems;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::package::{Change, Footprint, KeptBack, KeptBackCause, PackageManager,
 use crate::sorted;
 use boot::Boot;
 pub use boot::is_named as is_for_boot;
+pub use kernels::{Room, make_room};
 use systems::{Systems, free};
 
 const MIB: u64 = 1024 * 1024;

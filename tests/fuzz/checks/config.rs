@@ -30,6 +30,7 @@ pub fn config(input: &[u8]) {
                 automatic: false,
                 require: true,
                 keep_size: 1,
+                remove_old_kernels: true,
             },
             reboot: Reboot {
                 policy: RebootPolicy::Always,
@@ -64,6 +65,7 @@ pub fn config(input: &[u8]) {
     set_or_kept(&before, &first, &second, |c| &c.rollback.automatic);
     set_or_kept(&before, &first, &second, |c| &c.rollback.require);
     set_or_kept(&before, &first, &second, |c| &c.rollback.keep_size);
+    set_or_kept(&before, &first, &second, |c| &c.rollback.remove_old_kernels);
     set_or_kept(&before, &first, &second, |c| &c.reboot.policy);
     set_or_kept(&before, &first, &second, |c| &c.reboot.delay);
     set_or_kept(&before, &first, &second, |c| &c.reboot.message);
