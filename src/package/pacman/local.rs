@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::arguments;
+use crate::checksum;
 use crate::package::{Change, Database, Installed, Key, PackageState, Problem, tar};
 use crate::sorted::{self, InOrder};
 
@@ -26,6 +27,8 @@ pub struct Desc {
     pub automatic: bool,
     /// `%INSTALLDATE%`, in seconds since 1970.
     pub installed: Option<u64>,
+    /// A checksum of what tells builds apart: `%BUILDDATE%`, `%PACKAGER%`, `%SIZE%`.
+    pub build: Option<String>,
 }
 
 impl Desc {
@@ -49,6 +52,10 @@ impl Desc {
             architecture: of("ARCH").unwrap_or_else(|| "any".to_owned()),
             automatic: of("REASON").as_deref() == Some("1"),
             installed: of("INSTALLDATE").and_then(|date| date.parse().ok()),
+            build: of("BUILDDATE").map(|date| {
+                let more = [of("PACKAGER"), of("SIZE")].map(Option::unwrap_or_default);
+                checksum::sha256(format!("{date}\n{}", more.join("\n")).as_bytes())
+            }),
         })
     }
 }
@@ -111,7 +118,7 @@ pub fn read(local: &Path) -> Result<Database> {
                     version: desc.version,
                     state: PackageState::Good,
                     held: false,
-                    ..Installed::default()
+                    build: desc.build,
                 },
             ),
             (None, Some((package, version))) => (
@@ -233,6 +240,11 @@ mod tests {
             find(root.path(), "demo").unwrap().installed,
             Some(1_795_240_401)
         );
+        let build = |text: &str| Desc::parse(&format!("{DEMO}{text}")).unwrap().build;
+        let date = "%BUILDDATE%\n1795240400\n\n";
+        assert_eq!(build(""), None);
+        assert_eq!(build(date), build(date));
+        assert_ne!(build(date), build(&format!("{date}%SIZE%\n1\n\n")));
         let problems = problems(root.path()).unwrap();
         assert_eq!(problems.len(), 1);
         assert!(

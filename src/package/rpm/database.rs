@@ -18,6 +18,8 @@ pub struct Entry {
     pub key: Key,
     /// Without an epoch of 0.
     pub evr: String,
+    /// The checksum of its header, which names all of its files with theirs; rpm has it since 4.14.
+    pub build: Option<String>,
 }
 
 /// What the database holds, and which of it may be there in several versions.
@@ -29,20 +31,19 @@ pub struct Contents {
 
 /// Reads the whole database.
 pub fn read() -> Result<Contents> {
-    let entries = entries(&all().capture()?)?;
+    // that of EL 7 knows no such checksum, and refuses to be asked for it
+    let listed = all("\t%{SHA256HEADER}").capture();
+    let entries = entries(&listed.or_else(|_| all("").capture())?)?;
     let several = several(&entries);
     let names: Vec<&str> = several.keys().map(|key| key.package.as_str()).collect();
     let parallel = parallel_among(&names, &held::parallel())?;
     Ok(Contents { entries, parallel })
 }
 
-/// Every installed package, one a line.
-fn all() -> Program {
-    Program::new(RPM).args([
-        "-qa",
-        "--qf",
-        "%{NAME}\t%{ARCH}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n",
-    ])
+/// Every installed package, one a line, with more behind it.
+fn all(more: &str) -> Program {
+    let format = format!("%{{NAME}}\t%{{ARCH}}\t%{{EPOCHNUM}}:%{{VERSION}}-%{{RELEASE}}{more}\n");
+    Program::new(RPM).args(["-qa", "--qf", &format])
 }
 
 /// Which of these installed packages may be there in several versions, by what is configured.
@@ -147,6 +148,7 @@ pub fn entries(output: &str) -> Result<Vec<Entry>> {
                 architecture: architecture.to_owned(),
             },
             evr: evr::shown(version).to_owned(),
+            build: field().filter(|sum| *sum != "(none)").map(str::to_owned),
         }))
     };
     output
@@ -202,7 +204,7 @@ impl Contents {
                     version: entry.evr.clone(),
                     state: PackageState::Good,
                     held: held(&entry.key.package),
-                    ..Installed::default()
+                    build: entry.build.clone(),
                 };
                 database.insert(entry.key.clone(), installed);
             }
@@ -247,7 +249,7 @@ mod tests {
     }
 
     /// As `rpm -qa` printed it on a host whose dnf was killed in the middle (rpm 4.20).
-    const KILLED: &str = "demo\tnoarch\t0:1.0-1\ntool\tnoarch\t2:1.0-1\ndemo\tnoarch\t0:1.1-1\n\
+    const KILLED: &str = "demo\tnoarch\t0:1.0-1\t(none)\ntool\tnoarch\t2:1.0-1\t1143910d\ndemo\tnoarch\t0:1.1-1\n\
         gpg-pubkey\t(none)\t0:a15b79cc-63d04c2c\n";
 
     #[test]
@@ -268,6 +270,8 @@ mod tests {
         );
         assert_eq!(of("tool").version, "2:1.0-1");
         assert!(of("tool").held && !of("demo").held);
+        assert_eq!(of("tool").build.as_deref(), Some("1143910d"));
+        assert_eq!(of("demo").build, None);
         assert_eq!(contents.problems().len(), 1);
         assert!(entries("no tabs").is_err());
     }

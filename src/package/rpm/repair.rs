@@ -1,11 +1,10 @@
 //! Healing what an interrupted transaction of rpm left behind.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use super::database;
+use super::database::{self, Contents};
 use crate::package::climb::climb;
 use crate::package::command::Program;
 use crate::package::{Change, Key, Observer, sentences};
@@ -21,8 +20,9 @@ pub fn run(
     log: &Path,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let duplicates = database::read()?.duplicates();
-    let ours = halves(changes, &duplicates);
+    let contents = database::read()?;
+    let duplicates = contents.duplicates();
+    let ours = halves(changes, &contents);
     for change in &ours {
         let file = change.file.as_ref().filter(|file| file.exists());
         if let Some(file) = file {
@@ -31,22 +31,33 @@ pub fn run(
         }
     }
     // it looks at the whole database, and keeps the newest of each package
-    let newest_stay = ours
-        .iter()
-        .all(|change| change.to.as_ref() == duplicates[&change.key()].last());
+    let of_one = || ours.iter().filter(|c| c.former_architecture.is_none());
+    let newest_stay = of_one().all(|change| {
+        let entered = duplicates.get(&change.key());
+        entered.is_some_and(|versions| versions.last() == change.to.as_ref())
+    });
     if let Some(native) = native
         && newest_stay
-        && ours.len() == duplicates.len()
+        && of_one().count() == duplicates.len()
         && !database::read()?.duplicates().is_empty()
     {
         climb(native, log, observer)?;
     }
-    for change in halves(changes, &database::read()?.duplicates()) {
+    for change in halves(changes, &database::read()?) {
         if let Some(from) = &change.from {
-            climb(&database::erase_entry(&change.key(), from), log, observer)?;
+            let entry = database::erase_entry(&change.former_key(), from);
+            climb(&entry, log, observer)?;
         }
     }
     let mut contents = database::read()?;
+    let mut halves = halves(changes, &contents).into_iter();
+    if let Some(change) = halves.find(|change| change.former_architecture.is_some()) {
+        bail!(
+            "the package database could not be repaired: both {} and {} are entered",
+            change.former_key(),
+            change.key()
+        );
+    }
     if !changes.is_empty() {
         let is_ours = |key: &Key| changes.iter().any(|change| change.key() == *key);
         contents.entries.retain(|entry| is_ours(&entry.key));
@@ -60,12 +71,21 @@ pub fn run(
     Ok(())
 }
 
-/// The changes of which both versions, and no other, are entered.
-fn halves<'a>(changes: &'a [Change], duplicates: &BTreeMap<Key, Vec<String>>) -> Vec<&'a Change> {
+/// The changes of which both versions, and no other, are entered; where the architecture is another one, the
+/// package in both.
+fn halves<'a>(changes: &'a [Change], contents: &Contents) -> Vec<&'a Change> {
+    let duplicates = contents.duplicates();
     let is_half = |change: &&Change| {
         let (Some(from), Some(to)) = (&change.from, &change.to) else {
             return false;
         };
+        if change.former_architecture.is_some() {
+            let is_entered = |key: Key, evr: &str| {
+                let mut entries = contents.entries.iter();
+                entries.any(|entry| entry.key == key && entry.evr == *evr)
+            };
+            return is_entered(change.former_key(), from) && is_entered(change.key(), to);
+        }
         let entered = duplicates.get(&change.key());
         entered.is_some_and(|v| v.len() == 2 && v.contains(from) && v.contains(to))
     };
@@ -75,6 +95,7 @@ fn halves<'a>(changes: &'a [Change], duplicates: &BTreeMap<Key, Vec<String>>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::rpm::database::Entry;
 
     #[test]
     fn only_what_we_were_changing_is_touched() {
@@ -86,17 +107,33 @@ mod tests {
             file: None,
             ..Change::default()
         };
-        let entered = |package: &str, versions: &[&str]| {
-            let versions = versions.iter().map(ToString::to_string).collect();
-            (change(package).key(), versions)
+        let moved = Change {
+            former_architecture: Some("x86_64".into()),
+            ..change("moved")
         };
-        let duplicates = BTreeMap::from([
-            entered("demo", &["1-1", "2-1"]),
-            entered("driver", &["0-1", "1-1", "2-1"]),
-            entered("stranger", &["1-1", "2-1"]),
-        ]);
-        let changes = ["demo", "driver", "tool"].map(change);
-        assert_eq!(halves(&changes, &duplicates), [&changes[0]]);
-        assert!(halves(&[], &duplicates).is_empty());
+        let entry = |key: Key, evr: &str| Entry {
+            key,
+            evr: evr.to_owned(),
+            build: None,
+        };
+        let of = |package: &str, evr: &str| entry(change(package).key(), evr);
+        let mut contents = Contents {
+            entries: vec![
+                of("demo", "1-1"),
+                of("demo", "2-1"),
+                of("driver", "0-1"),
+                of("driver", "1-1"),
+                of("driver", "2-1"),
+                of("stranger", "1-1"),
+                of("stranger", "2-1"),
+                of("moved", "2-1"),
+            ],
+            ..Contents::default()
+        };
+        let changes = [change("demo"), change("driver"), change("tool"), moved];
+        assert_eq!(halves(&changes, &contents), [&changes[0]]);
+        contents.entries.push(entry(changes[3].former_key(), "1-1"));
+        assert_eq!(halves(&changes, &contents), [&changes[0], &changes[3]]);
+        assert!(halves(&[], &contents).is_empty());
     }
 }

@@ -245,6 +245,7 @@ fn conclude(
     if !(is_back && is_good) {
         heal::or_leave_bad()?;
     }
+    let mut builds = Vec::new();
     let (checks, strangers, as_before) = match judged {
         Ok(judgement) => {
             let unchanged = undone.iter().all(|change| {
@@ -252,6 +253,7 @@ fn conclude(
                 !changed.any(|found| found.key() == change.key())
             });
             let good = judgement.failures().is_empty() && unchanged;
+            builds = other_builds(&undone, &judgement.verdict.changes);
             let strangers = judgement.verdict.strangers;
             (judgement.checks, strangers, good && is_back)
         }
@@ -262,6 +264,7 @@ fn conclude(
     };
     let wrong = checks.iter().filter(|check| check.decides_against());
     let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
+    why.extend(builds);
     match &looked.files {
         Ok(files) => why.extend(files::against(files)),
         Err(error) => why.push(format!(
@@ -304,6 +307,17 @@ fn conclude(
         tool: intent.tool.clone(),
         files: looked.files.unwrap_or_default(),
     })
+}
+
+/// The packages that have their former version back, and in another build than it was, a sentence each: pure.
+fn other_builds(undone: &[Change], changed: &[Change]) -> Vec<String> {
+    let is_undone = |found: &&Change| undone.iter().any(|change| change.key() == found.key());
+    let rebuilt = changed.iter().filter(|found| found.rebuilt.is_some());
+    let sentence = |found: &Change| {
+        let (key, version) = (found.key(), found.to.as_deref().unwrap_or_default());
+        format!("{key} is back in {version}, but in another build of it than before")
+    };
+    rebuilt.filter(is_undone).map(sentence).collect()
 }
 
 /// Starts the services that ran before the update and do not now: a package need not do that when it
@@ -400,5 +414,25 @@ mod tests {
         let due = due(&all, &now);
         let names: Vec<&str> = due.iter().map(|f| &*f.change.package).collect();
         assert_eq!(names, ["b", "c", "n"]);
+    }
+
+    #[test]
+    fn another_build_than_before_is_named() {
+        let undone = [former("a", Some("1"), FormerSource::Archive).undone()];
+        let found = Change {
+            from: Some("1".into()),
+            rebuilt: Some(crate::package::Rebuilt::default()),
+            ..undone[0].clone()
+        };
+        let stranger = Change {
+            package: "b".into(),
+            ..found.clone()
+        };
+        let said = other_builds(&undone, &[found, stranger]);
+        assert_eq!(
+            said,
+            ["a:all is back in 1, but in another build of it than before"]
+        );
+        assert!(other_builds(&undone, &undone).is_empty());
     }
 }
