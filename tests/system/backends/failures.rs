@@ -20,7 +20,7 @@ pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backen
     assert_eq!(backend.installed(&host, "tool"), backend.version("1.1"));
     assert_eq!(property(&host, "Health"), "degraded");
     repo.add(&plain("demo", "1.2"));
-    applied(&host, "demo");
+    applied(&host, "all");
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.2"));
     assert_eq!(property(&host, "Health"), "healthy");
 }
