@@ -153,6 +153,9 @@ impl Difference {
     }
 }
 
+/// How many files in `/etc` are named: a record has to fit into an answer of the doors.
+pub const NAMED_IN_ETC: usize = 2000;
+
 /// How many files of a package are named.
 pub const NAMED_FILES: usize = 100;
 
@@ -203,7 +206,7 @@ pub struct Rollback {
     /// What came of that, in a sentence; empty when nothing went back.
     #[serde(default)]
     pub summary: String,
-    /// The files in `/etc` that are not as they were.
+    /// The files in `/etc` that are not as they were; at most [`NAMED_IN_ETC`] of them.
     #[serde(default)]
     pub etc: Vec<Differing>,
     /// What could not go back, and stays as the update left it.

@@ -420,6 +420,9 @@ fn came_back_once(host: &Host) {
     assert_eq!(job["status"], "failed", "{job:#}");
     assert_eq!(job["rollback"]["outcome"], "rolled_back", "{job:#}");
     assert_eq!(job["rollback"]["as_before"], true, "{job:#}");
+    // what was seen before is there after all of that
+    let compared = job["rollback"]["compared"].to_string();
+    assert!(compared.contains("etc"), "{job:#}");
     assert_eq!(job["update"]["phase"], "rolled_back", "{job:#}");
     assert!(text(job, "error").contains("half-configured"), "{job:#}");
     assert_eq!(installed(host, "demo"), "1.0 installed");

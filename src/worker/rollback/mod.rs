@@ -300,7 +300,7 @@ fn conclude(
         as_before,
         compared: compared.named(),
         summary: if is_back { summary } else { String::new() },
-        etc: compared.etc.unwrap_or_default(),
+        etc: compared.etc_named(),
         stayed,
         verification: checks,
         error,

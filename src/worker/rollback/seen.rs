@@ -153,13 +153,12 @@ fn copy(paths: &Paths, from: &JobId, to: &JobId) {
     }
 }
 
-/// Jobs have ended: what was seen before a transaction that has changed nothing is of no use, nor is what lies
-/// far behind.
+/// Jobs have ended: what was seen before a transaction of which nothing has stayed is of no use, nor is what
+/// lies far behind.
 pub fn tidy(paths: &Paths, ended: &[Job]) {
-    let has_changed = |job: &Job| !job.changes.is_empty() || job.rollback.is_some();
     let is_of_use = |id: &JobId| {
         let mut jobs = ended.iter().filter(|job| job.transaction == *id);
-        jobs.any(has_changed)
+        jobs.any(|job| !job.changes.is_empty())
     };
     let ids: BTreeSet<&JobId> = ended.iter().map(Job::id).in_order();
     let useless = ids.into_iter().filter(|id| !is_of_use(id));

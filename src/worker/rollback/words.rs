@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::state::verification::Differing;
+use crate::state::verification::{Differing, NAMED_IN_ETC};
 
 /// How many files a sentence names; the record has them all.
 const NAMED: usize = 5;
@@ -50,6 +50,12 @@ impl Compared {
             .chain(etc)
             .map(str::to_owned)
             .collect()
+    }
+
+    /// The files in `/etc` that differ, as many as a record may name.
+    pub fn etc_named(&self) -> Vec<Differing> {
+        let etc = self.etc.iter().flatten();
+        etc.take(NAMED_IN_ETC).cloned().collect()
     }
 
     /// The sentence, without a full stop: pure.
