@@ -36,7 +36,7 @@ pub fn line(ask: &Ask, known: &Known<'_>) -> Option<String> {
         Ask::Apply { targets, door, .. } if *door == Door::File => file(targets),
         Ask::Apply { targets, door, .. } if matches!(door, Door::Varlink | Door::VarlinkAtOnce) => {
             let parameters = format!("{{\"packages\":{}}}", json(targets));
-            varlink("Apply", &parameters, *door == Door::Varlink)
+            varlink("alice", "Apply", &parameters, *door == Door::Varlink)
         }
         Ask::Apply {
             targets,
@@ -89,7 +89,8 @@ pub fn line(ask: &Ask, known: &Known<'_>) -> Option<String> {
             door: Door::Varlink,
         } => {
             let parameters = format!("{{\"job\":\"{}\"}}", known.job(*ago)?);
-            varlink("Rollback", &parameters, true)
+            // root alone may ask for that there
+            varlink("root", "Rollback", &parameters, true)
         }
         Ask::Rollback { ago, door } => {
             let at_once = if *door == Door::BusAtOnce {
@@ -143,10 +144,10 @@ fn file(targets: &[&str]) -> String {
 }
 
 /// As a user who may only connect. One call that follows ends with the job; the other one returns at once.
-fn varlink(method: &str, parameters: &str, follow: bool) -> String {
+fn varlink(user: &str, method: &str, parameters: &str, follow: bool) -> String {
     let more = if follow { "--more " } else { "" };
     format!(
-        "runuser -u alice -- varlinkctl call -j --timeout={PATIENCE} {more}{SOCKET} {INTERFACE}.{method} '{parameters}'"
+        "runuser -u {user} -- varlinkctl call -j --timeout={PATIENCE} {more}{SOCKET} {INTERFACE}.{method} '{parameters}'"
     )
 }
 

@@ -43,14 +43,17 @@ pub(super) fn remember<T>(
     meanwhile: impl FnOnce() -> T,
 ) -> T {
     let (paths, packages) = (&worker.paths, &*worker.packages);
-    std::thread::scope(|scope| {
-        let looked = scope.spawn(move || seen::look(paths, packages, leader, is_second));
+    let (seen, answer) = std::thread::scope(|scope| {
+        let looked = scope.spawn(move || seen::look(paths, packages));
         let answer = meanwhile();
-        if let Ok(Err(error)) = looked.join() {
-            tracing::warn!("what the host is like before the update is not kept: {error:#}");
-        }
-        answer
-    })
+        (looked.join(), answer)
+    });
+    // what is written keeps its order, whoever has looked faster
+    let seen = seen.unwrap_or_else(|_| anyhow::bail!("the look at it failed"));
+    if let Err(error) = seen.and_then(|seen| seen::leave(paths, leader, is_second, &seen)) {
+        tracing::warn!("what the host is like before the update is not kept: {error:#}");
+    }
+    answer
 }
 
 /// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere

@@ -40,14 +40,8 @@ pub struct Seen {
     pub reboot: Marked,
 }
 
-/// Looks at the host and leaves what is seen on the disk, synced: a line of JSON for everything but `/etc`,
-/// and one for each file there. `again` is for a second part of an update, whose first part keeps its own.
-pub fn look(
-    paths: &Paths,
-    packages: &dyn PackageManager,
-    leader: &JobId,
-    again: bool,
-) -> Result<()> {
+/// Looks at the host: a line of JSON for everything but `/etc`, and one for each file there.
+pub fn look(paths: &Paths, packages: &dyn PackageManager) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     let looked = etc::look(&paths.host("/etc"), |path, what| {
         // writing into memory cannot fail
@@ -68,10 +62,16 @@ pub fn look(
     let mut bytes = serde_json::to_vec(&seen)?;
     bytes.push(b'\n');
     bytes.append(&mut lines);
+    Ok(bytes)
+}
+
+/// Leaves what was seen on the disk, synced. `again` is for a second part of an update, whose first part keeps
+/// its own.
+pub fn leave(paths: &Paths, leader: &JobId, again: bool, seen: &[u8]) -> Result<()> {
     if !again {
         remove_durably(&path(paths, leader, true))?;
     }
-    write_atomically(&path(paths, leader, again), &bytes, 0o600)
+    write_atomically(&path(paths, leader, again), seen, 0o600)
 }
 
 /// What was seen before the changes that a job undoes: its own, or those of the job that it is asked to undo.
