@@ -30,6 +30,30 @@ pub enum KeptBackCause {
     Space,
 }
 
+impl KeptBackCause {
+    /// Whether the host was to have the update, and could not get it. The others are what an administrator has
+    /// set, or the archive.
+    #[must_use]
+    pub fn is_in_the_way(self) -> bool {
+        match self {
+            Self::Removal
+            | Self::Dependency
+            | Self::Source
+            | Self::RolledBack
+            | Self::NotApproved
+            | Self::Drift
+            | Self::Space => true,
+            Self::Held | Self::Pinned | Self::Phased | Self::Policy => false,
+        }
+    }
+
+    /// Whether a request that names the package has failed by it: asked for again, it would get no further.
+    #[must_use]
+    pub fn fails_by_name(self) -> bool {
+        self.is_in_the_way() && !matches!(self, Self::Removal | Self::Dependency)
+    }
+}
+
 /// A package that has a newer version which an apply will not install.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptBack {

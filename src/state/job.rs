@@ -76,6 +76,10 @@ pub struct Job {
     pub request: Request,
     /// How it stands.
     pub status: JobStatus,
+    /// Whether it has ended, and all that it asked for is as it was asked for: nothing of it is kept back for a
+    /// cause that more than time has to end.
+    #[serde(default)]
+    pub reached: bool,
     /// Its update, as of the end of the job.
     #[serde(default)]
     pub update: UpdateState,
@@ -140,6 +144,7 @@ impl Job {
             transaction: request.id.clone(),
             request,
             status: JobStatus::Queued,
+            reached: false,
             update: UpdateState::default(),
             earlier: Vec::new(),
             put_back: false,

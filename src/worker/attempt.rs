@@ -7,7 +7,7 @@ use super::gate::{Intent, expectation};
 use super::lifecycle::Event;
 use super::plan::{self, Part, Plan};
 use super::progress::{self, Follower};
-use super::settle::Outcome;
+use super::settle::{self, Outcome};
 use super::space::{self, Room, make_room};
 use super::update::Update;
 use super::verify::{self, Before};
@@ -258,7 +258,14 @@ fn nothing(
     if let Some(why) = select::broken(jobs, &worker.packages.installed()?) {
         bail!("{why}, and no update of it is pending");
     }
-    update.step(Event::NothingToDo)?;
+    let missed = jobs
+        .iter()
+        .filter_map(|job| job.request.packages.as_ref())
+        .find_map(|target| settle::unreached(target, &kept_back));
+    match missed {
+        None => update.step(Event::NothingToDo)?,
+        Some(why) => update.fail(&why),
+    }
     Ok(Outcome::Nothing { kept_back })
 }
 

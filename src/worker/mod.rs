@@ -389,6 +389,7 @@ impl Worker {
             // one that is recorded already is not told of twice, and a held one has its record elsewhere
             if job.status.is_final() && job.finished_at.is_none() {
                 job.finished_at = Some(clock::now());
+                job.reached = settle::is_reached(job);
                 self.hangs.enter(job);
                 ended.push(job.clone());
             }

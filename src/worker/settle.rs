@@ -84,8 +84,11 @@ pub fn finish(
         match outcome {
             Outcome::Cancelled => cancel(job),
             Outcome::Nothing { kept_back } => {
-                job.status = JobStatus::Succeeded;
                 add(&mut job.kept_back, &select::kept_back(&target, kept_back));
+                match unreached(&target, kept_back) {
+                    None => job.status = JobStatus::Succeeded,
+                    Some(why) => fail(job, &anyhow::anyhow!(why)),
+                }
             }
             Outcome::Changed(concluded) => finish_changed(job, &target, &unasked, concluded),
         }
@@ -167,21 +170,29 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
     add(&mut job.cannot_go_back, &rollback::cannot_go_back(former));
     add(&mut job.verification, &judgement.checks);
     job.rollback.clone_from(rollback);
-    match failure(target, concluded).or_else(|| no_room(target, &kept_back)) {
+    match failure(target, concluded).or_else(|| unreached(target, &kept_back)) {
         None => job.status = JobStatus::Succeeded,
         Some(why) => fail(job, &anyhow::anyhow!("{why}")),
     }
 }
 
-/// Why a job is a failure that has named packages of which one has no room; everything else it named is done.
-fn no_room(target: &Target, kept_back: &[KeptBack]) -> Option<String> {
-    let mut kept = kept_back
-        .iter()
-        .filter(|kept| kept.cause == Some(KeptBackCause::Space));
-    let kept = kept
-        .next()
-        .filter(|_| matches!(target, Target::Packages(_)))?;
+/// Why a job is a failure that has named packages of which one is kept back, although all else that it named
+/// is done.
+pub fn unreached(target: &Target, kept_back: &[KeptBack]) -> Option<String> {
+    if !matches!(target, Target::Packages(_)) {
+        return None;
+    }
+    let mut named = select::kept_back(target, kept_back).into_iter();
+    let kept = named.find(|kept| kept.cause.is_some_and(KeptBackCause::fails_by_name))?;
     Some(format!("{}: {}", kept.package, kept.reason))
+}
+
+/// Whether the job has ended with all that it asked for: pure.
+pub fn is_reached(job: &Job) -> bool {
+    let is_named = matches!(job.request.packages, Some(Target::Packages(_)));
+    let is_missed =
+        |kept: &KeptBack| is_named || kept.cause.is_none_or(KeptBackCause::is_in_the_way);
+    job.status == JobStatus::Succeeded && !job.kept_back.iter().any(is_missed)
 }
 
 /// Says in the journal what was changed, and what has stayed so; not what was told before.

@@ -61,10 +61,17 @@ fn what_was_rolled_back_waits_for_a_newer_version_or_a_word() {
     );
     assert_eq!(installed(&host, "demo"), "1.0 installed");
 
-    // asked for by name, it says why it does nothing
-    let job = applied(&host, "demo");
+    assert_eq!(job["reached"], false, "{job:#}");
+
+    // asked for by name, it has failed, and says why it does nothing
+    let job = failed(&host, "demo");
     assert_eq!(changes(&job), [""; 0]);
     assert!(kept_back(&job)[0].contains(&why), "{job:#}");
+    assert!(text(&job, "error").contains(&why), "{job:#}");
+    assert_eq!(job["reached"], false, "{job:#}");
+    assert_eq!(property(&host, "Phase"), "failed");
+    let job = applied(&host, "other");
+    assert_eq!((&job["reached"], changes(&job)), (&true.into(), Vec::new()));
 
     // a word offers it again, to whoever may give it
     let refused = host.as_user("somebody", &format!("patchctl forget {id}"));
