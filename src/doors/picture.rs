@@ -111,8 +111,7 @@ impl Picture {
         let problems = match &packages {
             Ok(packages) if !progress.is_update() => packages
                 .problems()
-                .map(sentences)
-                .unwrap_or_else(|error| vec![format!("{error:#}")]),
+                .map_or_else(|error| vec![format!("{error:#}")], sentences),
             _ => Vec::new(),
         };
         let pending = PendingList::load(paths).unwrap_or_default().pending;

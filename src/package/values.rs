@@ -35,6 +35,7 @@ pub struct Problem {
 
 impl Problem {
     /// That this package is not whole.
+    #[must_use]
     pub fn of(package: &str, text: String) -> Self {
         Self {
             package: Some(package.to_owned()),

@@ -106,9 +106,10 @@ impl UpdateState {
     #[must_use]
     pub fn of_job(paths: &Paths, started_at: Option<DateTime<Utc>>) -> Self {
         let latest = Self::load(paths);
-        match latest.started_at < started_at {
-            true => Self::default(),
-            false => latest,
+        if latest.started_at < started_at {
+            Self::default()
+        } else {
+            latest
         }
     }
 

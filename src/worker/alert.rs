@@ -79,9 +79,10 @@ pub fn settled(worker: &Worker, jobs: &[Job]) -> Vec<Event> {
     }
     if let Some(job) = of(JobStatus::Failed) {
         let rolled_back = job.update.phase == Phase::RolledBack;
-        let (cause, what) = match rolled_back {
-            true => (Cause::RolledBack, "failed and was rolled back"),
-            false => (Cause::UpdateFailed, "failed"),
+        let (cause, what) = if rolled_back {
+            (Cause::RolledBack, "failed and was rolled back")
+        } else {
+            (Cause::UpdateFailed, "failed")
         };
         let packages = job.request.packages.as_ref();
         let target = packages.map_or_else(|| job.request.kind.to_string(), ToString::to_string);
@@ -128,8 +129,7 @@ fn covers(request: &Request, other: &Request) -> bool {
         return request.job == other.job || request.job.as_ref() == Some(&other.id);
     }
     match (&request.packages, &other.packages) {
-        (Some(Target::All), _) => true,
-        (Some(Target::Security), Some(Target::Security)) => true,
+        (Some(Target::All), _) | (Some(Target::Security), Some(Target::Security)) => true,
         (Some(Target::Packages(names)), Some(Target::Packages(others))) => {
             others.iter().all(|name| names.contains(name))
         }

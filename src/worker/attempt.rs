@@ -148,31 +148,19 @@ fn attempt(
             update.cancel();
             Ok(Ok(Ending::of(Outcome::Cancelled, false)))
         }
+        (None, Ended::FetchFailed(reason) | Ended::Interrupted(reason)) => Ok(Err(reason)),
         (
             Some(Intent::Refused {
                 reason,
-                again: true,
-                ..
+                again,
+                postponed,
             }),
             _,
-        )
-        | (None, Ended::FetchFailed(reason) | Ended::Interrupted(reason)) => Ok(Err(reason)),
-        (
-            Some(Intent::Refused {
-                reason,
-                postponed: true,
-                ..
-            }),
-            _,
-        ) => Err(reboot::Postponed(reason).into()),
-        (
-            Some(Intent::Refused {
-                reason,
-                again: false,
-                ..
-            }),
-            _,
-        ) => bail!("refused: {reason}"),
+        ) => match (again, postponed) {
+            (true, _) => Ok(Err(reason)),
+            (false, true) => Err(reboot::Postponed(reason).into()),
+            (false, false) => bail!("refused: {reason}"),
+        },
         (None, Ended::Failed(why)) => {
             // some package managers look at the room before they ask the gate
             let more = plan::short(worker, &selection, &failed);

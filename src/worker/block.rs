@@ -193,9 +193,8 @@ fn part(
     barred: &Barred<'_>,
     plan: &dyn Fn(&[Update]) -> Result<Pending>,
 ) -> Result<(Vec<Update>, Vec<KeptBack>)> {
-    let why = match barred.needed(&plan(updates)?) {
-        None => return Ok((updates.to_vec(), Vec::new())),
-        Some(why) => why,
+    let Some(why) = barred.needed(&plan(updates)?) else {
+        return Ok((updates.to_vec(), Vec::new()));
     };
     if let [update] = updates {
         let (cause, why) = why;

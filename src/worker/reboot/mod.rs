@@ -140,7 +140,7 @@ pub fn not_after(worker: &Worker, undone: &Job) {
     match cancelled.and_then(|()| Reboot::remove(&worker.paths)) {
         Ok(()) => journal::reboot_cancelled(),
         Err(error) => {
-            tracing::warn!("the reboot after a job that was undone is not cancelled: {error:#}")
+            tracing::warn!("the reboot after a job that was undone is not cancelled: {error:#}");
         }
     }
 }

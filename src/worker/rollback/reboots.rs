@@ -92,9 +92,10 @@ fn files(paths: &Paths, earlier: &Earlier, back: &BTreeSet<&str>, begun: DateTim
     if is_theirs {
         let text: String = left.iter().map(|name| format!("{name}\n")).collect();
         let place = paths.host(PACKAGES);
-        let written = match left.is_empty() {
-            true => fs::remove_file(place),
-            false => fs::write(place, text),
+        let written = if left.is_empty() {
+            fs::remove_file(place)
+        } else {
+            fs::write(place, text)
         };
         if let Err(error) = written {
             tracing::warn!("'{PACKAGES}' still names packages that went back: {error}");

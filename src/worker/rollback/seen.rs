@@ -181,6 +181,7 @@ const END: &str = ".etc";
 const SECOND: &str = ".etc-2";
 
 /// The files of a job, among others in the directory of jobs.
+#[must_use]
 pub fn files(id: &JobId) -> [OsString; 2] {
     [END, SECOND].map(|end| format!("{id}{end}").into())
 }

@@ -27,7 +27,7 @@ pub struct System {
 pub struct Systems {
     mounts: Vec<PathBuf>,
     devices: BTreeMap<PathBuf, u64>,
-    systems: Vec<System>,
+    all: Vec<System>,
     /// The first directories of paths, links among them followed.
     tops: RefCell<BTreeMap<PathBuf, PathBuf>>,
 }
@@ -55,13 +55,13 @@ impl Systems {
         Ok(Self {
             mounts,
             devices,
-            systems,
+            all: systems,
             tops: RefCell::default(),
         })
     }
 
     pub fn all(&self) -> &[System] {
-        &self.systems
+        &self.all
     }
 
     /// Whether /boot is there.

@@ -93,7 +93,8 @@ fn concerns(files: &BTreeSet<String>, unit: &Unit) -> bool {
 fn maps(files: &BTreeSet<String>, programs: Vec<PathBuf>) -> bool {
     let name = |file: &String| {
         let name = Path::new(file).file_name()?.to_str()?;
-        (name.ends_with(".so") || name.contains(".so.")).then(|| name.to_owned())
+        let is_library = Path::new(name).extension().is_some_and(|end| end == "so");
+        (is_library || name.contains(".so.")).then(|| name.to_owned())
     };
     let changed: BTreeSet<String> = files.iter().filter_map(name).in_order();
     if changed.is_empty() {
