@@ -163,7 +163,8 @@ fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concl
     add(&mut job.kept_back, &kept_back);
     let warnings = judgement.checks.iter().filter(|c| !c.required && !c.passed);
     let warnings: Vec<String> = warnings.map(|check| check.message.clone()).collect();
-    for notes in [&applied.notes, &judgement.verdict.strangers, &warnings] {
+    let strangers = judgement.verdict.stranger_sentences();
+    for notes in [&applied.notes, &strangers, &warnings] {
         add(&mut job.notes, notes);
     }
     add(&mut job.former, former);
@@ -205,7 +206,7 @@ fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
             tell_change(id, change);
         }
     }
-    for stranger in &verdict.strangers {
+    for (_, stranger) in &verdict.strangers {
         journal::database_problem(id, stranger);
     }
 }

@@ -257,7 +257,7 @@ fn conclude(
             });
             let good = judgement.failures().is_empty() && unchanged;
             builds = other_builds(&undone, &judgement.verdict.changes);
-            let strangers = judgement.verdict.strangers;
+            let strangers = judgement.verdict.stranger_sentences();
             (judgement.checks, strangers, good && is_back)
         }
         Err(error) => {

@@ -14,9 +14,9 @@ pub struct Verdict {
     pub wrong: Vec<(Key, String)>,
     /// Packages that changed although nobody planned it, a sentence each.
     pub unplanned: Vec<String>,
-    /// Packages that are broken and were no part of the transaction, a sentence each. They decide nothing: going
-    /// back would not make them whole.
-    pub strangers: Vec<String>,
+    /// Packages that are broken and were no part of the transaction, a sentence each, with the package. They
+    /// decide nothing: a rollback would not make them whole.
+    pub strangers: Vec<(Key, String)>,
 }
 
 /// Compares the database before and after with what was intended. The package manager's exit code is
@@ -42,9 +42,8 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
     }
     for (key, installed) in after.iter().filter(|(key, _)| !planned.contains(key)) {
         if let PackageState::Broken(state) = &installed.state {
-            verdict
-                .strangers
-                .push(format!("{key} is {state} and was no part of this update"));
+            let sentence = format!("{key} is {state} and was no part of this update");
+            verdict.strangers.push((key.clone(), sentence));
         }
     }
     verdict
@@ -67,12 +66,19 @@ impl Verdict {
         for (key, why) in failures {
             if !planned.contains(key) {
                 let stranger = format!("{key}: {why}; it was no part of this update");
-                self.strangers.push(stranger);
+                self.strangers.push((key.clone(), stranger));
             } else if self.wrong.iter().all(|(wrong, _)| wrong != key) {
                 self.wrong.push((key.clone(), format!("{key}: {why}")));
             }
         }
         self
+    }
+
+    /// The sentences about broken packages that were no part of the transaction.
+    #[must_use]
+    pub fn stranger_sentences(&self) -> Vec<String> {
+        let sentences = self.strangers.iter().map(|(_, sentence)| sentence);
+        sentences.cloned().collect()
     }
 }
 
@@ -255,7 +261,7 @@ mod tests {
         let why: Vec<&str> = verdict.wrong.iter().map(|(_, why)| why.as_str()).collect();
         assert_eq!(why, ["b:all is 1, not 2", "a:all: a scriptlet failed"]);
         let stranger = "stranger:all: a scriptlet failed; it was no part of this update";
-        assert_eq!(verdict.strangers, [stranger]);
+        assert_eq!(verdict.stranger_sentences(), [stranger]);
     }
 
     #[test]

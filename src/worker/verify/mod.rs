@@ -207,6 +207,7 @@ pub fn judge(
         before.rest.problems.as_deref(),
         &worker.packages.problems()?,
         intended,
+        &verdict.strangers,
     ));
     if !checks.iter().any(Check::decides_against) {
         checks.extend(own::check(worker, intended)?);
@@ -292,15 +293,24 @@ fn versions(verdict: &Verdict, planned: usize) -> Check {
 /// The check of the package database as a whole.
 pub const DATABASE: &str = "database";
 
-/// What is wrong with the database: new problems decide, old ones are told, and so are those of packages that
-/// were no part of the transaction.
-fn problems(before: Option<&[String]>, after: &[Problem], intended: &[Change]) -> Vec<Check> {
+/// What is wrong with the database: new problems decide; old ones are only reported, and so are those of packages
+/// that were no part of the transaction. A problem of one of the `strangers` has the same sentence as the stranger,
+/// so that the notes of the record have it once.
+fn problems(
+    before: Option<&[String]>,
+    after: &[Problem],
+    intended: &[Change],
+    strangers: &[(Key, String)],
+) -> Vec<Check> {
     let mut told: BTreeMap<&str, bool> = BTreeMap::new();
     let is_stranger = |name: &String| intended.iter().all(|change| change.package != *name);
     for problem in after {
         let is_new = before.is_some_and(|before| !before.contains(&problem.text));
         let decides = is_new && !problem.package.as_ref().is_some_and(is_stranger);
-        told.insert(&problem.text, decides);
+        let mut named = strangers.iter();
+        let stranger = named.find(|(key, _)| problem.package.as_ref() == Some(&key.package));
+        let sentence = stranger.filter(|_| !decides).map(|(_, sentence)| sentence);
+        told.insert(sentence.unwrap_or(&problem.text), decides);
     }
     let check = |(problem, required): (&str, bool)| Check {
         required,
@@ -335,13 +345,24 @@ mod tests {
             ..Change::default()
         });
         let decided = |before: Option<&[String]>| -> Vec<bool> {
-            let checks = problems(before, &after, &planned);
+            let checks = problems(before, &after, &planned, &[]);
             checks.iter().map(Check::decides_against).collect()
         };
         let before = ["a is broken".to_owned()];
         assert_eq!(decided(Some(&before)), [false, true, false, true]);
         assert_eq!(decided(None), [false; 4], "nothing is known of before");
-        assert!(problems(None, &[], &planned).is_empty());
+        assert!(problems(None, &[], &planned, &[]).is_empty());
+
+        let key = Key {
+            package: "c".into(),
+            architecture: "all".into(),
+        };
+        let sentence = "c:all is broken and was no part of this update";
+        let strangers = [(key, sentence.to_owned())];
+        let checks = problems(Some(&before), &after, &planned, &strangers);
+        let messages: Vec<&str> = checks.iter().map(|check| &*check.message).collect();
+        let whole = "dpkg was interrupted";
+        assert_eq!(messages, ["a is broken", "b is broken", sentence, whole]);
     }
 
     #[test]
