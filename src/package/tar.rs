@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+
+use super::Change;
+use super::command::Program;
+
 /// What the file systems of packages give to a file at least, and in multiples: most have blocks of this size.
 const BLOCK: u64 = 4096;
 
@@ -19,6 +24,28 @@ pub fn bytes(listed: &str, there: &dyn Fn(&Path) -> bool) -> u64 {
     let entries = listed.lines().filter_map(entry);
     let sizes = entries.filter(|(path, size)| *size > 0 && there(path));
     sizes.map(|(_, size)| on_disk(size)).sum()
+}
+
+/// How many bytes the package file of each change brings `there`; none where there is no such file. `known` are the
+/// files of the installed package: where none of them lies there, `contents` need not list those of the package
+/// file.
+pub fn brought(
+    changes: &[Change],
+    there: &dyn Fn(&Path) -> bool,
+    known: impl Fn(&Change) -> Option<Vec<PathBuf>>,
+    contents: impl Fn(&Path) -> Program,
+) -> Result<Vec<Option<u64>>> {
+    let is_in_place = |file: &PathBuf| there(file) && !file.is_dir();
+    let brought = |change: &Change| {
+        let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
+            return Ok(None);
+        };
+        if known(change).is_some_and(|known| !known.iter().any(is_in_place)) {
+            return Ok(Some(0));
+        }
+        Ok(Some(bytes(&contents(file).capture()?, there)))
+    };
+    changes.iter().map(brought).collect()
 }
 
 /// How many bytes a file of this size takes on the disk.

@@ -87,22 +87,13 @@ pub fn footprints(index: &Index, changes: &[Change]) -> Result<Vec<Footprint>> {
     Ok(changes.iter().map(footprint).collect())
 }
 
-/// How many bytes each package file brings `there`. One of which dpkg lists no file there is not opened.
+/// How many bytes each package file brings `there`. A package file is not opened where dpkg lists no file of the
+/// package there.
 pub fn brings(
     dpkg: &Path,
     changes: &[Change],
     there: &dyn Fn(&Path) -> bool,
 ) -> Result<Vec<Option<u64>>> {
-    let brought = |change: &Change| {
-        let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
-            return Ok(None);
-        };
-        let is_in_place = |file: &PathBuf| there(file) && !file.is_dir();
-        if listed(dpkg, change).is_some_and(|listed| !listed.iter().any(is_in_place)) {
-            return Ok(Some(0));
-        }
-        let contents = arguments::contents(file).capture()?;
-        Ok(Some(tar::bytes(&contents, there)))
-    };
-    changes.iter().map(brought).collect()
+    let known = |change: &Change| listed(dpkg, change);
+    tar::brought(changes, there, known, arguments::contents)
 }

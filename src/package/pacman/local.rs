@@ -190,24 +190,15 @@ pub fn files(local: &Path, change: &Change) -> Vec<PathBuf> {
     files.map(|file| Path::new("/").join(file)).collect()
 }
 
-/// How many bytes each package file brings `there`. One of which the database has no file there is not opened.
+/// How many bytes each package file brings `there`. A package file is not opened where the database has no file of
+/// the package there.
 pub fn brings(
     local: &Path,
     changes: &[Change],
     there: &dyn Fn(&Path) -> bool,
 ) -> Result<Vec<Option<u64>>> {
-    let brought = |change: &Change| {
-        let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
-            return Ok(None);
-        };
-        let is_in_place = |file: &PathBuf| there(file) && !file.is_dir();
-        let known = files(local, change);
-        if !known.is_empty() && !known.iter().any(is_in_place) {
-            return Ok(Some(0));
-        }
-        Ok(Some(tar::bytes(&arguments::listed(file).capture()?, there)))
-    };
-    changes.iter().map(brought).collect()
+    let known = |change: &Change| Some(files(local, change)).filter(|files| !files.is_empty());
+    tar::brought(changes, there, known, arguments::listed)
 }
 
 #[cfg(test)]
