@@ -21,8 +21,8 @@ pub fn running() -> String {
     name.release().to_string_lossy().into_owned()
 }
 
-/// The kernels that stay whatever room is lacking: the one that runs, and the newest of the others, to which the
-/// host can go back.
+/// The kernels that are never removed to make room: the one that runs, and the newest of the others, which the
+/// administrator can boot instead.
 #[must_use]
 pub fn kept(paths: &Paths) -> Vec<String> {
     let running = running();

@@ -115,8 +115,8 @@ pub trait PackageManager: Send + Sync {
         Ok(false)
     }
 
-    /// Runs the scripts that have not run to their end, of whichever package; the package database tells what
-    /// came of it. Output goes to the log. It is never stopped.
+    /// Runs the scripts that have not run to their end, of all packages; the package database tells what came
+    /// of it. Output goes to the log. It is never stopped.
     fn configure(&self, _log: &Path, _observer: &mut dyn Observer) -> Result<()> {
         Ok(())
     }
@@ -179,7 +179,7 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// The packages that are there only because others need them, as `name:architecture`, or as a name alone
-    /// where it is marked for all architectures; none where nobody can tell without starting the package manager.
+    /// where it is marked for all architectures; none where only the package manager itself can tell.
     fn automatic(&self) -> Option<BTreeSet<String>> {
         None
     }
@@ -196,7 +196,7 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// Takes away what these packages, which are gone, have left of their configuration, as far as no other
-    /// package has it, nobody has changed it, and `is_new` says that it was not there before they came. No
+    /// package has it, it is unchanged, and `is_new` says that it was not there before they came. No
     /// script of theirs is run. Those of which something stays, each with why.
     fn clear_remains(
         &self,

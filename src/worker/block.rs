@@ -12,7 +12,7 @@ use crate::request::JobId;
 use crate::state::blocked::{Block, Blocked};
 use crate::state::pending::PendingList;
 
-/// Whose word it is that changes were rolled back.
+/// Who decided that changes are rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// The verification of the update.

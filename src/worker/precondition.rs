@@ -144,7 +144,7 @@ fn violation(
     let since = options.if_unmodified_since?;
     let Some(date) = newest else {
         return Some(format!(
-            "no source says of when its index is, the request was made for the one of {since}"
+            "no package source gives the date of its index, and the request was made for the index of {since}"
         ));
     };
     (date > since)
@@ -197,6 +197,6 @@ mod tests {
         assert!(violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, date).is_some());
         // which cannot be told by an index without a date
         let undated = violated(r#"{"if_unmodified_since":"2026-01-01T00:00:00Z"}"#, "");
-        assert!(undated.unwrap().contains("no source says"));
+        assert!(undated.unwrap().contains("no package source"));
     }
 }

@@ -391,7 +391,7 @@ fn a_failure_is_taken_back_by_what_makes_up_for_it_alone() {
     let (host, repo) = host_with(Release::Trixie, &installed);
     repo.fault("demo_1.1", lab::Fault::Status(404));
     repo.add(&fixtures::plain("demo", "1.1"));
-    // whoever asks at that very moment is told
+    // a caller that asks at that very moment sees it
     let asked = host.try_sh("patchctl apply all; patchctl health");
     assert!(asked.stdout.contains("degraded"), "{asked}");
     assert_eq!(standing(&host), ["update-failed"]);

@@ -110,7 +110,7 @@ fn what_an_update_leaves_in_etc_is_named_and_its_packages_go_whole() {
     by_hand(&host, &repo, &app("1.2"));
 }
 
-/// A good update that a reboot is to follow, and that somebody undoes.
+/// A good update that a reboot is to follow, and that the administrator undoes.
 fn by_hand(host: &Host, repo: &lab::Repo, app: &Deb) {
     host.sh("rm /etc/app.left /etc/app.new; dpkg --purge newkeep; touch /run/clean");
     repo.add(app);

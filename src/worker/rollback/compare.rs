@@ -148,7 +148,7 @@ fn mark_again(worker: &Worker, leader: &JobId, earlier: &Earlier) {
     }
     let log = job::log(&worker.paths, leader);
     if let Err(error) = worker.packages.mark_automatic(&lost, &log) {
-        tracing::warn!("packages were not marked as there for others: {error:#}");
+        tracing::warn!("packages could not be marked as dependencies again: {error:#}");
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn remember<T>(
         let answer = meanwhile();
         (looked.join(), answer)
     });
-    // what is written keeps its order, whoever has looked faster
+    // both looks are over here, so that the files are always written in the same order
     let seen = seen.unwrap_or_else(|_| anyhow::bail!("the look at it failed"));
     if let Err(error) = seen.and_then(|seen| seen::leave(paths, leader, is_second, &seen)) {
         tracing::warn!("what the host is like before the update is not kept: {error:#}");

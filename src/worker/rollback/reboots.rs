@@ -185,6 +185,6 @@ mod tests {
         let ahead = clock::now() + chrono::TimeDelta::seconds(60);
         fs::write(paths.host(REQUIRED), "").unwrap();
         files(&paths, &long_ago, &back, ahead);
-        assert!(paths.host(REQUIRED).exists(), "it is of somebody else");
+        assert!(paths.host(REQUIRED).exists(), "another program has left it");
     }
 }

@@ -34,7 +34,8 @@ pub struct Seen {
     pub etc_unknown: Option<String>,
     /// The packages of which only the configuration was left, as `name:architecture`.
     pub remains: BTreeSet<String>,
-    /// The packages that were there for others only, as `name:architecture`; none where nobody can tell.
+    /// The packages that were there for others only, as `name:architecture`; none where the package
+    /// manager does not say it.
     pub automatic: Option<BTreeSet<String>>,
     /// Why the host should have been rebooted, and who says so.
     pub reboot: Marked,
@@ -129,7 +130,7 @@ fn read(file: &PathBuf) -> Result<(Seen, Etc)> {
     Ok((seen, etc))
 }
 
-/// Leaves what was seen before a transaction with each of its jobs, whoever serves them next.
+/// Leaves what was seen before a transaction with each of its jobs, for the worker that serves them next.
 pub fn hand_on(paths: &Paths, transaction: &JobId, jobs: &[Job]) {
     for job in jobs.iter().filter(|job| job.id() != transaction) {
         copy(paths, transaction, job.id());

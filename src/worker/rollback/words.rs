@@ -80,7 +80,7 @@ impl Compared {
             let names: Vec<&str> = self.marks.iter().map(String::as_str).collect();
             let named = capped(&names);
             differs.push(format!(
-                "these packages are marked otherwise, as there for others or not: {named}"
+                "these packages are marked otherwise than before, as dependencies or as installed by hand: {named}"
             ));
         }
         if !etc.is_empty() {

@@ -31,7 +31,7 @@ pub struct Needs {
 
 /// What the file needs; none when it is no ELF file, or needs nothing.
 pub fn needs(path: &Path) -> Option<Needs> {
-    // a file that blocks whoever opens it is none of a program's
+    // opening a pipe may block, and a pipe is no program
     let flags = rustix::fs::OFlags::NONBLOCK.bits();
     let file = OpenOptions::new()
         .read(true)
