@@ -12,9 +12,10 @@ use crate::sorted::InOrder;
 /// Where libzypp keeps them: a name on each line, behind lines of comments (libzypp, `SolvIdentFile`).
 const FILE: &str = "/var/lib/zypp/AutoInstalled";
 
-/// The marked packages. A host without the file has none.
-pub fn automatic() -> BTreeSet<String> {
-    parse(&fs::read_to_string(FILE).unwrap_or_default())
+/// The marked packages; none where that is not known: libzypp makes the file at its first commit, and then marks
+/// what others have installed.
+pub fn automatic() -> Option<BTreeSet<String>> {
+    Some(parse(&fs::read_to_string(FILE).ok()?))
 }
 
 /// Adds marks: no command of zypper's does that.

@@ -290,7 +290,7 @@ impl PackageManager for Zypper {
     }
 
     fn automatic(&self) -> Option<BTreeSet<String>> {
-        Some(marks::automatic())
+        marks::automatic()
     }
 
     fn mark_automatic(&self, names: &[String], _: &Path) -> Result<()> {
