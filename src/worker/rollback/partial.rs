@@ -78,12 +78,18 @@ impl Parts {
                 .filter_map(|unit| Some(unit.file_name()?.to_string_lossy().into_owned()))
                 .collect();
             against().any(|check| {
-                let said = |what: &String| check.name == *what || check.message.contains(what);
-                said(&key) || units.iter().any(said)
+                let says = |what: &String| check.name == *what || names(&check.message, what);
+                says(&key) || units.iter().any(says)
             })
         };
         !self.back.is_empty() && !self.stays.iter().any(is_bad)
     }
+}
+
+/// Whether a package or unit is named in a sentence, as a word of its own: pure.
+fn names(sentence: &str, what: &str) -> bool {
+    let mut words = sentence.split(|c: char| c.is_whitespace() || ",;'\"()".contains(c));
+    words.any(|word| word.trim_end_matches(['.', ':']) == what)
 }
 
 /// What the record says of the packages that stay.
@@ -107,4 +113,17 @@ fn from_nowhere(former: &[Former], version: impl Fn(&Former) -> Option<String>) 
         })
     };
     former.iter().filter_map(stays).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_word_and_not_a_part_of_one() {
+        let said = "demo:all is 1.0, not 1.1; web.service: it failed";
+        assert!(names(said, "demo:all") && names(said, "web.service"));
+        assert!(!names("my-demo:all is 1.0", "demo:all"));
+        assert!(!names("'demo:all2' failed", "demo:all"));
+    }
 }
