@@ -60,10 +60,34 @@ fn timer_runs_every_four_hours(host: &Host) {
     );
     assert_eq!(host.sh(&format!("systemctl is-active {timer}")), "active\n");
     let calendar = unit(host, timer, "TimersCalendar");
-    assert!(calendar.contains("*-*-* 00/4:00:00"), "{calendar}");
+    assert!(calendar.contains("*-*-* 00/4:00:00 UTC"), "{calendar}");
     let listed = host.sh(&format!("systemctl list-timers --no-pager {timer}"));
     assert!(listed.contains("patch-refresh.service"), "{listed}");
     assert_ne!(unit(host, timer, "NextElapseUSecRealtime"), "");
+}
+
+#[test]
+fn the_night_in_which_the_clocks_change_has_no_longer_gap() {
+    let host = Host::boot(Release::Trixie);
+    let calendar = unit(&host, "patch-refresh.timer", "TimersCalendar");
+    let calendar = calendar.split(['=', ';']).nth(1).expect("no calendar");
+    // Central European time, on a host without a database of time zones
+    let zone = "CET-1CEST,M3.5.0,M10.5.0/3";
+    for eve in ["2026-03-28", "2026-10-24"] {
+        let shown = host.sh(&format!(
+            "TZ={zone} systemd-analyze calendar --base-time='{eve} 12:00:00' --iterations=12 '{}'",
+            calendar.trim()
+        ));
+        let in_utc = shown.lines().filter_map(|line| {
+            let (_, date) = line.trim().split_once("(in UTC): ")?;
+            DateTime::parse_from_str(&date.replace("UTC", "+0000"), "%a %F %T %z").ok()
+        });
+        let times: Vec<DateTime<_>> = in_utc.collect();
+        assert_eq!(times.len(), 12, "{shown}");
+        for pair in times.windows(2) {
+            assert_eq!((pair[1] - pair[0]).num_minutes(), 4 * 60, "{shown}");
+        }
+    }
 }
 
 /// The two keys that other programs read, and that they may read them; the date.
