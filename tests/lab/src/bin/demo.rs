@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
-use lab::{Host, Release};
+use lab::{Host, Past, Release};
 
 const HEALTH: &str = "busctl get-property org.linux_patch.Agent1 /org/linux_patch/Agent1 org.linux_patch.Agent1 Health";
 
 fn main() -> ExitCode {
-    println!("Booting a disposable Debian 13 without its security updates ...");
+    println!("Making a Debian 13 with some twenty packages one version behind the archive ...");
+    let past = Past::usual(Release::Trixie, &[]);
+    println!("Booting a disposable host of it ...");
     let host = Host::builder(Release::Trixie)
+        .past(&past)
         .name("demo")
         .network_real()
         .boot();

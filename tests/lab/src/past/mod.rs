@@ -24,6 +24,29 @@ const RECIPE: &str = "1";
 /// Where the files lie while they are installed.
 const FILES: &str = "/root/former";
 
+/// Packages that a host of any release has or may have: what a month brings, OpenSSL among them.
+const USUAL: [&str; 19] = [
+    "base-files",
+    "bash",
+    "ca-certificates",
+    "curl",
+    "dash",
+    "debianutils",
+    "diffutils",
+    "findutils",
+    "grep",
+    "gzip",
+    "hostname",
+    "less",
+    "mawk",
+    "openssl",
+    "perl-base",
+    "sed",
+    "tar",
+    "tzdata",
+    "zlib1g",
+];
+
 /// A set of real packages, as the archive has them and one version earlier.
 ///
 /// Both are fetched and made once; what the archive gains afterwards changes nothing.
@@ -57,6 +80,16 @@ impl Past {
     pub fn of(release: Release, packages: &[&str]) -> Self {
         Self::try_of(release, packages)
             .unwrap_or_else(|error| panic!("failed to make the past of {packages:?}: {error:#}"))
+    }
+
+    /// Of some twenty packages, what they need, and these: an ordinary day's updates, on any day.
+    #[track_caller]
+    pub fn usual(release: Release, also: &[&str]) -> Self {
+        let libssl = match release {
+            Release::Bookworm => "libssl3",
+            _ => "libssl3t64",
+        };
+        Self::of(release, &[&USUAL[..], &[libssl], also].concat())
     }
 
     fn try_of(release: Release, names: &[&str]) -> Result<Self> {
