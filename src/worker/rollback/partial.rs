@@ -13,6 +13,8 @@ pub struct Parts {
     pub back: Vec<Former>,
     /// Each from nowhere, with why.
     pub stays: Vec<Former>,
+    /// Whether any of those that come back is not back already.
+    changes: bool,
 }
 
 /// Tells what can go back from what cannot.
@@ -22,6 +24,7 @@ pub fn part(worker: &Worker, former: &[Former]) -> Result<Parts> {
     let mut parts = Parts {
         back: Vec::new(),
         stays: Vec::new(),
+        changes: false,
     };
     for former in former {
         let used = in_use.iter().find(|(key, _)| *key == former.change.key());
@@ -41,7 +44,10 @@ pub fn part(worker: &Worker, former: &[Former]) -> Result<Parts> {
                 source: FormerSource::Missing { why },
                 ..former.clone()
             }),
-            None => parts.back.push(former.clone()),
+            None => {
+                parts.changes |= due.contains(former);
+                parts.back.push(former.clone());
+            }
         }
     }
     Ok(parts)
@@ -53,6 +59,7 @@ impl Parts {
         Self {
             back: former.to_vec(),
             stays: Vec::new(),
+            changes: true,
         }
     }
 
@@ -63,8 +70,8 @@ impl Parts {
         (!why.is_empty()).then(|| why.join("; "))
     }
 
-    /// Whether going back without what stays may put right what these checks say: something goes back, and
-    /// none of what stays is what they are about, by its name or by a unit that it brings.
+    /// Whether going back without what stays may put right what these checks say: it changes something,
+    /// and none of what stays is what they are about, by its name or by a unit that it brings.
     pub fn is_of_use(&self, worker: &Worker, checks: &[Check]) -> bool {
         let against = || checks.iter().filter(|check| check.decides_against());
         let is_bad = |former: &Former| {
@@ -82,7 +89,7 @@ impl Parts {
                 says(&key) || units.iter().any(says)
             })
         };
-        !self.back.is_empty() && !self.stays.iter().any(is_bad)
+        self.changes && !self.stays.iter().any(is_bad)
     }
 }
 
