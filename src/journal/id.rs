@@ -60,6 +60,8 @@ pub const ROLLED_BACK: &str = "3bdf14ff036596bbc61e6d72615e67f5";
 pub const ROLLBACK_FAILED: &str = "d4df6afd9608953ec58d7f237f0e41b9";
 /// The package manager could not undo an update, and the tool below it is used.
 pub const ROLLBACK_BELOW: &str = "123c2425371e11f930b827e8c589e493";
+/// Former versions are nowhere to be had before an update, so that it cannot be undone as a whole.
+pub const CANNOT_GO_BACK: &str = "88c95de863bd4769a327701158765256";
 /// Files of a package were missing after an update was undone, and it was installed again.
 pub const FILES_RESTORED: &str = "421a9a754db0ca30ce72dce3f83fd032";
 /// What was undone is not offered again.

@@ -9,7 +9,7 @@ mod output;
 mod restored;
 
 pub use output::init;
-pub use restored::{files_restored, rollback_below};
+pub use restored::{cannot_go_back, files_restored, rollback_below};
 
 use std::path::Path;
 

@@ -17,7 +17,6 @@ use super::space::{self, NoRoom};
 use super::{aside, mounts, own, reboot, rollback};
 use crate::config::ForeignShutdown;
 use crate::fs::create_atomically;
-use crate::journal;
 use crate::package::command::{Line, Program};
 use crate::package::{Change, Former, FormerSource, PackageManager};
 use crate::paths::{Paths, quoted};
@@ -141,11 +140,7 @@ pub fn run(
         }
     };
     if let Intent::Activated { former, .. } = &intent {
-        for lost in rollback::cannot_go_back(former) {
-            let version = lost.version.as_deref().unwrap_or_default();
-            let note = format!("{} {version} cannot go back: {}", lost.package, lost.reason);
-            journal::job_note(job, &note);
-        }
+        rollback::tell_what_cannot_go_back(job, former);
     }
     let first = intent.create(&job::intent(paths, job))?;
     match intent {

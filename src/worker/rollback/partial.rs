@@ -1,9 +1,13 @@
 //! What of an update can go back where not all of it can.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use super::{due, elsewhere};
+use crate::journal;
 use crate::package::{Former, FormerSource};
+use crate::request::JobId;
 use crate::state::verification::{Check, Stayed};
 use crate::worker::Worker;
 
@@ -107,6 +111,19 @@ pub fn stayed(stays: &[Former]) -> Vec<Stayed> {
 /// The former versions that are nowhere to be had, so that an update is known not to be undone as a whole.
 pub fn cannot_go_back(former: &[Former]) -> Vec<Stayed> {
     from_nowhere(former, |former| former.change.from.clone())
+}
+
+/// Writes to the journal which former versions are nowhere to be had: one entry for each reason.
+pub fn tell_what_cannot_go_back(job: &JobId, former: &[Former]) {
+    let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for lost in cannot_go_back(former) {
+        let version = lost.version.unwrap_or_default();
+        let packages = by_reason.entry(lost.reason).or_default();
+        packages.push(format!("{} {version}", lost.package));
+    }
+    for (why, packages) in &by_reason {
+        journal::cannot_go_back(job, packages, why);
+    }
 }
 
 fn from_nowhere(former: &[Former], version: impl Fn(&Former) -> Option<String>) -> Vec<Stayed> {
