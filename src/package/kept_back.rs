@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub enum KeptBackCause {
     /// The administrator holds, locks, ignores or excludes the package.
     Held,
-    /// A pin prefers a version that is not newer than the installed one.
+    /// A pin prefers a version that is not newer than the installed one, or the package manager keeps to the vendor
+    /// of what is installed.
     Pinned,
     /// The rollout of the new version is phased and has not reached this host.
     Phased,
@@ -83,6 +84,24 @@ impl KeptBack {
             security: false,
             reason: reason.into(),
         }
+    }
+
+    /// What is kept back where a new package would take the place of installed ones. An update is kept back
+    /// itself; a package that is not installed would be the update of each that it replaces.
+    #[must_use]
+    pub fn replacing(
+        (new, version): (&str, &str),
+        replaced: &[String],
+        is_installed: bool,
+    ) -> Vec<Self> {
+        if is_installed {
+            let replaced = replaced.join(", ");
+            let reason = format!("{version} replaces {replaced}, which would be removed");
+            return vec![Self::new(new, KeptBackCause::Removal, reason)];
+        }
+        let reason = format!("{new} replaces it, and it would be removed");
+        let stays = |name: &String| Self::new(name, KeptBackCause::Removal, &reason);
+        replaced.iter().map(stays).collect()
     }
 
     /// The same, for security or not.

@@ -47,11 +47,22 @@ pub struct Scope<'a> {
     pub failed: &'a [&'a Source],
 }
 
+impl Scope<'_> {
+    /// Whether all that was asked for is left out: without a name, dnf would upgrade everything.
+    pub fn is_empty(self) -> bool {
+        let left_out = |update: &Update| self.excluded.contains(&update.package);
+        self.updates.is_some_and(|updates| {
+            let mut asked = updates.iter().filter(|u| u.installed.is_some());
+            asked.all(left_out)
+        })
+    }
+}
+
 /// Shows what the upgrade would do, from the cache alone.
 pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
     upgrade(dialect, scope.excluded, scope.failed)
         .args(["-C", "--assumeno"])
-        .args(named(dialect, scope.updates))
+        .args(named(dialect, scope))
         .limit(READ_LIMIT)
 }
 
@@ -75,7 +86,7 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
     upgrade_by(program, dialect, scope.excluded, scope.failed)
         .args(["-y", "--downloadonly", as_fetched(dialect)])
         .args(["--setopt=retries=2", "--setopt=timeout=20"])
-        .args(named(dialect, scope.updates))
+        .args(named(dialect, scope))
         .leashed()
 }
 
@@ -89,7 +100,7 @@ pub fn gated(dialect: Dialect, scope: Scope<'_>, plugin: &Plugin) -> Program {
             "--setopt=timeout=20",
         ])
         .args(mark(dialect))
-        .args(named(dialect, scope.updates));
+        .args(named(dialect, scope));
     plugin.given_to(program)
 }
 
@@ -282,11 +293,13 @@ fn without(failed: &[&Source]) -> impl Iterator<Item = String> {
         .map(|source| format!("--disablerepo={}", source.suite))
 }
 
-/// Updates by their exact names. New packages are not named: the resolver finds what the others need.
-fn named(dialect: Dialect, updates: Option<&[Update]>) -> Vec<String> {
-    let updates = updates.unwrap_or_default().iter();
+/// Updates by their exact names. New packages are not named: the resolver finds what the others need. Nor is what
+/// is left out: dnf fails where it has no package of a name (measured).
+fn named(dialect: Dialect, scope: Scope<'_>) -> Vec<String> {
+    let updates = scope.updates.unwrap_or_default().iter();
     updates
         .filter(|update| update.installed.is_some())
+        .filter(|update| !scope.excluded.contains(&update.package))
         .map(|update| {
             let is_other = update.former_architecture.is_some();
             upgraded(dialect, update.key(), &update.candidate, is_other)

@@ -28,15 +28,15 @@ use self::plugin::Plugin;
 use super::command::{Ending, Line, Process, Watch};
 use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
-use super::rpm::resolved::{self, NO_ADVISORIES, Resolved};
+use super::rpm::resolved::{self, NO_ADVISORIES, Resolved, Without};
 use super::rpm::{
     below, beside, brings, contents, database, former, gate, held, known, locks, reboot, repair,
     scriptlet, stamp, transaction,
 };
 use super::{
-    Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
-    Observer, PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source,
-    TakenBack, Transaction, Update,
+    Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, Key, Observer,
+    PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source, TakenBack,
+    Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -107,12 +107,15 @@ impl Dnf {
         updates: Option<&[Update]>,
         failed: &[&Source],
     ) -> Result<(Resolved, Vec<KeptBack>)> {
-        let (resolved, (), without) = resolved::without_removals(|excluded| {
+        let (resolved, (), without) = self.without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
                 failed,
             };
+            if scope.is_empty() {
+                return Ok((Resolved::default(), ()));
+            }
             let program = arguments::simulate(self.dialect, scope);
             let mut quiet = Quiet;
             let mut run = Run::new(&mut quiet);
@@ -128,6 +131,18 @@ impl Dnf {
             Ok((resolved, ()))
         })?;
         Ok((resolved, without.kept_back))
+    }
+
+    /// Resolves as often as it takes until no package would go.
+    fn without_removals<T>(
+        &self,
+        resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
+    ) -> Result<(Resolved, T, Without)> {
+        let is_installed = |key: &Key| {
+            let installed = self.installed().unwrap_or_default();
+            installed.keys().any(|one| one.package == key.package)
+        };
+        resolved::without_removals(&is_installed, resolve)
     }
 
     /// One run of the refresh.
@@ -250,20 +265,7 @@ impl PackageManager for Dnf {
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
         let database = self.installed()?;
         let advisories = self.advisories(failed)?;
-        let (resolved, mut kept_back) = if rustix::process::geteuid().is_root() {
-            self.simulate(None, failed)?
-        } else {
-            let listed = listed(&arguments::updates(self.dialect, failed))?;
-            let kept = table::obsoleted(&listed).into_iter().map(|(old, new)| {
-                let reason = format!("{} replaces it, and it would be removed", new.key.package);
-                KeptBack::new(old, KeptBackCause::Removal, reason)
-            });
-            let resolved = Resolved {
-                install: table::list(&listed),
-                ..Resolved::default()
-            };
-            (resolved, kept.collect())
-        };
+        let (resolved, mut kept_back) = self.simulate(None, failed)?;
         let mut pending = resolved.pending(&database, &advisories);
         pending.kept_back.append(&mut kept_back);
         let more = [
@@ -271,6 +273,7 @@ impl PackageManager for Dnf {
             self.only_from_failed(&pending, failed)?,
         ];
         pending.kept_back.extend(more.concat());
+        pending.kept_back = resolved::marked(pending.kept_back, &advisories);
         Ok(pending)
     }
 

@@ -8,7 +8,7 @@ use super::arguments::{self, Scope};
 use super::output::Run;
 use super::plugin::Plugin;
 use super::{Dialect, Dnf};
-use crate::package::rpm::resolved;
+use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, locks, repositories};
 use crate::package::{
@@ -30,12 +30,15 @@ impl Tool for Dnf {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let (resolved, ended, without) = resolved::without_removals(|excluded| {
+        let (resolved, ended, without) = self.without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
                 failed: transaction.failed,
             };
+            if scope.is_empty() {
+                return Ok((Resolved::default(), Ended::Done));
+            }
             let program = arguments::download(self.dialect, scope).log(transaction.log);
             let mut run = Run::new(observer);
             let ending = program.run(&mut run)?.ending;
@@ -93,12 +96,16 @@ impl Dnf {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let (resolved, ran, without) = resolved::without_removals(|excluded| {
+        let (resolved, ran, without) = self.without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
                 failed: transaction.failed,
             };
+            if scope.is_empty() {
+                let nothing = Changed::nothing(Ended::Done);
+                return Ok((Resolved::default(), (true, nothing)));
+            }
             let program = arguments::gated(self.dialect, scope, plugin).log(transaction.log);
             let mut run = Run::new(observer);
             let ending = program.run(&mut run)?.ending;
@@ -129,7 +136,7 @@ impl Dnf {
     /// What an upgrade of everything leaves as it is.
     fn kept_back(
         &self,
-        resolved: &resolved::Resolved,
+        resolved: &Resolved,
         database: &crate::package::Database,
         transaction: &Transaction<'_>,
     ) -> Result<Vec<KeptBack>> {

@@ -199,28 +199,6 @@ fn listed(entry: &[&str]) -> Option<Planned> {
     })
 }
 
-/// Parses the packages that would be replaced, from the same list: the old one, and the new one.
-pub fn obsoleted(output: &str) -> Vec<(String, Planned)> {
-    let mut lines = output.lines().skip_while(|l| !l.starts_with("Obsoleting"));
-    lines.next();
-    let mut obsoleted = Vec::new();
-    let mut new: Option<Planned> = None;
-    for line in lines {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some(planned) = listed(&words) else {
-            continue;
-        };
-        if line.starts_with(' ') {
-            if let Some(new) = &new {
-                obsoleted.push((planned.key.package, new.clone()));
-            }
-        } else {
-            new = Some(planned);
-        }
-    }
-    obsoleted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,10 +312,6 @@ obs.noarch                                                      1.0-1           
             .collect();
         let long = "a-package-with-a-really-long-name-that-does-not-fit-anywhere:noarch 1.1.2-1";
         assert_eq!(names, [long, "demo:noarch 1.2-1", "tool:noarch 2:1.2-1"]);
-        let obsoleted = obsoleted(text);
-        assert_eq!(obsoleted.len(), 1);
-        assert_eq!(obsoleted[0].0, "obs");
-        assert_eq!(obsoleted[0].1.key.package, "obsnew");
         let dnf5 = "Upgrades\nbadsec.noarch    1.1-1  lab\ndemo.noarch 1.2-1 lab\n";
         assert_eq!(list(dnf5).len(), 2);
     }
@@ -347,7 +321,6 @@ obs.noarch                                                      1.0-1           
         fn any_output_is_survived(text in "[ a-z.:\n0-9-]{0,200}") {
             let _ = read(&format!("Package Arch\n{text}"));
             let _ = list(&text);
-            let _ = obsoleted(&format!("Obsoleting\n{text}"));
         }
     }
 }

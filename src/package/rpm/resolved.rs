@@ -63,57 +63,65 @@ pub struct Without {
     pub kept_back: Vec<KeptBack>,
 }
 
+/// What is kept back where a new package would take the place of installed ones.
+pub fn replacing(new: &Planned, replaced: &[String], is_installed: bool) -> Vec<KeptBack> {
+    KeptBack::replacing((&new.key.package, &new.evr), replaced, is_installed)
+}
+
+/// Keeps all of a run back: packages would go, and the tool does not say for what.
+pub fn all_kept_back(resolved: &mut Resolved) -> Vec<KeptBack> {
+    let gone: Vec<&str> = resolved.remove.iter().map(|r| r.package.as_str()).collect();
+    let reason = format!("{} would be removed along with it", gone.join(", "));
+    let install = resolved.install.drain(..);
+    let kept_back = install
+        .map(|planned| KeptBack::new(planned.key.package, KeptBackCause::Removal, &reason))
+        .collect();
+    resolved.remove.clear();
+    kept_back
+}
+
+/// The same, each marked that an advisory makes one for security.
+pub fn marked(kept_back: Vec<KeptBack>, advisories: &BTreeSet<Key>) -> Vec<KeptBack> {
+    let is_advised = |kept: &KeptBack| advisories.iter().any(|key| key.package == kept.package);
+    let marked = kept_back.into_iter().map(|kept| {
+        let security = kept.security || is_advised(&kept);
+        kept.marked(security)
+    });
+    marked.collect()
+}
+
 /// Resolves again without what would make a package go, until nothing goes any more: `resolve` is given
 /// the names to leave out. With it, what is kept back for that.
 pub fn without_removals<T>(
+    is_installed: &dyn Fn(&Key) -> bool,
     mut resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
 ) -> Result<(Resolved, T, Without)> {
-    let (mut excluded, mut kept_back): (Vec<String>, Vec<KeptBack>) = (Vec::new(), Vec::new());
+    let mut without = Without::default();
     loop {
-        let (mut resolved, rest) = resolve(&excluded)?;
+        let (mut resolved, rest) = resolve(&without.excluded)?;
         if resolved.remove.is_empty() {
-            return Ok((
-                resolved,
-                rest,
-                Without {
-                    excluded,
-                    kept_back,
-                },
-            ));
+            return Ok((resolved, rest, without));
         }
-        let before = excluded.len();
+        let mut replaced: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for removal in &resolved.remove {
-            let reason = match &removal.because {
-                Some(new) => format!("{new} replaces it, and it would be removed"),
-                None => "it would be removed".to_owned(),
-            };
-            let kept = KeptBack::new(&removal.package, KeptBackCause::Removal, reason);
-            kept_back.push(kept);
-            excluded.extend(
-                removal
-                    .because
-                    .clone()
-                    .filter(|name| !excluded.contains(name)),
-            );
+            if let Some(new) = removal.because.clone() {
+                let replaced = replaced.entry(new).or_default();
+                replaced.push(removal.package.clone());
+            }
         }
-        if excluded.len() == before {
+        replaced.retain(|new, _| !without.excluded.contains(new));
+        if replaced.is_empty() {
             // nobody says why: nothing is done rather than anything removed
-            let reason = "packages would be removed along with it";
-            kept_back.extend(
-                resolved.install.drain(..).map(|planned| {
-                    KeptBack::new(planned.key.package, KeptBackCause::Removal, reason)
-                }),
-            );
-            resolved.remove.clear();
-            return Ok((
-                resolved,
-                rest,
-                Without {
-                    excluded,
-                    kept_back,
-                },
-            ));
+            let kept_back = all_kept_back(&mut resolved);
+            without.kept_back.extend(kept_back);
+            return Ok((resolved, rest, without));
         }
+        for (new, replaced) in &replaced {
+            let planned = resolved.install.iter().find(|p| p.key.package == *new);
+            let kept_back = planned.map(|p| replacing(p, replaced, is_installed(&p.key)));
+            without.kept_back.extend(kept_back.unwrap_or_default());
+        }
+        without.excluded.extend(replaced.into_keys());
     }
 }
 
@@ -176,24 +184,41 @@ impl Resolved {
     /// What is not installed, each with the first thing the resolver says of it.
     pub fn kept_back(&self) -> Vec<KeptBack> {
         let kept = |planned: &Planned| {
-            let version = super::evr::without_epoch(&planned.evr);
-            let name = format!("{}-{version}", planned.key.package);
-            let package = format!("{}-", planned.key.package);
-            let about = |part: &str| {
-                let group = self
-                    .problems
-                    .iter()
-                    .find(|g| g.iter().any(|l| l.contains(part)))?;
-                let detail = group.iter().skip(1).find(|line| line.contains(part));
-                Some(detail.or(group.first())?.clone())
-            };
-            let reason = about(&name)
-                .or_else(|| about(&package))
-                .unwrap_or_else(|| format!("{} cannot be installed", planned.evr));
+            let reason = self.why_skipped(planned);
+            let reason = reason.unwrap_or_else(|| format!("{} cannot be installed", planned.evr));
             KeptBack::new(&planned.key.package, KeptBackCause::Dependency, reason)
         };
         self.skipped.iter().map(kept).collect()
     }
+
+    /// The first thing that the resolver says of an update that is not installed.
+    pub fn why_skipped(&self, planned: &Planned) -> Option<String> {
+        let version = super::evr::without_epoch(&planned.evr);
+        let of_version = |rest: &str| rest.starts_with(version);
+        let of_any = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        let about = |is_it: &dyn Fn(&str) -> bool| {
+            let is_about = |line: &String| names(line, &planned.key.package, is_it);
+            let group = self.problems.iter().find(|g| g.iter().any(is_about))?;
+            let detail = group.iter().skip(1).find(|line| is_about(line));
+            Some(detail.or(group.first())?.clone())
+        };
+        about(&of_version).or_else(|| about(&of_any))
+    }
+}
+
+/// Whether a line names a version of the package: `demo-1.1-1.noarch`, but not `my-demo-1.1-1` or `demo-data-1.1`.
+fn names(line: &str, package: &str, is_version: &dyn Fn(&str) -> bool) -> bool {
+    let mut found = line.match_indices(package);
+    found.any(|(place, _)| {
+        let before = line[..place].chars().next_back();
+        let begins = before.is_none_or(|c| !c.is_alphanumeric() && !"-_.+".contains(c));
+        let rest = line[place + package.len()..].strip_prefix('-');
+        let without_epoch = |rest: &str| match rest.split_once(':') {
+            Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => rest.to_owned(),
+            _ => rest.to_owned(),
+        };
+        begins && rest.is_some_and(|rest| is_version(&without_epoch(rest)))
+    })
 }
 
 /// The name of a package file, as every repository has it by convention.
@@ -244,33 +269,44 @@ mod tests {
     #[test]
     fn what_would_remove_something_is_left_out_until_nothing_goes() {
         let mut asked = Vec::new();
-        let (resolved, (), without) = without_removals(|excluded| {
+        let (resolved, (), without) = without_removals(&|key| key.package == "app", |excluded| {
             asked.push(excluded.to_vec());
             let mut resolved = Resolved {
                 install: vec![planned("demo", "1.1-1")],
                 ..Resolved::default()
             };
-            if excluded.is_empty() {
-                resolved.install.push(planned("obsnew", "2.0-1"));
+            let replacing = [("obsnew", "obs"), ("app", "applib"), ("app", "appdata")];
+            for (new, old) in replacing.iter().filter(|_| excluded.is_empty()) {
+                resolved.install.push(planned(new, "2.0-1"));
                 resolved.remove.push(Removal {
-                    package: "obs".into(),
+                    package: (*old).into(),
                     evr: None,
-                    because: Some("obsnew".into()),
+                    because: Some((*new).into()),
                 });
             }
             Ok((resolved, ()))
         })
         .unwrap();
-        assert_eq!(asked, [vec![], vec!["obsnew".to_owned()]]);
+        let excluded = ["app".to_owned(), "obsnew".to_owned()];
+        assert_eq!(asked, [vec![], excluded.to_vec()]);
         assert_eq!(resolved.install, [planned("demo", "1.1-1")]);
-        assert_eq!(without.excluded, ["obsnew"]);
-        assert_eq!(without.kept_back[0].package, "obs");
-        assert!(without.kept_back[0].reason.contains("obsnew"));
+        assert_eq!(without.excluded, excluded);
+        let kept =
+            |package: &str, reason: &str| KeptBack::new(package, KeptBackCause::Removal, reason);
+        // an update is kept back, and not what it replaces
+        let expected = [
+            kept(
+                "app",
+                "2.0-1 replaces applib, appdata, which would be removed",
+            ),
+            kept("obs", "obsnew replaces it, and it would be removed"),
+        ];
+        assert_eq!(without.kept_back, expected);
     }
 
     #[test]
     fn a_removal_that_nobody_explains_keeps_everything_back() {
-        let (resolved, (), without) = without_removals(|_| {
+        let (resolved, (), without) = without_removals(&|_| true, |_| {
             let resolved = Resolved {
                 install: vec![planned("demo", "1.1-1")],
                 remove: vec![Removal {
@@ -284,7 +320,9 @@ mod tests {
         })
         .unwrap();
         assert!(resolved.install.is_empty());
-        assert_eq!(without.kept_back.len(), 2);
+        let reason = "victim would be removed along with it";
+        let kept = KeptBack::new("demo", KeptBackCause::Removal, reason);
+        assert_eq!(without.kept_back, [kept]);
     }
 
     #[test]
@@ -341,6 +379,14 @@ mod tests {
             ],
             ..Resolved::default()
         };
+        assert!(names("by tool-2:1.1-1.noarch", "tool", &|rest| rest
+            == "1.1-1.noarch"));
+        for other in ["my-tool-1.1-1.noarch", "tool-data-1.1-1.noarch", "a tool"] {
+            assert!(
+                !names(other, "tool", &|rest| rest.starts_with('1')),
+                "{other}"
+            );
+        }
         let kept = resolved.kept_back();
         assert!(kept[0].reason.starts_with("nothing provides"));
         assert!(kept[1].reason.contains("conflicts with victim"));

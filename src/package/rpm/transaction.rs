@@ -44,7 +44,8 @@ impl Changed {
         }
     }
 
-    fn nothing(ended: Ended) -> Self {
+    /// Nothing was done.
+    pub fn nothing(ended: Ended) -> Self {
         Self {
             ended,
             failures: Vec::new(),
