@@ -40,6 +40,11 @@ pub fn simulate(tree: &Path, without: &[String]) -> Program {
         .args(ignored(without))
 }
 
+/// Shows what the repositories say of these packages, named `repository/package`.
+pub fn described(tree: &Path, names: &[String]) -> Program {
+    pacman("-Si", tree).arg("--").args(names)
+}
+
 /// Fetches what an upgrade would install, at idle priority; the live databases do not move.
 pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
     Program::idle("/usr/bin/pacman")

@@ -70,6 +70,27 @@ pub fn targets(text: &str) -> Result<Vec<Target>> {
     Ok(targets)
 }
 
+/// Parses the `Replaces` of `-Si`: the packages that each package takes the place of, but for those that name no
+/// other one. A version that is asked for stands behind the name: `old<2`.
+pub fn replaces(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut replaces: Vec<(String, Vec<String>)> = Vec::new();
+    for line in text.lines() {
+        let Some((field, value)) = line.split_once(" : ") else {
+            continue;
+        };
+        match (field.trim(), replaces.last_mut()) {
+            ("Name", _) => replaces.push((value.trim().to_owned(), Vec::new())),
+            ("Replaces", Some((_, replaced))) if value.trim() != "None" => {
+                let names = value.split_whitespace();
+                replaced.extend(names.map(str::to_owned));
+            }
+            _ => {}
+        }
+    }
+    replaces.retain(|(_, replaced)| !replaced.is_empty());
+    replaces
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +106,16 @@ mod tests {
         assert!(newer[1].ignored);
         let targets = targets("lab\tdemo\t1.1-1\tany\tdemo-1.1-1-any.pkg.tar.gz\n").unwrap();
         assert_eq!(targets[0].file, "demo-1.1-1-any.pkg.tar.gz");
+    }
+
+    #[test]
+    fn what_is_replaced_is_read() {
+        // pacman 7.0
+        let text = "Repository      : lab\nName            : app\nVersion         : 1.1-1\n\
+            Description     : Replaces : nothing\nConflicts With  : applib\nReplaces        : applib  old<2\n\n\
+            Repository      : lab\nName            : tool\nReplaces        : None\n";
+        let replaced = vec!["applib".to_owned(), "old<2".to_owned()];
+        assert_eq!(replaces(text), [("app".to_owned(), replaced)]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::conf::Conf;
 use super::{Pacman, arguments, listing};
 use crate::package::command::{Ending, Finished, Line, Program};
 use crate::package::{
-    Change, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
+    Change, Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
 };
 use crate::sorted::{self, InOrder};
 
@@ -19,7 +19,8 @@ pub struct Upgrade {
     pub pending: Pending,
     /// The same, with the files.
     pub changes: Vec<Change>,
-    /// Packages that are left out: their repository's last refresh failed, or they have no room.
+    /// Packages that are left out: their repository's last refresh failed, they have no room, or an installed
+    /// package would go for them.
     pub without: Vec<String>,
 }
 
@@ -32,47 +33,32 @@ impl Pacman {
         (failed, left_out): (&[&Source], &[String]),
     ) -> Result<Upgrade> {
         let installed = self.installed()?;
-        let simulation = simulated(&arguments::simulate(self.tree.path(), &[]))?;
-        // what is left out it does not name
-        let newer = if conf.ignores || simulation.is_err() {
-            listing::newer(&none_or(&arguments::updates(self.tree.path()))?)?
-        } else {
-            Vec::new()
-        };
-        let mut kept_back: Vec<KeptBack> = newer
-            .iter()
-            .filter(|newer| newer.ignored)
-            .map(|newer| {
-                let reason = "[ignored]: pacman.conf keeps it (IgnorePkg, IgnoreGroup)";
-                KeptBack::new(&newer.package, KeptBackCause::Held, reason)
-            })
-            .collect();
-        let mut targets = match simulation {
-            Ok(targets) => targets,
-            Err(words) => {
-                let reason = format!("pacman cannot upgrade this host as a whole: {words}");
-                let due = newer.iter().filter(|newer| !newer.ignored);
-                kept_back.extend(due.map(|newer| {
-                    KeptBack::new(&newer.package, KeptBackCause::Dependency, &reason)
-                }));
-                Vec::new()
-            }
-        };
+        let (mut targets, mut kept_back) = self.everything(conf)?;
+        let replacing = self.replacing(&targets, &installed)?;
         let of_failed =
             |target: &listing::Target| failed.iter().any(|s| s.suite == target.repository);
+        let stays = |target: &&listing::Target| {
+            let replaces = replacing.iter().any(|(new, _)| *new == target.package);
+            replaces || of_failed(target) || left_out.contains(&target.package)
+        };
         let without: Vec<String> = targets
             .iter()
-            .filter(|t| of_failed(t) || left_out.contains(&t.package))
+            .filter(stays)
             .map(|t| t.package.clone())
             .collect();
+        for target in targets.iter().filter(stays) {
+            if of_failed(target) {
+                let why = "comes from a source whose last refresh failed";
+                let reason = format!("{} {why}", target.version);
+                let kept = KeptBack::new(&target.package, KeptBackCause::Source, reason);
+                kept_back.push(kept);
+            } else if let Some((new, old)) = replacing.iter().find(|(n, _)| *n == target.package) {
+                let is_installed = installed.keys().any(|key| key.package == *new);
+                let kept = KeptBack::replacing((new, &target.version), old, is_installed);
+                kept_back.extend(kept);
+            }
+        }
         if !without.is_empty() {
-            kept_back.extend(targets.iter().filter(|t| of_failed(t)).map(|target| {
-                let reason = format!(
-                    "{} comes from a source whose last refresh failed",
-                    target.version
-                );
-                KeptBack::new(&target.package, KeptBackCause::Source, reason)
-            }));
             let program = arguments::simulate(self.tree.path(), &without);
             targets = simulated(&program)?.map_err(|words| anyhow::anyhow!("{words}"))?;
         }
@@ -103,6 +89,66 @@ impl Pacman {
             pending: Pending { updates, kept_back },
             without,
         })
+    }
+}
+
+impl Pacman {
+    /// What an upgrade of everything would install, and what it keeps back itself.
+    fn everything(&self, conf: &Conf) -> Result<(Vec<listing::Target>, Vec<KeptBack>)> {
+        let simulation = simulated(&arguments::simulate(self.tree.path(), &[]))?;
+        // what is left out it does not name
+        let newer = if conf.ignores || simulation.is_err() {
+            listing::newer(&none_or(&arguments::updates(self.tree.path()))?)?
+        } else {
+            Vec::new()
+        };
+        let (ignored, due): (Vec<_>, Vec<_>) = newer.iter().partition(|newer| newer.ignored);
+        let reason = "[ignored]: pacman.conf keeps it (IgnorePkg, IgnoreGroup)";
+        let held =
+            |newer: &&listing::Newer| KeptBack::new(&newer.package, KeptBackCause::Held, reason);
+        let mut kept_back: Vec<KeptBack> = ignored.iter().map(held).collect();
+        let targets = simulation.unwrap_or_else(|words| {
+            let reason = format!("pacman cannot upgrade this host as a whole: {words}");
+            kept_back
+                .extend(due.iter().map(|newer| {
+                    KeptBack::new(&newer.package, KeptBackCause::Dependency, &reason)
+                }));
+            Vec::new()
+        });
+        Ok((targets, kept_back))
+    }
+
+    /// The targets that replace an installed package, each with those: pacman would take them away without another
+    /// word, and lists no removal beforehand (measured).
+    fn replacing(
+        &self,
+        targets: &[listing::Target],
+        installed: &Database,
+    ) -> Result<Vec<(String, Vec<String>)>> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = targets
+            .iter()
+            .map(|target| format!("{}/{}", target.repository, target.package))
+            .collect();
+        let described = arguments::described(self.tree.path(), &names).capture()?;
+        let goes = |replaced: String| {
+            let (name, _) = replaced
+                .split_once(['<', '>', '='])
+                .unwrap_or((&replaced, ""));
+            let is_installed = installed.keys().any(|key| key.package == name);
+            is_installed.then(|| name.to_owned())
+        };
+        let mut replacing = Vec::new();
+        for (new, replaced) in listing::replaces(&described) {
+            let mut gone: Vec<String> = replaced.into_iter().filter_map(goes).collect();
+            gone.retain(|name| *name != new);
+            if !gone.is_empty() {
+                replacing.push((new, gone));
+            }
+        }
+        Ok(replacing)
     }
 }
 
