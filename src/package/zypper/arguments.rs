@@ -47,15 +47,35 @@ pub fn change(names: Option<&[String]>, repositories: &[String]) -> Program {
         .args(names.unwrap_or_default())
 }
 
-/// Shows what all needed security patches would do: zypper lists patches, but not their packages.
-pub fn security(repositories: &[String]) -> Program {
-    let patch = [
-        "--non-interactive-include-reboot-patches",
-        "patch",
-        "--category=security",
-        "--dry-run",
-    ];
-    reader().args(patch).args(only(repositories))
+/// Lists the needed patches.
+pub fn patches(repositories: &[String]) -> Program {
+    reader()
+        .args(["list-patches", "--category=security"])
+        .args(only(repositories))
+}
+
+/// Shows what these patches are about: their list does not say it.
+pub fn patch_contents(names: &[String], repositories: &[String]) -> Program {
+    reader()
+        .args(["info", "--type=patch"])
+        .args(only(repositories))
+        .args(names)
+}
+
+/// Lists what replaces this package, by what it says itself.
+pub fn obsoleting(name: &str, repositories: &[String]) -> Program {
+    let search = ["search", "--details", "--type=package", "--match-exact"];
+    reader()
+        .args(search)
+        .args(only(repositories))
+        .args(["--obsoletes", name])
+}
+
+/// Shows what an update of everything would do if it did not matter whose packages they are.
+pub fn any_vendor(repositories: &[String]) -> Program {
+    reader()
+        .args(["update", "--dry-run", "--allow-vendor-change"])
+        .args(only(repositories))
 }
 
 /// Lists every update there is, also of what is locked or cannot be installed.
@@ -129,6 +149,12 @@ pub fn planned(planned: &Planned) -> String {
         &planned.key.architecture,
         &planned.evr,
     )
+}
+
+/// The package of such a name.
+pub fn package_of(exact: &str) -> &str {
+    let (name, _) = exact.split_once('=').unwrap_or((exact, ""));
+    name.rsplit_once('.').map_or(name, |(package, _)| package)
 }
 
 /// Exact names of installed packages with the versions they are to have.
@@ -245,7 +271,7 @@ mod tests {
             download(None, &[]),
             download_ahead(&[], &[]),
             super::change(None, &[]),
-            security(&[]),
+            any_vendor(&[]),
         ];
         for program in programs {
             let shown = program.shown();

@@ -1,16 +1,14 @@
-//! What zypper lists besides a plan: advisories, what is passed over, what only a failed repository has.
-
-use std::collections::BTreeSet;
+//! What zypper lists besides a plan: what is passed over, what replaces something, what only a failed repository has.
 
 use anyhow::{Result, bail};
 
 use super::output::{self, Finished};
-use super::{Quiet, Scope, arguments, enabled, indexes, run};
+use super::{Quiet, Scope, arguments, enabled, explain, indexes, run};
 use crate::package::command::Program;
 use crate::package::rpm::former::Versions;
 use crate::package::rpm::held;
 use crate::package::rpm::resolved::{self, Planned, Resolved};
-use crate::package::{Ended, KeptBack, KeptBackCause, Key, Pending, Source};
+use crate::package::{Ended, KeptBack, KeptBackCause, Pending, Source};
 use crate::sorted::InOrder;
 
 /// Whether an enabled repository carries advisories.
@@ -23,7 +21,7 @@ pub fn has_advisories() -> bool {
 }
 
 /// Runs what only reads; a failure is an error.
-fn read(program: &Program) -> Result<Finished> {
+pub fn read(program: &Program) -> Result<Finished> {
     let finished = run::until_unlocked(program, &mut Quiet)?;
     match &finished.ended {
         Ended::Done => Ok(finished),
@@ -53,53 +51,59 @@ pub fn updates_and_archived(scope: &Scope) -> Result<(Vec<Planned>, Option<Versi
     Ok((updates(scope)?, None))
 }
 
-/// The packages that all needed security patches bring. A run of its own, which is spared where there is
-/// nothing to hear.
-pub fn advisories(scope: &Scope) -> Result<BTreeSet<Key>> {
-    if !has_advisories() {
-        return Ok(BTreeSet::new());
+/// What of a plan replaces packages that would go, each with those.
+pub fn replacing(resolved: &Resolved, scope: &Scope) -> Result<Vec<(Planned, Vec<String>)>> {
+    let mut replacing: Vec<(Planned, Vec<String>)> = Vec::new();
+    for removal in &resolved.remove {
+        let program = arguments::obsoleting(&removal.package, &scope.repositories);
+        // where none is found, it fails
+        let listed = run::until_unlocked(&program, &mut Quiet)?.document;
+        let obsoleting = output::versions(&listed);
+        let is_it = |planned: &&Planned| {
+            let mut found = obsoleting.iter();
+            found.any(|(key, evr)| *key == planned.key && *evr == planned.evr)
+        };
+        for new in resolved.install.iter().filter(is_it) {
+            match replacing.iter_mut().find(|(known, _)| known == new) {
+                Some((_, gone)) => gone.push(removal.package.clone()),
+                None => replacing.push((new.clone(), vec![removal.package.clone()])),
+            }
+        }
     }
-    let finished = read(&arguments::security(&scope.repositories))?;
-    let packages = finished.resolved.install.into_iter();
-    Ok(packages.map(|planned| planned.key).in_order())
+    Ok(replacing)
 }
 
-/// What of `all` updates is not in the plan, and why. zypper passes it over in silence.
-pub fn passed_over(
+/// Adds what of `all` updates is not in the plan, and why: zypper passes it over in silence.
+pub fn keep_back(
+    pending: &mut Pending,
     all: &[Planned],
-    pending: &Pending,
     scope: &Scope,
-    explain: bool,
-) -> Result<Vec<KeptBack>> {
+    failed: &[&Source],
+) -> Result<()> {
     let patterns = held::zypper();
-    let known = |planned: &Planned| held::is_held(&patterns, &planned.key.package);
-    let mut left = Resolved {
-        skipped: all
-            .iter()
-            .filter(|planned| !known(planned))
-            .cloned()
-            .collect(),
-        ..Resolved::default()
+    let is_locked = |planned: &Planned| held::is_held(&patterns, &planned.key.package);
+    let is_known = |planned: &Planned| {
+        pending.updates.iter().any(|u| u.key() == planned.key)
+            || pending
+                .kept_back
+                .iter()
+                .any(|kept| kept.package == planned.key.package)
     };
-    let of_plan = |planned: &Planned| pending.updates.iter().any(|u| u.key() == planned.key);
-    left.skipped.retain(|planned| !of_plan(planned));
-    if explain && !left.skipped.is_empty() {
-        let names: Vec<String> = left.skipped.iter().map(arguments::planned).collect();
-        let program = arguments::simulate(Some(&names), &scope.repositories);
-        let finished = run::until_unlocked(&program, &mut Quiet)?;
-        left.problems = output::problems(&finished.document);
-    }
-    let mut kept_back = left.kept_back();
+    let left = all.iter().filter(|p| !is_locked(p) && !is_known(p));
+    let left: Vec<Planned> = left.cloned().collect();
     let locked = resolved::only_in(pending, all, |planned| {
         let reason = || format!("{} is locked by the administrator", planned.evr);
-        known(planned).then(|| (KeptBackCause::Held, reason()))
+        is_locked(planned).then(|| (KeptBackCause::Held, reason()))
     });
-    kept_back.extend(locked);
-    Ok(kept_back)
+    pending.kept_back.extend(explain::reasons(left, scope)?);
+    pending.kept_back.extend(locked);
+    let of_failed = only_from_failed(pending, failed)?;
+    pending.kept_back.extend(of_failed);
+    Ok(())
 }
 
 /// What only the failed repositories have.
-pub fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
+fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
     if failed.is_empty() {
         return Ok(Vec::new());
     }

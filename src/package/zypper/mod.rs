@@ -1,10 +1,13 @@
 //! zypper.
 
 mod arguments;
+mod explain;
 mod listing;
 mod marks;
 mod output;
+mod patches;
 mod refresh;
+mod removals;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,19 +18,17 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
-use self::listing::{advisories, has_advisories, only_from_failed, passed_over};
 use super::command::Process;
 use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
-use super::rpm::resolved::{NO_ADVISORIES, Resolved};
+use super::rpm::resolved::{self, NO_ADVISORIES};
 use super::rpm::{
     below, beside, brings, contents, database, former, gate, held, known, locks, reboot, repair,
     scriptlet, stamp, transaction,
 };
 use super::{
-    Applied, Change, Damaged, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Key,
-    Observer, PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source,
-    TakenBack, Transaction, Update,
+    Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
+    Pending, Problem, Refreshed, Report, Restore, Script, Source, TakenBack, Transaction, Update,
 };
 use crate::sorted::InOrder;
 
@@ -77,18 +78,12 @@ impl Scope {
         }
     }
 
-    /// The same without what makes a package go: zypper does not say what that is, so of an update of
-    /// everything the new versions of what is installed are named, and what is new is left out.
-    fn only_updates(&self, resolved: &Resolved, database: &Database) -> Option<Self> {
-        let names = resolved
-            .install
-            .iter()
-            .filter(|planned| database.contains_key(&planned.key))
-            .map(arguments::planned);
-        self.names.is_none().then(|| Self {
-            names: Some(names.collect()),
+    /// The same, about exactly these.
+    fn naming(&self, names: &[String]) -> Self {
+        Self {
+            names: Some(names.to_vec()),
             repositories: self.repositories.clone(),
-        })
+        }
     }
 }
 
@@ -160,7 +155,7 @@ impl PackageManager for Zypper {
     /// What it has fetched it checks against the index again before it installs it.
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
         let scope = Scope::new(None, failed);
-        let (resolved, _) = run::simulate(&scope, &self.installed()?)?;
+        let (resolved, _) = removals::simulate(&scope, &self.installed()?)?;
         let names: Vec<String> = resolved.install.iter().map(arguments::planned).collect();
         if names.is_empty() {
             return Ok(true);
@@ -178,63 +173,34 @@ impl PackageManager for Zypper {
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
         let scope = Scope::new(None, failed);
         let database = self.installed()?;
-        let security = advisories(&scope)?;
-        let is_root = rustix::process::geteuid().is_root();
-        let (resolved, kept_back) = if is_root {
-            run::simulate(&scope, &database)?
-        } else {
-            // only root may resolve
-            let resolved = Resolved {
-                install: listing::updates(&scope)?,
-                ..Resolved::default()
-            };
-            (resolved, Vec::new())
-        };
+        let advised = patches::advised(&scope)?;
+        let (resolved, kept_back) = removals::simulate(&scope, &database)?;
+        let security = advised.keys(&resolved.install, &database);
         let mut pending = resolved.pending(&database, &security);
         pending.kept_back.extend(kept_back);
-        let more = [
-            passed_over(&listing::updates(&scope)?, &pending, &scope, is_root)?,
-            only_from_failed(&pending, failed)?,
-        ];
-        pending.kept_back.extend(more.concat());
+        let all = listing::updates(&scope)?;
+        listing::keep_back(&mut pending, &all, &scope, failed)?;
+        let security = advised.keys(&all, &database);
+        pending.kept_back = resolved::marked(pending.kept_back, &security);
         Ok(pending)
     }
 
     fn no_security(&self) -> Result<Option<String>> {
-        Ok((!has_advisories()).then(|| NO_ADVISORIES.to_owned()))
+        Ok((!listing::has_advisories()).then(|| NO_ADVISORIES.to_owned()))
     }
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
         let scope = Scope::new(Some(updates), failed);
         let database = self.installed()?;
-        let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
-        let finished = run::until_unlocked(&program, &mut Quiet)?;
-        let problems = output::problems(&finished.document);
-        let kept = |cause, reason: &str| Pending {
-            updates: Vec::new(),
-            kept_back: updates
-                .iter()
-                .map(|update| KeptBack::new(&update.package, cause, reason).marked(update.security))
-                .collect(),
-        };
-        if let Some(removal) = finished.resolved.remove.first() {
-            let reason = format!("{} would be removed", removal.package);
-            return Ok(kept(KeptBackCause::Removal, &reason));
-        }
-        match (&finished.ended, problems.first()) {
-            (Ended::Done, _) => {}
-            (_, Some(problem)) => return Ok(kept(KeptBackCause::Dependency, &problem.join("; "))),
-            (Ended::Stopped, None) => bail!("zypper was stopped"),
-            (Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why), None) => {
-                bail!("zypper: {why}")
-            }
-        }
+        let (resolved, kept_back) = removals::simulate(&scope, &database)?;
         let security: BTreeSet<Key> = updates
             .iter()
             .filter(|update| update.security)
             .map(Update::key)
             .in_order();
-        Ok(finished.resolved.pending(&database, &security))
+        let mut pending = resolved.pending(&database, &security);
+        pending.kept_back = resolved::marked(kept_back, &security);
+        Ok(pending)
     }
 
     fn installed(&self) -> Result<Database> {

@@ -45,6 +45,20 @@ pub struct Finished {
     pub document: String,
 }
 
+impl Finished {
+    /// No run at all.
+    pub fn nothing() -> Self {
+        Self {
+            resolved: Resolved::default(),
+            ended: Ended::Done,
+            failures: Vec::new(),
+            notes: Vec::new(),
+            locked: None,
+            document: String::new(),
+        }
+    }
+}
+
 impl<'a> Run<'a> {
     pub fn new(observer: &'a mut dyn Observer) -> Self {
         Self {
@@ -115,22 +129,48 @@ pub fn messages(document: &str, kind: &str) -> Vec<String> {
     messages
 }
 
-/// What the resolver would not do and why: the descriptions of its questions, `Problem: 1: …`.
+/// What the resolver would not do and why: `Problem: 1: …`. It says so of all problems at first, and then asks
+/// about the first one.
 pub fn problems(document: &str) -> Vec<Vec<String>> {
-    let mut problems = Vec::new();
-    let mut inside = false;
+    let mut problems: Vec<Vec<String>> = Vec::new();
     for node in xml::nodes(document) {
-        match node {
-            Node::Start { name, .. } => inside = name == "description",
-            Node::Text(text) if inside && text.starts_with("Problem:") => {
-                let first = text.lines().next().unwrap_or_default();
-                let summary = first.splitn(3, ": ").nth(2).unwrap_or(first);
-                problems.push(vec![summary.trim().to_owned()]);
-            }
-            _ => {}
+        let Node::Text(text) = node else { continue };
+        if !text.starts_with("Problem: ") {
+            continue;
+        }
+        // behind a solution begins what could be done
+        let lines = text.lines().map(str::trim);
+        let said = lines.take_while(|line| !line.starts_with("Solution "));
+        let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
+        let said = said.join("; ");
+        let summary = said.splitn(3, ": ").nth(2).unwrap_or(&said).to_owned();
+        if !problems.iter().flatten().any(|known| *known == summary) {
+            problems.push(vec![summary]);
         }
     }
     problems
+}
+
+/// What changes its vendor in a transaction.
+pub fn vendor_changes(document: &str) -> Vec<Key> {
+    let (mut changed, mut inside) = (Vec::new(), false);
+    for node in xml::nodes(document) {
+        match node {
+            Node::Start { name, attributes } if inside && name == "solvable" => {
+                let of = |key: &str| attributes.get(key).cloned().unwrap_or_default();
+                changed.push(Key {
+                    package: of("name"),
+                    architecture: of("arch"),
+                });
+            }
+            Node::Start { name, .. } if name.starts_with("to-") => {
+                inside = name.ends_with("change-vendor");
+            }
+            Node::End(name) if name.starts_with("to-") => inside = false,
+            _ => {}
+        }
+    }
+    changed
 }
 
 /// The summary of a transaction.

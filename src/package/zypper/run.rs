@@ -12,14 +12,14 @@ use std::thread;
 use anyhow::{Result, bail};
 
 use super::output::{Finished, Run};
-use super::{PACKAGES, Scope, Zypper, arguments, listing, only_from_failed, passed_over};
+use super::removals::{self, Without};
+use super::{PACKAGES, Scope, Zypper, arguments, listing, patches};
 use crate::package::command::Program;
-use crate::package::rpm::resolved::{self, Resolved};
+use crate::package::rpm::resolved;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, repositories};
 use crate::package::{
-    Change, Database, Ended, Former, KeptBack, KeptBackCause, Observer, PackageManager, Restore,
-    Selection, Transaction, lock,
+    Change, Ended, Former, Observer, PackageManager, Restore, Selection, Transaction, lock,
 };
 
 /// How often a run is started anew because somebody else holds the lock: ten minutes.
@@ -45,57 +45,6 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
     }
 }
 
-/// Resolves without changing anything; with what is kept back because a package would go for it.
-pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<KeptBack>)> {
-    let (finished, _, kept_back) = without_removals(scope.clone(), database, |scope| {
-        let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
-        until_unlocked(&program, &mut super::Quiet)
-    })?;
-    match finished.ended {
-        Ended::Done => Ok((finished.resolved, kept_back)),
-        Ended::Stopped => bail!("zypper was stopped"),
-        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
-            bail!("zypper: {why}")
-        }
-    }
-}
-
-/// Runs again without what makes packages go, if need be; with what was asked at last.
-fn without_removals(
-    scope: Scope,
-    database: &Database,
-    mut run: impl FnMut(&Scope) -> Result<Finished>,
-) -> Result<(Finished, Scope, Vec<KeptBack>)> {
-    let finished = run(&scope)?;
-    if finished.resolved.remove.is_empty() {
-        return Ok((finished, scope, Vec::new()));
-    }
-    let kept = |removed: &Resolved| -> Vec<KeptBack> {
-        let reason = "a new package replaces it, and it would be removed";
-        let kept = removed
-            .remove
-            .iter()
-            .map(|removal| KeptBack::new(&removal.package, KeptBackCause::Removal, reason));
-        kept.collect()
-    };
-    let mut kept_back = kept(&finished.resolved);
-    let narrower = scope.only_updates(&finished.resolved, database);
-    let (mut finished, scope) = match narrower {
-        Some(narrower) => (run(&narrower)?, narrower),
-        None => (finished, scope),
-    };
-    if !finished.resolved.remove.is_empty() {
-        let reason = "packages would be removed along with it";
-        let install = finished.resolved.install.drain(..);
-        kept_back.extend(
-            install
-                .map(|planned| KeptBack::new(planned.key.package, KeptBackCause::Removal, reason)),
-        );
-        finished.resolved.remove.clear();
-    }
-    Ok((finished, scope, kept_back))
-}
-
 impl Tool for Zypper {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
         self.fingerprint(transaction.failed)
@@ -116,8 +65,9 @@ impl Tool for Zypper {
         let everything = updates.is_none().then(|| scope.clone());
         let (downloaded, listed) = thread::scope(|threads| {
             let listed = everything
+                .clone()
                 .map(|scope| threads.spawn(move || listing::updates_and_archived(&scope)));
-            let downloaded = without_removals(scope, &database, |scope| {
+            let downloaded = removals::without(scope, &database, |scope| {
                 let program = arguments::download(scope.names.as_deref(), &scope.repositories);
                 until_unlocked(&program.log(transaction.log), observer)
             });
@@ -127,7 +77,11 @@ impl Tool for Zypper {
             });
             (downloaded, listed)
         });
-        let (finished, scope, mut kept_back) = downloaded?;
+        let Without {
+            finished,
+            names: again,
+            mut kept_back,
+        } = downloaded?;
         if finished.ended != Ended::Done {
             return Ok(Downloaded::Not(finished.ended));
         }
@@ -139,17 +93,22 @@ impl Tool for Zypper {
             .collect();
         let files = repositories::files([Path::new(PACKAGES)], &names);
         let mut archived = None;
-        if let Some(listed) = listed {
-            let pending = resolved.pending(&database, &BTreeSet::new());
+        if let (Some(listed), Some(scope)) = (listed, everything) {
+            let mut pending = resolved.pending(&database, &BTreeSet::new());
+            pending.kept_back = kept_back;
             let (all, installed) = listed?;
             archived = installed;
-            kept_back.extend(passed_over(&all, &pending, &scope, false)?);
-            kept_back.extend(only_from_failed(&pending, transaction.failed)?);
+            listing::keep_back(&mut pending, &all, &scope, transaction.failed)?;
+            kept_back = pending.kept_back;
+            if !kept_back.is_empty() {
+                let advised = patches::advised(&scope)?.keys(&all, &database);
+                kept_back = resolved::marked(kept_back, &advised);
+            }
         }
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
             archived,
-            again: scope.names.unwrap_or_default(),
+            again: again.unwrap_or_default(),
             kept_back,
         })
     }

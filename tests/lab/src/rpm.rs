@@ -116,7 +116,7 @@ fn tag(field: &str) -> Result<&str> {
     Ok(match field {
         "Depends" => "Requires",
         "Breaks" | "Conflicts" => "Conflicts",
-        "Provides" | "Recommends" => field,
+        "Provides" | "Recommends" | "Vendor" => field,
         "Replaces" => "Obsoletes",
         _ => bail!("an rpm has no field {field}"),
     })
