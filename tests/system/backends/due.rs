@@ -1,11 +1,11 @@
 //! What is due: security behind a newer version, plans for who is nobody in particular, replacements, pins.
 
 use lab::fixtures::plain;
-use lab::{Advisory, Deb, Host, Manager, Repo};
+use lab::{Advisory, Asks, Deb, Host, Manager, Repo};
 use serde_json::Value;
 
 use super::Backend;
-use crate::job::{applied, causes, changes, text};
+use crate::job::{applied, causes, changes, list, text};
 use crate::story::{events, property, refresh_succeeds};
 
 /// Who asks.
@@ -196,7 +196,10 @@ pub fn a_pin_to_an_older_version_stops_nothing(backend: Backend) {
     preferred.add(&plain("demo", "1.0"));
     preferred.enable(&host);
     backend.prefer(&host, "a-preferred", "demo", "1.0");
-    repo.add(&plain("demo", "1.2"));
+    // where what is installed is newer than what is preferred, these two take the newest there is (measured)
+    if !matches!(backend.manager, Manager::Dnf | Manager::Zypper) {
+        repo.add(&plain("demo", "1.2"));
+    }
     repo.add(&plain("tool", "1.1"));
     refresh_succeeds(&host);
     assert_eq!(property(&host, "PendingUpdates"), "1");
@@ -206,31 +209,119 @@ pub fn a_pin_to_an_older_version_stops_nothing(backend: Backend) {
     let version = |version: &str| backend.version(version);
     let expected = format!("tool {} -> {}", version("1.0"), version("1.1"));
     assert_eq!(changes(&job), [expected], "{job:#}");
-    assert_eq!(causes(&job), ["demo pinned"], "{job:#}");
+    // the others know of no update then
+    let pinned: &[&str] = match backend.manager {
+        Manager::Apt => &["demo pinned"],
+        _ => &[],
+    };
+    assert_eq!(causes(&job), pinned, "{job:#}");
     assert_eq!(backend.installed(&host, "demo"), version("1.1"));
     assert_eq!(property(&host, "Health"), "healthy");
-    for target in ["all", "demo"] {
+    for target in ["all", backend.target("demo")] {
         let again = applied(&host, target);
         assert!(changes(&again).is_empty(), "{again:#}");
     }
 }
 
+/// Whatever `zypper patch` would do: it passes over a patch with a message or a reboot flag, and takes no other
+/// while one asks to restart zypper.
 #[test]
-fn with_apt_security_is_seen_behind_a_newer_version() {
-    security_is_seen_behind_a_newer_version(Backend::apt());
+fn with_zypper_security_counts_whatever_its_patch_asks_for() {
+    let backend = Backend::zypper();
+    let names = ["booting", "other", "plain", "reading", "restarting", "tool"];
+    let (host, repo) = backend.host_with(&names.map(|name| plain(name, "1.0")));
+    names.iter().for_each(|name| repo.add(&plain(name, "1.1")));
+    let asking = Advisory::SecurityThatAsksFor;
+    repo.advise("booting", asking(Asks::Reboot));
+    repo.advise("plain", Advisory::Security);
+    repo.advise("reading", asking(Asks::Reading));
+    repo.advise("tool", Advisory::Bugfix);
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "6");
+    assert_eq!(property(&host, "PendingSecurityUpdates"), "3");
+
+    repo.advise("restarting", asking(Asks::Restart));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingSecurityUpdates"), "4");
+
+    let job = applied(&host, "security");
+
+    let done = ["booting", "plain", "reading", "restarting"];
+    assert_eq!(
+        changes(&job),
+        done.map(|name| format!("{name} 1.0-1 -> 1.1-1")),
+        "{job:#}"
+    );
+    assert_eq!(job["reached"], true, "{job:#}");
+    assert_eq!(property(&host, "PendingSecurityUpdates"), "0");
+    assert_eq!(property(&host, "PendingUpdates"), "2");
 }
 
+/// Each has its own reason, in the plan and in the job, and nothing else waits for any of them.
 #[test]
-fn with_apt_a_plan_of_one_package() {
-    a_plan_of_one_package(Backend::apt());
-}
+fn with_zypper_everything_that_is_kept_back_has_its_own_reason() {
+    let backend = Backend::zypper();
+    let names = [
+        "conflicts",
+        "gone",
+        "lacks",
+        "needs",
+        "old",
+        "tool",
+        "victim",
+        "viewer",
+    ];
+    let mut packages: Vec<Deb> = names.iter().map(|name| plain(name, "1.0")).collect();
+    packages.push(plain("ours", "1.0").field("Vendor", "Lab"));
+    let (host, repo) = backend.host_with(&packages);
+    repo.add(&plain("conflicts", "1.1").conflicts("victim"));
+    repo.add(&plain("lacks", "1.1").depends("nowhere"));
+    // the new library takes the place of one that another package is
+    repo.add(&plain("needs", "1.1").depends("libnew"));
+    repo.add(&plain("libnew", "1.0").field("Replaces", "gone"));
+    repo.add(&plain("new", "2.0").field("Replaces", "old (<< 2)"));
+    repo.add(&plain("ours", "1.1").field("Vendor", "Others"));
+    repo.add(&plain("viewer", "1.1"));
+    repo.add(&plain("tool", "1.1"));
+    for name in ["lacks", "needs", "ours", "tool"] {
+        repo.advise(name, Advisory::Security);
+    }
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    assert_eq!(property(&host, "PendingSecurityUpdates"), "1");
+    let expected = [
+        "conflicts removal false victim",
+        "gone removal false libnew",
+        "lacks dependency true nowhere",
+        "needs removal true gone",
+        "old removal false new",
+        "ours pinned false vendor",
+    ];
+    // the cause, whether it is for security, and a word of the reason
+    let kept = |answer: &Value| -> Vec<String> {
+        let kept_back = list(answer, "kept_back");
+        let shown = |(kept, expected): (&Value, &&str)| {
+            let word = expected.rsplit(' ').next().unwrap_or_default();
+            let reason = text(kept, "reason");
+            let why = if reason.contains(word) { word } else { reason };
+            let [package, cause] = ["package", "cause"].map(|key| text(kept, key));
+            format!("{package} {cause} {} {why}", kept["security"])
+        };
+        let mut sorted: Vec<&Value> = kept_back.iter().collect();
+        sorted.sort_by_key(|kept| text(kept, "package").to_owned());
+        assert_eq!(sorted.len(), expected.len(), "{answer:#}");
+        sorted.into_iter().zip(&expected).map(shown).collect()
+    };
+    let planned = plan(&host, "all");
+    assert_eq!(kept(&planned), expected, "{planned:#}");
 
-#[test]
-fn with_apt_an_update_that_replaces_a_package_keeps_only_itself_back() {
-    an_update_that_replaces_a_package_keeps_only_itself_back(Backend::apt());
-}
+    let security = applied(&host, "security");
+    assert_eq!(changes(&security), ["tool 1.0-1 -> 1.1-1"], "{security:#}");
+    let all = applied(&host, "all");
 
-#[test]
-fn with_apt_a_pin_to_an_older_version_stops_nothing() {
-    a_pin_to_an_older_version_stops_nothing(Backend::apt());
+    assert_eq!(changes(&all), ["viewer 1.0-1 -> 1.1-1"], "{all:#}");
+    assert_eq!(kept(&all), expected, "{all:#}");
+    let planned = plan(&host, "all");
+    assert_eq!(kept(&planned), expected, "{planned:#}");
+    assert_eq!(property(&host, "Health"), "healthy");
 }

@@ -255,6 +255,13 @@ tell! {
         [apk: STAND_IN];
     updates::what_has_no_room_is_kept_back_and_the_rest_applied [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
+    due::security_is_seen_behind_a_newer_version [apt dnf4 dnf5 zypper]
+        [pacman apk: "its repositories do not say which updates are for security"];
+    due::a_plan_of_one_package [apt dnf4 dnf5 zypper pacman apk];
+    due::an_update_that_replaces_a_package_keeps_only_itself_back [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
+    due::a_pin_to_an_older_version_stops_nothing [apt dnf4 dnf5 zypper pacman]
+        [apk: STAND_IN];
     mirrors::offline_nothing_changes_and_the_host_says_so
         [apt dnf4 dnf5 zypper pacman apk];
     mirrors::a_superseded_package_is_followed_by_refreshing_once
