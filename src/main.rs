@@ -19,10 +19,14 @@ use linux_patch_api::host::systemd;
 use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
+use linux_patch_api::state::installed::NotInstalled;
 use linux_patch_api::state::job::{Job, JobStatus};
 use linux_patch_api::worker::{RefreshFailed, Worker, answer_inquiries, gate, hook, rollback};
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
+
+/// A wrong question: as the parser of the arguments has it.
+const USAGE: u8 = 2;
 
 /// sysexits.h: `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`; those of the design.
 const UNREACHABLE: u8 = 69;
@@ -130,12 +134,18 @@ fn run_unit(run: Run) -> Result<ExitCode> {
                 Ok(target) => target,
                 Err(error) => {
                     journal::request_refused("the request", &format!("{error:#}"));
-                    return Ok(ExitCode::FAILURE);
+                    return Ok(ExitCode::from(USAGE));
                 }
             };
-            return Ok(report(
-                &worker()?.apply(target, Requester::at("systemd", Some(0)))?,
-            ));
+            let applied = worker()?.apply(target, Requester::at("systemd", Some(0)));
+            return match applied {
+                Err(error) if error.is::<NotInstalled>() => {
+                    journal::request_refused("the request", &format!("{error:#}"));
+                    systemd::status(&format!("refused: {error:#}"));
+                    Ok(ExitCode::from(USAGE))
+                }
+                applied => Ok(report(&applied?)),
+            };
         }
         Run::Drain => {
             worker()?.drain()?;
@@ -205,10 +215,13 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<NotReachable>() {
         return UNREACHABLE;
     }
+    if error.is::<NotInstalled>() {
+        return USAGE;
+    }
     match error.downcast_ref::<Refused>() {
         Some(Refused::NotAuthorised(_)) => NOT_AUTHORISED,
         Some(Refused::Busy(_)) => BUSY,
-        Some(Refused::Usage(_)) => 2,
+        Some(Refused::Usage(_)) => USAGE,
         None => 1,
     }
 }

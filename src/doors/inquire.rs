@@ -12,13 +12,17 @@ use crate::host::clock;
 use crate::package;
 use crate::paths::Paths;
 use crate::queue::inquiry::Inquiry;
-use crate::request::Target;
+use crate::request::{Request, Target};
 use crate::state::cache::Cache;
 use crate::state::findings::{self, Findings, Found, Outcome, uptime_usec};
+use crate::state::installed::{Names, NotInstalled};
 use crate::state::pending::PendingList;
 
 /// How long an answer is waited for: dnf 4 on a slow host takes tens of seconds.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a door waits to hear which packages are installed, before it leaves the names to the worker.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 
 /// After that long the planner has taken the question, or nothing starts it.
 const TAKEN_WITHIN: Duration = Duration::from_secs(20);
@@ -45,7 +49,7 @@ pub fn pending(paths: &Paths) -> Result<PendingList> {
     if let Some(stored) = stored.filter(|list| list.is_valid(&fingerprint, clock::now())) {
         return Ok(stored);
     }
-    let findings = answer(paths, &Inquiry::Pending, &fingerprint)?;
+    let findings = answer(paths, &Inquiry::Pending, &fingerprint, LIMIT)?;
     let (at, fingerprint) = (findings.at, findings.fingerprint.clone());
     Ok(PendingList {
         computed_at: Some(at),
@@ -54,10 +58,34 @@ pub fn pending(paths: &Paths) -> Result<PendingList> {
     })
 }
 
+/// Refuses a request that names a package which is not installed. Where the planner does not say in time what is,
+/// the worker will judge it by the same function.
+pub fn judge(paths: &Paths, request: &Request) -> Result<(), NotInstalled> {
+    let Some(target @ Target::Packages(_)) = &request.packages else {
+        return Ok(());
+    };
+    let installed = || {
+        let fingerprint = fingerprint(paths)?;
+        found(answer(
+            paths,
+            &Inquiry::Installed,
+            &fingerprint,
+            JUDGED_WITHIN,
+        )?)
+    };
+    match installed() {
+        Ok(found) => Names::of_keys(found.installed.keys()).judge(target),
+        Err(error) => {
+            tracing::debug!("the names are left to the worker: {error:#}");
+            Ok(())
+        }
+    }
+}
+
 /// What an apply of the target would do now.
 pub fn plan(paths: &Paths, target: &Target) -> Result<Found> {
     let inquiry = Inquiry::Plan(target.clone());
-    found(answer(paths, &inquiry, &fingerprint(paths)?)?)
+    found(answer(paths, &inquiry, &fingerprint(paths)?, LIMIT)?)
 }
 
 fn found(findings: Findings) -> Result<Found> {
@@ -79,7 +107,12 @@ fn fingerprint(paths: &Paths) -> Result<String> {
 }
 
 /// The planner's answer: the last one, if it still holds, or that to a question which is asked now.
-fn answer(paths: &Paths, inquiry: &Inquiry, fingerprint: &str) -> Result<Findings> {
+fn answer(
+    paths: &Paths,
+    inquiry: &Inquiry,
+    fingerprint: &str,
+    limit: Duration,
+) -> Result<Findings> {
     let name = inquiry.name();
     let basis = findings::basis(paths, fingerprint);
     let holds = |known: &Findings| known.is_valid(&basis, clock::now());
@@ -88,7 +121,7 @@ fn answer(paths: &Paths, inquiry: &Inquiry, fingerprint: &str) -> Result<Finding
     }
     let (asked, began) = (uptime_usec(), Instant::now());
     inquiry.submit(paths)?;
-    while began.elapsed() < LIMIT {
+    while began.elapsed() < limit {
         thread::sleep(INTERVAL);
         let answer = Findings::load(paths, &name);
         if let Some(answer) = answer.filter(|a| a.began_usec >= asked || holds(a)) {
@@ -104,6 +137,6 @@ fn answer(paths: &Paths, inquiry: &Inquiry, fingerprint: &str) -> Result<Finding
     }
     bail!(
         "the planner has not answered within {} s; ask again, or see 'systemctl status patch-plan.service'",
-        LIMIT.as_secs()
+        limit.as_secs()
     )
 }

@@ -25,9 +25,14 @@ pub const MAX_WAITING: usize = 64;
 /// The name of the question for everything that is pending.
 const PENDING: &str = "pending";
 
+/// The name of the question for everything that is installed.
+const INSTALLED: &str = "installed";
+
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inquiry {
+    /// Which packages are installed, and in which versions.
+    Installed,
     /// Which updates are pending, and which are kept back.
     Pending,
     /// What an apply of this target would do, and which versions it covers now.
@@ -58,6 +63,7 @@ impl Inquiry {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
+            Self::Installed => INSTALLED.to_owned(),
             Self::Pending => PENDING.to_owned(),
             Self::Plan(target) => {
                 let names = target.names().join("\n");
@@ -74,7 +80,7 @@ impl Inquiry {
             bail!(TooMany);
         }
         let bytes = match self {
-            Self::Pending => Vec::new(),
+            Self::Installed | Self::Pending => Vec::new(),
             Self::Plan(target) => serde_json::to_vec(&Entry {
                 packages: target.clone(),
             })?,
@@ -94,7 +100,7 @@ impl Inquiry {
         paths.inquiries().join(self.name()).exists()
     }
 
-    /// Takes the next question away and returns it: the one for everything first, then the oldest. An entry
+    /// Takes the next question away and returns it: those for everything first, then the oldest. An entry
     /// that is no question is moved to `refused/`.
     pub fn take(paths: &Paths) -> Result<Option<Self>> {
         for name in names(paths)? {
@@ -122,8 +128,10 @@ impl Inquiry {
 
 fn parse(paths: &Paths, name: &OsStr) -> Result<Inquiry, Unreadable> {
     let bytes = read_untrusted(&paths.inquiries(), Path::new(name), MAX_ENTRY_BYTES)?;
-    if name == PENDING {
-        return Ok(Inquiry::Pending);
+    match name.to_str() {
+        Some(INSTALLED) => return Ok(Inquiry::Installed),
+        Some(PENDING) => return Ok(Inquiry::Pending),
+        _ => {}
     }
     let entry: Entry = serde_json::from_slice(&bytes)
         .map_err(|error| Unreadable::Refused(format!("it is not a question: {error}")))?;
@@ -152,13 +160,19 @@ fn names(paths: &Paths) -> Result<Vec<OsString>> {
     let directory = paths.inquiries();
     let entries = fs::read_dir(&directory)
         .with_context(|| format!("failed to read {}", quoted(&directory)))?;
-    let mut names: Vec<(bool, SystemTime, OsString)> = entries
+    let rank = |name: &OsStr| match name.to_str() {
+        // which takes the least
+        Some(INSTALLED) => 0,
+        Some(PENDING) => 1,
+        _ => 2,
+    };
+    let mut names: Vec<(u8, SystemTime, OsString)> = entries
         .flatten()
         .filter(|entry| is_visible(&entry.file_name()))
         .map(|entry| {
             let changed = entry.metadata().and_then(|m| m.modified());
             let changed = changed.unwrap_or(SystemTime::UNIX_EPOCH);
-            (entry.file_name() != PENDING, changed, entry.file_name())
+            (rank(&entry.file_name()), changed, entry.file_name())
         })
         .collect();
     sorted::sort(&mut names);
@@ -185,11 +199,13 @@ mod tests {
     fn equal_questions_are_one_and_the_one_for_everything_comes_first() {
         let (_root, paths) = host();
         let demo = plan(&["demo", "tool"]);
-        for inquiry in [&demo, &plan(&["tool", "demo", "demo"]), &Inquiry::Pending] {
+        let same = plan(&["tool", "demo", "demo"]);
+        for inquiry in [&demo, &same, &Inquiry::Pending, &Inquiry::Installed] {
             inquiry.submit(&paths).unwrap();
             assert!(inquiry.waits(&paths));
         }
-        assert_eq!(waiting(&paths), 2);
+        assert_eq!(waiting(&paths), 3);
+        assert_eq!(Inquiry::take(&paths).unwrap(), Some(Inquiry::Installed));
         assert_eq!(Inquiry::take(&paths).unwrap(), Some(Inquiry::Pending));
         assert_eq!(Inquiry::take(&paths).unwrap(), Some(demo));
         assert_eq!(Inquiry::take(&paths).unwrap(), None);

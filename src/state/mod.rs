@@ -5,6 +5,7 @@ pub mod blocked;
 pub mod cache;
 pub mod findings;
 pub mod hang;
+pub mod installed;
 pub mod job;
 pub mod kept;
 pub mod pending;

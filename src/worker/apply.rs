@@ -32,12 +32,10 @@ pub fn run(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         }
         return (give_up_all(worker, jobs, error, &update), refreshed);
     }
-    let (mut ended, jobs) = precondition::refuse_unknown(worker, jobs);
     let precondition::Sorted {
-        aside,
+        aside: mut ended,
         good: mut jobs,
     } = precondition::sort(worker, jobs);
-    ended.extend(aside);
     if jobs.is_empty() {
         let why = ended.first().and_then(|job| job.error.clone());
         update.fail(&why.unwrap_or_default());

@@ -56,6 +56,7 @@ use crate::paths::Paths;
 use crate::queue::{Mark, Order};
 use crate::request::{JobId, Kind, Options, Request, Requester, Target};
 use crate::state::alert::Cause;
+use crate::state::installed::Names;
 use crate::state::job::{Job, JobStatus};
 use crate::{journal, queue};
 
@@ -160,8 +161,14 @@ impl Worker {
         result
     }
 
-    /// Queues a request for `target` and serves the queue until that one is done; its record.
+    /// Queues a request for `target` and serves the queue until that one is done; its record. The error is
+    /// [`NotInstalled`](crate::state::installed::NotInstalled) when it names a package that is not installed: then there is no job.
     pub fn apply(&self, target: Target, requester: Requester) -> Result<Job> {
+        if matches!(target, Target::Packages(_))
+            && let Ok(database) = self.packages.installed()
+        {
+            Names::of(&database).judge(&target)?;
+        }
         queue::prepare(&self.paths)?;
         let request = Request::apply(target, Options::default(), requester)?;
         // before the path unit starts its worker for it: while nobody else is at work, the unit that was asked
@@ -336,6 +343,8 @@ impl Worker {
         Job::save_all(&self.paths, &jobs)?;
         // the door tells its listeners; nothing here waits for it
         thread::spawn(systemd::wake_door);
+        let (mut unknown, jobs) = precondition::refuse_unknown(self, jobs);
+        self.record_refused(&mut unknown)?;
         let (jobs, mut aside) = reboot::set_aside(self, jobs);
         let (rollbacks, jobs): (Vec<_>, Vec<_>) = jobs
             .into_iter()
@@ -366,6 +375,7 @@ impl Worker {
         };
         done.append(&mut refreshes);
         done.append(&mut undone);
+        done.append(&mut unknown);
         done.append(&mut aside);
         services::note(self, &mut done);
         reboot::decide(self, &mut done);
@@ -384,6 +394,21 @@ impl Worker {
 
     /// Writes the records of jobs that have just ended, and says so in the journal.
     fn record(&self, jobs: &mut [Job]) -> Result<()> {
+        let ended = self.end(jobs);
+        let alerts = alert::settled(self, &ended);
+        self.record_ended(&ended)?;
+        alerts.iter().for_each(alert::announce);
+        Ok(())
+    }
+
+    /// The same for jobs that could not be meant: what somebody has mistyped says nothing of the host.
+    fn record_refused(&self, jobs: &mut [Job]) -> Result<()> {
+        let ended = self.end(jobs);
+        self.record_ended(&ended)
+    }
+
+    /// Ends the jobs that have come to their end and are not recorded yet; those.
+    fn end(&self, jobs: &mut [Job]) -> Vec<Job> {
         let mut ended = Vec::new();
         for job in jobs.iter_mut() {
             // one that is recorded already is not told of twice, and a held one has its record elsewhere
@@ -394,11 +419,14 @@ impl Worker {
                 ended.push(job.clone());
             }
         }
-        let alerts = alert::settled(self, &ended);
+        ended
+    }
+
+    fn record_ended(&self, ended: &[Job]) -> Result<()> {
         if !ended.is_empty() {
-            Job::save_all(&self.paths, &ended)?;
+            Job::save_all(&self.paths, ended)?;
         }
-        for job in &ended {
+        for job in ended {
             Mark::Cancel.remove(&self.paths, job.id())?;
             verify::Before::forget(&self.paths, job.id());
             for kept in &job.kept_back {
@@ -413,8 +441,7 @@ impl Worker {
                 _ => journal::job_failed(job.id(), job.error.as_deref().unwrap_or("unknown")),
             }
         }
-        rollback::tidy_seen(&self.paths, &ended);
-        alerts.iter().for_each(alert::announce);
+        rollback::tidy_seen(&self.paths, ended);
         Ok(())
     }
 

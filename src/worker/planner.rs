@@ -15,9 +15,11 @@ use crate::paths::Paths;
 use crate::queue;
 use crate::queue::inquiry::Inquiry;
 use crate::request::Target;
+use crate::sorted::InOrder;
 use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::findings::{self, Findings, Found, Outcome};
+use crate::state::installed::Names;
 use crate::state::pending::PendingList;
 
 /// Answers every question that waits.
@@ -57,6 +59,14 @@ fn look(worker: &Worker, inquiry: &Inquiry) -> Findings {
         fingerprint: &fingerprint,
     };
     let outcome = match inquiry {
+        Inquiry::Installed => worker.packages.installed().map(|database| {
+            let versions = database.iter();
+            let versions = versions.map(|(key, is)| (key.to_string(), is.version.clone()));
+            Outcome::Found(Found {
+                installed: versions.in_order(),
+                ..Found::default()
+            })
+        }),
         Inquiry::Pending => host.pending().map(|pending| {
             Outcome::Found(Found {
                 pending,
@@ -106,8 +116,8 @@ impl Host<'_> {
         let named = matches!(target, Target::Packages(_));
         let database = named.then(|| worker.packages.installed()).transpose()?;
         let database = database.unwrap_or_default();
-        if let [name, ..] = select::not_installed(target, &database).as_slice() {
-            return Ok(Outcome::Refused(select::unknown(name)));
+        if let Err(unknown) = Names::of(&database).judge(target) {
+            return Ok(Outcome::Refused(unknown.to_string()));
         }
         let pending = self.pending()?;
         if *target == Target::Security

@@ -10,6 +10,7 @@ use crate::package::{Database, Pending, Source};
 use crate::queue::hold;
 use crate::request::{Options, Target};
 use crate::state::cache::Cache;
+use crate::state::installed::Names;
 use crate::state::job::Job;
 
 /// Jobs, told apart by their preconditions.
@@ -55,31 +56,28 @@ pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
     sorted
 }
 
-/// Fails the jobs that name a package which is not installed: nothing else may ever reach a package
-/// manager, which would read more into a name than a name.
+/// Fails the jobs that name a package which is not installed, before anything is done for them: nothing else may
+/// ever reach a package manager, which would read more into a name than a name. Those jobs, and the others. Where
+/// the package database cannot be read, the attempt will say so.
 pub fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
-    let names = |job: &Job| matches!(job.request.packages, Some(Target::Packages(_)));
-    if !jobs.iter().any(names) {
+    let named = |job: &Job| matches!(job.request.packages, Some(Target::Packages(_)));
+    if !jobs.iter().any(named) {
         return (Vec::new(), jobs);
     }
-    let database = match worker.packages.installed() {
-        Ok(database) => database,
-        Err(error) => {
-            let mut jobs = jobs;
-            jobs.iter_mut().for_each(|job| fail(job, &error));
-            return (jobs, Vec::new());
-        }
+    let Ok(database) = worker.packages.installed() else {
+        return (Vec::new(), jobs);
     };
+    let names = Names::of(&database);
     let (mut refused, mut good) = (Vec::new(), Vec::new());
     for mut job in jobs {
-        let target = job.request.packages.clone().unwrap_or(Target::All);
-        match select::not_installed(&target, &database).as_slice() {
-            [] => good.push(job),
-            [name, ..] => {
-                let error = anyhow::anyhow!("{}", select::unknown(name));
-                fail(&mut job, &error);
+        let target = job.request.packages.as_ref();
+        match target.map_or(Ok(()), |target| names.judge(target)) {
+            // one of which a part is done is judged by what was done
+            Err(unknown) if !job.is_done_in_part() => {
+                fail(&mut job, &unknown.into());
                 refused.push(job);
             }
+            _ => good.push(job),
         }
     }
     (refused, good)

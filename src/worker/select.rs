@@ -25,20 +25,6 @@ fn is_named(name: &PackageName, package: &str, architecture: &str) -> bool {
     }
 }
 
-/// The names of the target that no installed package has.
-pub fn not_installed(target: &Target, database: &Database) -> Vec<PackageName> {
-    let Target::Packages(names) = target else {
-        return Vec::new();
-    };
-    let missing = |name: &&PackageName| installed(name, database).next().is_none();
-    names.iter().filter(missing).cloned().collect()
-}
-
-/// Why a name is refused that no installed package has.
-pub fn unknown(name: &PackageName) -> String {
-    format!("{name} is not installed; only installed packages are updated")
-}
-
 /// The packages of the database that have this name.
 fn installed<'a>(
     name: &'a PackageName,
@@ -174,24 +160,6 @@ mod tests {
         assert!(!covers(&target(&["lib"]), "libx", "amd64", true));
         assert!(covers(&Target::Security, "libx", "amd64", true));
         assert!(!covers(&Target::Security, "libx", "amd64", false));
-    }
-
-    #[test]
-    fn what_is_not_installed_is_named() {
-        let key = Key {
-            package: "libx".into(),
-            architecture: "amd64".into(),
-        };
-        let installed = Installed {
-            version: "1".into(),
-            state: PackageState::Good,
-            held: false,
-            ..Installed::default()
-        };
-        let database = Database::from([(key, installed)]);
-        let missing = not_installed(&target(&["libx", "liby", "libx:i386"]), &database);
-        let missing: Vec<_> = missing.iter().map(PackageName::as_str).collect();
-        assert_eq!(missing, ["libx:i386", "liby"]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use lab::{Host, Past, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
-use crate::job::{applied, changes, host_with, id_of, kept_back, list, start, text};
-use crate::story::{events, installed, last_job, property};
+use crate::job::{applied, changes, host_with, id_of, kept_back, list, text};
+use crate::story::{drop_request, events, hold_worker, installed, property, settled};
 
 // fault: libc
 #[test]
@@ -247,11 +247,12 @@ fn a_changed_configuration_file_is_kept_and_noted() {
 fn a_package_that_went_away_in_the_meantime_is_named() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
+    let workers = hold_worker(&host);
+    let id = drop_request(&host, 1, r#""packages":["demo"]"#);
     host.sh("dpkg --remove demo");
+    workers.release(&host);
 
-    assert!(!start(&host, "demo").success());
-
-    let job = last_job(&host);
+    let job = settled(&host, &id);
     assert_eq!(job["status"], "failed");
     assert!(
         text(&job, "error").contains("demo is not installed"),

@@ -201,14 +201,20 @@ fn the_exit_code_says_what_went_wrong() {
             "{arguments}: {output}"
         );
     }
+    for arguments in [
+        "apply not-there",
+        "plan not-there",
+        "apply not-there --direct",
+    ] {
+        let unknown = run(arguments);
+        assert_eq!(unknown.status, 2, "{arguments}: {unknown}");
+        assert!(
+            unknown.stderr.contains("not-there is not installed"),
+            "{arguments}: {unknown}"
+        );
+    }
     assert_eq!(jobs(&host), Vec::<Value>::new());
 
-    let unknown = run("apply not-there");
-    assert_eq!(unknown.status, 1, "{unknown}");
-    assert!(
-        unknown.stdout.contains("not-there is not installed"),
-        "{unknown}"
-    );
     repo.stop();
     let offline = run("refresh");
     assert_eq!(offline.status, 1, "{offline}");

@@ -128,19 +128,20 @@ fn a_package_that_is_not_installed_is_named_and_never_handed_to_apt() {
         // what systemd-escape makes of demo/stable
         ("demo-stable", "demo-stable"),
     ] {
-        assert!(!start(&host, instance).success());
+        let output = start(&host, instance);
 
-        let job = last_job(&host);
-        assert_eq!(job["status"], "failed");
-        let why = format!("{name} is not installed");
-        assert!(text(&job, "error").contains(&why), "{job:#}");
+        let unit_name = format!("'patch-apply@{instance}.service'");
+        assert_eq!(unit(&host, &unit_name, "ExecMainStatus"), "2", "{output}");
         assert_eq!(traces(&host), before);
-        let told = events_of_kind(&host, message::JOB_FAILED);
-        assert!(
-            told.iter()
-                .any(|event| text(event, "PATCH_ERROR").contains(&why))
-        );
+        let why = format!("{name} is not installed");
+        let told = events_of_kind(&host, message::REQUEST_REFUSED);
+        let is_told = told
+            .iter()
+            .any(|event| text(event, "MESSAGE").contains(&why));
+        assert!(is_told, "{told:#?}");
     }
+    assert_eq!(jobs(&host).len(), 0);
+    assert_eq!(repo.requests(), [""; 0], "no refresh was made for them");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::answer::{
 use crate::VERSION;
 use crate::doors::ask;
 use crate::doors::door::Door;
+use crate::doors::inquire;
 use crate::doors::polkit::{self, Verb};
 use crate::doors::value::{self, Dictionary};
 use crate::health::shown_time;
@@ -130,7 +131,11 @@ impl Agent {
     ) -> fdo::Result<String> {
         let _call = self.door.activity.begin();
         let (paths, options) = (self.door.paths.clone(), value::object(&options));
-        let request = move || ask::apply(&paths, &packages, options, "dbus");
+        let request = move || {
+            let request = ask::apply(&paths, &packages, options, "dbus")?;
+            inquire::judge(&paths, &request)?;
+            anyhow::Ok(request)
+        };
         let request = zruntime::unblock(request).await;
         let request = request.map_err(|error| wrong(&error))?;
         self.submit(request, bus, &header).await

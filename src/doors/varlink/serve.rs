@@ -13,7 +13,7 @@ use super::message::{self, Call, MAX_MESSAGE, Wanted};
 use super::method::Method;
 use super::peer;
 use crate::doors::picture::{Picture, Progress};
-use crate::doors::{ask, watch};
+use crate::doors::{ask, inquire, watch};
 use crate::paths::Paths;
 use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
@@ -157,7 +157,7 @@ impl Session {
             request.requester.uid = Some(self.uid);
             Ok(request)
         };
-        let request = request().map_err(|error| failed(&error))?;
+        let request = request().map_err(|error| unanswered(&error))?;
         let bytes = serde_json::to_vec(&request).map_err(|error| failed(&error.into()))?;
         if bytes.len() as u64 > MAX_ENTRY_BYTES {
             return Err(Refusal::InvalidRequest(format!(
@@ -168,6 +168,7 @@ impl Session {
             let why = format!("{} requests wait already", queue::MAX_WAITING);
             return Err(Refusal::Busy(why));
         }
+        inquire::judge(&self.paths, &request).map_err(|error| invalid(&error.into()))?;
         queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
     }
 
@@ -381,8 +382,8 @@ mod tests {
     fn an_apply_becomes_a_request_of_the_user_who_is_connected() {
         let (_root, door, client) = door();
         let paths = door.paths.clone();
-        let said = b"{\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo\"]}}\0\
-            {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo\"]},\"oneway\":true}\0\
+        let said = b"{\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"all\"]}}\0\
+            {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"security\"]},\"oneway\":true}\0\
             {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo-\"]}}\0";
         let answers = conversation(door, client, said);
         let waiting = queue::waiting(&paths, 10).unwrap();

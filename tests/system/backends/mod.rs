@@ -7,6 +7,7 @@ mod due;
 mod failures;
 mod inside;
 mod mirrors;
+mod names;
 mod reboots;
 mod table;
 mod updates;
@@ -244,6 +245,8 @@ const STAND_IN: &str = "the stand-in keeps apk's state, and has neither its solv
 
 tell! {
     updates::an_update_is_applied_and_then_there_is_nothing_to_do
+        [apt dnf4 dnf5 zypper pacman apk];
+    names::a_name_that_is_not_installed_is_refused_at_every_door
         [apt dnf4 dnf5 zypper pacman apk];
     updates::what_was_downloaded_ahead_is_not_fetched_again [apt dnf4 dnf5 zypper pacman]
         [apk: "not offered for it"];
