@@ -33,12 +33,21 @@ pub enum Verb {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Show what is known now, and wait for nothing
+        #[arg(long)]
+        cached: bool,
     },
     /// Show whether the host is healthy; waits for a refresh when the index is stale
     Health {
         /// Print JSON with the keys status, uptime_seconds, version, last_cache_update, cache_status
         #[arg(long)]
         json: bool,
+        /// Show what is known now, and wait for nothing
+        #[arg(long)]
+        cached: bool,
+        /// Exit with 1 when the host is degraded, and with 2 when its index was never refreshed
+        #[arg(long)]
+        exit_status: bool,
     },
     /// List the pending updates; waits for a refresh when the index is stale
     Updates {

@@ -297,7 +297,8 @@ impl Config {
     }
 }
 
-fn fragments(paths: &Paths) -> Result<Vec<PathBuf>> {
+/// The files that the configuration is made of, in the order in which they are merged.
+pub fn fragments(paths: &Paths) -> Result<Vec<PathBuf>> {
     let main = paths.host("/etc/linux_patch_api/config.toml");
     let mut files = directory(&paths.host("/usr/lib/linux_patch_api/config.d"))?;
     if main.exists() {

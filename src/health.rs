@@ -1,5 +1,8 @@
 //! Pure: the records in, health and its reasons out.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +45,12 @@ pub struct Facts<'a> {
     pub taken_back: &'a [String],
     /// Why the configuration or the package manager cannot be used.
     pub unusable: Option<&'a str>,
+    /// What keeps the doors from knowing how the host is, or from being asked, a sentence each.
+    pub blind: &'a [String],
+    /// That an interrupted job is not finished yet.
+    pub under_way: Option<&'a str>,
+    /// That security updates have been kept back for too long.
+    pub kept_too_long: Option<&'a str>,
 }
 
 /// Why the host is degraded, one sentence each; none when it is healthy. An index that is only stale
@@ -49,9 +58,9 @@ pub struct Facts<'a> {
 #[must_use]
 pub fn reasons(facts: Facts<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
-    if let Some(why) = facts.unusable {
-        reasons.push(why.to_owned());
-    }
+    reasons.extend(facts.under_way.map(str::to_owned));
+    reasons.extend(facts.unusable.map(str::to_owned));
+    reasons.extend_from_slice(facts.blind);
     if facts.cache.last_error.is_some() && !facts.cache.last_update_success {
         let why = facts
             .cache
@@ -80,6 +89,7 @@ pub fn reasons(facts: Facts<'_>) -> Vec<String> {
     let unseen = facts.alerts.iter().filter(|alert| !seen(alert));
     reasons.extend(unseen.map(|alert| alert.text.clone()));
     reasons.extend_from_slice(facts.taken_back);
+    reasons.extend(facts.kept_too_long.map(str::to_owned));
     for problem in facts.problems {
         // the worker may have seen this one, too, among others
         if !reasons.iter().any(|reason| reason.contains(problem)) {
@@ -101,6 +111,40 @@ pub fn health(facts: Facts<'_>) -> (Health, Vec<String>) {
         },
         reasons,
     )
+}
+
+/// For how long a security update may be kept back before that is a reason.
+const KEPT_BACK_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How many packages a sentence names.
+const NAMED: usize = 5;
+
+/// Why the host is degraded by security updates that are kept back for too long, of these packages since then.
+#[must_use]
+pub fn kept_back_too_long(
+    since: &BTreeMap<String, DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Option<String> {
+    let is_long = |at: DateTime<Utc>| (now - at).to_std().is_ok_and(|age| age > KEPT_BACK_FOR);
+    let names = since.iter().filter(|(_, at)| is_long(**at));
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    let shown = names.iter().copied().take(NAMED).collect::<Vec<_>>();
+    let (updates, more) = match names.len() {
+        0 => return None,
+        1 => ("the security update of", String::new()),
+        count if count > NAMED => (
+            "the security updates of",
+            format!(" and {} more", count - NAMED),
+        ),
+        _ => ("the security updates of", String::new()),
+    };
+    let (has, shown) = (
+        if names.len() == 1 { "has" } else { "have" },
+        shown.join(", "),
+    );
+    Some(format!(
+        "{updates} {shown}{more} {has} been kept back for more than 7 days; 'patchctl plan all' says why"
+    ))
 }
 
 /// The time of the last successful refresh as the interfaces give it; empty for never.
@@ -153,6 +197,9 @@ mod tests {
             sees_problems: true,
             taken_back: &[],
             unusable: None,
+            blind: &[],
+            under_way: None,
+            kept_too_long: None,
         })
     }
 
@@ -167,12 +214,37 @@ mod tests {
                 sees_problems,
                 taken_back: &[],
                 unusable: None,
+                blind: &[],
+                under_way: None,
+                kept_too_long: None,
             })
         };
         assert!(reasons_if(true, &[]).is_empty(), "it is over");
         assert_eq!(reasons_if(false, &[]), ["a; b"]);
         assert_eq!(reasons_if(false, &["b".into()]), ["a; b"], "only once");
         assert_eq!(reasons_if(false, &["c".into()]), ["a; b", "c"]);
+    }
+
+    #[test]
+    fn a_security_update_may_be_kept_back_for_a_week() {
+        let now = clock::now();
+        let since = |names: &[(&str, i64)]| -> Option<String> {
+            let since = names.iter().map(|(name, days)| {
+                let at = now - chrono::Duration::days(*days) - chrono::Duration::hours(1);
+                ((*name).to_owned(), at)
+            });
+            kept_back_too_long(&since.collect(), now)
+        };
+        assert_eq!(since(&[("a", 6), ("b", -3)]), None);
+        let one = since(&[("a", 7), ("b", 6)]).unwrap();
+        assert!(
+            one.starts_with("the security update of a has been kept back"),
+            "{one}"
+        );
+        let many: Vec<String> = (0..7).map(|n| format!("p{n}")).collect();
+        let many: Vec<(&str, i64)> = many.iter().map(|name| (name.as_str(), 8)).collect();
+        let many = since(&many).unwrap();
+        assert!(many.contains("p3, p4 and 2 more have been"), "{many}");
     }
 
     #[test]

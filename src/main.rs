@@ -52,8 +52,15 @@ fn main() -> ExitCode {
 fn act(cli: Cli) -> Result<ExitCode> {
     let client = Client::new(cli.host);
     match cli.verb {
-        Verb::Status { json } => client.status(json)?,
-        Verb::Health { json } => client.health(json)?,
+        Verb::Status { json, cached } => client.status(json, cached)?,
+        Verb::Health {
+            json,
+            cached,
+            exit_status,
+        } => {
+            let code = client.health(json, cached)?;
+            return Ok(ExitCode::from(if exit_status { code } else { 0 }));
+        }
         Verb::Updates { json } => client.updates(json)?,
         Verb::Plan { packages, json } => client.plan(&packages, json)?,
         Verb::Jobs { limit, json } => client.jobs(limit, json)?,

@@ -44,17 +44,23 @@ impl std::error::Error for Refused {}
 
 /// What is pending: as last worked out, while nothing that it depends on has changed since.
 pub fn pending(paths: &Paths) -> Result<PendingList> {
+    pending_within(paths, LIMIT)
+}
+
+/// The same, and the planner is waited for no longer than that.
+pub fn pending_within(paths: &Paths, limit: Duration) -> Result<PendingList> {
     let fingerprint = fingerprint(paths)?;
     let stored = PendingList::load(paths);
     if let Some(stored) = stored.filter(|list| list.is_valid(&fingerprint, clock::now())) {
         return Ok(stored);
     }
-    let findings = answer(paths, &Inquiry::Pending, &fingerprint, LIMIT)?;
+    let findings = answer(paths, &Inquiry::Pending, &fingerprint, limit)?;
     let (at, fingerprint) = (findings.at, findings.fingerprint.clone());
     Ok(PendingList {
         computed_at: Some(at),
         fingerprint: Some(fingerprint),
         pending: found(findings)?.pending,
+        ..PendingList::default()
     })
 }
 
@@ -98,7 +104,7 @@ fn found(findings: Findings) -> Result<Found> {
 
 /// What index, package database and configuration are now, as far as a door can see them. What it cannot see
 /// has it ask the planner.
-fn fingerprint(paths: &Paths) -> Result<String> {
+pub fn fingerprint(paths: &Paths) -> Result<String> {
     let config = Config::load(paths);
     let config = config.map_err(|error| error.context("the configuration is invalid"))?;
     let packages = package::detect(&config, &std::env::temp_dir())?;

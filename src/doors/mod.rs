@@ -1,6 +1,7 @@
 //! What the outside may call: authorise, convert, ask one function, answer. No door changes a
 //! package; what is to be changed becomes an entry of the queue.
 
+mod access;
 mod ask;
 pub mod client;
 pub mod dbus;

@@ -1,19 +1,22 @@
 //! The whole picture of the host, read from the records; read again only when they have changed.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use super::{access, inquire};
+use crate::config::{self, Config};
 use crate::health::{self, Facts, Health};
 use crate::host::clock::{self, Moment};
 use crate::package::{self, Pending, sentences};
 use crate::paths::Paths;
 use crate::state::alert::Alerts;
+use crate::state::at_work;
 use crate::state::blocked::Blocked;
 use crate::state::cache::{Cache, CacheStatus};
 use crate::state::pending::PendingList;
@@ -41,8 +44,18 @@ pub struct Picture {
     pub alerts: Alerts,
     /// What is pending, as last worked out.
     pub pending: Pending,
+    /// Whether that is what is pending now: index, package database and configuration have not changed since.
+    pub is_counted: bool,
+    /// What these are now, as far as this door can see.
+    pub fingerprint: String,
+    /// Since when the security updates of packages have been kept back.
+    pub kept_since: BTreeMap<String, DateTime<Utc>>,
     /// The security updates that a rollback by hand keeps back, a sentence for each rollback.
     pub taken_back: Vec<String>,
+    /// What keeps the doors from knowing how the host is, or from being asked, a sentence each.
+    pub blind: Vec<String>,
+    /// Whether the jobs in a worker's hands were interrupted there, and are not finished yet.
+    pub is_interrupted: bool,
     /// What is wrong with the package database; not looked at during an update.
     pub problems: Vec<String>,
     /// Whether nothing else can be wrong with it.
@@ -114,15 +127,34 @@ impl Picture {
                 .map_or_else(|error| vec![format!("{error:#}")], sentences),
             _ => Vec::new(),
         };
-        let pending = PendingList::load(paths).unwrap_or_default().pending;
+        let cache = Cache::load(paths);
+        let list = PendingList::load(paths);
+        let fingerprint = packages.as_ref().map_or_else(
+            |_| String::new(),
+            |packages| packages.fingerprint(&cache.failed_sources()),
+        );
+        // a host that has no list yet has no old one either
+        let is_counted = packages.is_err() || list.as_ref().is_none_or(|l| l.is_for(&fingerprint));
+        let PendingList {
+            pending,
+            kept_since,
+            ..
+        } = list.unwrap_or_default();
+        let records = records(paths);
+        let lacking = access::lacking(paths, &records);
         Self {
             backend: packages.as_ref().map_or("", |p| p.name()).to_owned(),
             unusable,
-            cache: Cache::load(paths),
+            cache,
             update: UpdateState::load(paths),
             alerts: Alerts::load(paths),
             taken_back: Blocked::load(paths).taken_back(&pending),
             pending,
+            is_counted,
+            fingerprint,
+            kept_since,
+            blind: lacking.into_iter().collect(),
+            is_interrupted: !running.is_empty() && !at_work::is_serving(paths),
             problems,
             sees_problems: packages.as_ref().is_ok_and(|p| p.sees_problems()),
             running,
@@ -151,7 +183,22 @@ impl Picture {
             sees_problems: self.sees_problems,
             taken_back: &self.taken_back,
             unusable: self.unusable.as_deref(),
+            blind: &self.blind,
+            under_way: self.under_way().as_deref(),
+            kept_too_long: health::kept_back_too_long(&self.kept_since, clock::now()).as_deref(),
         })
+    }
+
+    /// That a job was interrupted and is not finished yet.
+    fn under_way(&self) -> Option<String> {
+        if !self.is_interrupted {
+            return None;
+        }
+        let (job, phase) = (self.current_job(), self.update.phase.as_str());
+        Some(format!(
+            "job {job} was interrupted ({phase}), and what is left of it is not finished yet; \
+             'systemctl status patch-recover.service' says how far that is"
+        ))
     }
 
     /// How far the index can be trusted now.
@@ -182,9 +229,16 @@ impl Picture {
             .pending
             .updates
             .iter()
-            .filter(|update| update.security)
+            .filter(|update| update.security && update.installed.is_some())
             .count();
         u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// How many security updates are kept back.
+    #[must_use]
+    pub fn kept_back_security(&self) -> u32 {
+        let kept = self.pending.kept_back.iter().filter(|kept| kept.security);
+        u32::try_from(kept.count()).unwrap_or(u32::MAX)
     }
 
     /// Which shutdown is scheduled, as logind calls it; empty when none is.
@@ -208,10 +262,20 @@ impl Picture {
         Some(reboot.at)
     }
 
-    /// How many updates are pending.
+    /// How many updates of installed packages are pending.
     #[must_use]
     pub fn pending_updates(&self) -> u32 {
-        u32::try_from(self.pending.updates.len()).unwrap_or(u32::MAX)
+        let updates = self.pending.updates.iter();
+        let count = updates.filter(|update| update.installed.is_some()).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// How many packages would be installed newly, because an update needs them.
+    #[must_use]
+    pub fn pending_new_packages(&self) -> u32 {
+        let updates = self.pending.updates.iter();
+        let count = updates.filter(|update| update.installed.is_none()).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Everything, for `CheckHealth` and `patchctl status --json`.
@@ -231,6 +295,8 @@ impl Picture {
             "sources": self.cache.sources,
             "pending_updates": self.pending_updates(),
             "pending_security_updates": self.pending_security(),
+            "pending_new_packages": self.pending_new_packages(),
+            "kept_back_security_updates": self.kept_back_security(),
             "kept_back": self.pending.kept_back,
             "phase": self.update.phase.as_str(),
             "target": self.update.target,
@@ -255,7 +321,15 @@ impl Picture {
 pub struct Pictures {
     paths: Paths,
     latest: Mutex<Option<(Stamps, Arc<Picture>)>>,
+    /// What is wrong with the units that wake us, as it was last seen.
+    units: Mutex<Vec<String>>,
+    /// What index, package database and configuration were when they were last looked at as a whole.
+    looked: Mutex<Option<(Instant, String)>>,
 }
+
+/// How long what the stamps cannot show of the index and the configuration, such as a list that was edited in
+/// place, is taken to be as it was.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// When the files behind a picture have changed.
 #[derive(PartialEq, Eq)]
@@ -263,11 +337,13 @@ struct Stamps {
     records: Vec<Stamp>,
     progress: Stamp,
     database: Vec<Stamp>,
+    units: Vec<String>,
+    fingerprint: String,
 }
 
 /// What of a file tells that it has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(u64, u64, i64, i64);
+struct Stamp(u64, u64, i64, i64, i64, i64);
 
 impl Pictures {
     /// No picture is taken yet.
@@ -276,7 +352,34 @@ impl Pictures {
         Self {
             paths,
             latest: Mutex::new(None),
+            units: Mutex::default(),
+            looked: Mutex::default(),
         }
+    }
+
+    /// What was seen of the units that wake us: a sentence for each that is not as it has to be.
+    pub fn set_units(&self, wrong: Vec<String>) {
+        *self.units.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
+    }
+
+    /// As [`current`](Self::current), with everything looked at anew.
+    #[must_use]
+    pub fn looked_at(&self) -> Arc<Picture> {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.current()
+    }
+
+    /// What index, package database and configuration are, looked at a moment ago at most.
+    fn fingerprint(&self) -> String {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, fingerprint)) = &*looked
+            && at.elapsed() < LOOK_AGAIN
+        {
+            return fingerprint.clone();
+        }
+        let fingerprint = inquire::fingerprint(&self.paths).unwrap_or_default();
+        *looked = Some((Instant::now(), fingerprint.clone()));
+        fingerprint
     }
 
     /// The picture as of now. While a job runs, its progress comes often: that is no reason to read
@@ -289,17 +392,23 @@ impl Pictures {
             Some((known, picture)) if *known == stamps => return Arc::clone(picture),
             Some((known, picture))
                 if known.records == stamps.records
+                    && known.units == stamps.units
                     && known.progress != stamps.progress
                     && !picture.running.is_empty() =>
             {
                 // a job whose progress has stopped is looked at closely
                 stamps.database.clone_from(&known.database);
+                stamps.fingerprint.clone_from(&known.fingerprint);
                 Picture {
                     progress: Progress::of(&self.paths, &picture.running),
                     ..Picture::clone(picture)
                 }
             }
-            _ => Picture::take(&self.paths),
+            _ => {
+                let mut picture = Picture::take(&self.paths);
+                picture.blind.extend_from_slice(&stamps.units);
+                picture
+            }
         };
         let picture = Arc::new(picture);
         *latest = Some((stamps, Arc::clone(&picture)));
@@ -313,28 +422,31 @@ impl Pictures {
             database: package::DATABASES
                 .map(|path| stamp(&self.paths.host(path)))
                 .to_vec(),
+            units: {
+                let units = self.units.lock();
+                units.unwrap_or_else(PoisonError::into_inner).clone()
+            },
+            fingerprint: self.fingerprint(),
         }
     }
 
     fn files(&self) -> Vec<PathBuf> {
         let paths = &self.paths;
-        // the records themselves, too: somebody else may write one in place
-        let records = [
-            "alerts.json",
-            "blocked.json",
-            "cache.json",
-            "reboot.json",
-            "running.json",
-            "update.json",
-            "updates.json",
-        ];
-        let mut files = vec![paths.state(), paths.queue()];
-        files.extend(records.iter().map(|name| paths.state().join(name)));
+        let mut files = vec![paths.state(), paths.queue(), paths.jobs(), paths.tmp()];
+        files.extend([
+            paths.conflicts(),
+            paths.deferred(),
+            paths.inquiries(),
+            paths.keys(),
+        ]);
+        // the records themselves, too: another program may write one in place
+        files.extend(records(paths));
         let others = [
             "/run/reboot-required",
             "/run/reboot-required.pkgs",
             shutdown::SCHEDULED,
             "/run/linux_patch_api/services.json",
+            "/run/linux_patch_api/at-work",
             "/run/linux_patch_api/reboot-taken-back.json",
             "/run/reboot-needed",
             services::MANAGER_SOCKET,
@@ -347,12 +459,37 @@ impl Pictures {
             "/run/linux_patch_api/config.d",
         ];
         files.extend(others.iter().map(|path| paths.host(path)));
+        // a fragment that is edited in place leaves its directory as it was
+        files.extend(config::fragments(paths).unwrap_or_default());
         files
     }
 }
 
+/// The records that a picture is made of.
+fn records(paths: &Paths) -> Vec<PathBuf> {
+    let names = [
+        "alerts.json",
+        "blocked.json",
+        "cache.json",
+        "reboot.json",
+        "running.json",
+        "update.json",
+        "updates.json",
+    ];
+    names.map(|name| paths.state().join(name)).to_vec()
+}
+
 fn stamp(path: &Path) -> Stamp {
-    std::fs::metadata(path).map_or(Stamp(0, 0, 0, 0), |m| {
-        Stamp(m.ino(), m.size(), m.mtime(), m.mtime_nsec())
+    // the change of the inode tells another owner or mode
+    std::fs::metadata(path).map_or(Stamp(0, 0, 0, 0, 0, 0), |m| {
+        let (modified, changed) = ((m.mtime(), m.mtime_nsec()), (m.ctime(), m.ctime_nsec()));
+        Stamp(
+            m.ino(),
+            m.size(),
+            modified.0,
+            modified.1,
+            changed.0,
+            changed.1,
+        )
     })
 }

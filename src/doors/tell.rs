@@ -51,6 +51,11 @@ fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
         ("QueueLength", picture.queue_length.into()),
         ("PendingUpdates", picture.pending_updates().into()),
         ("PendingSecurityUpdates", picture.pending_security().into()),
+        ("PendingNewPackages", picture.pending_new_packages().into()),
+        (
+            "KeptBackSecurityUpdates",
+            picture.kept_back_security().into(),
+        ),
         (
             "RebootRequired",
             (!picture.reboot_reasons.is_empty()).into(),

@@ -9,3 +9,4 @@ pub mod logind;
 pub mod processes;
 pub mod systemd;
 pub mod units;
+pub mod watchers;

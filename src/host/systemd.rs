@@ -8,6 +8,8 @@ use sd_notify::NotifyState;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
 use super::bus::{Object, system_bus, within};
+use super::watchers;
+use crate::paths::Paths;
 
 /// How long somebody is asked who need not answer.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
@@ -43,6 +45,11 @@ pub(super) async fn units(
     MANAGER.call(bus, "ListUnitsByPatterns", &which).await
 }
 
+/// Units by their names, as they are or would be if they were loaded.
+pub(super) async fn by_names(bus: &Connection, names: &[&str]) -> zbus::Result<Vec<Unit>> {
+    MANAGER.call(bus, "ListUnitsByNames", &(names,)).await
+}
+
 /// Has the service manager do something with a unit; what becomes of it is not waited for.
 async fn queue_job(bus: &Connection, method: &str, unit: &str) -> zbus::Result<()> {
     let job = MANAGER.call(bus, method, &(unit, "replace")).await;
@@ -54,10 +61,11 @@ async fn forget_failure(bus: &Connection, unit: &str) -> zbus::Result<()> {
     MANAGER.call(bus, "ResetFailedUnit", &(unit,)).await
 }
 
-/// Starts those of our path, socket and timer units again that have failed; their names.
+/// Starts those of our path, socket and timer units again that have failed, and those that are stopped and that
+/// an administrator has neither disabled nor masked; their names.
 ///
 /// A path unit that ran into a limit is deaf for ever otherwise, and nobody sees it.
-pub fn heal_units() -> Result<Vec<String>> {
+pub fn heal_units(paths: &Paths) -> Result<Vec<String>> {
     zbus::block_on(async {
         let bus = system_bus()?;
         let patterns = ["patch-*.path", "patch-*.socket", "patch-*.timer"];
@@ -67,6 +75,12 @@ pub fn heal_units() -> Result<Vec<String>> {
             forget_failure(&bus, &name).await?;
             queue_job(&bus, "StartUnit", &name).await?;
             healed.push(name);
+        }
+        for name in watchers::stopped(&bus, paths).await? {
+            if !healed.iter().any(|unit| unit == name) {
+                queue_job(&bus, "StartUnit", name).await?;
+                healed.push(name.to_owned());
+            }
         }
         Ok(healed)
     })
@@ -224,8 +238,7 @@ async fn restart(names: &[String], limit: Duration) -> Result<BTreeMap<String, R
         if asked.is_empty() {
             return Ok(states);
         }
-        let asked = MANAGER.call(&bus, "ListUnitsByNames", &(asked,)).await;
-        let units: Vec<Unit> = asked?;
+        let units = by_names(&bus, &asked).await?;
         for unit in units {
             let (name, active, job) = (unit.0, unit.3, unit.7);
             let on_its_way = ["activating", "deactivating", "reloading"].contains(&&*active);

@@ -241,10 +241,10 @@ pub fn staged(count: usize) {
     );
 }
 
-/// Failed units of ours were started again.
+/// Units of ours that had failed or were stopped were started again.
 pub fn units_healed(units: &[String]) {
     let units = units.join(" ");
-    warn!(MESSAGE_ID = id::UNITS_HEALED, PATCH_UNITS = %units, "started again after a failure: {units}");
+    warn!(MESSAGE_ID = id::UNITS_HEALED, PATCH_UNITS = %units, "started again: {units}");
 }
 
 /// A job waits for the network.

@@ -4,6 +4,7 @@ pub mod hold;
 pub mod inquiry;
 mod key;
 pub mod order;
+pub mod owners;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -74,8 +75,8 @@ fn enqueue(paths: &Paths, request: &Request) -> Result<()> {
         .context("the request could not be queued")
 }
 
-/// The directories of the queue and the records, made when missing: a host without tmpfiles has
-/// them from here, owned by root alone.
+/// The directories of the queue and the records, made when missing and as tmpfiles.d says: a host without the
+/// account of the doors has them owned by root alone.
 pub fn prepare(paths: &Paths) -> Result<()> {
     for directory in paths.directories() {
         let private = [
@@ -92,6 +93,7 @@ pub fn prepare(paths: &Paths) -> Result<()> {
         };
         ensure_directory(&directory, mode)?;
     }
+    owners::mend(paths);
     Ok(())
 }
 

@@ -95,6 +95,7 @@ impl Findings {
                 computed_at: Some(self.at),
                 fingerprint: Some(self.fingerprint),
                 pending: found.pending,
+                ..PendingList::default()
             }),
             Outcome::Failed(_) | Outcome::Refused(_) => None,
         }

@@ -1,6 +1,7 @@
 //! The records: what the host knows of its index, its pending updates, its jobs, its latest update.
 
 pub mod alert;
+pub mod at_work;
 pub mod blocked;
 pub mod cache;
 pub mod findings;

@@ -1,5 +1,6 @@
 //! `state/updates.json`: what was pending when it was last worked out, and whether that still holds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -7,8 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::write_atomically;
+use crate::host::clock;
 use crate::package::Pending;
 use crate::paths::Paths;
+use crate::sorted::InOrder;
 
 /// How long a list is good for at most, even when nothing on the host has changed.
 pub const VALID_FOR: Duration = Duration::from_secs(30 * 60);
@@ -25,6 +28,9 @@ pub struct PendingList {
     /// The list.
     #[serde(flatten)]
     pub pending: Pending,
+    /// Since when the security update of each package has been kept back without a break.
+    #[serde(default)]
+    pub kept_since: BTreeMap<String, DateTime<Utc>>,
 }
 
 impl PendingList {
@@ -34,9 +40,27 @@ impl PendingList {
         super::read(&path(paths))
     }
 
-    /// Writes the file, durably and for everybody to read.
+    /// Writes the file, durably and for everybody to read. What the former one says of how long updates have been
+    /// kept back is carried on.
     pub fn save(&self, paths: &Paths) -> Result<()> {
-        write_atomically(&path(paths), &serde_json::to_vec(self)?, 0o644)
+        let former = Self::load(paths).unwrap_or_default();
+        let list = Self {
+            kept_since: self.kept_since_with(&former, clock::now()),
+            ..self.clone()
+        };
+        write_atomically(&path(paths), &serde_json::to_vec(&list)?, 0o644)
+    }
+
+    /// Since when each security update that is kept back in this list has been kept back: pure.
+    fn kept_since_with(
+        &self,
+        former: &Self,
+        now: DateTime<Utc>,
+    ) -> BTreeMap<String, DateTime<Utc>> {
+        let kept = self.pending.kept_back.iter().filter(|kept| kept.security);
+        let since = |package: &String| former.kept_since.get(package).copied().unwrap_or(now);
+        kept.map(|kept| (kept.package.clone(), since(&kept.package)))
+            .in_order()
     }
 
     /// Whether index and package database are still those the list was worked out from.
@@ -60,7 +84,34 @@ fn path(paths: &Paths) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::clock;
+    use crate::package::{KeptBack, KeptBackCause};
+
+    #[test]
+    fn what_is_kept_back_goes_on_to_be_until_it_is_not() {
+        let day = |day: u32| format!("2026-01-{day:02}T00:00:00Z").parse().unwrap();
+        let keeps = |names: &[&str]| {
+            let kept = |name: &&str| {
+                KeptBack::new(*name, KeptBackCause::Held, "x").marked(!name.starts_with('-'))
+            };
+            let kept_back = names.iter().map(kept).collect();
+            PendingList {
+                pending: Pending {
+                    kept_back,
+                    ..Pending::default()
+                },
+                ..PendingList::default()
+            }
+        };
+        let mut list = keeps(&["a", "-b"]);
+        list.kept_since = list.kept_since_with(&PendingList::default(), day(1));
+        assert_eq!(list.kept_since, [("a".to_owned(), day(1))].into());
+        let mut later = keeps(&["a", "c"]);
+        later.kept_since = later.kept_since_with(&list, day(2));
+        let since = [("a".to_owned(), day(1)), ("c".to_owned(), day(2))];
+        assert_eq!(later.kept_since, since.into());
+        let gone = keeps(&["c"]).kept_since_with(&later, day(3));
+        assert_eq!(gone, [("c".to_owned(), day(2))].into());
+    }
 
     #[test]
     fn a_list_holds_until_something_changes_and_half_an_hour_at_most() {
@@ -68,7 +119,7 @@ mod tests {
         let list = |minutes: i64| PendingList {
             computed_at: Some(now - chrono::Duration::minutes(minutes)),
             fingerprint: Some("a".to_owned()),
-            pending: Pending::default(),
+            ..PendingList::default()
         };
         assert!(list(29).is_valid("a", now));
         assert!(!list(29).is_valid("b", now));

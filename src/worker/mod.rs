@@ -56,6 +56,7 @@ use crate::paths::Paths;
 use crate::queue::{Mark, Order};
 use crate::request::{JobId, Kind, Options, Request, Requester, Target};
 use crate::state::alert::Cause;
+use crate::state::at_work;
 use crate::state::installed::Names;
 use crate::state::job::{Job, JobStatus};
 use crate::{journal, queue};
@@ -152,13 +153,22 @@ impl Worker {
         self.finish();
         // a worker may have had to leave that to another one, and nobody has asked for one since
         recover::ask_for_another(&self.paths);
-        match systemd::heal_units() {
+        self.heal_units();
+        // the sandbox of a refresh keeps it from that
+        if !queue::owners::are_right(&self.paths) {
+            let _ = systemd::start_unit_soon(WORKER.to_owned());
+        }
+        systemd::wake_door();
+        result
+    }
+
+    /// Starts units of ours again without which nothing would wake us.
+    fn heal_units(&self) {
+        match systemd::heal_units(&self.paths) {
             Ok(units) if !units.is_empty() => journal::units_healed(&units),
             Ok(_) => {}
             Err(error) => tracing::debug!("units were not looked at: {error:#}"),
         }
-        systemd::wake_door();
-        result
     }
 
     /// Queues a request for `target` and serves the queue until that one is done; its record. The error is
@@ -286,7 +296,10 @@ impl Worker {
     /// waits, and nobody had left anything.
     fn serve_waiting(&self) -> Result<Option<usize>> {
         let recovered = recover::run(self)?;
-        let claimed = queue::claim(&self.paths, |jobs| recover::remember(self, jobs))?;
+        let claimed = queue::claim(&self.paths, |jobs| {
+            at_work::begin(&self.paths);
+            recover::remember(self, jobs)
+        })?;
         let decided = queue::hold::settle_marks(&self.paths, &claimed)?;
         for (order, name) in &claimed.orders {
             match order {

@@ -17,6 +17,7 @@ use crate::host::systemd;
 use crate::package::{Applied, Change, Database, Ended, Former, command};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Target};
+use crate::state::at_work;
 use crate::state::job::{self, Job};
 use crate::state::{self};
 use crate::{journal, queue};
@@ -51,6 +52,7 @@ pub fn ask_for_another(paths: &Paths) {
 /// No job is in a worker's hands any more.
 pub fn forget(worker: &Worker) -> Result<()> {
     remove_durably(&path(&worker.paths))?;
+    at_work::end(&worker.paths);
     progress::forget(worker);
     Ok(())
 }
@@ -66,6 +68,7 @@ pub fn run(worker: &Worker) -> Result<bool> {
         orphans::looked(worker)?;
         return Ok(false);
     }
+    at_work::end(&worker.paths);
     let ids = [listed.unwrap_or_default(), orphans.clone()].concat();
     let mut transactions = unfinished(worker, &ids);
     if !transactions.is_empty() {

@@ -86,6 +86,7 @@ pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
         computed_at: Some(clock::now()),
         fingerprint: Some(worker.packages.fingerprint(failed)),
         pending: block::offered(worker, worker.packages.pending(failed)?)?,
+        ..PendingList::default()
     };
     list.save(&worker.paths)?;
     Ok(list.pending)

@@ -354,5 +354,6 @@ fn all_done(worker: &Worker, cache: &Cache, kept_back: Vec<KeptBack>) -> Pending
             updates: Vec::new(),
             kept_back,
         },
+        ..PendingList::default()
     }
 }

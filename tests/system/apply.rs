@@ -8,7 +8,7 @@ use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
 use crate::job::{applied, changes, host_with, id_of, kept_back, list, text};
-use crate::story::{drop_request, events, hold_worker, installed, property, settled};
+use crate::story::{drop_request, events, hold_worker, installed, last_job, property, settled};
 
 // fault: libc
 #[test]

@@ -21,6 +21,7 @@ mod disk;
 mod due;
 mod faults;
 mod fetch;
+mod health;
 mod held;
 mod instances;
 mod interrupt;

@@ -37,8 +37,8 @@ impl Client {
     }
 
     /// `patchctl status`.
-    pub fn status(&self, as_json: bool) -> Result<()> {
-        let picture = self.picture()?;
+    pub fn status(&self, as_json: bool, cached: bool) -> Result<()> {
+        let picture = self.picture_as(cached)?;
         if as_json {
             print_json(&picture)
         } else {
@@ -46,29 +46,18 @@ impl Client {
         }
     }
 
-    /// `patchctl health`.
-    pub fn health(&self, as_json: bool) -> Result<()> {
-        let picture = self.picture()?;
-        if !as_json {
-            let mut shown = text(&picture, "status").to_owned();
-            for reason in texts(&picture, "reasons") {
-                let _ = write!(shown, "\n  {}", plain(reason));
-            }
-            return show(&shown);
-        }
-        let keys = [
-            "status",
-            "uptime_seconds",
-            "version",
-            "last_cache_update",
-            "cache_status",
-        ];
-        let value = |key: &str| picture.get(key).cloned().unwrap_or(Value::Null);
-        let summary: serde_json::Map<_, _> = keys
-            .iter()
-            .map(|key| ((*key).to_owned(), value(key)))
-            .in_order();
-        print(&serde_json::to_string(&summary)?)
+    /// `patchctl health`; what it exits with for `--exit-status`: 0 healthy, 1 degraded, 2 unknown.
+    pub fn health(&self, as_json: bool, cached: bool) -> Result<u8> {
+        let picture = self.picture_as(cached)?;
+        show_health(&picture, as_json)?;
+        Ok(
+            match (text(&picture, "status"), text(&picture, "cache_status")) {
+                ("healthy", "unknown") => 2,
+                ("healthy", _) => 0,
+                ("degraded", _) => 1,
+                _ => 2,
+            },
+        )
     }
 
     /// `patchctl updates`.
@@ -269,7 +258,13 @@ impl Client {
 
     /// What the host knows of itself; a stale index is refreshed first.
     fn picture(&self) -> Result<Value> {
-        let picture: Dictionary = self.session.ask("CheckHealth", &())?;
+        self.picture_as(false)
+    }
+
+    /// The same, or what is known without waiting for anything.
+    fn picture_as(&self, cached: bool) -> Result<Value> {
+        let method = if cached { "GetHealth" } else { "CheckHealth" };
+        let picture: Dictionary = self.session.ask(method, &())?;
         Ok(value::object(&picture))
     }
 
@@ -290,6 +285,32 @@ impl Client {
         show(&show::job(&record))?;
         Ok(Ended::of(&record))
     }
+}
+
+fn show_health(picture: &Value, as_json: bool) -> Result<()> {
+    if !as_json {
+        let mut shown = text(picture, "status").to_owned();
+        for reason in texts(picture, "reasons") {
+            let _ = write!(shown, "\n  {}", plain(reason));
+        }
+        if text(picture, "cache_status") == "unknown" {
+            shown.push_str("\n  the package index was never refreshed");
+        }
+        return show(&shown);
+    }
+    let keys = [
+        "status",
+        "uptime_seconds",
+        "version",
+        "last_cache_update",
+        "cache_status",
+    ];
+    let value = |key: &str| picture.get(key).cloned().unwrap_or(Value::Null);
+    let summary: serde_json::Map<_, _> = keys
+        .iter()
+        .map(|key| ((*key).to_owned(), value(key)))
+        .in_order();
+    print(&serde_json::to_string(&summary)?)
 }
 
 /// The options of `patchctl apply`, as given.

@@ -36,14 +36,7 @@ pub fn status(picture: &Value) -> String {
             format!("{} {}: {state}", text(source, "uri"), text(source, "suite")),
         ));
     }
-    rows.push((
-        "Pending",
-        format!(
-            "{} updates, {} of them security",
-            number(picture, "pending_updates"),
-            number(picture, "pending_security_updates"),
-        ),
-    ));
+    pending(picture, &mut rows);
     for kept in picture["kept_back"].as_array().into_iter().flatten() {
         let reason = plain(text(kept, "reason"));
         rows.push((
@@ -108,6 +101,33 @@ pub fn status(picture: &Value) -> String {
     ));
     let line = |(label, value): &(&str, String)| format!("{label:>12}  {value}");
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What is pending, in figures.
+fn pending(picture: &Value, rows: &mut Vec<(&str, String)>) {
+    rows.push((
+        "Pending",
+        format!(
+            "{} updates, {} of them security{}",
+            number(picture, "pending_updates"),
+            number(picture, "pending_security_updates"),
+            new_packages(number(picture, "pending_new_packages")),
+        ),
+    ));
+    match number(picture, "kept_back_security_updates") {
+        0 => {}
+        1 => rows.push(("", "1 security update is kept back".to_owned())),
+        count => rows.push(("", format!("{count} security updates are kept back"))),
+    }
+}
+
+/// The packages that the pending updates need newly.
+fn new_packages(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        1 => ", and 1 new package that they need".to_owned(),
+        count => format!(", and {count} new packages that they need"),
+    }
 }
 
 /// What is scheduled; a host of an older version says it of reboots alone.

@@ -128,8 +128,14 @@ impl Shown {
     }
 
     fn update(&mut self, record: &Value, percent: u32) {
+        let kind = text(&record["request"], "kind");
         let phase = match text(record, "status") {
-            "running" => text(&record["update"], "phase"),
+            "running" => match (text(&record["update"], "phase"), kind) {
+                // a refresh has no phases, and an update that is not begun yet is in none
+                ("idle", "refresh") => "refreshing",
+                ("idle", _) => "running",
+                (phase, _) => phase,
+            },
             status => status,
         };
         // the number is the host's: of another job while this one waits, and of each transaction in turn

@@ -13,7 +13,7 @@ use super::answer::{
 };
 use crate::VERSION;
 use crate::doors::ask;
-use crate::doors::door::Door;
+use crate::doors::door::{Door, UNITS_SHARED};
 use crate::doors::inquire;
 use crate::doors::polkit::{self, Verb};
 use crate::doors::value::{self, Dictionary};
@@ -96,6 +96,7 @@ impl Agent {
     #[zbus(out_args("picture"))]
     async fn check_health(&self) -> fdo::Result<Dictionary> {
         let _call = self.door.activity.begin();
+        self.door.look_at_units(UNITS_SHARED).await;
         let before = self.door.pictures.current();
         if let Some(refresh) = self.door.ask_when_stale(&before) {
             let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
@@ -104,7 +105,14 @@ impl Agent {
                 runtime.sleep(Duration::from_millis(50)).await;
             }
         }
-        answer(self.door.pictures.current().json())
+        answer(self.door.counted().await.json())
+    }
+
+    /// Returns the whole picture as it is, and waits for nothing; what is old is asked for.
+    #[zbus(out_args("picture"))]
+    async fn get_health(&self) -> fdo::Result<Dictionary> {
+        let _call = self.door.activity.begin();
+        answer(self.door.cached().await.json())
     }
 
     /// Asks for a refresh of the package index; the id of the job.
@@ -345,15 +353,20 @@ impl Agent {
     }
 
     #[zbus(property)]
-    fn health(&self) -> String {
-        let (_call, picture) = self.door.read();
-        self.door.ask_when_stale(&picture);
-        picture.health().0.as_str().to_owned()
+    async fn health(&self) -> String {
+        self.door
+            .read_health()
+            .await
+            .1
+            .health()
+            .0
+            .as_str()
+            .to_owned()
     }
 
     #[zbus(property)]
-    fn health_reasons(&self) -> Vec<String> {
-        self.door.read().1.health().1
+    async fn health_reasons(&self) -> Vec<String> {
+        self.door.read_health().await.1.health().1
     }
 
     #[zbus(property)]
@@ -452,12 +465,22 @@ impl Agent {
 
     #[zbus(property)]
     fn pending_updates(&self) -> u32 {
-        self.door.read().1.pending_updates()
+        self.door.read_count().1.pending_updates()
+    }
+
+    #[zbus(property)]
+    fn pending_new_packages(&self) -> u32 {
+        self.door.read_count().1.pending_new_packages()
+    }
+
+    #[zbus(property)]
+    fn kept_back_security_updates(&self) -> u32 {
+        self.door.read_count().1.kept_back_security()
     }
 
     #[zbus(property)]
     fn pending_security_updates(&self) -> u32 {
-        self.door.read().1.pending_security()
+        self.door.read_count().1.pending_security()
     }
 
     #[zbus(property)]

@@ -41,6 +41,7 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
         .build()
         .await
         .context("the system bus is not reachable")?;
+    door.serves(bus.clone());
     own_name(&bus)
         .await
         .with_context(|| format!("failed to own the name {BUS_NAME} on the system bus"))?;

@@ -14,6 +14,7 @@ use super::method::Method;
 use super::peer;
 use crate::doors::picture::{Picture, Progress};
 use crate::doors::{ask, inquire, watch};
+use crate::host::{bus, watchers};
 use crate::paths::Paths;
 use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
 use crate::state::job::{Job, JobStatus};
@@ -29,6 +30,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How often a job is looked at when no change is told; and when changes cannot be told at all.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_OFTEN: Duration = Duration::from_millis(150);
+
+/// How long what is pending may take to be counted again.
+const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who may do everything.
 const ROOT: u32 = 0;
@@ -188,9 +192,20 @@ impl Session {
         ask::plan(&self.paths, packages).map_err(|error| unanswered(&error))
     }
 
-    /// The picture as it is. When it is old and nobody is about to make it new, that is asked for.
+    /// The picture as it is. When it is old and nobody is about to make it new, that is asked for; what is pending
+    /// is counted again where it has changed.
     fn health(&self) -> Value {
-        let picture = Picture::take(&self.paths);
+        let mut picture = Picture::take(&self.paths);
+        picture.blind.extend(unit_problems(&self.paths));
+        if !picture.is_counted && picture.running.is_empty() {
+            match inquire::pending_within(&self.paths, COUNTED_WITHIN) {
+                Ok(list) => picture.pending = list.pending,
+                Err(error) => {
+                    let why = format!("what is pending cannot be counted: {error:#}");
+                    picture.blind.push(why);
+                }
+            }
+        }
         if picture.wants_refresh() && picture.running.is_empty() && picture.queue_length == 0 {
             let refresh = Request::refresh(Requester::at("varlink", Some(self.uid)));
             if let Err(error) = refresh.and_then(|refresh| queue::submit(&self.paths, &refresh)) {
@@ -234,6 +249,16 @@ impl Session {
         watch::forget(changes);
         Ok(())
     }
+}
+
+/// What is wrong with the units that wake us.
+fn unit_problems(paths: &Paths) -> Vec<String> {
+    let look = async { watchers::look(&bus::system_bus()?, paths).await };
+    zbus::block_on(look).unwrap_or_else(|error| {
+        vec![format!(
+            "systemd does not say whether the units that wake this service are at work: {error:#}"
+        )]
+    })
 }
 
 /// How a job stands.

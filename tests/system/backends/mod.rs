@@ -3,6 +3,7 @@
 mod back;
 mod beside;
 mod builds;
+mod counts;
 mod due;
 mod failures;
 mod inside;
@@ -247,6 +248,8 @@ tell! {
     updates::an_update_is_applied_and_then_there_is_nothing_to_do
         [apt dnf4 dnf5 zypper pacman apk];
     names::a_name_that_is_not_installed_is_refused_at_every_door
+        [apt dnf4 dnf5 zypper pacman apk];
+    counts::what_others_have_updated_is_no_longer_counted
         [apt dnf4 dnf5 zypper pacman apk];
     updates::what_was_downloaded_ahead_is_not_fetched_again [apt dnf4 dnf5 zypper pacman]
         [apk: "not offered for it"];

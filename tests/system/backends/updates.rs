@@ -15,7 +15,8 @@ pub fn an_update_is_applied_and_then_there_is_nothing_to_do(backend: Backend) {
     repo.add(&plain("tool", "1:1.1"));
     repo.add(&plain("libnew", "1.0"));
     refresh_succeeds(&host);
-    assert_eq!(property(&host, "PendingUpdates"), "3");
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    assert_eq!(property(&host, "PendingNewPackages"), "1");
 
     let job = applied(&host, backend.target("demo"));
 
