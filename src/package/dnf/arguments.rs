@@ -26,6 +26,7 @@ pub fn refresh(dialect: Dialect) -> Program {
         "--setopt=retries=2",
         "--setopt=timeout=20",
     ])
+    .args(without_copies(dialect))
     .leashed()
 }
 
@@ -36,6 +37,7 @@ pub fn repositories(dialect: Dialect) -> Program {
         Dialect::Dnf4 | Dialect::Yum => program.args(["repolist", "enabled", "-C", "-q"]),
         Dialect::Dnf5 => program.args(["repo", "list", "-C", "--json"]),
     }
+    .args(without_copies(dialect))
 }
 
 /// What an upgrade is about: everything, or exactly these, and what it leaves out.
@@ -62,6 +64,7 @@ impl Scope<'_> {
 pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
     upgrade(dialect, scope.excluded, scope.failed)
         .args(["-C", "--assumeno"])
+        .args(unplugged(dialect))
         .args(named(dialect, scope))
         .limit(READ_LIMIT)
 }
@@ -85,6 +88,7 @@ pub fn download_ahead(dialect: Dialect, failed: &[&Source]) -> Program {
 fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program {
     upgrade_by(program, dialect, scope.excluded, scope.failed)
         .args(["-y", "--downloadonly", as_fetched(dialect)])
+        .args(unplugged(dialect))
         .args(["--setopt=retries=2", "--setopt=timeout=20"])
         .args(named(dialect, scope))
         .leashed()
@@ -137,6 +141,7 @@ pub fn advisories(dialect: Dialect, failed: &[&Source]) -> Program {
         Dialect::Yum => program.args(["updateinfo", "list", "security", "-q"]),
     }
     .arg("-C")
+    .args(without_copies(dialect))
     .args(without(failed))
 }
 
@@ -153,6 +158,7 @@ pub fn updates_without_locks(dialect: Dialect, failed: &[&Source]) -> Program {
 pub fn updates(dialect: Dialect, failed: &[&Source]) -> Program {
     Program::new(dialect.program())
         .args(["check-update", "-C", "-q"])
+        .args(without_copies(dialect))
         .args(without(failed))
 }
 
@@ -160,6 +166,7 @@ pub fn updates(dialect: Dialect, failed: &[&Source]) -> Program {
 pub fn versions(dialect: Dialect, names: &[String]) -> Program {
     Program::new(dialect.program())
         .args(["list", "--showduplicates", "-C", "-q"])
+        .args(without_copies(dialect))
         .args(names)
 }
 
@@ -191,6 +198,7 @@ pub fn put_back(dialect: Dialect, former: &[Former], script: &Path, answer: &str
     };
     program
         .args(STEADY)
+        .args(disabled(dialect))
         .arg("--setopt=*.metadata_expire=-1")
         .args(mark(dialect))
 }
@@ -205,6 +213,7 @@ pub fn install_again(dialect: Dialect, former: &[Former]) -> Program {
     Program::new(dialect.program())
         .args(["reinstall", "-y"])
         .args(STEADY)
+        .args(disabled(dialect))
         .arg("--setopt=*.metadata_expire=-1")
         .args(mark(dialect))
         .args(former.iter().map(name))
@@ -269,8 +278,26 @@ fn upgrade_by(
     program
         .arg("upgrade")
         .args(steady)
+        .args(disabled(dialect))
         .args(excluded.iter().map(|name| format!("--exclude={name}")))
         .args(without(failed))
+}
+
+/// Leaves out the repository in which dnf's own plugin `local` keeps copies of what was installed, which no
+/// administrator has configured: where there is no such repository, this changes nothing (measured).
+fn without_copies(dialect: Dialect) -> Option<&'static str> {
+    disabled(dialect).or(unplugged(dialect))
+}
+
+/// With dnf 4 (4.23) the plugin adds it before it has an index, and dnf fails on it.
+fn disabled(dialect: Dialect) -> Option<&'static str> {
+    (dialect == Dialect::Dnf4).then_some("--disablerepo=_dnf_local")
+}
+
+/// dnf 5 (5.4) names it as the origin of what it has a copy of. A run that changes packages keeps the plugin,
+/// which makes the copies then.
+fn unplugged(dialect: Dialect) -> Option<&'static str> {
+    (dialect == Dialect::Dnf5).then_some("--disable-plugin=local")
 }
 
 /// Uses the index as it was fetched, however old it is.
@@ -353,7 +380,7 @@ mod tests {
             excluded: &["x".to_owned()],
             failed: &[],
         };
-        expect!["/usr/bin/dnf upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --exclude=x -C --assumeno demo-0:1.1-1.noarch"]
+        expect!["/usr/bin/dnf upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --disablerepo=_dnf_local --exclude=x -C --assumeno demo-0:1.1-1.noarch"]
             .assert_eq(&simulate(Dialect::Dnf4, scope).shown());
         expect!["/usr/bin/dnf5 upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --exclude=x -y -C --comment=linux-patch-api demo-0:1.1-1.noarch"]
             .assert_eq(&change(Dialect::Dnf5, &changes, &["x".to_owned()], &[]).shown());
