@@ -45,6 +45,11 @@ pub fn described(tree: &Path, names: &[String]) -> Program {
     pacman("-Si", tree).arg("--").args(names)
 }
 
+/// Compares two versions: -1, 0 or 1 (vercmp(8)).
+pub fn compare(one: &str, other: &str) -> Program {
+    Program::new("/usr/bin/vercmp").args([one, other])
+}
+
 /// Fetches what an upgrade would install, at idle priority; the live databases do not move.
 pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
     Program::idle("/usr/bin/pacman")

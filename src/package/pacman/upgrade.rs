@@ -133,23 +133,39 @@ impl Pacman {
             .map(|target| format!("{}/{}", target.repository, target.package))
             .collect();
         let described = arguments::described(self.tree.path(), &names).capture()?;
-        let goes = |replaced: String| {
-            let (name, _) = replaced
-                .split_once(['<', '>', '='])
-                .unwrap_or((&replaced, ""));
-            let is_installed = installed.keys().any(|key| key.package == name);
-            is_installed.then(|| name.to_owned())
-        };
         let mut replacing = Vec::new();
         for (new, replaced) in listing::replaces(&described) {
-            let mut gone: Vec<String> = replaced.into_iter().filter_map(goes).collect();
-            gone.retain(|name| *name != new);
+            let mut gone = Vec::new();
+            for replaced in replaced.iter().filter(|replaced| **replaced != new) {
+                gone.extend(going(replaced, installed)?);
+            }
             if !gone.is_empty() {
                 replacing.push((new, gone));
             }
         }
         Ok(replacing)
     }
+}
+
+/// The installed package that this word of a `Replaces` means, `old` or `old<2`, if there is one.
+fn going(replaced: &str, installed: &Database) -> Result<Option<String>> {
+    let is_operator = |c: char| "<>=".contains(c);
+    let name = replaced.split(is_operator).next().unwrap_or_default();
+    let Some((_, there)) = installed.iter().find(|(key, _)| key.package == name) else {
+        return Ok(None);
+    };
+    let asked = &replaced[name.len()..];
+    let version = asked.trim_start_matches(is_operator);
+    let meant = asked.is_empty() || {
+        let order = arguments::compare(&there.version, version).capture()?;
+        let operator = &asked[..asked.len() - version.len()];
+        match order.trim() {
+            "0" => operator.contains('='),
+            order if order.starts_with('-') => operator.contains('<'),
+            _ => operator.contains('>'),
+        }
+    };
+    Ok(meant.then(|| name.to_owned()))
 }
 
 /// Whether `updates` leave out nothing that is pending. What an update newly needs comes by itself.
