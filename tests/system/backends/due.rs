@@ -325,3 +325,65 @@ fn with_zypper_everything_that_is_kept_back_has_its_own_reason() {
     assert_eq!(kept(&planned), expected, "{planned:#}");
     assert_eq!(property(&host, "Health"), "healthy");
 }
+
+/// What says that it replaces an older version of a package stands beside a newer one.
+#[test]
+fn with_pacman_the_version_that_is_replaced_counts() {
+    let backend = Backend::pacman();
+    let names = ["app", "applib", "tool"];
+    let (host, repo) = backend.host_with(&names.map(|name| plain(name, "2.0")));
+    repo.add(&plain("app", "2.1").field("Replaces", "applib (<< 2)"));
+    repo.add(&plain("tool", "2.1").field("Replaces", "applib (<= 2.0-1)"));
+    refresh_succeeds(&host);
+
+    let job = applied(&host, "all");
+
+    assert_eq!(changes(&job), ["app 2.0-1 -> 2.1-1"], "{job:#}");
+    assert_eq!(causes(&job), ["tool removal"], "{job:#}");
+    assert_eq!(backend.installed(&host, "applib"), "2.0-1");
+}
+
+/// dnf's plugin `local` keeps copies of what was installed in a repository of its own: it goes on doing so, and
+/// nothing comes from there. With dnf 4 that repository has no index at first, and fails.
+#[test]
+fn with_dnf4_the_copies_of_its_plugin_are_no_source() {
+    let host = Host::patched_by(Manager::Dnf)
+        .extra_packages(&["dnf-plugins-core"])
+        .boot();
+    the_copies_of_the_plugin_are_no_source(&host, "_dnf_local");
+}
+
+#[test]
+fn with_dnf5_the_copies_of_its_plugin_are_no_source() {
+    let host = Host::patched_by(Manager::Dnf5).boot();
+    let plugin = "/etc/dnf/libdnf5-plugins/local.conf";
+    // in a container it is off
+    host.sh(&format!("sed -i 's/= host-only/= 1/' {plugin}"));
+    the_copies_of_the_plugin_are_no_source(&host, "_dnf_local");
+}
+
+fn the_copies_of_the_plugin_are_no_source(host: &Host, id: &str) {
+    let former = plain("demo", "1.0");
+    host.write("/etc/linux_patch_api/config.toml", "backend = \"dnf\"\n");
+    host.put_on(std::slice::from_ref(&former));
+    let repo = Repo::new(host);
+    repo.enable(host);
+    repo.add(&plain("demo", "1.1"));
+    refresh_succeeds(host);
+    assert_eq!(updates(host), ["demo 1.1-1 false"]);
+
+    let job = applied(host, "all");
+
+    assert_eq!(changes(&job), ["demo 1.0-1 -> 1.1-1"], "{job:#}");
+    let copy = "/var/lib/dnf/plugins/local/demo-1.1-1.noarch.rpm";
+    assert!(host.exists(copy), "the plugin is the administrator's");
+    host.put_on(std::slice::from_ref(&former));
+    refresh_succeeds(host);
+    let output = host.as_user(ALICE, "patchctl updates --json");
+    let listed: Value = serde_json::from_str(&output.stdout).expect("no list");
+    assert_eq!(listed[0]["origin"], "lab", "{listed:#}");
+    let status = host.sh("patchctl status");
+    assert!(!status.contains(id), "{status}");
+    let job = applied(host, "demo");
+    assert_eq!(changes(&job), ["demo 1.0-1 -> 1.1-1"], "{job:#}");
+}
