@@ -84,7 +84,7 @@ fn built(kind: Kind, version: Option<&str>) -> Result<PathBuf> {
         }
         let built = match kind {
             Kind::Deb => deb::build(&copy)?,
-            Kind::Rpm => rpm::build(&copy, version.is_none())?,
+            Kind::Rpm => rpm::build(&copy)?,
         };
         fs::create_dir_all(partial)?;
         let name = built.file_name().context("the package has no name")?;
