@@ -30,10 +30,13 @@ fn whichever_write_fails_no_request_is_lost_and_no_record_lies() {
     let writes = disk.writes();
     let points = points(&writes);
     assert!(points.len() >= 18, "{writes:#?}");
+    let mut reached = 0;
     for (number, fault) in points {
         let outcome = stage.trial(&disk, Fault::Write(number, fault));
         println!("{number:4} {fault:?} {outcome:10} {}", writes[number - 1]);
+        reached += usize::from(outcome != NOT_REACHED);
     }
+    assert!(reached >= 18, "{reached} points were reached");
 }
 
 // fault: EMFILE, EIO while reading
@@ -72,6 +75,9 @@ fn file(read: &str, call: &str) -> Option<(String, String)> {
     };
     Some((directory.to_owned(), suffix.to_owned()))
 }
+
+/// The outcome of an update that made fewer writes than the one that was counted.
+const NOT_REACHED: &str = "not reached";
 
 /// What fails during an update.
 #[derive(Clone, Copy, Debug)]
@@ -278,8 +284,13 @@ impl Stage {
             disk.heal();
         }
         self.settle(&what);
-        let refused = disk.refused();
-        assert!(!refused.is_empty(), "{what}: nothing has failed");
+        if disk.refused().is_empty() {
+            // how often progress is written depends on how long dpkg takes
+            let made = disk.writes().len();
+            let is_late = matches!(fault, Fault::Write(number, _) if number > made);
+            assert!(is_late, "{what}: nothing has failed, of {made} writes");
+            return NOT_REACHED;
+        }
         self.judge(&id, &what, &old, reason)
     }
 
