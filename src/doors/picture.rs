@@ -292,6 +292,7 @@ impl Picture {
             "cache_status": self.cache_status().as_str(),
             "last_cache_update": self.cache.last_cache_update,
             "last_cache_error": self.cache.last_error,
+            "notes": self.cache.notes,
             "sources": self.cache.sources,
             "pending_updates": self.pending_updates(),
             "pending_security_updates": self.pending_security(),

@@ -50,6 +50,12 @@ pub fn refresh_failed(why: &str) {
     error!(MESSAGE_ID = id::REFRESH_FAILED, PATCH_ERROR = %why, "refresh failed: {why}");
 }
 
+/// Something went wrong beside a refresh, and keeps nothing back.
+pub fn refresh_note(note: &str) {
+    let note = plain(note);
+    warn!(MESSAGE_ID = id::REFRESH_NOTE, PATCH_NOTE = %note, "refresh: {note}");
+}
+
 /// One source failed.
 pub fn source_failed(source: &str, why: &str, tolerated: bool) {
     let (source, why) = (plain(source), plain(why));

@@ -375,6 +375,8 @@ pub struct Refreshed {
     pub errors: Vec<String>,
     /// Whether every failure means that the network is away.
     pub offline: bool,
+    /// What went wrong beside it, and keeps nothing back.
+    pub notes: Vec<String>,
 }
 
 impl Refreshed {
@@ -394,7 +396,13 @@ impl Refreshed {
             sources,
             errors,
             offline,
+            notes: Vec::new(),
         }
+    }
+
+    /// The same, with what went wrong beside it.
+    pub(super) fn noting(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Cache {
     /// Why the last attempt failed.
     #[serde(default)]
     pub last_error: Option<String>,
+    /// What went wrong beside the last attempt and keeps nothing back, such as a hook of the package manager's.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The moment of `last_cache_update`, which tells its age whatever the wall clock says.
     #[serde(default)]
     pub refreshed: Option<Moment>,

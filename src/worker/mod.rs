@@ -57,6 +57,7 @@ use crate::queue::{Mark, Order};
 use crate::request::{JobId, Kind, Options, Request, Requester, Target};
 use crate::state::alert::Cause;
 use crate::state::at_work;
+use crate::state::cache::Cache;
 use crate::state::installed::Names;
 use crate::state::job::{Job, JobStatus};
 use crate::{journal, queue};
@@ -487,7 +488,10 @@ impl Worker {
 
 fn finish_refresh(worker: &Worker, job: &mut Job, refreshed: &Result<()>) {
     match refreshed {
-        Ok(()) => job.status = JobStatus::Succeeded,
+        Ok(()) => {
+            job.status = JobStatus::Succeeded;
+            settle::add(&mut job.notes, &Cache::load(&worker.paths).notes);
+        }
         Err(error) => settle::not_begun(worker, job, error),
     }
 }

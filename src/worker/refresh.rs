@@ -28,9 +28,8 @@ fn attempt(worker: &Worker) -> Result<()> {
         bail!("the refresh was stopped on request");
     }
     let refreshed = answer.unwrap_or_else(|error| Refreshed {
-        sources: Vec::new(),
         errors: vec![format!("{error:#}")],
-        offline: false,
+        ..Refreshed::default()
     });
     let offline = refreshed.offline;
     let cache = judge(
@@ -136,6 +135,7 @@ fn judge(
         last_attempt: Some(now),
         attempted: Some(moment),
         last_error,
+        notes: refreshed.notes,
         sources,
     }
 }
@@ -172,6 +172,10 @@ fn report(cache: &Cache) {
             journal::source_failed(&source.to_string(), error, source.tolerated);
         }
     }
+    cache
+        .notes
+        .iter()
+        .for_each(|note| journal::refresh_note(note));
     match &cache.last_error {
         None => journal::refresh_succeeded(cache.sources.len()),
         Some(why) => journal::refresh_failed(why),
@@ -260,9 +264,8 @@ mod tests {
     fn a_run_that_failed_as_a_whole_keeps_what_is_known_of_the_sources() {
         let known = after(&Cache::default(), vec![source("http://a/", None, 10)], &[]);
         let refreshed = Refreshed {
-            sources: vec![],
             errors: vec!["timeout".into()],
-            offline: false,
+            ..Refreshed::default()
         };
         let cache = judge(&known, refreshed, &[], date(22), Moment::now());
         assert_eq!(cache.sources, known.sources);

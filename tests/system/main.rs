@@ -15,6 +15,7 @@ mod bus;
 mod checks;
 mod cli;
 mod clock;
+mod decides;
 mod detection;
 mod direct;
 mod disk;

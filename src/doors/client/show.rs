@@ -26,16 +26,7 @@ pub fn status(picture: &Value) -> String {
         "Index",
         format!("{}, refreshed {updated}", text(picture, "cache_status")),
     ));
-    for source in picture["sources"].as_array().into_iter().flatten() {
-        let state = match text(source, "error") {
-            "" => "ok".to_owned(),
-            error => plain(error),
-        };
-        rows.push((
-            "",
-            format!("{} {}: {state}", text(source, "uri"), text(source, "suite")),
-        ));
-    }
+    rows.extend(sources(picture));
     pending(picture, &mut rows);
     for kept in picture["kept_back"].as_array().into_iter().flatten() {
         let reason = plain(text(kept, "reason"));
@@ -128,6 +119,22 @@ fn new_packages(count: u64) -> String {
         1 => ", and 1 new package that they need".to_owned(),
         count => format!(", and {count} new packages that they need"),
     }
+}
+
+/// The package sources, and what went wrong beside the last refresh.
+fn sources(picture: &Value) -> Vec<(&'static str, String)> {
+    let sources = picture["sources"].as_array().into_iter().flatten();
+    let state = |source: &Value| match text(source, "error") {
+        "" => "ok".to_owned(),
+        error => plain(error),
+    };
+    let row = |source: &Value| {
+        let (uri, suite) = (text(source, "uri"), text(source, "suite"));
+        ("", format!("{uri} {suite}: {}", state(source)))
+    };
+    let notes = texts(picture, "notes").into_iter();
+    let notes = notes.map(|note| ("Note", plain(note)));
+    sources.map(row).chain(notes).collect()
 }
 
 /// What is scheduled; a host of an older version says it of reboots alone.

@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use super::protocol::Message;
 use crate::package::Source;
+
+/// How apt names a hook of its own that failed, and what it says after that (`RunScripts` of apt-pkg).
+const HOOK: &str = "Problem executing scripts ";
+const HOOK_ENDED: &str = "Sub-process returned an error code";
 
 /// One index that apt asked a method for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +20,8 @@ struct Request {
     suite: String,
     file: String,
     answer: Answer,
+    /// Whether a list of its packages was sent, or has not changed.
+    packages: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +37,24 @@ enum Answer {
 #[derive(Debug, Default)]
 pub struct Reader {
     requests: Vec<Request>,
+    /// The addresses of lists of packages, each with the name of its file.
+    packages: Vec<(String, String)>,
+    /// The addresses of everything else that indexes lead to: what packages contain, translations, pictures.
+    extras: Vec<String>,
     errors: Vec<String>,
     warnings: Vec<String>,
+    hooks: Vec<String>,
+}
+
+/// What a run said.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The sources that it asked.
+    pub sources: Vec<Heard>,
+    /// The errors that belong to none of them.
+    pub errors: Vec<String>,
+    /// The hooks of apt's that failed, in apt's words.
+    pub hooks: Vec<String>,
 }
 
 /// What the run said of one source.
@@ -47,6 +70,12 @@ pub struct Heard {
     pub places: Vec<String>,
     /// What apt said was wrong.
     pub errors: Vec<String>,
+    /// What it warned of.
+    pub warnings: Vec<String>,
+    /// What it could not fetch and nothing of an update depends on, each with why.
+    pub extras: Vec<String>,
+    /// Whether a list of its packages was sent, or has not changed.
+    pub packages: bool,
     /// The SHA-256 of the index as it was sent; `None` when it was not sent anew.
     pub sent: Option<String>,
     /// Whether the index was confirmed at all.
@@ -61,7 +90,7 @@ impl Reader {
         } else if let Some(message) = line.strip_prefix(" <- ") {
             self.answered(&Message::parse(message));
         } else if let Some(error) = line.strip_prefix("E: ") {
-            self.errors.push(redacted(error));
+            self.error(redacted(error));
         } else if let Some(warning) = line.strip_prefix("W: ") {
             self.warnings.push(redacted(warning));
         }
@@ -87,54 +116,75 @@ impl Reader {
             .find(|error| error.starts_with("Could not get lock"))
     }
 
-    /// The sources, and the errors that belong to none of them. `failed` says that apt did not exit
-    /// with 0; only then its warnings count: it warns of an unverifiable index, and keeps the old.
+    /// What the run said of each source.
     #[must_use]
-    pub fn finish(self, failed: bool) -> (Vec<Heard>, Vec<String>) {
-        let mut sources: Vec<Heard> = Vec::new();
+    pub fn finish(self) -> Said {
+        let mut said = Said {
+            hooks: self.hooks,
+            ..Said::default()
+        };
         for request in &self.requests {
             let known = |s: &Heard| s.uri == request.repository && s.suite == request.suite;
-            if !sources.iter().any(known) {
-                sources.push(request.heard());
+            if !said.sources.iter().any(known) {
+                said.sources.push(request.heard());
             }
         }
-        let mut others = Vec::new();
+        let is_extra = |error: &str| {
+            let asked = error.strip_prefix("Failed to fetch ");
+            let uri = asked.and_then(|asked| asked.split(' ').next());
+            uri.is_some_and(|uri| self.extras.iter().any(|extra| extra == uri))
+        };
         for error in self.errors {
-            attribute(&mut sources, &error, &mut others);
+            match named(&mut said.sources, &error) {
+                Some(source) if is_extra(&error) => add(&mut source.extras, error),
+                Some(source) => add(&mut source.errors, error),
+                None => said.errors.push(error),
+            }
         }
-        if failed {
-            let mut ignored = Vec::new();
-            for warning in self.warnings {
-                attribute(&mut sources, &warning, &mut ignored);
+        for warning in self.warnings {
+            if let Some(source) = named(&mut said.sources, &warning) {
+                add(&mut source.warnings, warning);
             }
         }
         // the sum of the others says nothing of its own
-        if sources.iter().any(|source| !source.errors.is_empty()) {
-            others.retain(|error| !error.starts_with("Some index files failed to download"));
+        let is_told = |source: &Heard| !source.errors.is_empty() || !source.extras.is_empty();
+        if said.sources.iter().any(is_told) {
+            said.errors
+                .retain(|error| !error.starts_with("Some index files failed to download"));
         }
-        (sources, others)
+        said
     }
 
-    /// `600 URI Acquire`: only the index of a source is of interest, not what it leads to.
+    fn error(&mut self, error: String) {
+        if error.starts_with(HOOK) {
+            self.hooks.push(error);
+        } else if error != HOOK_ENDED || self.hooks.is_empty() {
+            self.errors.push(error);
+        }
+    }
+
+    /// `600 URI Acquire`: apt wants a file.
     fn asked(&mut self, message: &Message) {
         let (Some(uri), Some(file)) = (message.field("URI"), message.field("Filename")) else {
             return;
         };
-        let (Some(base), true) = (
-            uri.strip_suffix("/InRelease"),
-            message.status == "600 URI Acquire",
-        ) else {
-            return;
-        };
-        let file = Path::new(file)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        // `store:` and the like work on files that are here already
-        if message.method_is_local() {
+        if message.status != "600 URI Acquire" {
             return;
         }
+        let file = Path::new(file).file_name().unwrap_or_default();
+        let file = file.to_string_lossy().into_owned();
+        match uri.strip_suffix("/InRelease") {
+            // `store:` and the like work on files that are here already
+            Some(_) if message.method_is_local() => {}
+            Some(base) => self.asked_for_index(message, uri, base, file),
+            None if file.contains("_Packages") => self.packages.push((redacted(uri), file)),
+            None if file.ends_with("Release") || file.ends_with("Release.gpg") => {}
+            None => self.extras.push(redacted(uri)),
+        }
+    }
+
+    /// The index of a source.
+    fn asked_for_index(&mut self, message: &Message, uri: &str, base: &str, file: String) {
         // the same file from elsewhere
         if let Some(known) = self.requests.iter_mut().find(|r| r.file == file) {
             known.uris.push(redacted(uri));
@@ -146,6 +196,7 @@ impl Reader {
             suite: message.field("Target-Release").unwrap_or("").to_owned(),
             file,
             answer: Answer::Pending,
+            packages: false,
         });
     }
 
@@ -158,6 +209,7 @@ impl Reader {
         };
         let hit = message.field("IMS-Hit") == Some("true");
         let sent = message.field("SHA256-Hash").map(str::to_owned);
+        let list = self.packages.iter().find(|(known, _)| *known == uri);
         for request in &mut self.requests {
             if request.uris.contains(&uri) {
                 request.answer = if hit {
@@ -172,6 +224,7 @@ impl Reader {
                 request.answer = Answer::Unchanged;
                 return;
             }
+            request.packages |= list.is_some_and(|(_, file)| is_of(&request.file, file));
         }
     }
 }
@@ -196,6 +249,9 @@ impl Request {
             file: self.file.clone(),
             places: self.places().map(str::to_owned).collect(),
             errors: Vec::new(),
+            warnings: Vec::new(),
+            extras: Vec::new(),
+            packages: self.packages,
             answered: self.answer != Answer::Pending,
             sent: match &self.answer {
                 Answer::Sent(hash) => hash.clone(),
@@ -205,9 +261,17 @@ impl Request {
     }
 }
 
-/// Adds the message to the source it names, else to `others`.
-fn attribute(sources: &mut [Heard], message: &str, others: &mut Vec<String>) {
-    let named = sources.iter_mut().find(|source| {
+/// Whether a file among apt's lists belongs to the source with that index.
+pub fn is_of(index: &str, file: &str) -> bool {
+    let prefix = index.strip_suffix("InRelease").unwrap_or(index);
+    !prefix.is_empty() && file.starts_with(prefix)
+}
+
+/// The source that a message names.
+fn named<'a>(sources: &'a mut [Heard], message: &str) -> Option<&'a mut Heard> {
+    // a file that is here already goes by its name
+    let local = message.split_once("/partial/").map(|(_, file)| file);
+    sources.iter_mut().find(|source| {
         let base = source.uri.trim_end_matches('/');
         let suite = &source.suite;
         let mut places = source.places.iter();
@@ -215,70 +279,15 @@ fn attribute(sources: &mut [Heard], message: &str, others: &mut Vec<String>) {
             || message.contains(&format!("{base}/dists/{suite}/"))
             || message.contains(&format!("{base} {suite} "))
             || message.contains(&format!("{base}/{suite}"))
-    });
-    match named {
-        Some(source) if source.errors.iter().any(|known| known == message) => {}
-        Some(source) => source.errors.push(message.to_owned()),
-        None => others.push(message.to_owned()),
-    }
+            || local.is_some_and(|file| is_of(&source.file, file))
+    })
 }
 
-/// One message of the method interface, percent-encoded on one line: `http:201%20URI%20Done%0a…`.
-struct Message {
-    method: String,
-    status: String,
-    fields: Vec<(String, String)>,
-}
-
-impl Message {
-    fn parse(text: &str) -> Self {
-        let (method, message) = text.split_once(':').unwrap_or(("", text));
-        let message = percent_decoded(message);
-        let mut lines = message.lines();
-        let status = lines.next().unwrap_or("").to_owned();
-        let fields = lines
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        Self {
-            method: method.to_owned(),
-            status,
-            fields,
-        }
+/// Adds a message that is not there yet.
+fn add(messages: &mut Vec<String>, message: String) {
+    if !messages.contains(&message) {
+        messages.push(message);
     }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    fn method_is_local(&self) -> bool {
-        matches!(self.method.as_str(), "store" | "gpgv" | "sqv" | "rred")
-    }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let digit = |c: &u8| {
-            char::from(*c)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        if let (b'%', [high, low, after @ ..]) = (first, tail)
-            && let (Some(high), Some(low)) = (digit(high), digit(low))
-        {
-            bytes.push(high * 16 + low);
-            rest = after;
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether an error of apt's means that the network, and not the source, is away: texts of apt 2.6
@@ -352,15 +361,27 @@ pub fn index_path(lists: &Path, file: &str) -> Option<PathBuf> {
 }
 
 impl Heard {
+    /// Whether nothing is wrong but that there is a file which no update depends on.
+    #[must_use]
+    pub fn lacks_extras(&self) -> bool {
+        self.errors.is_empty() && !self.extras.is_empty()
+    }
+
     /// The source as it is recorded, before its index is looked at.
     #[must_use]
     pub fn source(&self) -> Source {
+        let errors: Vec<&str> = self
+            .errors
+            .iter()
+            .chain(&self.extras)
+            .map(String::as_str)
+            .collect();
         Source {
             uri: self.uri.clone(),
             suite: self.suite.clone(),
             last_success: None,
             index_date: None,
-            error: (!self.errors.is_empty()).then(|| self.errors.join("; ")),
+            error: (!errors.is_empty()).then(|| errors.join("; ")),
             went_back: false,
             tolerated: false,
             file: self.file.clone(),
@@ -375,15 +396,20 @@ mod tests {
     const ASKED: &str = " -> http:600%20URI%20Acquire%0aURI:%20http://u:p@127.0.0.1:8080/dists/stable/InRelease%0aFilename:%20/var/lib/apt/lists/partial/127.0.0.1:8080_dists_stable_InRelease%0aTarget-Type:%20index%0aTarget-Release:%20stable%0aTarget-Repo-URI:%20http://u:p@127.0.0.1:8080/%0a%0a";
     const SENT: &str = " <- http:201%20URI%20Done%0aSHA256-Hash:%20abc%0aFilename:%20/x%0aURI:%20http://u:p@127.0.0.1:8080/dists/stable/InRelease";
 
-    fn heard(lines: &[&str], failed: bool) -> (Vec<Heard>, Vec<String>) {
+    fn said(lines: &[&str]) -> Said {
         let mut reader = Reader::default();
         lines.iter().for_each(|line| reader.line(line));
-        reader.finish(failed)
+        reader.finish()
+    }
+
+    fn heard(lines: &[&str]) -> (Vec<Heard>, Vec<String>) {
+        let said = said(lines);
+        (said.sources, said.errors)
     }
 
     #[test]
     fn a_source_is_heard_without_its_password() {
-        let (sources, others) = heard(&["Hit:1 x", ASKED, SENT], false);
+        let (sources, others) = heard(&["Hit:1 x", ASKED, SENT]);
         assert_eq!(sources[0].uri, "http://127.0.0.1:8080/");
         assert_eq!(sources[0].suite, "stable");
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
@@ -399,14 +425,14 @@ mod tests {
             &format!("URI:%20{there}/dists"),
         );
         let sent = SENT.replace("http://u:p@127.0.0.1:8080", there);
-        let (sources, others) = heard(&[ASKED, &asked, &sent], false);
+        let (sources, others) = heard(&[ASKED, &asked, &sent]);
         assert_eq!(sources.len(), 1);
         assert_eq!(sources[0].uri, "http://127.0.0.1:8080/");
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
         assert!(sources[0].answered && others.is_empty());
         let error =
             format!("E: Failed to fetch {there}/dists/stable/main/binary-amd64/Packages  404");
-        let (sources, others) = heard(&[ASKED, &asked, &sent, &error], true);
+        let (sources, others) = heard(&[ASKED, &asked, &sent, &error]);
         assert_eq!(sources[0].errors.len(), 1);
         assert!(others.is_empty(), "{others:?}");
     }
@@ -426,7 +452,7 @@ mod tests {
     #[test]
     fn an_unsigned_index_is_an_answer_too() {
         let unsigned = SENT.replace("InRelease", "Release");
-        let (sources, _) = heard(&[ASKED, &unsigned], false);
+        let (sources, _) = heard(&[ASKED, &unsigned]);
         assert!(sources[0].answered && sources[0].sent.is_none());
     }
 
@@ -439,20 +465,75 @@ mod tests {
             "E: Repository 'http://127.0.0.1:8080 stable InRelease' changed its 'Origin' value from 'A' to 'B'",
         ] {
             let sum = "E: Some index files failed to download. They have been ignored, or old ones used instead.";
-            let (sources, others) = heard(&[ASKED, error, sum], true);
+            let (sources, others) = heard(&[ASKED, error, sum]);
             assert_eq!(sources[0].errors.len(), 1, "{error}");
             assert!(others.is_empty(), "{others:?}");
         }
-        let (sources, others) = heard(&[ASKED, "E: Type 'garbage' is not known on line 1"], true);
+        let (sources, others) = heard(&[ASKED, "E: Type 'garbage' is not known on line 1"]);
         assert!(sources[0].errors.is_empty() && !sources[0].answered);
         assert_eq!(others.len(), 1);
     }
 
     #[test]
-    fn warnings_count_when_apt_failed() {
+    fn a_warning_is_heard_beside_the_errors_of_its_source() {
         let warning = "W: An error occurred during the signature verification. The repository is not updated and the previous index files will be used. GPG error: http://127.0.0.1:8080 stable InRelease: BADSIG";
-        assert_eq!(heard(&[ASKED, SENT, warning], true).0[0].errors.len(), 1);
-        assert_eq!(heard(&[ASKED, SENT, warning], false).0[0].errors.len(), 0);
+        let (sources, others) = heard(&[ASKED, SENT, warning]);
+        assert_eq!(sources[0].warnings.len(), 1);
+        assert!(sources[0].errors.is_empty() && others.is_empty());
+    }
+
+    /// A request for another file that the index leads to, as apt prints it.
+    fn asked_for(uri: &str, file: &str) -> String {
+        format!(
+            " -> http:600%20URI%20Acquire%0aURI:%20{uri}%0aFilename:%20/var/lib/apt/lists/partial/127.0.0.1:8080_dists_stable_{file}%0a"
+        )
+    }
+
+    #[test]
+    fn what_no_update_depends_on_is_told_from_the_lists_of_packages() {
+        let base = "http://127.0.0.1:8080/dists/stable/main";
+        let packages = asked_for(
+            &format!("{base}/by-hash/SHA256/1"),
+            "main_binary-amd64_Packages.xz",
+        );
+        let contents = asked_for(
+            &format!("{base}/by-hash/SHA256/2"),
+            "main_Contents-amd64.gz",
+        );
+        let store =
+            "store:/var/lib/apt/lists/partial/127.0.0.1:8080_dists_stable_main_Contents-amd64.gz";
+        let stored = asked_for(store, "main_Contents-amd64.lz4").replace("http:600", "store:600");
+        let of = |uri: &str| {
+            let error = format!("E: Failed to fetch {uri}  Hash Sum mismatch");
+            let sum = "E: Some index files failed to download. They have been ignored, or old ones used instead.";
+            let (sources, others) =
+                heard(&[ASKED, SENT, &packages, &contents, &stored, &error, sum]);
+            assert!(others.is_empty(), "{others:?}");
+            (sources[0].errors.len(), sources[0].extras.len())
+        };
+        assert_eq!(of(&format!("{base}/by-hash/SHA256/1")), (1, 0));
+        assert_eq!(of(&format!("{base}/by-hash/SHA256/2")), (0, 1));
+        assert_eq!(of(store), (0, 1));
+        assert_eq!(of(&format!("{base}/by-hash/SHA256/3")), (1, 0), "not known");
+    }
+
+    #[test]
+    fn a_list_of_packages_is_an_answer_of_its_source() {
+        let uri = "file:/srv/packages/./Packages";
+        let index = ASKED.replace("127.0.0.1:8080_dists_stable_", "_srv_packages_._");
+        let asked = asked_for(uri, "x")
+            .replace("127.0.0.1:8080_dists_stable_x", "_srv_packages_._Packages");
+        let done = format!(" <- file:201%20URI%20Done%0aURI:%20{uri}%0a");
+        assert!(heard(&[&index, &asked, &done]).0[0].packages);
+        assert!(!heard(&[&index, &asked]).0[0].packages);
+    }
+
+    #[test]
+    fn a_hook_that_failed_is_no_error_of_a_source() {
+        let hook = "E: Problem executing scripts APT::Update::Post-Invoke 'curl http://127.0.0.1:8080/ping'";
+        let said = said(&[ASKED, SENT, hook, "E: Sub-process returned an error code"]);
+        assert_eq!(said.hooks, [hook.trim_start_matches("E: ")]);
+        assert!(said.errors.is_empty() && said.sources[0].errors.is_empty());
     }
 
     #[test]
@@ -475,7 +556,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_line_is_survived(line in "( -> | <- |E: )?[ -~%0a]{0,200}") {
-            let (_, _) = heard(&[ASKED, &line], true);
+            let _ = said(&[ASKED, &line]);
             let _ = redacted(&line);
         }
     }

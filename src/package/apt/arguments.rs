@@ -12,6 +12,7 @@ use crate::package::{Former, Key, Selection, Update};
 pub const APT_GET: &str = "/usr/bin/apt-get";
 const DPKG: &str = "/usr/bin/dpkg";
 const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
+const APT_CONFIG: &str = "/usr/bin/apt-config";
 const APT_MARK: &str = "/usr/bin/apt-mark";
 
 /// Makes a package of what is installed; not on every host.
@@ -46,15 +47,55 @@ fn spoken_plainly(apt: Program) -> Program {
 /// Fetches every index.
 pub fn update() -> Program {
     apt_get()
-        .args(options(&[
-            STRICT,
-            PROTOCOL,
-            "Acquire::Retries=2",
-            "Acquire::http::Timeout=20",
-            "Acquire::https::Timeout=20",
-        ]))
+        .args(options(&[STRICT, PROTOCOL]))
         .arg("update")
         .leashed()
+}
+
+/// Under which name [`settings`] tells where apt's lists are.
+pub const LISTS: &str = "LISTS";
+
+/// Under which names it tells how long apt waits for a word of a source, and from which settings.
+pub const TIMEOUT: [(&str, &str); 2] = [
+    ("TIMEOUT", "Acquire::http::Timeout"),
+    (
+        "TIMEOUT_OF_APT_GET",
+        "Binary::apt-get::Acquire::http::Timeout",
+    ),
+];
+
+/// The same of how often apt tries again.
+pub const RETRIES: [(&str, &str); 2] = [
+    ("RETRIES", "Acquire::Retries"),
+    ("RETRIES_OF_APT_GET", "Binary::apt-get::Acquire::Retries"),
+];
+
+/// Tells what is set of what concerns us, in the form of assignments in the shell.
+pub fn settings() -> Program {
+    let others = TIMEOUT.iter().chain(&RETRIES);
+    Program::new(APT_CONFIG)
+        .args(["shell", LISTS, "Dir::State::lists/d"])
+        .args(others.flat_map(|(name, setting)| [name, setting]))
+}
+
+/// Lists every kind of file that apt may fetch with an index, with what is set of each.
+pub fn index_kinds() -> Program {
+    Program::new(APT_CONFIG).args(["dump", "--no-empty", "Acquire::IndexTargets"])
+}
+
+/// Leaves out of [`update`] every kind but the lists of packages, by what [`index_kinds`] tells: a kind without an
+/// address is none. Nothing is cleaned up then, because what is left out would be.
+pub fn packages_alone(kinds: &str) -> Vec<OsString> {
+    let keys = kinds.lines().filter_map(|line| line.split(' ').next());
+    // apt's names may be written either way
+    let addresses = keys.filter(|key| {
+        let key = key.to_ascii_lowercase();
+        (key.ends_with("::metakey") || key.ends_with("::flatmetakey"))
+            && !key.starts_with("acquire::indextargets::deb::packages::")
+    });
+    let mut settings: Vec<String> = addresses.map(|key| format!("{key}=")).collect();
+    settings.push("APT::Get::List-Cleanup=0".to_owned());
+    options(&settings)
 }
 
 /// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
@@ -62,11 +103,6 @@ pub fn update() -> Program {
 pub fn download(words: &[String], lists: &[OsString]) -> Program {
     spoken_plainly(Program::idle(APT_GET))
         .args(["-y", "--no-remove", "--download-only"])
-        .args(options(&[
-            "Acquire::Retries=2",
-            "Acquire::http::Timeout=20",
-            "Acquire::https::Timeout=20",
-        ]))
         .args(lists)
         .args(["upgrade", "--with-new-pkgs"])
         .args(words)
@@ -163,9 +199,6 @@ fn transaction(gate: (&Path, &[String])) -> Program {
         .status_pipe("APT::Status-Fd")
         .arg("-y")
         .args(options(&[
-            "Acquire::Retries=2",
-            "Acquire::http::Timeout=20",
-            "Acquire::https::Timeout=20",
             // all locks are waited for by us
             "DPkg::Lock::Timeout=0",
             // dpkg writes to our log by itself: apt, which would copy it from a terminal of its own, loses
@@ -356,15 +389,7 @@ pub fn compare(one: &str, order: &str, other: &str) -> Program {
 
 /// Fetches a package file into the directory `into`, and checks it against the index.
 pub fn fetch(name: &str, into: &Path) -> Program {
-    apt_get()
-        .args(options(&[
-            "Acquire::Retries=2",
-            "Acquire::http::Timeout=20",
-            "Acquire::https::Timeout=20",
-        ]))
-        .args(["download", name])
-        .directory(into)
-        .leashed()
+    apt_get().args(["download", name]).directory(into).leashed()
 }
 
 /// What the index says of these packages, each named as `name`, `name:architecture` or with `=version`.
@@ -385,7 +410,8 @@ fn simulation() -> Program {
     apt_get().arg("-s")
 }
 
-fn options<T: AsRef<str>>(options: &[T]) -> Vec<OsString> {
+/// Options on a command line, each as `NAME=value`.
+pub fn options<T: AsRef<str>>(options: &[T]) -> Vec<OsString> {
     options
         .iter()
         .flat_map(|option| ["-o".into(), option.as_ref().into()])
@@ -423,7 +449,21 @@ mod tests {
         let arguments = ["worker".to_owned(), "gate".to_owned()];
         let gate = (Path::new("/usr/bin/patchctl"), &arguments[..]);
         let program = apply(&Selection::Exactly(vec![demo()]), gate, &[]);
-        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -o APT::Get::Upgrade-By-Source-Package=0 -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o APT::Get::Simulate=0 -o APT::Get::Download-Only=0 -o APT::Get::Print-URIs=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+        expect!["/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -o APT::Get::Upgrade-By-Source-Package=0 -y -o DPkg::Lock::Timeout=0 -o Dpkg::Use-Pty=0 -o APT::Get::Simulate=0 -o APT::Get::Download-Only=0 -o APT::Get::Print-URIs=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o DPkg::Pre-Install-Pkgs::=/usr/bin/patchctl worker gate -o DPkg::Tools::Options::/usr/bin/patchctl::Version=3 --no-remove install --only-upgrade demo:amd64=2:1.1-1"].assert_eq(&program.shown());
+    }
+
+    #[test]
+    fn every_kind_of_index_but_packages_is_left_out() {
+        let kinds = r#"Acquire::IndexTargets::deb::Packages::MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
+Acquire::IndexTargets::deb::Packages::flatMetaKey "Packages";
+Acquire::IndexTargets::deb::Contents-deb::MetaKey "$(COMPONENT)/Contents-$(ARCHITECTURE)";
+Acquire::IndexTargets::deb::Contents-deb::flatMetaKey "Contents-$(ARCHITECTURE)";
+Acquire::IndexTargets::deb::Contents-deb::PDiffs "true";
+Acquire::IndexTargets::deb-src::Sources::MetaKey "$(COMPONENT)/source/Sources";
+"#;
+        let left_out = update().args(packages_alone(kinds)).shown();
+        expect![[r"/usr/bin/apt-get -q -o APT::Get::Show-Versions=0 -o APT::Output-Version=0 -o APT::Get::AutomaticRemove=0 -o APT::Get::Upgrade-By-Source-Package=0 -o APT::Update::Error-Mode=any -o Debug::pkgAcquire::Worker=1 update -o Acquire::IndexTargets::deb::Contents-deb::MetaKey= -o Acquire::IndexTargets::deb::Contents-deb::flatMetaKey= -o Acquire::IndexTargets::deb-src::Sources::MetaKey= -o APT::Get::List-Cleanup=0"]]
+            .assert_eq(&left_out);
     }
 
     #[test]

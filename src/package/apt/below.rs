@@ -93,7 +93,9 @@ pub fn install_again(
         return Ok(Ended::Done);
     }
     let marks = Marks::read();
-    let program = arguments::install_again(&others, restore.gate).log(restore.log);
+    let program = arguments::install_again(&others, restore.gate)
+        .args(apt.settings().patience())
+        .log(restore.log);
     let outcome = run::supervised(&program, &apt.dpkg, observer)?;
     marks.restore(restore.log);
     Ok(outcome.ended)

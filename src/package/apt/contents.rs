@@ -2,6 +2,7 @@
 //! of dpkg shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub fn damaged(apt: &Apt, back: &[Former], scratch: &Path) -> Result<Vec<Damaged
         placing: Placing::read(&apt.dpkg),
         entered: entered(&keys)?,
         differing: differing(&keys)?,
+        patience: apt.settings().patience(),
     };
     let mut found: Vec<Damaged> = back
         .iter()
@@ -58,6 +60,8 @@ struct Host {
     placing: Placing,
     entered: BTreeMap<Key, Entered>,
     differing: BTreeSet<String>,
+    /// How apt fetches what is missing.
+    patience: Vec<OsString>,
 }
 
 impl Host {
@@ -65,7 +69,7 @@ impl Host {
         let key = former.change.former_key();
         let version = former.change.from.as_deref().unwrap_or_default();
         let mut damaged = Damaged::none(key, version);
-        match contents(former, scratch) {
+        match contents(former, scratch, &self.patience) {
             Ok(paths) => self.compare(&paths, &mut damaged),
             Err(why) => damaged.unknown = Some(format!("{why:#}")),
         }
@@ -174,9 +178,9 @@ fn owned(paths: &BTreeSet<&String>) -> Result<BTreeSet<String>> {
 }
 
 /// The files in the package file of a former version, without directories.
-fn contents(former: &Former, scratch: &Path) -> Result<Vec<String>> {
+fn contents(former: &Former, scratch: &Path, patience: &[OsString]) -> Result<Vec<String>> {
     let own = scratch.join("fetched");
-    let file = file(former, scratch).map_or_else(|| fetch(former, &own), Ok);
+    let file = file(former, scratch).map_or_else(|| fetch(former, &own, patience), Ok);
     let output = file.and_then(|file| arguments::contents(&file).capture());
     let _ = fs::remove_dir_all(own);
     Ok(output?.lines().filter_map(listed).collect())
@@ -194,12 +198,13 @@ pub fn file(former: &Former, scratch: &Path) -> Option<PathBuf> {
 }
 
 /// Fetches the package file of a former version into a directory of its own.
-fn fetch(former: &Former, own: &Path) -> Result<PathBuf> {
+fn fetch(former: &Former, own: &Path, patience: &[OsString]) -> Result<PathBuf> {
     let name = index::former_name(&former.change).context("there was no former version")?;
     let fetch = || -> Result<PathBuf> {
         let _ = fs::remove_dir_all(own);
         fs::create_dir_all(own)?;
-        arguments::fetch(&name, own).limit(FETCH_LIMIT).capture()?;
+        let program = arguments::fetch(&name, own).args(patience);
+        program.limit(FETCH_LIMIT).capture()?;
         let mut entries = fs::read_dir(own)?.flatten().map(|entry| entry.path());
         let is_package = |path: &PathBuf| path.extension().is_some_and(|e| e == "deb");
         entries.find(is_package).context("apt-get left no file")
@@ -316,6 +321,7 @@ mod tests {
             placing: Placing::default(),
             entered: [(key.clone(), entered)].into(),
             differing: [path("torn")].into(),
+            patience: Vec::new(),
         };
         let mut damaged = Damaged::none(key, "1");
         host.compare(&paths, &mut damaged);

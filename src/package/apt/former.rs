@@ -201,7 +201,9 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     let new = |former: &&Former| former.source == FormerSource::New;
     let new = restore.former.iter().filter(new);
     let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
-    let program = arguments::put_back(restore.former, restore.gate).log(restore.log);
+    let program = arguments::put_back(restore.former, restore.gate)
+        .args(apt.settings().patience())
+        .log(restore.log);
     let outcome = run::supervised(&program, &apt.dpkg, observer)?;
     marks.restore(restore.log);
     match outcome.ended {

@@ -17,15 +17,18 @@ pub(crate) mod listing;
 mod locks;
 mod marks;
 mod overwritten;
+mod owed;
 mod pending;
 mod placed;
 pub(crate) mod policy;
+mod protocol;
 mod refresh;
 mod relations;
 mod remains;
 mod repair;
 mod run;
 mod script;
+mod settings;
 pub(crate) mod status;
 mod words;
 
@@ -35,11 +38,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
 pub use arguments::APT_GET;
+use settings::Settings;
 
 use crate::checksum;
 use crate::package::climb::climb;
@@ -54,7 +59,7 @@ use crate::sorted;
 /// apt on this host.
 #[derive(Debug)]
 pub struct Apt {
-    lists: PathBuf,
+    settings: OnceLock<Settings>,
     dpkg: PathBuf,
     index: index::Index,
     /// Where a view of the lists without the failed sources may be laid out.
@@ -65,11 +70,22 @@ impl Apt {
     /// apt, with a directory of ours to lay out temporary files in.
     pub fn new(scratch: impl Into<PathBuf>) -> Self {
         Self {
-            lists: "/var/lib/apt/lists".into(),
+            settings: OnceLock::new(),
             dpkg: "/var/lib/dpkg".into(),
             index: index::Index::default(),
             scratch: scratch.into(),
         }
+    }
+
+    /// How the administrator has configured apt.
+    fn settings(&self) -> &Settings {
+        self.settings.get_or_init(Settings::ask)
+    }
+
+    /// Where apt keeps its lists.
+    fn lists(&self) -> PathBuf {
+        let asked = self.settings.get().cloned();
+        asked.unwrap_or_else(Settings::of_places).lists()
     }
 
     /// The options that hide the indexes of failed sources: a directory of links to all others.
@@ -83,18 +99,14 @@ impl Apt {
                 fs::remove_dir_all(&view)?;
             }
             fs::create_dir_all(view.join("partial"))?;
-            for entry in fs::read_dir(&self.lists)? {
+            for entry in fs::read_dir(self.lists())? {
                 let entry = entry?;
                 let name = entry.file_name();
                 let text = name.to_string_lossy();
-                let of = |source: &&&Source| {
-                    let prefix = source
-                        .file
-                        .strip_suffix("InRelease")
-                        .unwrap_or(&source.file);
-                    !prefix.is_empty() && text.starts_with(prefix)
-                };
-                if entry.file_type()?.is_file() && !failed.iter().any(|source| of(&source)) {
+                let is_failed = failed
+                    .iter()
+                    .any(|source| acquire::is_of(&source.file, &text));
+                if entry.file_type()?.is_file() && !is_failed {
                     std::os::unix::fs::symlink(entry.path(), view.join(&name))?;
                 }
             }
@@ -111,12 +123,12 @@ impl PackageManager for Apt {
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
-        refresh::run(&self.lists, observer)
+        refresh::run(self.settings(), observer)
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
         let lists = self.lists_without(failed)?;
-        refresh::download(&pending::words(self, &lists)?, &lists, observer)
+        refresh::download(self, &pending::words(self, &lists)?, &lists, observer)
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
@@ -159,7 +171,8 @@ impl PackageManager for Apt {
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let lists = self.lists_without(transaction.failed)?;
         let marks = marks::Marks::read();
-        let outcome = run::transaction(transaction, &lists, &self.dpkg, observer)?;
+        let options = [self.settings().patience(), lists.clone()].concat();
+        let outcome = run::transaction(transaction, &options, &self.dpkg, observer)?;
         marks.restore(transaction.log);
         let kept_back = if transaction.failed.is_empty() {
             pending::reasons(self, &outcome.kept, &lists)
@@ -323,7 +336,7 @@ impl PackageManager for Apt {
             stamp::add_all(&mut text, Path::new(path));
         }
         stamp::add(&mut text, &self.dpkg.join("status"));
-        let mut lists: Vec<PathBuf> = fs::read_dir(&self.lists)
+        let mut lists: Vec<PathBuf> = fs::read_dir(self.lists())
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
         // the dates of the signed files change with every fetch, those of the indexes only when new

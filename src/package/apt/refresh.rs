@@ -5,9 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use super::{acquire, arguments};
+use super::acquire::{self, Heard, Said};
+use super::owed::{self, Owed};
+use super::settings::Settings;
+use super::{Apt, arguments};
 use crate::checksum;
 use crate::package::command::{Ending, Line, Watch};
 use crate::package::{Observer, Refreshed, Report, Source, lock};
@@ -15,28 +18,112 @@ use crate::package::{Observer, Refreshed, Report, Source, lock};
 /// The time a refresh may take, its waiting for apt's lock included.
 const REFRESH_LIMIT: Duration = Duration::from_secs(120);
 
-/// Fetches the index of every source, and says of each what came of it.
-pub fn run(lists: &Path, observer: &mut dyn Observer) -> Result<Refreshed> {
-    let (reader, failed) = update(observer)?;
-    let (heard, mut errors) = reader.finish(failed);
+/// One run of `apt-get update`.
+struct Run {
+    said: Said,
+    /// Whether it did not exit with 0.
+    failed: bool,
+    /// What could not be had, and stands in the way of nothing.
+    notes: Vec<String>,
+}
+
+/// Fetches the index of every source, and says of each what came of it. The lists of packages alone decide.
+pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Refreshed> {
+    let started = Instant::now();
+    let lists = settings.lists();
+    let _owed = Owed::set_aside(&lists);
+    let mut run = update(&settings.patience(), started, observer)?;
+    if run.lacks_extras() {
+        run = without_extras(run, settings, started, observer)?;
+    }
+    let failed = run.failed && !run.is_failure_of_hooks();
+    let (heard, mut errors) = (run.said.sources, run.said.errors);
     if heard.is_empty() && errors.is_empty() {
         errors.push("no package source is configured; see sources.list(5)".to_owned());
     }
     let targets = arguments::index_targets().capture()?;
     let sources: Vec<Source> = heard
         .iter()
-        .map(|heard| confirmed(lists, heard, &targets, failed))
+        .map(|heard| confirmed(&lists, heard, &targets, failed))
         .collect();
     if failed && errors.is_empty() && sources.iter().all(|source| source.error.is_none()) {
         errors.push("apt-get update failed without saying why".to_owned());
     }
-    Ok(Refreshed::of(sources, errors, acquire::is_network_error))
+    let hooks = run.said.hooks.iter();
+    let hooks = hooks.map(|hook| format!("a hook of 'apt-get update' failed: {hook}"));
+    let notes = run.notes.into_iter().chain(hooks).collect();
+    Ok(Refreshed::of(sources, errors, acquire::is_network_error).noting(notes))
+}
+
+impl Run {
+    /// Whether a source has nothing wrong but a file that no update depends on.
+    fn lacks_extras(&self) -> bool {
+        self.failed && self.said.sources.iter().any(Heard::lacks_extras)
+    }
+
+    /// Whether apt did all it was asked for, and a hook of somebody else's is why it did not exit with 0.
+    fn is_failure_of_hooks(&self) -> bool {
+        let is_good = |source: &Heard| source.errors.is_empty() && source.extras.is_empty();
+        !self.said.hooks.is_empty()
+            && self.said.errors.is_empty()
+            && self.said.sources.iter().all(is_good)
+    }
+}
+
+/// Runs apt once more without what no update depends on. It takes all files of a source or none, so that a list
+/// of contents or of pictures that does not fit keeps those of packages from being fetched.
+///
+/// Where that cannot be run to its end, what came of the first run holds, unless a stop was asked for.
+fn without_extras(
+    first: Run,
+    settings: &Settings,
+    started: Instant,
+    observer: &mut dyn Observer,
+) -> Result<Run> {
+    let lists = settings.lists();
+    let lacking = first.said.sources.iter().filter(|s| s.lacks_extras());
+    let before: Vec<_> = lacking
+        .clone()
+        .map(|source| index_of(&lists, source))
+        .collect();
+    let second = arguments::index_kinds().capture().and_then(|kinds| {
+        let options = [settings.patience(), arguments::packages_alone(&kinds)];
+        update(&options.concat(), started, observer)
+    });
+    let mut second = match second {
+        Ok(second) => second,
+        Err(error) if observer.stop() => return Err(error),
+        Err(error) => {
+            tracing::debug!("the lists of packages were not fetched by themselves: {error:#}");
+            return Ok(first);
+        }
+    };
+    for (source, before) in lacking.zip(before) {
+        let why = source.extras.join("; ");
+        second
+            .notes
+            .push(format!("{} {}: {why}", source.uri, source.suite));
+        if index_of(&lists, source) != before {
+            owed::mark(&lists, &source.file);
+        }
+    }
+    Ok(second)
+}
+
+/// What the index of a source is, as it lies on the disk.
+fn index_of(lists: &Path, source: &Heard) -> Option<Vec<u8>> {
+    fs::read(acquire::index_path(lists, &source.file)?).ok()
 }
 
 /// Fetches the packages of an upgrade that is shown these lists and told these versions; whether it came to its
 /// end.
-pub fn download(words: &[String], lists: &[OsString], observer: &mut dyn Observer) -> Result<bool> {
-    let program = arguments::download(words, lists);
+pub fn download(
+    apt: &Apt,
+    words: &[String],
+    lists: &[OsString],
+    observer: &mut dyn Observer,
+) -> Result<bool> {
+    let program = arguments::download(words, lists).args(apt.settings().patience());
     let finished = program.run(&mut Refresh {
         reader: acquire::Reader::default(),
         observer,
@@ -50,12 +137,13 @@ pub fn download(words: &[String], lists: &[OsString], observer: &mut dyn Observe
 }
 
 /// One run of `apt-get update`; tried again while somebody else holds apt's lock on its lists.
-fn update(observer: &mut dyn Observer) -> Result<(acquire::Reader, bool)> {
-    let started = Instant::now();
+fn update(options: &[OsString], started: Instant, observer: &mut dyn Observer) -> Result<Run> {
     let mut wait = lock::Wait::default();
     loop {
         let left = REFRESH_LIMIT.saturating_sub(started.elapsed());
-        let program = arguments::update().limit(left.max(Duration::from_secs(1)));
+        let program = arguments::update()
+            .args(options)
+            .limit(left.max(Duration::from_secs(1)));
         let mut refresh = Refresh {
             reader: acquire::Reader::default(),
             observer,
@@ -65,19 +153,21 @@ fn update(observer: &mut dyn Observer) -> Result<(acquire::Reader, bool)> {
             reader,
             observer: again,
         } = refresh;
+        let ended = |said, failed| Run {
+            said,
+            failed,
+            notes: Vec::new(),
+        };
         match finished.ending {
-            Ending::Exited(0) => return Ok((reader, false)),
-            Ending::TimedOut => anyhow::bail!(
-                "apt-get update was ended after {} s; a source does not answer, or too slowly",
-                REFRESH_LIMIT.as_secs(),
-            ),
+            Ending::Exited(0) => return Ok(ended(reader.finish(), false)),
+            Ending::TimedOut => bail!("{}", too_long(&reader.finish())),
             Ending::Exited(_) => {}
             Ending::Killed(_) | Ending::Stopped => {
-                anyhow::bail!("{}", program.failure(&finished))
+                bail!("{}", program.failure(&finished))
             }
         }
         let Some(holder) = reader.lock_holder() else {
-            return Ok((reader, true));
+            return Ok(ended(reader.finish(), true));
         };
         ensure!(
             started.elapsed() + lock::RETRY < REFRESH_LIMIT && !again.stop(),
@@ -87,23 +177,42 @@ fn update(observer: &mut dyn Observer) -> Result<(acquire::Reader, bool)> {
     }
 }
 
+/// Why a run was ended: who it still waited for.
+fn too_long(said: &Said) -> String {
+    let limit = REFRESH_LIMIT.as_secs();
+    let silent = said.sources.iter().filter(|source| !source.answered);
+    let silent: Vec<String> = silent.map(|s| format!("{} {}", s.uri, s.suite)).collect();
+    if silent.is_empty() {
+        return format!(
+            "apt-get update was ended after {limit} s; a source does not answer, or too slowly, or a hook of apt's \
+             does not end (APT::Update::Post-Invoke)"
+        );
+    }
+    format!(
+        "apt-get update was ended after {limit} s; a source does not answer, or too slowly: {}",
+        silent.join(", ")
+    )
+}
+
 /// Holds what apt said of a source against what lies on the disk; `failed` says that apt did not exit with 0.
-fn confirmed(lists: &Path, heard: &acquire::Heard, targets: &str, failed: bool) -> Source {
+fn confirmed(lists: &Path, heard: &Heard, targets: &str, failed: bool) -> Source {
     let mut source = heard.source();
+    // what apt itself said is nearer to the cause: it warns of an index that it cannot verify, and keeps the old one
+    let warned = failed && !heard.warnings.is_empty();
     let index = acquire::index_path(lists, &heard.file).map(fs::read);
     let wrong = match index {
         // a directory of packages that has none, and that its administrator trusts: anywhere else, apt fails
-        None if !failed && has_target(targets, &source) => None,
+        None if heard.packages && has_target(targets, &source) => None,
         None => Some("its index is not there after the refresh".to_owned()),
         Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
         Some(Ok(bytes)) => {
             let text = String::from_utf8_lossy(&bytes);
             source.index_date = acquire::index_date(&text);
             let sent = heard.sent.as_deref();
+            let is_another = sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
             // apt keeps the newer index it has and says nothing (acquire-item.cc; measured)
-            source.went_back =
-                source.error.is_none() && sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
-            if source.went_back {
+            source.went_back = source.error.is_none() && is_another && !warned;
+            if is_another {
                 Some("it served an index older than the one this host has already seen".to_owned())
             } else if !heard.answered {
                 Some("it did not answer".to_owned())
@@ -114,8 +223,11 @@ fn confirmed(lists: &Path, heard: &acquire::Heard, targets: &str, failed: bool) 
             }
         }
     };
-    // what apt itself said is nearer to the cause
-    source.error = source.error.or(wrong);
+    let warnings = (warned && wrong.is_some()).then(|| heard.warnings.join("; "));
+    source.error = match (source.error, warnings) {
+        (Some(error), Some(warnings)) => Some(format!("{error}; {warnings}")),
+        (error, warnings) => error.or(warnings).or(wrong),
+    };
     source
 }
 

@@ -27,11 +27,11 @@ pub struct Outcome {
 /// Runs the transaction.
 pub fn transaction(
     transaction: &Transaction<'_>,
-    lists: &[OsString],
+    options: &[OsString],
     dpkg: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
-    let program = arguments::apply(transaction.selection, transaction.gate, lists);
+    let program = arguments::apply(transaction.selection, transaction.gate, options);
     supervised(&program.log(transaction.log), dpkg, observer)
 }
 

@@ -239,19 +239,7 @@ impl PackageManager for Dnf {
                 repositories::source(&id, configured, error, &indexes)
             })
             .collect();
-        let failures = sources
-            .iter()
-            .filter_map(|source| source.error.as_ref())
-            .chain(&errors);
-        let offline = failures.clone().next().is_some()
-            && failures
-                .clone()
-                .all(|error| refresh::is_network_error(error));
-        Ok(Refreshed {
-            sources,
-            errors,
-            offline,
-        })
+        Ok(Refreshed::of(sources, errors, refresh::is_network_error))
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {

@@ -137,19 +137,7 @@ impl PackageManager for Zypper {
                 repositories::source(&repository.id, Some(repository), error, &indexes)
             })
             .collect();
-        let failures = sources
-            .iter()
-            .filter_map(|source| source.error.as_ref())
-            .chain(&errors);
-        let offline = failures.clone().next().is_some()
-            && failures
-                .clone()
-                .all(|error| refresh::is_network_error(error));
-        Ok(Refreshed {
-            sources,
-            errors,
-            offline,
-        })
+        Ok(Refreshed::of(sources, errors, refresh::is_network_error))
     }
 
     /// What it has fetched it checks against the index again before it installs it.

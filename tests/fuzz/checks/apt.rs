@@ -77,29 +77,32 @@ pub fn status(input: &[u8]) {
 /// The lines of `apt-get update`, its talk with its methods included.
 pub fn refresh(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    for failed in [false, true] {
-        let mut reader = acquire::Reader::default();
-        text.lines().for_each(|line| reader.line(line));
-        reader.lock_holder().into_iter().for_each(without_passwords);
-        let (sources, others) = reader.finish(failed);
-        for source in &sources {
-            without_passwords(&source.uri);
-            assert!(!source.file.contains('/'), "{source:?}");
-            assert!(source.answered || source.sent.is_none(), "{source:?}");
-        }
-        let told: Vec<&String> = sources
-            .iter()
-            .flat_map(|s| &s.errors)
-            .chain(&others)
-            .collect();
-        told.iter().for_each(|error| without_passwords(error));
-        for error in text.lines().filter_map(|line| line.strip_prefix("E: ")) {
-            let error = acquire::redacted(error);
-            let sum = error.starts_with("Some index files failed to download");
-            assert!(told.contains(&&error) || sum, "{error:?} is lost");
-        }
-        assert!(sources.len() <= text.lines().filter(|line| line.starts_with(" -> ")).count());
+    let mut reader = acquire::Reader::default();
+    text.lines().for_each(|line| reader.line(line));
+    reader.lock_holder().into_iter().for_each(without_passwords);
+    let said = reader.finish();
+    for source in &said.sources {
+        without_passwords(&source.uri);
+        assert!(!source.file.contains('/'), "{source:?}");
+        assert!(source.answered || source.sent.is_none(), "{source:?}");
+        source.warnings.iter().for_each(|w| without_passwords(w));
     }
+    let of_sources = said.sources.iter();
+    let told: Vec<&String> = of_sources
+        .flat_map(|source| source.errors.iter().chain(&source.extras))
+        .chain(&said.errors)
+        .chain(&said.hooks)
+        .collect();
+    told.iter().for_each(|error| without_passwords(error));
+    for error in text.lines().filter_map(|line| line.strip_prefix("E: ")) {
+        let error = acquire::redacted(error);
+        // what sums up others, which are told
+        let sum = error.starts_with("Some index files failed to download")
+            || error == "Sub-process returned an error code";
+        assert!(told.contains(&&error) || sum, "{error:?} is lost");
+    }
+    let asked = text.lines().filter(|line| line.starts_with(" -> "));
+    assert!(said.sources.len() <= asked.count());
     let redacted = acquire::redacted(&text);
     without_passwords(&redacted);
     assert_eq!(acquire::redacted(&redacted), redacted);

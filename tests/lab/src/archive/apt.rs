@@ -76,8 +76,14 @@ impl Index for Apt {
             .collect();
         let packages = index::packages(&entries?, &options);
         let path = packages_path();
-        let release = index::release(&options, &[(&path, &packages)]);
+        let contents = contents_path();
+        let mut indexes: Vec<(&str, &str)> = vec![(&path, &packages)];
+        indexes.extend(options.contents.iter().map(|text| (&*contents, &**text)));
+        let release = index::release(&options, &indexes);
         let dists = self.dists(files);
+        if let Some(text) = &options.contents {
+            files.publish(&dists.join(&contents), text.as_bytes())?;
+        }
         if options.by_hash {
             let directory = dists.join(&path).with_file_name("by-hash/SHA256");
             let name = cache::sha256(packages.as_bytes());
@@ -95,7 +101,7 @@ impl Index for Apt {
     }
 
     fn files(&self, files: &Files) -> Vec<PathBuf> {
-        ["InRelease", "Release", &packages_path()]
+        ["InRelease", "Release", &packages_path(), &contents_path()]
             .map(|name| self.dists(files).join(name))
             .to_vec()
     }
@@ -134,6 +140,10 @@ fn entry(file: &Path) -> Result<Entry> {
         size: fs::metadata(file)?.len(),
         sha256: cache::sha256_of(&mut opened)?,
     })
+}
+
+fn contents_path() -> String {
+    format!("main/Contents-{}", machine::architecture())
 }
 
 fn packages_path() -> String {

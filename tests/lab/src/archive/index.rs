@@ -26,6 +26,8 @@ pub struct ReleaseOptions {
     /// Whether each index of packages stays under a name of its own, so that the former one can still be
     /// fetched while a new one is published: `Acquire-By-Hash:`
     pub by_hash: bool,
+    /// What an apt repository says its packages contain, in a file that its index names: `Contents-amd64`.
+    pub contents: Option<String>,
     /// What an rpm repository says in an advisory of each of its packages; without any it carries no `updateinfo`.
     pub advisory: Option<Advisory>,
     /// The same of single packages, by name, or of one version, by name, `=` and version.
@@ -94,6 +96,7 @@ impl Default for ReleaseOptions {
             valid_until: None,
             phased: BTreeMap::new(),
             by_hash: false,
+            contents: None,
             advisory: None,
             advisories: BTreeMap::new(),
         }

@@ -1,0 +1,142 @@
+//! What the administrator's configuration of apt says: where its lists lie, and how long it waits for a source.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::arguments;
+
+/// Where apt keeps its lists unless it is told otherwise (apt.conf(5), `Dir::State::lists`).
+const LISTS: &str = "/var/lib/apt/lists";
+
+/// The configuration as a program for the shell would be told of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    /// Asks apt. What apt cannot read says nothing here, and the run of apt that follows says why.
+    pub fn ask() -> Self {
+        let shown = arguments::settings().capture();
+        Self(parse(&shown.unwrap_or_default()))
+    }
+
+    /// The same, without asking where no file says a word of it: the doors look often.
+    pub fn of_places() -> Self {
+        if may_name_places(Path::new("/")) {
+            Self::ask()
+        } else {
+            Self::default()
+        }
+    }
+
+    /// Where apt keeps its lists.
+    pub fn lists(&self) -> PathBuf {
+        let lists = self.0.get(arguments::LISTS);
+        let lists = lists.map(|lists| lists.trim_end_matches('/'));
+        PathBuf::from(lists.filter(|lists| !lists.is_empty()).unwrap_or(LISTS))
+    }
+
+    /// Options for what the administrator has left to apt: how long to wait for a word of a source, and how often
+    /// to try again. apt's own half a minute and three tries are more than a refresh has. What is said of http
+    /// holds for https as well (`methods/http.cc` of apt).
+    pub fn patience(&self) -> Vec<OsString> {
+        let ours = [
+            (&arguments::TIMEOUT, "Acquire::http::Timeout=20"),
+            (&arguments::RETRIES, "Acquire::Retries=2"),
+        ];
+        let unsaid = ours
+            .iter()
+            .filter(|(names, _)| names.iter().all(|(name, _)| !self.0.contains_key(*name)));
+        arguments::options(&unsaid.map(|(_, option)| option).collect::<Vec<_>>())
+    }
+}
+
+/// Whether a file of apt's configuration may say where the lists lie; one that cannot be read may.
+fn may_name_places(root: &Path) -> bool {
+    let mut files = vec![root.join("etc/apt/apt.conf")];
+    let parts = fs::read_dir(root.join("etc/apt/apt.conf.d"));
+    files.extend(
+        parts
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|part| part.path()),
+    );
+    files.iter().any(|file| match fs::read(file) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes).to_lowercase();
+            text.contains("dir") && (text.contains("state") || text.contains("lists"))
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+    })
+}
+
+/// Reads `NAME='value'`, one a line, as `apt-config shell` prints what is set.
+fn parse(shown: &str) -> BTreeMap<String, String> {
+    let line = |line: &str| {
+        let (name, value) = line.split_once("='")?;
+        let value = value.strip_suffix('\'')?.replace(r"'\''", "'");
+        Some((name.to_owned(), value))
+    };
+    shown.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience(shown: &str) -> Vec<String> {
+        let words = Settings(parse(shown)).patience();
+        words
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .filter(|word| word != "-o")
+            .collect()
+    }
+
+    #[test]
+    fn what_the_administrator_says_stands() {
+        let ours = ["Acquire::http::Timeout=20", "Acquire::Retries=2"];
+        assert_eq!(patience(""), ours);
+        assert_eq!(patience("LISTS='/var/lib/apt/lists/'\n"), ours);
+        assert_eq!(patience("TIMEOUT='90'\n"), ours[1..]);
+        assert_eq!(patience("RETRIES='0'\n"), ours[..1]);
+        assert!(patience("TIMEOUT_OF_APT_GET='90'\nRETRIES_OF_APT_GET='1'\n").is_empty());
+    }
+
+    #[test]
+    fn the_lists_are_where_apt_says() {
+        let lists = |shown: &str| Settings(parse(shown)).lists();
+        assert_eq!(lists(""), Path::new("/var/lib/apt/lists"));
+        assert_eq!(
+            lists("LISTS='/srv/apt/lists/'\n"),
+            Path::new("/srv/apt/lists")
+        );
+        assert_eq!(lists(r"LISTS='/srv/it'\''s/'"), Path::new("/srv/it's"));
+        assert_eq!(lists("LISTS=''\n"), Path::new("/var/lib/apt/lists"));
+    }
+
+    #[test]
+    fn apt_is_asked_only_where_a_file_may_say_something() {
+        let root = tempfile::tempdir().unwrap();
+        let parts = root.path().join("etc/apt/apt.conf.d");
+        fs::create_dir_all(&parts).unwrap();
+        assert!(!may_name_places(root.path()));
+        fs::write(
+            parts.join("20packagekit"),
+            "DPkg::Post-Invoke {\"StateHasChanged\";};",
+        )
+        .unwrap();
+        assert!(!may_name_places(root.path()));
+        fs::write(parts.join("90lists"), "dir { state { lists \"/srv\"; }; };").unwrap();
+        assert!(may_name_places(root.path()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_output_is_survived(text in "([A-Z]+='?[^\n]{0,20}'?\n){0,3}") {
+            let _ = Settings(parse(&text)).patience();
+        }
+    }
+}
