@@ -1,6 +1,6 @@
 //! What decides about a refresh of apt's: the lists of packages, and nothing that comes beside them.
 
-use lab::{Fault, Host, Release, Repo, fixtures};
+use lab::{Fault, Host, Manager, Release, Repo, fixtures};
 use linux_patch_api::journal::id;
 use serde_json::Value;
 
@@ -246,4 +246,50 @@ fn waiting(release: Release) {
         assert!(!lines.contains(&format!("Acquire::{word}")), "{lines}");
         assert!(!lines.contains(&format!("http::{word}")), "{lines}");
     }
+}
+
+#[test]
+fn what_the_administrator_says_of_waiting_stands_with_dnf_4() {
+    waiting_of_dnf(Manager::Dnf);
+}
+
+#[test]
+fn what_the_administrator_says_of_waiting_stands_with_dnf_5() {
+    waiting_of_dnf(Manager::Dnf5);
+}
+
+fn waiting_of_dnf(manager: Manager) {
+    let host = Host::patched_by(manager).boot();
+    host.write("/etc/linux_patch_api/config.toml", "backend = \"dnf\"\n");
+    let repo = Repo::new(&host);
+    repo.enable(&host);
+    refresh_succeeds(&host);
+    repo.fault("repodata", Fault::Hang);
+    // what dnf is told while it waits
+    let told = |host: &Host| {
+        host.sh("systemctl start --no-block patch-refresh.service");
+        let look = "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -ao 'dnf5\\? check-update.*'";
+        let mut line = String::new();
+        host.wait_for("dnf", || {
+            line = host.try_sh(look).stdout;
+            !line.is_empty()
+        });
+        host.sh("systemctl kill --signal=TERM patch-refresh.service");
+        host.wait_for("the end of the refresh", || {
+            unit(host, "patch-refresh.service", "ActiveState") != "activating"
+        });
+        line
+    };
+    let line = told(&host);
+    assert!(
+        line.contains("retries=2") && line.contains("timeout=20"),
+        "{line}"
+    );
+    host.sh("grep -q main /etc/dnf/dnf.conf || echo '[main]' >>/etc/dnf/dnf.conf");
+    host.sh("sed -i 's/^\\[main\\]/&\\ntimeout=90\\nretries=1/' /etc/dnf/dnf.conf");
+    let line = told(&host);
+    assert!(
+        !line.contains("retries=") && !line.contains("timeout="),
+        "{line}"
+    );
 }

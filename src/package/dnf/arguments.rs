@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Dialect;
 use super::plugin::Plugin;
 use crate::package::command::{Program, READ_LIMIT};
-use crate::package::rpm::{evr, locks};
+use crate::package::rpm::{evr, held, locks};
 use crate::package::{Change, Former, FormerSource, Key, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
@@ -21,13 +21,19 @@ pub fn refresh(dialect: Dialect) -> Program {
         Dialect::Dnf5 => program.args(["check-update", "-y", "--refresh"]),
         Dialect::Yum => program.args(["makecache", "fast", "-y"]),
     }
-    .args([
-        "--setopt=*.skip_if_unavailable=1",
-        "--setopt=retries=2",
-        "--setopt=timeout=20",
-    ])
+    .arg("--setopt=*.skip_if_unavailable=1")
+    .args(patience())
     .args(without_copies(dialect))
     .leashed()
+}
+
+/// How often to try again, and for how long to wait for a word of a mirror, where the administrator has left that
+/// to dnf, whose ten times and half a minute are more than a refresh has (dnf.conf(5)).
+fn patience() -> impl Iterator<Item = String> {
+    let unsaid = [("retries", 2), ("timeout", 20)]
+        .into_iter()
+        .filter(|(setting, _)| !held::is_set(setting));
+    unsaid.map(|(setting, value)| format!("--setopt={setting}={value}"))
 }
 
 /// Lists the ids of the enabled repositories, from what is in the cache.
@@ -89,7 +95,7 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
     upgrade_by(program, dialect, scope.excluded, scope.failed)
         .args(["-y", "--downloadonly", as_fetched(dialect)])
         .args(unplugged(dialect))
-        .args(["--setopt=retries=2", "--setopt=timeout=20"])
+        .args(patience())
         .args(named(dialect, scope))
         .leashed()
 }
@@ -98,11 +104,8 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
 /// itself. The index is used as it was fetched.
 pub fn gated(dialect: Dialect, scope: Scope<'_>, plugin: &Plugin) -> Program {
     let program = upgrade(dialect, scope.excluded, scope.failed)
-        .args([
-            as_fetched(dialect),
-            "--setopt=retries=2",
-            "--setopt=timeout=20",
-        ])
+        .arg(as_fetched(dialect))
+        .args(patience())
         .args(mark(dialect))
         .args(named(dialect, scope));
     plugin.given_to(program)

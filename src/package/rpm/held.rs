@@ -34,6 +34,12 @@ pub fn of_dnf(setting: &str) -> Vec<String> {
         .collect()
 }
 
+/// Whether dnf's own configuration, or yum's, says something of a setting.
+pub fn is_set(setting: &str) -> bool {
+    let yum = fs::read_to_string("/etc/yum.conf").unwrap_or_default();
+    !of_dnf(setting).is_empty() || !of_main(&yum, &[setting]).is_empty()
+}
+
 /// Which program installs packages: each has a rule of its own about what may be there in several versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Front {
