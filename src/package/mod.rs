@@ -53,6 +53,11 @@ pub trait PackageManager: Send + Sync {
     /// about a source is in the answer.
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed>;
 
+    /// The directories a refresh writes to, where the administrator may have moved them.
+    fn refreshes_in(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// Fetches what an update of everything would install, at idle priority, and installs nothing; whether
     /// it came to its end. An error when this package manager cannot do that.
     fn download(&self, _failed: &[&Source], _observer: &mut dyn Observer) -> Result<bool> {

@@ -27,6 +27,7 @@ mod reexec;
 mod refresh;
 mod retention;
 pub mod rollback;
+mod sandbox;
 mod select;
 mod services;
 mod settle;
@@ -140,8 +141,10 @@ impl Worker {
 
     /// Refreshes the index now, and starts units of ours again that have failed.
     pub fn refresh(&self) -> Result<()> {
+        let left = sandbox::is_in_the_way(self).then(|| sandbox::leave_to_worker(self));
         let lock = self.lock("refresh")?;
-        let result = refresh::run(self).and_then(|()| refresh::list_pending(self));
+        let refresh = || refresh::run(self).and_then(|()| refresh::list_pending(self));
+        let result = left.unwrap_or_else(refresh);
         if result.is_ok()
             && self.config.stage
             && let Err(error) = stage::run(self)

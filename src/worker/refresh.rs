@@ -9,6 +9,7 @@ use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
 use crate::state::cache::Cache;
+use crate::state::job::Job;
 use crate::state::pending::PendingList;
 use crate::{journal, queue};
 
@@ -57,6 +58,21 @@ pub struct RefreshFailed {
     why: String,
     /// Whether the network is away: a request that may wait for it does.
     pub offline: bool,
+}
+
+impl RefreshFailed {
+    /// As the job for a refresh says it, which has ended.
+    #[must_use]
+    pub(super) fn of(job: &Job) -> Self {
+        let why = job.error.as_deref().unwrap_or("no reason is recorded");
+        Self {
+            why: why
+                .strip_prefix("refresh failed: ")
+                .unwrap_or(why)
+                .to_owned(),
+            offline: false,
+        }
+    }
 }
 
 impl std::fmt::Display for RefreshFailed {

@@ -1,11 +1,17 @@
 //! What decides about a refresh of apt's: the lists of packages, and nothing that comes beside them.
 
+use std::time::{Duration, SystemTime};
+
 use lab::{Fault, Host, Manager, Release, Repo, fixtures};
 use linux_patch_api::journal::id;
 use serde_json::Value;
 
 use crate::job::{applied, changes};
-use crate::story::{events, installed, property, refresh_fails, refresh_succeeds, state, unit};
+use crate::story::{
+    events, installed, last_job, property, refresh_fails, refresh_succeeds, state, unit,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Has apt fetch what packages contain, as the package apt-file does.
 const CONTENTS: &str = r#"Acquire::IndexTargets::deb::Contents-deb {
@@ -292,4 +298,58 @@ fn waiting_of_dnf(manager: Manager) {
         !line.contains("retries=") && !line.contains("timeout="),
         "{line}"
     );
+}
+
+#[test]
+fn lists_that_lie_elsewhere_are_refreshed_and_judged_on_trixie() {
+    elsewhere(Release::Trixie);
+}
+
+#[test]
+fn lists_that_lie_elsewhere_are_refreshed_and_judged_on_bookworm() {
+    elsewhere(Release::Bookworm);
+}
+
+/// Below a directory that the unit of the timer can read only.
+fn elsewhere(release: Release) {
+    let (host, first, second) = two_sources(release);
+    host.sh("mkdir -p /srv/apt/lists/partial");
+    host.write(
+        "/etc/apt/apt.conf.d/10lists",
+        "Dir { State { lists \"/srv/apt/lists/\"; }; };\n",
+    );
+    first.set(|options| options.date = Some(SystemTime::now() - DAY));
+    refresh_succeeds(&host);
+    let old = first.snapshot();
+    first.set(|options| options.date = None);
+    first.add(&fixtures::plain("first", "1.2"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "Health"), "healthy");
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    assert!(host.sh("ls /srv/apt/lists").contains("_Packages"));
+    assert!(!host.sh("ls /var/lib/apt/lists").contains("_Packages"));
+    let cache = state(&host, "state/cache.json");
+    for source in cache["sources"].as_array().expect("no sources") {
+        assert!(source["index_date"].is_string(), "{source}");
+    }
+    // by the worker, whose jobs say so
+    let job = last_job(&host);
+    assert_eq!(job["request"]["kind"], "refresh", "{job}");
+    assert_eq!(job["request"]["requester"]["door"], "timer", "{job}");
+    let new = first.snapshot();
+    first.restore(&old);
+    let why = refresh_fails(&host);
+    assert!(why.contains("older than"), "{why}");
+    first.restore(&new);
+    // the packages of a source that failed are not taken from its old list, which is there as well
+    tolerate(&host);
+    second.stop();
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "1");
+    let job = applied(&host, "all");
+    assert_eq!(changes(&job), ["first 1.0 -> 1.2"]);
+    second.start();
+    let job = applied(&host, "all");
+    assert_eq!(changes(&job), ["second 1.0 -> 1.1"]);
+    assert_eq!(property(&host, "Health"), "healthy");
 }

@@ -126,6 +126,10 @@ impl PackageManager for Apt {
         refresh::run(self.settings(), observer)
     }
 
+    fn refreshes_in(&self) -> Vec<PathBuf> {
+        vec![self.lists()]
+    }
+
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
         let lists = self.lists_without(failed)?;
         refresh::download(self, &pending::words(self, &lists)?, &lists, observer)
