@@ -80,9 +80,12 @@ pub fn reasons(facts: Facts<'_>) -> Vec<String> {
         });
         reasons.extend(tolerated);
     }
+    reasons.extend(facts.cache.not_listed());
     // what can be seen of the host now is said from there: an alert of it is as old as the last worker
     let seen = |alert: &&Alert| match alert.key.parse() {
-        Ok(Cause::RefreshFailing) => !facts.cache.last_update_success,
+        Ok(Cause::RefreshFailing) => {
+            !facts.cache.last_update_success || facts.cache.list_error.is_some()
+        }
         Ok(Cause::DatabaseInterrupted) => facts.sees_problems,
         _ => false,
     };
@@ -294,6 +297,19 @@ mod tests {
             tolerated: true,
             file: String::new(),
         };
+        let unlisted = Cache {
+            list_error: Some("E: x".into()),
+            ..good()
+        };
+        let alerts = [alert(
+            Cause::RefreshFailing,
+            &unlisted.not_listed().unwrap(),
+        )];
+        assert_eq!(
+            reasons_of(&unlisted, &alerts, &[]),
+            ["what is pending cannot be listed: E: x"],
+            "once"
+        );
         let tolerated = Cache {
             sources: vec![source],
             ..good()

@@ -30,6 +30,9 @@ pub struct Cache {
     /// What went wrong beside the last attempt and keeps nothing back, such as a hook of the package manager's.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Why what is pending could not be listed from this index.
+    #[serde(default)]
+    pub list_error: Option<String>,
     /// The moment of `last_cache_update`, which tells its age whatever the wall clock says.
     #[serde(default)]
     pub refreshed: Option<Moment>,
@@ -98,6 +101,13 @@ impl Cache {
     #[must_use]
     pub fn is_stale(&self, now: DateTime<Utc>, moment: &Moment) -> bool {
         self.age(now, moment).is_none_or(|age| age > STALE_AFTER)
+    }
+
+    /// That nobody can tell what is pending, though there is an index; a sentence.
+    #[must_use]
+    pub fn not_listed(&self) -> Option<String> {
+        let why = self.list_error.as_ref()?;
+        Some(format!("what is pending cannot be listed: {why}"))
     }
 
     /// The sources that failed and may: nothing is taken from their old indexes.

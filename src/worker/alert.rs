@@ -10,6 +10,7 @@ use crate::queue::hold;
 use crate::request::{JobId, Kind, Request, Target};
 use crate::state::alert::{Alert, Alerts, Cause, Event};
 use crate::state::blocked::Blocked;
+use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::update::Phase;
 
@@ -40,6 +41,8 @@ fn resolved(worker: &Worker, cause: Cause) -> Option<Event> {
 /// A refresh has ended; one that was stopped on request says nothing.
 pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
     match result {
+        // the list of what is pending is still to be made
+        Ok(()) if Cache::load(&worker.paths).list_error.is_some() => {}
         Ok(()) => resolve(worker, Cause::RefreshFailing),
         Err(_) if worker.stopping() => {}
         Err(error) => {

@@ -8,6 +8,7 @@ use super::{Worker, alert, block, reboot};
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
+use crate::state::alert::Cause;
 use crate::state::cache::Cache;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
@@ -83,13 +84,44 @@ impl std::fmt::Display for RefreshFailed {
 
 impl std::error::Error for RefreshFailed {}
 
-/// Works out what is pending, unless nothing has changed since that was last done.
+/// Works out what is pending, unless nothing has changed since that was last done. That it cannot be done is a
+/// reason in the health, until it can.
 pub fn list_pending(worker: &Worker) -> Result<()> {
+    let result = look_up_pending(worker);
+    if let Err(error) = &result {
+        not_listed(worker, error)?;
+    }
+    result
+}
+
+/// Keeps why what is pending could not be listed.
+fn not_listed(worker: &Worker, error: &anyhow::Error) -> Result<()> {
+    let mut cache = Cache::load(&worker.paths);
+    cache.list_error = Some(format!("{error:#}"));
+    cache.save(&worker.paths)?;
+    let text = cache.not_listed().unwrap_or_default();
+    alert::raise(worker, Cause::RefreshFailing, &text, None);
+    Ok(())
+}
+
+/// What is pending was listed.
+pub fn listed(worker: &Worker) -> Result<()> {
+    let mut cache = Cache::load(&worker.paths);
+    if cache.list_error.take().is_some() {
+        cache.save(&worker.paths)?;
+        if cache.last_update_success {
+            alert::resolve(worker, Cause::RefreshFailing);
+        }
+    }
+    Ok(())
+}
+
+fn look_up_pending(worker: &Worker) -> Result<()> {
     let cache = Cache::load(&worker.paths);
     let failed = cache.failed_sources();
     let fingerprint = worker.packages.fingerprint(&failed);
     if PendingList::load(&worker.paths).is_some_and(|list| list.is_for(&fingerprint)) {
-        return Ok(());
+        return listed(worker);
     }
     pending(worker, &failed).map(drop)
 }
@@ -104,6 +136,7 @@ pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
         ..PendingList::default()
     };
     list.save(&worker.paths)?;
+    listed(worker)?;
     Ok(list.pending)
 }
 
@@ -152,6 +185,7 @@ fn judge(
         attempted: Some(moment),
         last_error,
         notes: refreshed.notes,
+        list_error: known.list_error.clone(),
         sources,
     }
 }

@@ -6,7 +6,7 @@ use super::block::{self, By};
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, parts, rollback, select};
+use super::{Worker, parts, refresh, rollback, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, Former, KeptBack, KeptBackCause, Key, Pending};
@@ -335,7 +335,11 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
             list
         }
     };
-    if let Err(error) = list.save(&worker.paths) {
+    let known = list.fingerprint.as_ref();
+    let saved = list
+        .save(&worker.paths)
+        .and_then(|()| known.map_or(Ok(()), |_| refresh::listed(worker)));
+    if let Err(error) = saved {
         tracing::warn!("{error:#}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::job::{applied, changes};
 use crate::story::{
-    events, installed, last_job, property, refresh_fails, refresh_succeeds, state, unit,
+    events, installed, last_job, property, refresh, refresh_fails, refresh_succeeds, state, unit,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -298,6 +298,51 @@ fn waiting_of_dnf(manager: Manager) {
         !line.contains("retries=") && !line.contains("timeout="),
         "{line}"
     );
+}
+
+#[test]
+fn a_list_that_cannot_be_made_is_a_reason_and_an_alert() {
+    let (host, _first, _second) = two_sources(Release::Trixie);
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    let preferences = "/etc/apt/preferences.d/broken";
+    host.write(preferences, "nonsense\n");
+    for _ in 0..2 {
+        let output = refresh(&host);
+        assert!(!output.success(), "{output}");
+        assert_eq!(unit(&host, "patch-refresh.service", "Result"), "exit-code");
+        assert_eq!(property(&host, "Health"), "degraded");
+        let reasons = property(&host, "HealthReasons");
+        assert!(
+            reasons.contains("what is pending cannot be listed"),
+            "{reasons}"
+        );
+        assert!(
+            reasons.contains("Unable to parse package file"),
+            "{reasons}"
+        );
+        // the index itself is as it should be
+        assert_eq!(property(&host, "CacheStatus"), "fresh");
+    }
+    let alerts = state(&host, "state/alerts.json").to_string();
+    assert!(
+        alerts.contains("refresh-failing") && alerts.contains("Unable to parse package file"),
+        "{alerts}"
+    );
+    assert_eq!(events(&host, "MESSAGE_ID", id::ALERT_RAISED).len(), 1);
+    assert!(
+        !host
+            .try_sh("systemctl start patch-apply@all.service")
+            .success()
+    );
+    assert!(property(&host, "HealthReasons").contains("cannot be listed"));
+    let alerts = events(&host, "MESSAGE_ID", id::ALERT_RESOLVED);
+    assert!(alerts.is_empty(), "{alerts:?}");
+
+    host.sh(&format!("rm {preferences}"));
+    host.sh("systemctl start patch-apply@all.service");
+    assert_eq!(installed(&host, "first"), "1.1 installed");
+    assert_eq!(property(&host, "Health"), "healthy");
 }
 
 #[test]
