@@ -1,5 +1,6 @@
 //! The transactions of dnf and yum.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +13,10 @@ use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, locks, repositories};
 use crate::package::{
-    Applied, Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore,
-    Selection, Transaction,
+    Applied, Change, Database, Ended, Former, KeptBack, Key, Observer, PackageManager, Restore,
+    Selection, Transaction, Update,
 };
+use crate::sorted::InOrder;
 
 impl Tool for Dnf {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
@@ -57,6 +59,7 @@ impl Tool for Dnf {
         let database = self.installed()?;
         let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
+        let kept_back = self.marked(kept_back, transaction);
         Ok(Downloaded::Ready {
             changes: resolved.changes(&database, &files),
             archived: None,
@@ -130,7 +133,23 @@ impl Dnf {
                 )),
             }
         }
+        let kept_back = self.marked(kept_back, transaction);
         Ok(Some(changed.applied(kept_back)))
+    }
+
+    /// The same, each marked that is for security, where dnf can still say it: the update may have broken it.
+    fn marked(&self, kept_back: Vec<KeptBack>, transaction: &Transaction<'_>) -> Vec<KeptBack> {
+        if kept_back.is_empty() {
+            return kept_back;
+        }
+        let security: BTreeSet<Key> = match transaction.selection {
+            Selection::Everything => self.advisories(transaction.failed).unwrap_or_default(),
+            Selection::Exactly(updates) => {
+                let security = updates.iter().filter(|update| update.security);
+                security.map(Update::key).in_order()
+            }
+        };
+        resolved::marked(kept_back, &security)
     }
 
     /// What an upgrade of everything leaves as it is.
@@ -143,7 +162,7 @@ impl Dnf {
         if *transaction.selection != Selection::Everything {
             return Ok(Vec::new());
         }
-        let pending = resolved.pending(database, &std::collections::BTreeSet::new());
+        let pending = resolved.pending(database, &BTreeSet::new());
         let mut kept_back = pending.kept_back.clone();
         kept_back.extend(self.locked(&pending, transaction.failed)?);
         kept_back.extend(self.only_from_failed(&pending, transaction.failed)?);
