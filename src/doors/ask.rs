@@ -1,9 +1,9 @@
-//! What every door does between parsing and answering: make requests, look jobs up, work out plans.
+//! What every door does between parsing and answering: make requests and orders, work out plans.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::inquire;
 use crate::paths::Paths;
@@ -11,17 +11,25 @@ use crate::queue::{self, Mark, Order};
 use crate::request::{JobId, Options, PackageName, Request, Requester, Target, Version};
 use crate::state::alert::Cause;
 use crate::state::blocked::Blocked;
-use crate::state::job::{self, Job, JobStatus};
+use crate::state::job::{Job, JobStatus};
 
-/// A request for updates, complete: whoever authorises it knows all of it, and nothing is added later.
-/// One that may wait for the network is bound to what is installed now, since days may pass.
-pub fn apply(paths: &Paths, names: &[String], options: Value, door: &str) -> Result<Request> {
+/// A request for updates, as the caller asks for it. Nothing is looked up: it is made before the caller is authorised.
+pub fn apply(names: &[String], options: Value, door: &str) -> Result<Request> {
     let target = Target::from_names(names)?;
-    let mut options: Options = serde_json::from_value(options)?;
-    if options.wait_for_network && options.expect.is_empty() {
-        options.expect = installed_versions(paths, &target)?;
-    }
+    let options: Options = serde_json::from_value(options)?;
     Request::apply(target, options, Requester::at(door, None))
+}
+
+/// The same request, for the caller who was authorised for it. One that may wait for the network is bound to what is
+/// installed now, since days may pass; the planner is asked for that.
+pub fn bound(paths: &Paths, mut request: Request) -> Result<Request> {
+    let Some(target) = &request.packages else {
+        return Ok(request);
+    };
+    if request.options.wait_for_network && request.options.expect.is_empty() {
+        request.options.expect = installed_versions(paths, target)?;
+    }
+    Ok(request)
 }
 
 /// The versions of what the target covers: the named packages, or what is pending.
@@ -110,13 +118,18 @@ pub fn partial(options: Value) -> Result<bool> {
 }
 
 /// A request to undo what a job has changed.
-pub fn rollback(paths: &Paths, id: &JobId, partial: bool, door: &str) -> Result<Request> {
+pub fn rollback(id: &JobId, partial: bool, door: &str) -> Result<Request> {
+    Request::rollback(id.clone(), partial, Requester::at(door, None))
+}
+
+/// Whether a job has changed something that can be undone; the error says that there is nothing.
+pub fn can_be_undone(paths: &Paths, id: &JobId) -> Result<()> {
     let job = Job::find(paths, id)?.with_context(|| format!("there is no job {id}"))?;
     ensure!(
         job.status.is_final() && !job.changes.is_empty(),
         "job {id} has changed no package, there is nothing to undo"
     );
-    Request::rollback(id.clone(), partial, Requester::at(door, None))
+    Ok(())
 }
 
 /// The order to offer again what a job had installed and was rolled back.
@@ -134,7 +147,7 @@ pub fn decide(paths: &Paths, id: &JobId, mark: Mark) -> Result<()> {
     let job = Job::find(paths, id)?;
     let status = match &job {
         Some(job) => job.status,
-        None if is_queued(paths, id) => JobStatus::Queued,
+        None if queue::is_waiting(paths, id) => JobStatus::Queued,
         None => anyhow::bail!("there is no job {id}"),
     };
     ensure!(
@@ -148,43 +161,4 @@ pub fn decide(paths: &Paths, id: &JobId, mark: Mark) -> Result<()> {
         status.as_str(),
     );
     mark.leave(paths, id)
-}
-
-/// One job, wherever it is; its update is the host's while it runs.
-pub fn job(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
-    if let Some(record) = record(paths, id)? {
-        return Ok(Some(record));
-    }
-    if is_queued(paths, id) {
-        return Ok(Some(json!({"request": {"id": id}, "status": "queued"})));
-    }
-    // a worker may have taken it between the two looks
-    record(paths, id)
-}
-
-fn record(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
-    let Some(mut job) = Job::find(paths, id)? else {
-        return Ok(None);
-    };
-    if job.status == JobStatus::Running {
-        job.update = crate::state::update::UpdateState::of_job(paths, job.started_at);
-    }
-    Ok(Some(serde_json::to_value(&job)?))
-}
-
-/// The jobs, newest first: those that wait, then those that are or were in a worker's hands.
-pub fn jobs(paths: &Paths, limit: usize, active: bool) -> Result<Vec<Value>> {
-    let mut waiting = queue::waiting(paths, limit)?;
-    waiting.reverse();
-    let waiting = waiting.into_iter().map(Job::new);
-    let known = job::list(paths, limit).into_iter();
-    let shown = waiting
-        .chain(known)
-        .filter(|job| !active || !job.status.is_final())
-        .take(limit);
-    shown.map(|job| Ok(serde_json::to_value(&job)?)).collect()
-}
-
-fn is_queued(paths: &Paths, id: &JobId) -> bool {
-    paths.queue().join(format!("{id}.json")).exists()
 }

@@ -1,21 +1,23 @@
-//! What the calls of a door share: the picture, who is calling, which refresh was asked for.
+//! What the calls of the D-Bus door share: the picture, which refresh was asked for, answers that are worked out once
+//! for all who ask.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use serde_json::Value;
-use zbus::Connection;
+use anyhow::{Error, Result};
+use zbus::{Connection, fdo};
 use zruntime::SharedRuntime;
 
 use super::idle::{Activity, Call};
 use super::picture::{Picture, Pictures};
+use super::shared::Shared;
+use super::value::{Record, Records};
 use super::{ask, inquire};
 use crate::host::watchers;
 use crate::paths::Paths;
+use crate::queue;
 use crate::queue::inquiry::Inquiry;
-use crate::queue::{self, inquiry};
 use crate::request::{JobId, Request, Requester};
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
@@ -38,13 +40,18 @@ pub struct Door {
     pub paths: Paths,
     pub pictures: Pictures,
     pub activity: Activity,
-    /// The turns of those who want the list of pending updates, and of those who want a plan.
-    listing: zruntime::lock::Mutex<()>,
+    /// The list of what is pending; the updates in it and the conflicts, as answers.
+    listing: Shared<Result<Arc<PendingList>, String>>,
+    pub updates: Shared<fdo::Result<Records>>,
+    pub conflicts: Shared<fdo::Result<Records>>,
+    /// The turns of those who want a plan, and of those who want something of a job's records.
     planning: zruntime::lock::Mutex<()>,
-    /// How many want a plan.
-    waiting: AtomicUsize,
-    /// The refresh that was last asked for.
+    reading: zruntime::lock::Mutex<()>,
+    /// The turns of those who want the whole picture as an answer.
+    reporting: zruntime::lock::Mutex<()>,
+    /// The refresh that was last asked for, and whether one is being asked for.
     asked: Mutex<Option<JobId>>,
+    asking: AtomicBool,
     /// What index, package database and configuration were when the planner was last asked to list what is pending.
     listed: Mutex<String>,
     /// When the units that wake us were last looked at; who looks has its turn.
@@ -53,16 +60,34 @@ pub struct Door {
     bus: OnceLock<Connection>,
 }
 
+/// The picture that one call sees.
+pub struct Seen<'a> {
+    _call: Call<'a>,
+    picture: Arc<Picture>,
+}
+
+impl std::ops::Deref for Seen<'_> {
+    type Target = Picture;
+
+    fn deref(&self) -> &Picture {
+        &self.picture
+    }
+}
+
 impl Door {
     pub fn new(paths: Paths) -> Self {
         Self {
             pictures: Pictures::new(paths.clone()),
             paths,
             activity: Activity::new(),
-            listing: zruntime::lock::Mutex::new(()),
+            listing: Shared::new(),
+            updates: Shared::new(),
+            conflicts: Shared::new(),
             planning: zruntime::lock::Mutex::new(()),
-            waiting: AtomicUsize::new(0),
+            reading: zruntime::lock::Mutex::new(()),
+            reporting: zruntime::lock::Mutex::new(()),
             asked: Mutex::new(None),
+            asking: AtomicBool::new(false),
             listed: Mutex::default(),
             units: zruntime::lock::Mutex::new(None),
             bus: OnceLock::new(),
@@ -98,83 +123,124 @@ impl Door {
     }
 
     /// The picture for a property that says whether the host is well, of which the units that wake us are a part.
-    pub async fn read_health(&self) -> (Call<'_>, Arc<Picture>) {
-        let call = self.activity.begin();
+    pub async fn read_health(self: &Arc<Self>) -> Seen<'_> {
         self.look_at_units(UNITS_STAY).await;
-        let picture = self.pictures.current();
-        self.ask_when_stale(&picture);
-        (call, picture)
+        self.read_and_refresh().await
     }
 
     /// The picture for a property that counts what is pending: where that has changed, the planner is asked to
     /// count again, and listeners are told what comes of it.
-    pub fn read_count(&self) -> (Call<'_>, Arc<Picture>) {
-        let (call, picture) = self.read();
-        self.ask_when_uncounted(&picture);
-        (call, picture)
+    pub async fn read_count(self: &Arc<Self>) -> Seen<'_> {
+        let seen = self.read().await;
+        if self.is_uncounted(&seen) {
+            self.ask_meanwhile(&seen.picture);
+        }
+        seen
+    }
+
+    fn is_uncounted(&self, picture: &Picture) -> bool {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        !picture.is_counted && picture.running.is_empty() && *listed != picture.fingerprint
     }
 
     /// Asks the planner for the list of what is pending, once for each state of the host.
-    pub fn ask_when_uncounted(&self, picture: &Picture) {
-        if picture.is_counted || !picture.running.is_empty() {
+    fn ask_when_uncounted(&self, picture: &Picture) {
+        if !self.is_uncounted(picture) {
             return;
         }
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *listed != picture.fingerprint {
-            match Inquiry::Pending.submit(&self.paths) {
-                Ok(()) => listed.clone_from(&picture.fingerprint),
-                Err(error) => tracing::warn!("what is pending is not counted again: {error:#}"),
+        match Inquiry::Pending.submit(&self.paths) {
+            Ok(()) => {
+                let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+                listed.clone_from(&picture.fingerprint);
             }
+            Err(error) => tracing::warn!("what is pending is not counted again: {error:#}"),
         }
     }
 
+    /// Has what is old in the picture asked for in another thread, of which nobody waits for the end.
+    fn ask_meanwhile(self: &Arc<Self>, picture: &Arc<Picture>) {
+        if self.asking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (door, picture) = (Arc::clone(self), Arc::clone(picture));
+        // the work goes on though no caller waits for it
+        drop(zruntime::unblock(move || {
+            door.ask_when_stale(&picture);
+            door.ask_when_uncounted(&picture);
+            door.asking.store(false, Ordering::Relaxed);
+        }));
+    }
+
     /// The picture as it is now, of which nothing is waited for but the service manager.
-    pub async fn cached(&self) -> Arc<Picture> {
+    pub async fn cached(self: &Arc<Self>) -> Arc<Picture> {
         self.look_at_units(UNITS_SHARED).await;
-        let picture = self.pictures.looked_at();
-        self.ask_when_stale(&picture);
-        self.ask_when_uncounted(&picture);
+        let picture = self.pictures.looked_at().await;
+        self.ask_meanwhile(&picture);
         picture
     }
 
     /// The picture with what is pending counted again where that has changed, which the planner does in seconds at
     /// most; where it does not, with what was counted last.
     pub async fn counted(&self) -> Arc<Picture> {
-        let picture = self.pictures.looked_at();
+        let picture = self.pictures.looked_at().await;
         let Ok(runtime) = SharedRuntime::current() else {
             return picture;
         };
         if picture.is_counted || !picture.running.is_empty() {
             return picture;
         }
-        match runtime.timeout(COUNTED_WITHIN, self.pending()).await {
-            Ok(Ok(list)) => Arc::new(Picture {
-                pending: list.pending,
-                ..Picture::clone(&self.pictures.looked_at())
-            }),
+        let paths = self.paths.clone();
+        let list = move || match inquire::pending(&paths) {
+            Ok(list) => Ok(Arc::new(list)),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let listed = runtime
+            .timeout(COUNTED_WITHIN, self.listing.get(list))
+            .await;
+        let mut picture = Picture::clone(&*self.pictures.looked_at().await);
+        match listed {
+            Ok(Ok(list)) => picture.pending = list.pending.clone(),
             Ok(Err(error)) => {
-                let why = format!("what is pending cannot be counted: {error:#}");
-                let mut picture = Picture::clone(&self.pictures.looked_at());
+                let why = format!("what is pending cannot be counted: {error}");
                 picture.blind.push(why);
-                Arc::new(picture)
             }
-            Err(_) => self.pictures.current(),
+            Err(_) => {}
         }
+        Arc::new(picture)
+    }
+
+    /// The whole picture as an answer.
+    pub async fn report(&self, picture: Arc<Picture>) -> Result<Record> {
+        let _turn = self.reporting.lock().await;
+        zruntime::unblock(move || Record::new(picture.json())).await
     }
 
     /// How long nobody has called, and no job has run.
-    pub fn idle(&self) -> Duration {
-        let running = !self.pictures.current().running.is_empty();
-        if running {
-            Duration::ZERO
+    pub async fn idle(&self) -> Duration {
+        let idle = self.activity.idle();
+        if idle.is_zero() || self.pictures.current().await.running.is_empty() {
+            idle
         } else {
-            self.activity.idle()
+            Duration::ZERO
         }
     }
 
     /// The picture for one read property.
-    pub fn read(&self) -> (Call<'_>, Arc<Picture>) {
-        (self.activity.begin(), self.pictures.current())
+    pub async fn read(&self) -> Seen<'_> {
+        Seen {
+            _call: self.activity.begin(),
+            picture: self.pictures.current().await,
+        }
+    }
+
+    /// The picture for a property whose reader is told of a stale index: a refresh is asked for meanwhile, and the
+    /// reader does not wait for that.
+    pub async fn read_and_refresh(self: &Arc<Self>) -> Seen<'_> {
+        let seen = self.read().await;
+        if seen.wants_refresh() {
+            self.ask_meanwhile(&seen.picture);
+        }
+        seen
     }
 
     /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
@@ -200,14 +266,17 @@ impl Door {
     /// Whether the refresh `id`, asked for when the picture was `before`, has still to bring a newer
     /// one: the index, and the list made from it. Another job that has just refreshed is as good, and
     /// nobody waits for the update that it goes on to.
-    pub fn awaits(&self, id: &JobId, before: &Picture) -> bool {
-        let picture = self.pictures.current();
+    pub async fn awaits(self: &Arc<Self>, id: &JobId, before: &Picture) -> bool {
+        let picture = self.pictures.current().await;
         if picture.running.iter().any(|job| job == id.as_str()) {
             return true;
         }
         let attempted = picture.cache.attempted != before.cache.attempted;
-        let by_another = attempted && !picture.running.is_empty();
-        self.is_under_way(id) && !by_another
+        if attempted && !picture.running.is_empty() {
+            return false;
+        }
+        let (door, id) = (Arc::clone(self), id.clone());
+        zruntime::unblock(move || door.is_under_way(&id)).await
     }
 
     /// The entry is looked for first: it goes when the record is there.
@@ -220,38 +289,54 @@ impl Door {
         waits || runs()
     }
 
-    /// The list of pending updates. However many ask at once, the planner is asked once.
-    pub async fn pending(&self) -> Result<PendingList> {
-        let _turn = self.listing.lock().await;
+    /// The pending updates. However many ask at once, the planner is asked once.
+    pub async fn pending(&self, error: fn(&Error) -> fdo::Error) -> fdo::Result<Records> {
         let paths = self.paths.clone();
-        zruntime::unblock(move || inquire::pending(&paths)).await
+        let list = move || -> Result<Records> {
+            let updates = inquire::pending(&paths)?.pending.updates;
+            let values = updates.iter().map(serde_json::to_value);
+            Records::new(values.collect::<Result<_, _>>()?)
+        };
+        let work = move || list().map_err(|failure| error(&failure));
+        self.updates.get(work).await
     }
 
     /// What an apply of these names would do. One question after the other is put to the planner, which answers
     /// one after the other; those who ask the same have one answer.
-    pub async fn plan(&self, names: Vec<String>) -> Result<Value> {
-        let _place = Place::take(&self.waiting)?;
+    pub async fn plan(&self, names: Vec<String>) -> Result<Record> {
         let _turn = self.planning.lock().await;
         let paths = self.paths.clone();
-        zruntime::unblock(move || ask::plan(&paths, &names)).await
+        zruntime::unblock(move || Record::new(ask::plan(&paths, &names)?)).await
     }
-}
 
-/// One of the places of those who wait for a plan.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Result<Self> {
-        let place = Self(waiting);
-        if waiting.fetch_add(1, Ordering::Relaxed) >= inquiry::MAX_WAITING {
-            bail!(inquiry::TooMany);
-        }
-        Ok(place)
+    /// The request of a caller who was authorised for it: judged by what is installed, and bound to that where it may
+    /// wait.
+    pub async fn judged(&self, request: Request) -> Result<Request> {
+        let _turn = self.planning.lock().await;
+        let judge = move |paths: &Paths| {
+            inquire::judge(paths, &request)?;
+            ask::bound(paths, request)
+        };
+        let paths = self.paths.clone();
+        zruntime::unblock(move || judge(&paths)).await
     }
-}
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    /// Reads something of the records, in a thread of its own, when those who have asked before are done: so that only
+    /// one of them takes memory at a time.
+    pub async fn look_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Paths) -> T + Send + 'static,
+    ) -> T {
+        let _turn = self.reading.lock().await;
+        self.aside(look).await
+    }
+
+    /// Writes or reads something in a thread of its own.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Paths) -> T + Send + 'static,
+    ) -> T {
+        let paths = self.paths.clone();
+        zruntime::unblock(move || work(&paths)).await
     }
 }

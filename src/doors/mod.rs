@@ -10,6 +10,8 @@ mod idle;
 mod inquire;
 pub mod picture;
 mod polkit;
+mod records;
+mod shared;
 mod tell;
 mod told;
 mod value;

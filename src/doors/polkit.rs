@@ -7,7 +7,7 @@ use zbus::fdo;
 use zbus::message::Header;
 use zbus::{Connection, Variant};
 
-use crate::host::bus::{BUS, Object};
+use crate::host::bus::Object;
 use crate::request::{Kind, Request};
 
 /// The changing verbs, each with its polkit action.
@@ -71,18 +71,19 @@ impl Verb {
     }
 }
 
-/// Whether the caller of this message may do it; its user id. The question is about the caller's
+/// Whether the caller of this message, who is that user, may do it. The question is about the caller's
 /// name on the bus, which cannot be passed on to another process as a process id can.
-pub async fn authorise(bus: &Connection, header: &Header<'_>, verb: Verb) -> fdo::Result<u32> {
+pub async fn authorise(
+    bus: &Connection,
+    header: &Header<'_>,
+    uid: u32,
+    verb: Verb,
+) -> fdo::Result<()> {
     let sender = header
         .sender()
         .ok_or_else(|| fdo::Error::AccessDenied("the caller has no name on the bus".to_owned()))?;
-    let uid: u32 = BUS
-        .call(bus, "GetConnectionUnixUser", &(sender.as_str(),))
-        .await
-        .map_err(|error| fdo::Error::AccessDenied(format!("the caller is not known: {error}")))?;
     if uid == 0 {
-        return Ok(uid);
+        return Ok(());
     }
     let interactive = header
         .primary()
@@ -95,7 +96,7 @@ pub async fn authorise(bus: &Connection, header: &Header<'_>, verb: Verb) -> fdo
         .timeout(ANSWER_LIMIT, asked)
         .await;
     match answer {
-        Ok(Ok(true)) => Ok(uid),
+        Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(fdo::Error::AccessDenied(format!(
             "polkit does not authorise user {uid} for {}",
             verb.action(),

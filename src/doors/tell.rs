@@ -19,6 +19,7 @@ use super::told::Told;
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
+use crate::paths::Paths;
 use crate::sorted::InOrder;
 use crate::state::job::Job;
 
@@ -77,7 +78,7 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
     let mut before = Picture::default();
     let mut heard = Told::load(&door.paths);
     loop {
-        let picture = door.pictures.current();
+        let picture = door.pictures.current().await;
         tell_jobs(&door, &emitter, &before, &picture).await?;
         heard
             .tell_alerts(&door.paths, &emitter, &picture.alerts.events)
@@ -124,13 +125,28 @@ async fn tell_jobs(
         } = &now.progress;
         Agent::job_progress(emitter, job, *percent, action).await?;
     }
-    for job in before.running.iter().filter(missing_in(now)) {
+    let ended: Vec<String> = before
+        .running
+        .iter()
+        .filter(missing_in(now))
+        .cloned()
+        .collect();
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let status = |paths: &Paths, job: &str| {
         let record = job
             .parse()
             .ok()
-            .and_then(|id| Job::find(&door.paths, &id).ok().flatten());
-        let status = record.map_or("unknown", |record| record.status.as_str());
-        Agent::job_finished(emitter, job, status).await?;
+            .and_then(|id| Job::find(paths, &id).ok().flatten());
+        record.map_or("unknown", |record| record.status.as_str())
+    };
+    let look = move |paths: &Paths| {
+        let told = |job: String| (status(paths, &job), job);
+        ended.into_iter().map(told).collect::<Vec<_>>()
+    };
+    for (status, job) in door.look_up(look).await {
+        Agent::job_finished(emitter, &job, status).await?;
     }
     Ok(())
 }

@@ -113,20 +113,18 @@ pub fn is_waiting(paths: &Paths, id: &JobId) -> bool {
     entry.symlink_metadata().is_ok_and(|entry| entry.is_file())
 }
 
+/// The request of this job, while it waits and is one.
+#[must_use]
+pub fn entry(paths: &Paths, id: &JobId) -> Option<Request> {
+    parse(paths, OsStr::new(&format!("{id}.json"))).ok()
+}
+
 /// The jobs that somebody has decided something about, in no order.
 #[must_use]
 pub fn marked(paths: &Paths) -> Vec<JobId> {
     let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
     let of = |entry: fs::DirEntry| Some(Mark::parse(&entry.file_name())?.1);
     entries.filter_map(of).collect()
-}
-
-/// The requests that wait, in the order of arrival, `limit` of them at most; nothing is moved.
-pub fn waiting(paths: &Paths, limit: usize) -> Result<Vec<Request>> {
-    let requests = names(paths)?
-        .into_iter()
-        .filter_map(|name| parse(paths, &name).ok());
-    Ok(requests.take(limit).collect())
 }
 
 /// Takes the waiting requests, in the order of arrival. Each is a record, and all are remembered as

@@ -10,7 +10,6 @@ use crate::fs::{write_all_atomically, write_atomically};
 use crate::package::{Change, Former, KeptBack};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Request};
-use crate::sorted;
 use crate::state::hang::Hang;
 use crate::state::reboot::Following;
 use crate::state::services::Outdated;
@@ -264,20 +263,7 @@ impl Job {
     }
 }
 
-/// The jobs, newest first; `limit` of them at most. What is not a record is passed over.
-#[must_use]
-pub fn list(paths: &Paths, limit: usize) -> Vec<Job> {
-    let places = [paths.jobs(), paths.deferred(), paths.conflicts()];
-    let mut ids: Vec<JobId> = places.iter().flat_map(|place| ids(place)).collect();
-    sorted::sort_by(&mut ids, |a, b| b.cmp(a));
-    ids.dedup();
-    ids.iter()
-        .filter_map(|id| Job::find(paths, id).ok().flatten())
-        .take(limit)
-        .collect()
-}
-
-/// The ids of the records in a directory, in no order.
+/// The ids of the records, or of the entries of the queue, in a directory, in no order.
 #[must_use]
 pub fn ids(directory: &Path) -> Vec<JobId> {
     let Ok(entries) = std::fs::read_dir(directory) else {

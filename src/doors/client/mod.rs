@@ -67,6 +67,7 @@ impl Client {
         let picture: Dictionary = agent.ask("CheckHealth", &()).map_err(from_bus)?;
         let picture = value::object(&picture);
         let updates: Vec<Dictionary> = agent.ask("ListUpdates", &()).map_err(from_bus)?;
+        let updates: Vec<Value> = updates.iter().map(value::object).collect();
         let trust = text(&picture, "cache_status");
         if trust != "fresh" {
             let why = plain(text(&picture, "last_cache_error"));
@@ -89,41 +90,77 @@ impl Client {
 
     /// `patchctl jobs`.
     pub fn jobs(&self, limit: u32, as_json: bool) -> Result<()> {
-        self.list_jobs(
-            Dictionary::from([("limit".to_owned(), limit.into())]),
-            as_json,
-        )
+        let jobs = self.pages(limit, &Dictionary::new())?;
+        show_list(&jobs, as_json, "no jobs", show::jobs)
     }
 
     /// `patchctl queue`.
     pub fn queue(&self, as_json: bool) -> Result<()> {
-        let options = [
-            ("limit".to_owned(), u32::MAX.into()),
-            ("active".to_owned(), true.into()),
-        ];
-        self.list_jobs(Dictionary::from(options), as_json)
-    }
-
-    fn list_jobs(&self, options: Dictionary, as_json: bool) -> Result<()> {
-        let jobs: Vec<Dictionary> = self.session.ask("ListJobs", &(options,))?;
+        let active = Dictionary::from([("active".to_owned(), true.into())]);
+        let jobs = self.pages(u32::MAX, &active)?;
         show_list(&jobs, as_json, "no jobs", show::jobs)
     }
 
-    /// `patchctl conflicts`.
+    /// `patchctl conflicts`, the oldest first.
     pub fn conflicts(&self, as_json: bool) -> Result<()> {
-        let conflicts: Vec<Dictionary> = self.session.ask("ListConflicts", &())?;
+        let in_conflict = value::dictionary(json!({"status": "conflict"}))?;
+        let mut conflicts = self.pages(u32::MAX, &in_conflict)?;
+        conflicts.reverse();
         show_list(&conflicts, as_json, "no conflicts", show::conflicts)
+    }
+
+    /// The latest jobs, page by page, newest first.
+    fn pages(&self, limit: u32, options: &Dictionary) -> Result<Vec<Value>> {
+        let agent = self.session.agent()?;
+        let mut jobs: Vec<Value> = Vec::new();
+        loop {
+            let left = limit.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
+            let mut options = value::object(options);
+            if let Some(last) = jobs.last() {
+                options["before"] = text(&last["request"], "id").into();
+            }
+            let mut options = value::dictionary(options)?;
+            options.insert("limit".to_owned(), left.into());
+            let page: Vec<Dictionary> = match left {
+                0 => Vec::new(),
+                _ => agent.ask("ListJobs", &(options,)).map_err(from_bus)?,
+            };
+            if page.is_empty() {
+                return Ok(jobs);
+            }
+            jobs.extend(page.iter().map(value::object));
+        }
     }
 
     /// `patchctl log JOB`.
     pub fn log(&self, job: &JobId, as_json: bool) -> Result<()> {
-        let record: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
+        let agent = self.session.agent()?;
+        let record: Dictionary = agent.ask("GetJob", &(job.as_str(),)).map_err(from_bus)?;
         let record = value::object(&record);
         if as_json {
             return print_json(&record);
         }
-        let output: String = self.session.ask("GetJobLog", &(job.as_str(),))?;
-        show(&format!("{}\n{}", show::job(&record), output.trim_end()))
+        show(&show::job(&record))?;
+        let (mut offset, mut begun) = (0, String::new());
+        loop {
+            let part: (String, u64) = agent
+                .ask("ReadJobLog", &(job.as_str(), offset))
+                .map_err(from_bus)?;
+            if part.0.is_empty() {
+                break;
+            }
+            (begun, offset) = (begun + &part.0, part.1);
+            // a line is printed when all of it is there
+            if let Some(end) = begun.rfind('\n') {
+                show(&begun[..end])?;
+                begun.drain(..=end);
+            }
+        }
+        if begun.is_empty() {
+            Ok(())
+        } else {
+            show(&begun)
+        }
     }
 
     /// `patchctl refresh`.
@@ -368,19 +405,18 @@ fn check_names(packages: &[String]) -> Result<()> {
 }
 
 fn show_list(
-    records: &[Dictionary],
+    records: &[Value],
     as_json: bool,
     none: &str,
     table: fn(&[Value]) -> Table,
 ) -> Result<()> {
-    let records: Vec<Value> = records.iter().map(value::object).collect();
     if as_json {
-        return print_json(&Value::Array(records));
+        return print_json(&Value::Array(records.to_vec()));
     }
     if records.is_empty() {
         show(none)
     } else {
-        show(&table(&records).to_string())
+        show(&table(records).to_string())
     }
 }
 

@@ -1,85 +1,38 @@
 //! The object on the bus: what may be called, read and heard.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, fdo, interface};
-use zruntime::SharedRuntime;
 
 use super::answer::{
-    answer, answers, failed, job_id, no_job, no_options, not_queued, unanswered, wrong,
+    answer, answers, failed, job_id, no_job, no_options, unanswered, wanted, wrong,
 };
+use super::places::Places;
 use crate::VERSION;
-use crate::doors::ask;
 use crate::doors::door::{Door, UNITS_SHARED};
-use crate::doors::inquire;
-use crate::doors::polkit::{self, Verb};
-use crate::doors::value::{self, Dictionary};
+use crate::doors::polkit::Verb;
+use crate::doors::value::{self, Dictionary, Record, Records};
+use crate::doors::{ask, records};
 use crate::health::shown_time;
 use crate::host::clock;
-use crate::queue::{self, Mark, Order};
+use crate::queue::Mark;
 use crate::request::{Request, Requester, Target};
-use crate::state::job::{self, Job};
-
-/// How long `CheckHealth` waits for a refresh: as long as a refresh may take.
-const REFRESH_WAIT: Duration = Duration::from_secs(125);
-
-/// How many jobs `ListJobs` gives unless told otherwise.
-const JOBS_SHOWN: usize = 50;
 
 /// The object on the bus.
 pub struct Agent {
-    door: Arc<Door>,
+    pub(super) door: Arc<Door>,
+    pub(super) places: Places,
 }
 
 impl Agent {
     /// What the door answers.
     pub fn new(door: Arc<Door>) -> Self {
-        Self { door }
-    }
-
-    /// Queues what the caller may ask for; the id of the job. From here on the request stays as it is:
-    /// what is authorised, each right that it takes by a question of its own, is what is queued.
-    async fn submit(
-        &self,
-        mut request: Request,
-        bus: &Connection,
-        header: &Header<'_>,
-    ) -> fdo::Result<String> {
-        for verb in Verb::needed(&request) {
-            request.requester.uid = Some(polkit::authorise(bus, header, verb).await?);
+        Self {
+            door,
+            places: Places::default(),
         }
-        let id = queue::submit(&self.door.paths, &request).map_err(|error| not_queued(&error))?;
-        Ok(id.to_string())
-    }
-
-    /// Leaves an order of a caller who may give it.
-    async fn leave(
-        &self,
-        order: Order,
-        verb: Verb,
-        bus: &Connection,
-        header: &Header<'_>,
-    ) -> fdo::Result<()> {
-        polkit::authorise(bus, header, verb).await?;
-        let left = order.leave(&self.door.paths);
-        left.map_err(|error| failed(&error))
-    }
-
-    /// Leaves the decision on a job of a caller who may make it.
-    async fn decide(
-        &self,
-        job: &str,
-        mark: Mark,
-        verb: Verb,
-        bus: &Connection,
-        header: &Header<'_>,
-    ) -> fdo::Result<()> {
-        let id = job_id(job)?;
-        polkit::authorise(bus, header, verb).await?;
-        ask::decide(&self.door.paths, &id, mark).map_err(|error| wrong(&error))
     }
 }
 
@@ -94,25 +47,29 @@ impl Agent {
 impl Agent {
     /// Waits for a refresh when the index is stale, and returns the whole picture.
     #[zbus(out_args("picture"))]
-    async fn check_health(&self) -> fdo::Result<Dictionary> {
-        let _call = self.door.activity.begin();
+    async fn check_health(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Record> {
+        let _call = self.enter(bus, &header).await?;
         self.door.look_at_units(UNITS_SHARED).await;
-        let before = self.door.pictures.current();
-        if let Some(refresh) = self.door.ask_when_stale(&before) {
-            let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
-            let until = Instant::now() + REFRESH_WAIT;
-            while self.door.awaits(&refresh, &before) && Instant::now() < until {
-                runtime.sleep(Duration::from_millis(50)).await;
-            }
+        let before = self.door.pictures.current().await;
+        if before.wants_refresh() {
+            self.await_refresh(before).await?;
         }
-        answer(self.door.counted().await.json())
+        self.report(self.door.counted().await).await
     }
 
     /// Returns the whole picture as it is, and waits for nothing; what is old is asked for.
     #[zbus(out_args("picture"))]
-    async fn get_health(&self) -> fdo::Result<Dictionary> {
-        let _call = self.door.activity.begin();
-        answer(self.door.cached().await.json())
+    async fn get_health(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Record> {
+        let _call = self.enter(bus, &header).await?;
+        self.report(self.door.cached().await).await
     }
 
     /// Asks for a refresh of the package index; the id of the job.
@@ -122,10 +79,10 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
-        let _call = self.door.activity.begin();
+        let call = self.enter(bus, &header).await?;
         let request = Request::refresh(Requester::at("dbus", None));
         let request = request.map_err(|error| failed(&error))?;
-        self.submit(request, bus, &header).await
+        self.submit(&call, request).await
     }
 
     /// Asks for updates of the named packages, or of `all`, or of `security`; the id of the job.
@@ -137,26 +94,26 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
-        let _call = self.door.activity.begin();
-        let (paths, options) = (self.door.paths.clone(), value::object(&options));
-        let request = move || {
-            let request = ask::apply(&paths, &packages, options, "dbus")?;
-            inquire::judge(&paths, &request)?;
-            anyhow::Ok(request)
-        };
-        let request = zruntime::unblock(request).await;
+        let call = self.enter(bus, &header).await?;
+        let request = ask::apply(&packages, value::object(&options), "dbus");
         let request = request.map_err(|error| wrong(&error))?;
-        self.submit(request, bus, &header).await
+        self.submit(&call, request).await
     }
 
     /// What an apply of these packages would do now.
     #[zbus(out_args("plan"))]
-    async fn plan(&self, packages: Vec<String>, options: Dictionary) -> fdo::Result<Dictionary> {
-        let _call = self.door.activity.begin();
+    async fn plan(
+        &self,
+        packages: Vec<String>,
+        options: Dictionary,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Record> {
+        let _call = self.enter(bus, &header).await?;
         no_options(&options, &[])?;
         Target::from_names(&packages).map_err(|error| wrong(&error))?;
         let planned = self.door.plan(packages).await;
-        answer(planned.map_err(|error| unanswered(&error))?)
+        planned.map_err(|error| unanswered(&error))
     }
 
     /// Ends a job while that is safe: before its packages change.
@@ -166,16 +123,21 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        let _call = self.door.activity.begin();
-        self.decide(job, Mark::Cancel, Verb::Cancel, bus, &header)
-            .await
+        let call = self.enter(bus, &header).await?;
+        self.decide(&call, job, Mark::Cancel, Verb::Cancel).await
     }
 
     /// The jobs whose preconditions no longer hold.
     #[zbus(out_args("conflicts"))]
-    fn list_conflicts(&self) -> fdo::Result<Vec<Dictionary>> {
-        let _call = self.door.activity.begin();
-        answers(&queue::hold::conflicts(&self.door.paths))
+    async fn list_conflicts(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Records> {
+        let _call = self.enter(bus, &header).await?;
+        let paths = self.door.paths.clone();
+        let list = move || answers(records::conflicts(&paths).map_err(|error| failed(&error))?);
+        self.door.conflicts.get(list).await
     }
 
     /// Ends a conflict: `apply` does it all the same, `discard` does not.
@@ -186,7 +148,7 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        let _call = self.door.activity.begin();
+        let call = self.enter(bus, &header).await?;
         let mark = match decision {
             "apply" => Mark::Apply,
             "discard" => Mark::Discard,
@@ -196,7 +158,7 @@ impl Agent {
                 ));
             }
         };
-        self.decide(job, mark, Verb::Resolve, bus, &header).await
+        self.decide(&call, job, mark, Verb::Resolve).await
     }
 
     /// Asks for the changes of a job to be undone; the id of the new job.
@@ -208,11 +170,11 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<String> {
-        let _call = self.door.activity.begin();
+        let call = self.enter(bus, &header).await?;
         let partial = ask::partial(value::object(&options)).map_err(|error| wrong(&error))?;
-        let request = ask::rollback(&self.door.paths, &job_id(job)?, partial, "dbus");
+        let request = ask::rollback(&job_id(job)?, partial, "dbus");
         let request = request.map_err(|error| wrong(&error))?;
-        self.submit(request, bus, &header).await
+        self.submit(&call, request).await
     }
 
     /// Offers again what a job had installed and was rolled back.
@@ -222,10 +184,8 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        let _call = self.door.activity.begin();
-        let order =
-            ask::forgetting(&self.door.paths, &job_id(job)?).map_err(|error| wrong(&error))?;
-        self.leave(order, Verb::Rollback, bus, &header).await
+        let call = self.enter(bus, &header).await?;
+        self.forget_what(&call, job_id(job)?).await
     }
 
     /// Reboots the host when nothing is left to do, or does not after all.
@@ -235,9 +195,9 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        let _call = self.door.activity.begin();
+        let call = self.enter(bus, &header).await?;
         let order = ask::reboot(value::object(&options)).map_err(|error| wrong(&error))?;
-        self.leave(order, Verb::Reboot, bus, &header).await
+        self.leave(&call, order, Verb::Reboot).await
     }
 
     /// Ends an alert that somebody has seen, or all of them.
@@ -247,65 +207,92 @@ impl Agent {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        let _call = self.door.activity.begin();
+        let call = self.enter(bus, &header).await?;
         let order = ask::acknowledgement(key).map_err(|error| wrong(&error))?;
-        self.leave(order, Verb::Acknowledge, bus, &header).await
+        self.leave(&call, order, Verb::Acknowledge).await
     }
 
     /// The pending updates.
     #[zbus(out_args("updates"))]
-    async fn list_updates(&self) -> fdo::Result<Vec<Dictionary>> {
-        let _call = self.door.activity.begin();
-        self.door.ask_when_stale(&self.door.pictures.current());
-        let list = self.door.pending().await;
-        answers(&list.map_err(|error| unanswered(&error))?.pending.updates)
+    async fn list_updates(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Records> {
+        let _call = self.enter(bus, &header).await?;
+        self.door.read_and_refresh().await;
+        self.door.pending(unanswered).await
     }
 
-    /// The latest jobs, newest first; options `limit` (u): how many at most, and `active` (b): only
-    /// those that have not ended.
+    /// The latest jobs, newest first; options `limit` (u): how many at most, `active` (b): only those that have not
+    /// ended, `status` (s): only those with this status, and `before` (s): only those older than this job.
     #[zbus(out_args("jobs"))]
-    fn list_jobs(&self, options: Dictionary) -> fdo::Result<Vec<Dictionary>> {
-        let _call = self.door.activity.begin();
-        no_options(&options, &["limit", "active"])?;
-        let wrong = |key: &str, signature: &str| {
-            fdo::Error::InvalidArgs(format!("{key} must be of type {signature}"))
+    async fn list_jobs(
+        &self,
+        options: Dictionary,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Records> {
+        let _call = self.enter(bus, &header).await?;
+        let wanted = wanted(&options)?;
+        let list = move |paths: &_| {
+            let page = records::page(paths, &wanted);
+            answers(page.map_err(|error| failed(&error))?)
         };
-        let limit = match options.get("limit").map(|limit| u32::try_from(&**limit)) {
-            None => JOBS_SHOWN,
-            Some(limit) => {
-                usize::try_from(limit.map_err(|_| wrong("limit", "u"))?).unwrap_or(JOBS_SHOWN)
-            }
-        };
-        let active = match options
-            .get("active")
-            .map(|active| bool::try_from(&**active))
-        {
-            None => false,
-            Some(active) => active.map_err(|_| wrong("active", "b"))?,
-        };
-        let jobs = ask::jobs(&self.door.paths, limit, active).map_err(|error| failed(&error))?;
-        jobs.into_iter().map(answer).collect()
+        self.door.look_up(list).await
     }
 
     /// One job's record.
     #[zbus(out_args("record"))]
-    fn get_job(&self, job: &str) -> fdo::Result<Dictionary> {
-        let _call = self.door.activity.begin();
+    async fn get_job(
+        &self,
+        job: &str,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<Record> {
+        let _call = self.enter(bus, &header).await?;
         let id = job_id(job)?;
-        let record = ask::job(&self.door.paths, &id).map_err(|error| failed(&error))?;
-        answer(record.ok_or_else(|| no_job(&id))?)
+        let look = move |paths: &_| {
+            let record = records::job(paths, &id).map_err(|error| failed(&error))?;
+            answer(record.ok_or_else(|| no_job(&id))?)
+        };
+        self.door.look_up(look).await
     }
 
-    /// What the package manager printed in a job.
+    /// What the package manager printed in a job; of a long output the end.
     #[zbus(out_args("log"))]
-    fn get_job_log(&self, job: &str) -> fdo::Result<String> {
-        let _call = self.door.activity.begin();
+    async fn get_job_log(
+        &self,
+        job: &str,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<String> {
+        let _call = self.enter(bus, &header).await?;
         let id = job_id(job)?;
-        let record = Job::find(&self.door.paths, &id)
-            .map_err(|error| failed(&error))?
-            .ok_or_else(|| no_job(&id))?;
-        let log = std::fs::read(job::log(&self.door.paths, &record.transaction));
-        Ok(String::from_utf8_lossy(&log.unwrap_or_default()).replace('\0', " "))
+        let look = move |paths: &_| {
+            let log = records::log_tail(paths, &id).map_err(|error| failed(&error))?;
+            log.ok_or_else(|| no_job(&id))
+        };
+        self.door.look_up(look).await
+    }
+
+    /// A part of what the package manager printed in a job, from a byte on, and where the next part begins.
+    #[zbus(out_args("text", "next"))]
+    async fn read_job_log(
+        &self,
+        job: &str,
+        offset: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<(String, u64)> {
+        let _call = self.enter(bus, &header).await?;
+        let id = job_id(job)?;
+        let look = move |paths: &_| {
+            let part = records::log_part(paths, &id, offset).map_err(|error| failed(&error))?;
+            part.map(|part| (part.text, part.next))
+                .ok_or_else(|| no_job(&id))
+        };
+        self.door.look_up(look).await
     }
 
     /// A worker has taken a job.
@@ -348,55 +335,43 @@ impl Agent {
     }
 
     #[zbus(property)]
-    fn backend(&self) -> String {
-        self.door.read().1.backend.clone()
+    async fn backend(&self) -> String {
+        self.door.read().await.backend.clone()
     }
 
     #[zbus(property)]
     async fn health(&self) -> String {
-        self.door
-            .read_health()
-            .await
-            .1
-            .health()
-            .0
-            .as_str()
-            .to_owned()
+        let seen = self.door.read_health().await;
+        seen.health().0.as_str().to_owned()
     }
 
     #[zbus(property)]
     async fn health_reasons(&self) -> Vec<String> {
-        self.door.read_health().await.1.health().1
+        self.door.read_health().await.health().1
     }
 
     #[zbus(property)]
-    fn cache_status(&self) -> String {
-        let (_call, picture) = self.door.read();
-        self.door.ask_when_stale(&picture);
-        picture.cache_status().as_str().to_owned()
+    async fn cache_status(&self) -> String {
+        let seen = self.door.read_and_refresh().await;
+        seen.cache_status().as_str().to_owned()
     }
 
     #[zbus(property)]
-    fn last_cache_update(&self) -> String {
-        shown_time(self.door.read().1.cache.last_cache_update)
+    async fn last_cache_update(&self) -> String {
+        shown_time(self.door.read().await.cache.last_cache_update)
     }
 
     #[zbus(property, name = "LastCacheUpdateUSec")]
-    fn last_cache_update_usec(&self) -> u64 {
-        let time = self.door.read().1.cache.last_cache_update;
+    async fn last_cache_update_usec(&self) -> u64 {
+        let time = self.door.read().await.cache.last_cache_update;
         time.and_then(|time| u64::try_from(time.timestamp_micros()).ok())
             .unwrap_or(0)
     }
 
     #[zbus(property)]
-    fn last_cache_error(&self) -> String {
-        self.door
-            .read()
-            .1
-            .cache
-            .last_error
-            .clone()
-            .unwrap_or_default()
+    async fn last_cache_error(&self) -> String {
+        let seen = self.door.read().await;
+        seen.cache.last_error.clone().unwrap_or_default()
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
@@ -406,105 +381,91 @@ impl Agent {
     }
 
     #[zbus(property)]
-    fn phase(&self) -> String {
-        self.door.read().1.update.phase.as_str().to_owned()
+    async fn phase(&self) -> String {
+        self.door.read().await.update.phase.as_str().to_owned()
     }
 
     #[zbus(property)]
-    fn attempt_count(&self) -> u32 {
-        self.door.read().1.update.attempt_count
+    async fn attempt_count(&self) -> u32 {
+        self.door.read().await.update.attempt_count
     }
 
     #[zbus(property)]
-    fn from_version(&self) -> String {
-        self.door
-            .read()
-            .1
-            .update
-            .from_version
-            .clone()
-            .unwrap_or_default()
+    async fn from_version(&self) -> String {
+        let seen = self.door.read().await;
+        seen.update.from_version.clone().unwrap_or_default()
     }
 
     #[zbus(property)]
-    fn to_version(&self) -> String {
-        self.door
-            .read()
-            .1
-            .update
-            .to_version
-            .clone()
-            .unwrap_or_default()
+    async fn to_version(&self) -> String {
+        let seen = self.door.read().await;
+        seen.update.to_version.clone().unwrap_or_default()
     }
 
     #[zbus(property)]
-    fn last_error(&self) -> String {
-        self.door
-            .read()
-            .1
-            .update
-            .last_error
-            .clone()
-            .unwrap_or_default()
+    async fn last_error(&self) -> String {
+        let seen = self.door.read().await;
+        seen.update.last_error.clone().unwrap_or_default()
     }
 
     #[zbus(property)]
-    fn current_job(&self) -> String {
-        self.door.read().1.current_job().to_owned()
+    async fn current_job(&self) -> String {
+        self.door.read().await.current_job().to_owned()
     }
 
     #[zbus(property)]
-    fn progress(&self) -> u32 {
-        self.door.read().1.progress.percent
+    async fn progress(&self) -> u32 {
+        self.door.read().await.progress.percent
     }
 
     #[zbus(property)]
-    fn queue_length(&self) -> u32 {
-        self.door.read().1.queue_length
+    async fn queue_length(&self) -> u32 {
+        self.door.read().await.queue_length
     }
 
     #[zbus(property)]
-    fn pending_updates(&self) -> u32 {
-        self.door.read_count().1.pending_updates()
+    async fn pending_updates(&self) -> u32 {
+        self.door.read_count().await.pending_updates()
     }
 
     #[zbus(property)]
-    fn pending_new_packages(&self) -> u32 {
-        self.door.read_count().1.pending_new_packages()
+    async fn pending_new_packages(&self) -> u32 {
+        self.door.read_count().await.pending_new_packages()
     }
 
     #[zbus(property)]
-    fn kept_back_security_updates(&self) -> u32 {
-        self.door.read_count().1.kept_back_security()
+    async fn kept_back_security_updates(&self) -> u32 {
+        self.door.read_count().await.kept_back_security()
     }
 
     #[zbus(property)]
-    fn pending_security_updates(&self) -> u32 {
-        self.door.read_count().1.pending_security()
+    async fn pending_security_updates(&self) -> u32 {
+        self.door.read_count().await.pending_security()
     }
 
     #[zbus(property)]
-    fn reboot_required(&self) -> bool {
-        !self.door.read().1.reboot_reasons.is_empty()
+    async fn reboot_required(&self) -> bool {
+        !self.door.read().await.reboot_reasons.is_empty()
     }
 
     #[zbus(property)]
-    fn reboot_reasons(&self) -> Vec<String> {
-        self.door.read().1.reboot_reasons.clone()
+    async fn reboot_reasons(&self) -> Vec<String> {
+        self.door.read().await.reboot_reasons.clone()
     }
 
     #[zbus(property)]
-    fn reboot_waits(&self) -> String {
-        self.door.read().1.reboot_waits.clone().unwrap_or_default()
+    async fn reboot_waits(&self) -> String {
+        let seen = self.door.read().await;
+        seen.reboot_waits.clone().unwrap_or_default()
     }
 
     #[zbus(property)]
-    fn scheduled_shutdown(&self) -> String {
-        self.door.read().1.shutdown_mode()
+    async fn scheduled_shutdown(&self) -> String {
+        self.door.read().await.shutdown_mode()
     }
 
     #[zbus(property, name = "ScheduledShutdownUSec")]
-    fn scheduled_shutdown_usec(&self) -> u64 {
-        self.door.read().1.shutdown_usec()
+    async fn scheduled_shutdown_usec(&self) -> u64 {
+        self.door.read().await.shutdown_usec()
     }
 }

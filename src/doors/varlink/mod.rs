@@ -13,5 +13,6 @@ pub(crate) mod message;
 pub(crate) mod method;
 mod peer;
 mod serve;
+mod standing;
 
 pub use serve::serve;

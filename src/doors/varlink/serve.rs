@@ -12,14 +12,14 @@ use super::interface::{Refusal, failed, info, invalid, not_queued, unanswered};
 use super::message::{self, Call, MAX_MESSAGE, Wanted};
 use super::method::Method;
 use super::peer;
-use crate::doors::picture::{Picture, Progress};
+use super::standing::Standing;
+use crate::doors::picture::Picture;
+use crate::doors::value::{self, MAX_ANSWER};
 use crate::doors::{ask, inquire, watch};
 use crate::host::{bus, watchers};
 use crate::paths::Paths;
+use crate::queue;
 use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
-use crate::state::job::{Job, JobStatus};
-use crate::state::update::UpdateState;
-use crate::{queue, state};
 
 /// Who has too many connections gets that as an answer to what was sent already, not a place to wait.
 const REFUSED_WAIT: Duration = Duration::from_millis(500);
@@ -146,6 +146,11 @@ impl Session {
             Method::Job(id) if wanted == Wanted::More => return Ok(Answer::Follow(id)),
             Method::Job(id) => Standing::of(&self.paths, &id)?.json(&id, true)?,
         };
+        let length = value::length(&answer);
+        if length > MAX_ANSWER {
+            let why = format!("the answer would have {length} bytes, more than {MAX_ANSWER}");
+            return Err(Refusal::Failed(why));
+        }
         Ok(Answer::Once(answer))
     }
 
@@ -157,7 +162,8 @@ impl Session {
         Target::from_names(packages).map_err(|error| invalid(&error))?;
         let request = || -> Result<Request> {
             let options = serde_json::to_value(options)?;
-            let mut request = ask::apply(&self.paths, packages, options, "varlink")?;
+            let request = ask::apply(packages, options, "varlink")?;
+            let mut request = ask::bound(&self.paths, request)?;
             request.requester.uid = Some(self.uid);
             Ok(request)
         };
@@ -181,8 +187,9 @@ impl Session {
         if self.uid != ROOT {
             return Err(Refusal::NotAuthorised(NO_ROLLBACK.to_owned()));
         }
-        let mut request =
-            ask::rollback(&self.paths, id, false, "varlink").map_err(|error| invalid(&error))?;
+        ask::can_be_undone(&self.paths, id).map_err(|error| invalid(&error))?;
+        let request = ask::rollback(id, false, "varlink");
+        let mut request = request.map_err(|error| invalid(&error))?;
         request.requester.uid = Some(self.uid);
         queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
     }
@@ -261,88 +268,10 @@ fn unit_problems(paths: &Paths) -> Vec<String> {
     })
 }
 
-/// How a job stands.
-struct Standing {
-    status: JobStatus,
-    /// How far a running job is, and what it does.
-    progress: Option<Progress>,
-    /// The record, once a worker has taken the job.
-    record: Option<Job>,
-}
-
-impl Standing {
-    fn of(paths: &Paths, id: &JobId) -> Result<Self, Refusal> {
-        // the entry is looked for first: it goes when the record is there
-        let waits = paths.queue().join(format!("{id}.json")).exists();
-        let record = Job::find(paths, id).map_err(|error| failed(&error))?;
-        match record {
-            Some(mut job) if job.status == JobStatus::Running => {
-                job.update = UpdateState::of_job(paths, job.started_at);
-                Ok(Self::running(paths, job))
-            }
-            Some(job) => Ok(Self {
-                status: job.status,
-                progress: None,
-                record: Some(job),
-            }),
-            None if waits => Ok(Self {
-                status: JobStatus::Queued,
-                progress: None,
-                record: None,
-            }),
-            None => Err(Refusal::NoSuchJob(id.clone())),
-        }
-    }
-
-    /// Before and after its transaction, a running job does what the phase of its update says.
-    fn running(paths: &Paths, job: Job) -> Self {
-        let published = state::try_read::<Progress>(&paths.progress()).unwrap_or(None);
-        let progress = published.unwrap_or_else(|| Progress {
-            job: job.transaction.to_string(),
-            percent: 0,
-            action: job.update.phase.as_str().to_owned(),
-        });
-        Self {
-            status: job.status,
-            progress: Some(progress),
-            record: Some(job),
-        }
-    }
-
-    /// A job never goes back in what is told of it.
-    fn after(mut self, before: Option<&Self>) -> Self {
-        let before = before.and_then(|before| before.progress.as_ref());
-        if let (Some(now), Some(before)) = (&mut self.progress, before) {
-            now.percent = now.percent.max(before.percent);
-        }
-        self
-    }
-
-    fn is_as(&self, other: &Self) -> bool {
-        self.status == other.status && self.progress == other.progress
-    }
-
-    fn is_settled(&self) -> bool {
-        self.record.as_ref().is_some_and(Job::is_settled)
-    }
-
-    fn json(&self, id: &JobId, with_record: bool) -> Result<Value, Refusal> {
-        let mut json = json!({"job": id, "status": self.status.as_str()});
-        if let Some(progress) = &self.progress {
-            json["percent"] = progress.percent.into();
-            json["action"] = progress.action.clone().into();
-        }
-        if let Some(record) = self.record.as_ref().filter(|_| with_record) {
-            json["summary"] = record.summary().into();
-            json["record"] = serde_json::to_value(record).map_err(|error| failed(&error.into()))?;
-        }
-        Ok(json)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::job::JobStatus;
     use std::io::{Read, Write};
 
     /// A session for tests, and the other end of its connection.
@@ -411,7 +340,8 @@ mod tests {
             {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"security\"]},\"oneway\":true}\0\
             {\"method\":\"org.linux-patch.Agent1.Apply\",\"parameters\":{\"packages\":[\"demo-\"]}}\0";
         let answers = conversation(door, client, said);
-        let waiting = queue::waiting(&paths, 10).unwrap();
+        let waiting = queue::claim(&paths, |_| Ok(())).unwrap().jobs;
+        let waiting: Vec<Request> = waiting.into_iter().map(|job| job.request).collect();
         assert_eq!(waiting.len(), 2);
         assert_eq!(waiting[0].requester, Requester::at("varlink", Some(1000)));
         assert_eq!(answers[0]["parameters"]["job"], waiting[0].id.as_str());
