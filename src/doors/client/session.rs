@@ -21,6 +21,12 @@ use crate::host::bus;
 /// How long a call may take: `CheckHealth` waits for a refresh, polkit for a password.
 const CALL_LIMIT: Duration = Duration::from_secs(330);
 
+/// How long the door may take to start: the bus gives up after 25 seconds.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// The unit that is the door.
+const UNIT: &str = "patch-agent.service";
+
 /// Where the calls go.
 pub struct Session {
     host: Option<String>,
@@ -56,8 +62,36 @@ impl Session {
         };
         let bus = bus::connected(builder, limit, &name)
             .map_err(|error| NotReachable(format!("{error:#}")))?;
+        started(&bus)?;
         Ok(Agent { bus })
     }
+}
+
+/// Has the bus start the door, unless it runs. The bus says at once why it cannot, where it knows; it was also seen to
+/// say nothing at all.
+fn started(bus: &Connection) -> Result<(), NotReachable> {
+    let started = zbus::block_on(async {
+        let runtime = SharedRuntime::current()?;
+        // no flag is known
+        let asked = (BUS_NAME, 0_u32);
+        let start = bus::BUS.call::<_, u32>(bus, "StartServiceByName", &asked);
+        runtime
+            .timeout(START_LIMIT, start)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    });
+    match started {
+        Ok(_) => Ok(()),
+        // a caller who may not have the door started may call it all the same, where it runs
+        Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".AccessDenied") => Ok(()),
+        Err(error) => Err(not_started(&error.to_string())),
+    }
+}
+
+fn not_started(why: &str) -> NotReachable {
+    NotReachable(format!(
+        "the service {BUS_NAME} could not be started: {why}; see 'systemctl status {UNIT}'"
+    ))
 }
 
 /// The door, at the other end of a connection.
@@ -191,9 +225,8 @@ pub fn from_bus(error: fdo::Error) -> anyhow::Error {
         fdo::Error::ServiceUnknown(why)
         | fdo::Error::NoReply(why)
         | fdo::Error::SpawnChildExited(why)
-        | fdo::Error::NameHasNoOwner(why) => {
-            NotReachable(format!("the service is not reachable: {why}")).into()
-        }
+        | fdo::Error::TimedOut(why)
+        | fdo::Error::NameHasNoOwner(why) => not_started(&why).into(),
         other => anyhow::anyhow!("{other}"),
     }
 }
@@ -201,6 +234,23 @@ pub fn from_bus(error: fdo::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_door_that_does_not_answer_names_its_unit() {
+        for error in [
+            fdo::Error::ServiceUnknown("no such name".into()),
+            fdo::Error::NoReply("no reply".into()),
+            fdo::Error::NameHasNoOwner("no owner".into()),
+        ] {
+            let error = from_bus(error);
+            assert!(error.is::<NotReachable>());
+            let shown = error.to_string();
+            assert!(
+                shown.contains("systemctl status patch-agent.service"),
+                "{shown}"
+            );
+        }
+    }
 
     #[test]
     fn a_host_is_one_argument_of_ssh() {

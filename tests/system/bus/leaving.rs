@@ -135,3 +135,76 @@ fn nobody_else_can_be_the_door() {
     host.sh(&format!("busctl get-property {AGENT} Version"));
     assert_eq!(agent(), before);
 }
+
+// fault: the bus goes away
+#[test]
+fn a_door_whose_bus_is_gone_leaves_and_the_next_call_is_answered() {
+    let host = Host::boot(Release::Trixie);
+    for round in 0..3 {
+        host.sh(&format!("busctl get-property {AGENT} Version"));
+        let before = door(&host, "MainPID");
+        assert_ne!(before, "0");
+        // a bus that is replaced, as an update of its package does it on request
+        host.sh("systemctl restart dbus.service 2>&1");
+        let answered = host.sh(&format!("busctl --timeout=20 get-property {AGENT} Version"));
+        assert!(answered.starts_with("s "), "{round}: {answered}");
+        assert_ne!(door(&host, "MainPID"), before, "{round}: it is another one");
+        assert_eq!(door(&host, "Result"), "success");
+    }
+    // also where no call comes: nothing stays behind
+    host.sh("systemctl stop dbus.socket dbus.service 2>&1");
+    wait_until_gone(&host);
+    host.sh("systemctl start dbus.socket");
+    host.sh(&format!("busctl --timeout=20 get-property {AGENT} Version"));
+    assert_eq!(
+        host.sh("systemctl list-units --failed --no-legend 'patch-*'"),
+        ""
+    );
+}
+
+/// What `patchctl` says of a door that cannot start.
+#[track_caller]
+fn names_the_unit(host: &Host, what: &str) {
+    for verb in ["status", "refresh", "jobs"] {
+        let output = host.try_sh(&format!("patchctl {verb}"));
+        assert_eq!(output.status, 69, "{what}: {output}");
+        let unit = "systemctl status patch-agent.service";
+        assert!(output.stderr.contains(unit), "{what}: {output}");
+    }
+}
+
+// fault: the door cannot start
+#[test]
+fn a_door_that_cannot_start_names_its_unit_with_dbus_daemon() {
+    a_door_that_cannot_start_names_its_unit(&Host::boot(Release::Trixie));
+}
+
+// fault: the door cannot start
+#[test]
+fn a_door_that_cannot_start_names_its_unit_with_dbus_broker() {
+    let host = Host::builder(Release::Trixie)
+        .extra_packages(&["dbus-broker"])
+        .boot();
+    let bus = host.sh("systemctl show -P Id dbus.service");
+    assert_eq!(bus.trim(), "dbus-broker.service");
+    a_door_that_cannot_start_names_its_unit(&host);
+}
+
+fn a_door_that_cannot_start_names_its_unit(host: &Host) {
+    host.sh("patchctl status");
+    host.sh("systemctl mask --now patch-agent.service");
+    names_the_unit(host, "masked");
+    host.sh("systemctl unmask patch-agent.service");
+    host.sh("patchctl status");
+
+    let broken = "/etc/systemd/system/patch-agent.service.d/broken.conf";
+    host.write(broken, "[Service]\nExecStart=\nExecStart=/bin/false\n");
+    host.sh("systemctl daemon-reload");
+    super::stop_door(host);
+    let output = host.try_sh("patchctl jobs");
+    assert_eq!(output.status, 69, "{output}");
+    let unit = "systemctl status patch-agent.service";
+    assert!(output.stderr.contains(unit), "{output}");
+    host.sh(&format!("rm {broken}; systemctl daemon-reload"));
+    host.sh("systemctl reset-failed patch-agent.service; patchctl status");
+}
