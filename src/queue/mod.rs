@@ -366,8 +366,8 @@ mod tests {
         for name in &names {
             fs::create_dir(paths.queue().join(name)).unwrap();
         }
-        order::remove(&paths, &names[0].clone().into()).unwrap();
-        order::remove(&paths, &names[1].clone().into()).unwrap();
+        let orders = [&names[0], &names[1]].map(OsString::from);
+        order::remove(&paths, &[&orders[0], &orders[1]]).unwrap();
         Mark::Cancel.remove(&paths, &id).unwrap();
         assert_eq!(length(&paths), 0);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 6);

@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::fs::{rename_durably, write_atomically};
+use crate::fs::{remove_all_durably, rename_durably, write_atomically};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::state::alert::Cause;
@@ -53,8 +53,23 @@ impl Order {
         (order.to_string() == word).then_some(order)
     }
 
+    /// Whether what an order changes is what the other one changes.
+    fn is_about_that_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Reboot(_) | Self::CancelReboot, Self::Reboot(_) | Self::CancelReboot)
+            | (Self::Acknowledge(_), Self::Acknowledge(_)) => true,
+            (Self::Forget(one), Self::Forget(other)) => one == other,
+            _ => false,
+        }
+    }
+
     /// Leaves the order for the worker, durably.
     pub fn leave(&self, paths: &Paths) -> Result<()> {
+        ensure!(
+            super::length(paths) < super::MAX_WAITING,
+            "{} requests wait already",
+            super::MAX_WAITING
+        );
         let name = format!("{}.{self}", JobId::new()?);
         let prepared = paths.tmp().join(&name);
         write_atomically(&prepared, b"", 0o640)
@@ -63,14 +78,79 @@ impl Order {
     }
 }
 
-/// Takes an order out of the queue: it was followed.
-pub fn remove(paths: &Paths, name: &OsString) -> Result<()> {
-    super::remove(paths, name)
+/// The orders that are to be followed, with the names of the entries that give each: pure. Equal ones are one, where
+/// no order about the same thing comes between them.
+#[must_use]
+pub fn distinct(orders: &[(Order, OsString)]) -> Vec<(&Order, Vec<&OsString>)> {
+    let mut distinct: Vec<(&Order, Vec<&OsString>)> = Vec::new();
+    for (order, name) in orders {
+        let latest = distinct.iter_mut().rev();
+        let mut same_thing = latest.filter(|(other, _)| other.is_about_that_of(order));
+        match same_thing.next() {
+            Some((other, names)) if *other == order => names.push(name),
+            _ => distinct.push((order, vec![name])),
+        }
+    }
+    distinct
+}
+
+/// Takes the entries of an order out of the queue: it was followed.
+pub fn remove(paths: &Paths, names: &[&OsString]) -> Result<()> {
+    let is_directory = |name: &OsString| {
+        let entry = paths.queue().join(name).symlink_metadata();
+        entry.is_ok_and(|entry| entry.is_dir())
+    };
+    let (directories, files): (Vec<OsString>, Vec<OsString>) =
+        names.iter().copied().cloned().partition(is_directory);
+    for name in &directories {
+        super::remove(paths, name)?;
+    }
+    remove_all_durably(&paths.queue(), &files)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_orders_that_wait_together_are_one() {
+        let name = |number: usize| OsString::from(format!("{number}"));
+        let id = JobId::new().unwrap();
+        let many = |orders: &[Order]| -> Vec<(Order, OsString)> {
+            let numbered = orders.iter().cloned().enumerate();
+            numbered
+                .map(|(number, order)| (order, name(number)))
+                .collect()
+        };
+        let fifty = many(&vec![Order::CancelReboot; 50]);
+        let told = distinct(&fifty);
+        assert_eq!((told.len(), told[0].1.len()), (1, 50));
+        let mixed = many(&[
+            Order::Reboot(0),
+            Order::CancelReboot,
+            Order::Acknowledge(None),
+            Order::CancelReboot,
+            Order::Forget(id.clone()),
+            Order::Reboot(0),
+            Order::Acknowledge(Some(Cause::RolledBack)),
+            Order::Forget(id.clone()),
+            Order::Acknowledge(None),
+        ]);
+        let told: Vec<(Order, usize)> = distinct(&mixed)
+            .into_iter()
+            .map(|(order, names)| (order.clone(), names.len()))
+            .collect();
+        let expected = [
+            (Order::Reboot(0), 1),
+            (Order::CancelReboot, 2),
+            (Order::Acknowledge(None), 1),
+            (Order::Forget(id), 2),
+            (Order::Reboot(0), 1),
+            (Order::Acknowledge(Some(Cause::RolledBack)), 1),
+            (Order::Acknowledge(None), 1),
+        ];
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn orders_are_told_by_their_names() {

@@ -153,6 +153,9 @@ impl Worker {
             tracing::warn!("what is pending could not be downloaded ahead: {error:#}");
         }
         alert::look(self);
+        if let Err(error) = retention::run(self) {
+            tracing::warn!("old records of jobs are not thrown away: {error:#}");
+        }
         drop(lock);
         self.finish();
         // a worker may have had to leave that to another one, and nobody has asked for one since
@@ -305,14 +308,14 @@ impl Worker {
             recover::remember(self, jobs)
         })?;
         let decided = queue::hold::settle_marks(&self.paths, &claimed)?;
-        for (order, name) in &claimed.orders {
+        for (order, names) in queue::order::distinct(&claimed.orders) {
             match order {
                 Order::Acknowledge(cause) => alert::acknowledge(self, *cause),
                 Order::Forget(job) => block::forget(self, job),
                 Order::Reboot(delay) => reboot::order(self, *delay),
                 Order::CancelReboot => reboot::cancel(self),
             }
-            queue::order::remove(&self.paths, name)?;
+            queue::order::remove(&self.paths, &names)?;
         }
         let (mut cancelled, jobs): (Vec<Job>, Vec<Job>) = claimed
             .jobs

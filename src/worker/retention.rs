@@ -1,7 +1,10 @@
 //! Records of ended jobs are kept by count and by age, since they were asked for and since they ended; what has not
-//! ended is never thrown away.
+//! ended is never thrown away, and what has ended just now is not either.
 
 use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use chrono::{DateTime, Days, Utc};
@@ -12,6 +15,10 @@ use crate::host::clock;
 use crate::request::JobId;
 use crate::sorted;
 use crate::state::job::{self, Job};
+
+/// For how long every record stays that was written just now, beyond what is kept by count: a client that waits for the
+/// job looks at it once it has ended, and comes back within two minutes when the bus, the door or the link was away.
+const TOLD_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// How many of the latest records stay however old they seem: a clock that runs ahead must not empty the
 /// history.
@@ -27,8 +34,10 @@ pub fn run(worker: &Worker) -> Result<()> {
     let oldest = clock::now().checked_sub_days(Days::new(days.into()));
     let aging = ids.len().saturating_sub(LATEST);
     let is_old = |at: DateTime<Utc>| oldest.is_some_and(|oldest| at < oldest);
+    let now = SystemTime::now();
     let due = ids.iter().enumerate().filter(|(place, id)| {
-        *place < surplus || (*place < aging && created(id).is_some_and(is_old))
+        let many_or_old = *place < surplus || (*place < aging && created(id).is_some_and(is_old));
+        many_or_old && !is_just_written(&job::record(&worker.paths, id), now)
     });
     let ended = due.filter(|(place, id)| {
         Job::taken(&worker.paths, id).is_some_and(|job| {
@@ -39,6 +48,14 @@ pub fn run(worker: &Worker) -> Result<()> {
     });
     let files: Vec<OsString> = ended.flat_map(|(_, id)| files(id)).collect();
     remove_all_durably(&worker.paths.jobs(), &files)
+}
+
+/// Whether the record was written so short a time ago that it may not have been seen. What a clock that ran ahead has
+/// written is not.
+fn is_just_written(record: &Path, now: SystemTime) -> bool {
+    let written = fs::metadata(record).and_then(|record| record.modified());
+    let age = written.ok().and_then(|at| now.duration_since(at).ok());
+    age.is_some_and(|age| age < TOLD_WITHIN)
 }
 
 /// When the job was asked for: its id says so.
@@ -64,6 +81,17 @@ mod tests {
     fn a_span_beyond_all_dates_is_no_age() {
         let long = u64::from(u32::MAX);
         assert_eq!(clock::now().checked_sub_days(Days::new(long)), None);
+    }
+
+    #[test]
+    fn what_was_written_just_now_stays() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let now = fs::metadata(file.path()).unwrap().modified().unwrap();
+        assert!(is_just_written(file.path(), now));
+        assert!(is_just_written(file.path(), now + TOLD_WITHIN / 2));
+        assert!(!is_just_written(file.path(), now + TOLD_WITHIN));
+        assert!(!is_just_written(file.path(), now - TOLD_WITHIN));
+        assert!(!is_just_written(Path::new("/nowhere"), now));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The queue: durable, in order, never deaf, and hostile entries change nothing.
 
 use lab::{Host, Release, Repo, fixtures};
+use linux_patch_api::journal::id;
 use serde_json::Value;
 
 use crate::story::{self, QUEUE, installed, property};
@@ -198,6 +199,55 @@ fn six_sixty_and_six_hundred_quick_requests_leave_every_unit_awake() {
     assert!(unfinished.is_empty(), "{unfinished:?}");
 }
 
+// fault: flood
+#[test]
+fn fifty_orders_that_wait_together_are_one() {
+    let (host, _repo) = host(Release::Trixie);
+    let lock = story::hold_worker(&host);
+    // as fifty calls of 'patchctl reboot --cancel' leave them
+    host.sh(&format!(
+        "time=$(date +%s%N)
+        for number in $(seq 50); do
+            touch {QUEUE}/$(printf '%016x-%06x' $((time + number)) $number).reboot-cancel
+        done"
+    ));
+    lock.release(&host);
+    host.wait_for("the orders to be followed", || {
+        host.sh(&format!("ls {QUEUE}")).is_empty()
+    });
+    let cancelled = story::events(&host, "MESSAGE_ID", id::REBOOT_CANCELLED);
+    assert_eq!(cancelled.len(), 1, "{cancelled:?}");
+    let id = story::drop_request(&host, 1, r#""packages":["demo"]"#);
+    assert_eq!(story::settled(&host, &id)["status"], "succeeded");
+}
+
+// fault: flood
+#[test]
+fn of_many_entries_at_once_no_record_goes_before_it_is_told() {
+    let (host, _repo) = host(Release::Trixie);
+    host.write("/etc/linux_patch_api/config.toml", "[jobs]\nkeep = 10\n");
+    let lock = story::hold_worker(&host);
+    let first = host.sh("patchctl apply demo --no-wait").trim().to_owned();
+    let waiting = host.spawn("patchctl apply demo");
+    host.wait_for("the second request", || {
+        host.sh(&format!("ls {QUEUE} | wc -l")).trim() == "2"
+    });
+    // more than the workers take at once
+    let ids = story::drop_requests(&host, 3000, r#""packages":["demo"]"#);
+    lock.release(&host);
+    let output = waiting.wait();
+    assert!(output.success(), "{output}");
+    host.wait_for("the queue to be served", || {
+        host.sh(&format!("ls {QUEUE}")).is_empty()
+            && !host.exists(&format!("{}/state/running.json", story::STATE))
+    });
+    for id in [&first, &ids[0], &ids[1500], &ids[2999]] {
+        assert_eq!(story::job(&host, id)["status"], "succeeded");
+    }
+    let kept = host.sh(&format!("ls {}/jobs | grep -c json$", story::STATE));
+    assert_eq!(kept.trim(), "3002");
+}
+
 // fault: disk full
 #[test]
 fn a_full_disk_is_an_error_to_the_submitter_and_leaves_no_half_entry() {
@@ -230,7 +280,14 @@ fn ended_jobs_are_kept_by_count_and_unfinished_ones_always() {
     for _ in 0..5 {
         assert_eq!(host.try_sh("patchctl apply demo").status, 1);
     }
-    // they are thrown away once the last one is recorded
+    assert_eq!(
+        story::jobs(&host).len(),
+        5,
+        "a client that waits for one finds it"
+    );
+    // they are thrown away once the next one is recorded, when none of them has just ended
+    host.sh("touch -d '20 minutes ago' /var/lib/linux_patch_api/jobs/*.json");
+    assert_eq!(host.try_sh("patchctl apply demo").status, 1);
     host.wait_for("the old records to go", || story::jobs(&host).len() == 3);
     // the timer may just have it tried again
     host.wait_for("the one that waits", || {
