@@ -43,15 +43,14 @@ pub fn part(worker: &Worker, former: &[Former]) -> Result<Parts> {
             None if due.contains(former) => missing(),
             None => None,
         };
-        match why {
-            Some(why) => parts.stays.push(Former {
+        if let Some(why) = why {
+            parts.stays.push(Former {
                 source: FormerSource::Missing { why },
                 ..former.clone()
-            }),
-            None => {
-                parts.changes |= due.contains(former);
-                parts.back.push(former.clone());
-            }
+            });
+        } else {
+            parts.changes |= due.contains(former);
+            parts.back.push(former.clone());
         }
     }
     Ok(parts)
