@@ -350,6 +350,7 @@ struct Latest {
 #[derive(Clone, PartialEq, Eq)]
 struct Stamps {
     records: Vec<Stamp>,
+    directories: Vec<Access>,
     progress: Stamp,
     database: Vec<Stamp>,
     units: Vec<String>,
@@ -359,6 +360,10 @@ struct Stamps {
 /// What of a file tells that it has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp(u64, u64, i64, i64, i64, i64);
+
+/// What of a directory tells who may use it: its number, owner, group and mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Access(u64, u32, u32, u32);
 
 impl Pictures {
     /// No picture is taken yet.
@@ -484,6 +489,7 @@ impl Latest {
     /// Whether nothing but the progress of a running job and what it changes is another than here.
     fn is_further(&self, now: &Stamps) -> bool {
         self.stamps.records == now.records
+            && self.stamps.directories == now.directories
             && self.stamps.units == now.units
             && self.stamps.progress != now.progress
             && !self.picture.running.is_empty()
@@ -494,6 +500,7 @@ impl Stamps {
     fn of(paths: &Paths, units: Vec<String>, fingerprint: String) -> Self {
         Self {
             records: files(paths).iter().map(|path| stamp(path)).collect(),
+            directories: directories(paths).map(|path| access(&path)).to_vec(),
             progress: stamp(&paths.progress()),
             database: package::DATABASES
                 .map(|path| stamp(&paths.host(path)))
@@ -504,15 +511,22 @@ impl Stamps {
     }
 }
 
-/// The files behind a picture.
-fn files(paths: &Paths) -> Vec<PathBuf> {
-    let mut files = vec![paths.state(), paths.queue(), paths.jobs(), paths.tmp()];
-    files.extend([
+/// The directories of which a picture says only whether they can be used. What lies in them is no part of it: every
+/// caller who asks for a plan has entries come and go there.
+fn directories(paths: &Paths) -> [PathBuf; 6] {
+    [
+        paths.jobs(),
+        paths.tmp(),
         paths.conflicts(),
         paths.deferred(),
         paths.inquiries(),
         paths.keys(),
-    ]);
+    ]
+}
+
+/// The files behind a picture.
+fn files(paths: &Paths) -> Vec<PathBuf> {
+    let mut files = vec![paths.state(), paths.queue()];
     // the records themselves, too: another program may write one in place
     files.extend(records(paths));
     let others = [
@@ -550,6 +564,12 @@ fn records(paths: &Paths) -> Vec<PathBuf> {
         "updates.json",
     ];
     names.map(|name| paths.state().join(name)).to_vec()
+}
+
+fn access(path: &Path) -> Access {
+    std::fs::metadata(path).map_or(Access(0, 0, 0, 0), |m| {
+        Access(m.ino(), m.uid(), m.gid(), m.mode())
+    })
 }
 
 fn stamp(path: &Path) -> Stamp {
