@@ -59,6 +59,7 @@ fn a_direct_apply_works(release: Release) {
 
     // whatever was done directly, the door knows of it
     assert_eq!(property(&host, "Phase"), "success");
+    host.sh("systemctl start patch-apply.path");
     assert_eq!(property(&host, "Health"), "healthy");
 }
 

@@ -199,7 +199,7 @@ fn questions_are_answered_while_a_job_runs_and_whatever_lies_among_them() {
     // what is no question does not stay, and does not start the planner for ever
     let inquiries = format!("{STATE}/inquiries");
     host.sh(&format!(
-        "systemctl stop patch-plan.path; cd {inquiries} && mkdir pending && echo x > plan-x && \
+        "systemctl stop patch-plan.path; cd {inquiries} && rm -f pending && mkdir pending && echo x > plan-x && \
          ln -s /etc/shadow plan-y && systemctl start patch-plan.path"
     ));
     host.wait_for("the directory to be empty", || {

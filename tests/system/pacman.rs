@@ -40,7 +40,8 @@ fn all_is_upgraded_and_a_part_of_it_is_refused() {
     repo.add(&plain("libnew", "1.0"));
     repo.add(&with_conffile("tool", "1.1"));
     refresh_succeeds(&host);
-    assert_eq!(property(&host, "PendingUpdates"), "3");
+    assert_eq!(property(&host, "PendingUpdates"), "2");
+    assert_eq!(property(&host, "PendingNewPackages"), "1");
 
     let job = failed(&host, "demo");
     let error = text(&job, "error");

@@ -160,7 +160,11 @@ fn a_repetition_with_the_same_key_is_the_same_job() {
     );
     assert_eq!(story::jobs(&host).len(), 2);
 
-    for another in ["apply other", "apply demo --expect demo=1.0", "apply all"] {
+    for another in [
+        "apply demo:all",
+        "apply demo --expect demo=1.0",
+        "apply all",
+    ] {
         let refused = host.try_sh(&format!("patchctl {another} --no-wait --key one 2>&1"));
         assert_eq!(refused.status, 2, "{another}: {refused}");
         let why = format!("the idempotency key stands for job {}", first.trim());
