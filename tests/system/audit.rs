@@ -46,6 +46,8 @@ fn every_event_of_a_job_is_found(release: Release) {
     let kinds: Vec<String> = of_job(&host, id_of(&good));
     let expected = [
         message::JOB_STARTED,
+        // nothing of what was installed by hand is kept
+        message::CANNOT_GO_BACK,
         message::ACTIVATION,
         // the versions, the stranger that was half-configured before, the units
         message::CHECKED,
