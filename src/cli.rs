@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Parser, Subcommand};
 
-use crate::request::{JobId, RebootPolicy, RestartPolicy, time_span};
+use crate::request::{JobId, RebootPolicy, Remote, RestartPolicy, time_span};
+use crate::{COMMIT, VERSION};
 
 /// Keeps this host patched: what is pending, what was done, and asking for more.
 ///
@@ -15,11 +16,25 @@ use crate::request::{JobId, RebootPolicy, RestartPolicy, time_span};
 /// Exit status: 0 done or nothing to do, 1 failed, 2 usage, 69 the bus or the host is not reachable,
 /// 75 busy, 77 not authorised.
 #[derive(Debug, Parser)]
-#[command(name = "patchctl", version, max_term_width = 100)]
+#[command(name = "patchctl", version = version(), max_term_width = 100)]
 pub struct Cli {
     /// Talk to another host over ssh, as systemctl does
-    #[arg(short = 'H', long, global = true, value_name = "[USER@]HOST", value_parser = host)]
-    pub host: Option<String>,
+    #[arg(
+        short = 'H',
+        long,
+        global = true,
+        value_name = "[USER@]HOST[:PORT][/CONTAINER]"
+    )]
+    pub host: Option<Remote>,
+    /// Whether to use colours.
+    #[arg(
+        help = "Whether to use colours; 'auto' does on a terminal, unless NO_COLOR is set",
+        long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true,
+        value_parser = ["auto", "always", "never"])]
+    pub color: String,
+    /// Show times in UTC, instead of the time zone of this host
+    #[arg(long, global = true)]
+    pub utc: bool,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -58,8 +73,11 @@ pub enum Verb {
     /// Refresh the package index and wait for it
     Refresh {
         /// Do the work in this process, without systemd or a bus; needs root
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["json", "timeout"])]
         direct: bool,
+        /// How it is waited for
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Apply updates and wait until they are in and verified
     Apply {
@@ -67,14 +85,17 @@ pub enum Verb {
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
         /// Do the work in this process, without systemd or a bus; needs root
-        #[arg(long, conflicts_with_all = ["no_wait", "defer", "expect", "if_unmodified_since", "key", "reboot", "restart"])]
+        #[arg(long, conflicts_with_all = ["no_wait", "json", "timeout", "defer", "expect", "if_unmodified_since", "key", "reboot", "restart"])]
         direct: bool,
         /// Wait for the end of the job; this is the default
         #[arg(long, conflicts_with = "no_wait")]
         wait: bool,
         /// Print the job's id and do not wait for it
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["json", "timeout"])]
         no_wait: bool,
+        /// How it is waited for
+        #[command(flatten)]
+        patience: Patience,
         /// Let the job wait for the network when it is away, instead of failing
         #[arg(long)]
         defer: bool,
@@ -82,7 +103,7 @@ pub enum Verb {
         #[arg(long, value_name = "PACKAGE=VERSION", value_parser = expectation)]
         expect: Vec<(String, String)>,
         /// Change nothing when the index is newer than this
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = moment)]
         if_unmodified_since: Option<DateTime<Utc>>,
         /// Be one job with an earlier request of the same key
         #[arg(long, value_name = "KEY")]
@@ -100,9 +121,21 @@ pub enum Verb {
         /// Installed packages by their exact names; or 'all'; or 'security'
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
+        /// List each package that is kept back, however many they are
+        #[arg(long)]
+        kept_back: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Wait for the end of a job that was asked for before
+    Wait {
+        /// The job's id, from 'patchctl queue' or 'patchctl jobs'
+        #[arg(value_name = "JOB")]
+        job: JobId,
+        /// How it is waited for
+        #[command(flatten)]
+        patience: Patience,
     },
     /// List the jobs that have not ended
     Queue {
@@ -150,8 +183,11 @@ pub enum Verb {
         #[arg(long, conflicts_with = "no_wait")]
         wait: bool,
         /// Print the new job's id and do not wait for it
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["json", "timeout"])]
         no_wait: bool,
+        /// How it is waited for
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Offer again what a job had installed and was rolled back
     Forget {
@@ -189,12 +225,26 @@ pub enum Verb {
         #[arg(value_name = "JOB")]
         job: JobId,
         /// Print the record as JSON, without the output
-        #[arg(long)]
+        #[arg(long, conflicts_with = "follow")]
         json: bool,
+        /// Print the output as it comes, until the job ends; the exit status is the job's
+        #[arg(short, long)]
+        follow: bool,
     },
     /// What the units of this package start; not for people
     #[command(subcommand, hide = true)]
     Run(Run),
+}
+
+/// How a job is waited for.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Patience {
+    /// Print the job's record as JSON at its end, as 'patchctl log --json' does
+    #[arg(long)]
+    pub json: bool,
+    /// Wait no longer than this, such as 90s or 10min; the job goes on, and the exit status is 75
+    #[arg(long, value_name = "TIME", value_parser = time_span)]
+    pub timeout: Option<Duration>,
 }
 
 /// What the units start.
@@ -247,13 +297,9 @@ pub enum Run {
     },
 }
 
-/// A host for ssh: what begins with a dash would be an option there.
-fn host(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@.-_:[]%".contains(c);
-    if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-        return Err("not a host, or USER@HOST".to_owned());
-    }
-    Ok(text.to_owned())
+/// The second word is the version alone: the worker of another version reads it.
+fn version() -> &'static str {
+    format!("{VERSION} (commit {COMMIT})").leak()
 }
 
 fn expectation(text: &str) -> Result<(String, String), String> {
@@ -261,6 +307,13 @@ fn expectation(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("not of the form PACKAGE=VERSION")?;
     Ok((package.to_owned(), version.to_owned()))
+}
+
+/// A time, such as `last_cache_update` of `patchctl health --json`.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let form =
+        "a time as RFC 3339 has it, such as 2026-01-02T03:04:05Z or 2026-01-02T04:04:05+01:00";
+    text.parse().map_err(|_| format!("not {form}"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -11,7 +11,7 @@
 //! | [`queue`] | submit, claim, finish | checksum request state journal paths fs sorted |
 //! | [`worker`] | the only room that changes the host | checksum queue request package host state journal config paths fs sorted |
 //! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs sorted |
-//! | [`host`] | what the machine says of itself: clocks, logind, systemd | paths sorted |
+//! | [`host`] | what the machine says of itself: clocks, logind, systemd | checksum paths sorted |
 //! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs sorted |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
@@ -47,3 +47,34 @@ pub const PACKAGE: &str = env!("CARGO_PKG_NAME");
 
 /// The version of this program, as `patchctl --version` and the bus property `Version` give it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that this program was built from: `PATCH_COMMIT` of the build's environment, else what `git archive`
+/// has put into the sources; `unknown` where neither says it.
+pub const COMMIT: &str = commit(option_env!("PATCH_COMMIT"), include_str!("commit"));
+
+/// The version of what the doors offer together: members are only ever added, and a later number has more. 2.0.0,
+/// which says none, counts as 0.
+pub const PROTOCOL: u32 = 1;
+
+/// The commit that the environment names, or else the sources; pure.
+const fn commit<'a>(environment: Option<&'a str>, sources: &'a str) -> &'a str {
+    match environment {
+        Some(commit) if !commit.is_empty() => commit,
+        _ if sources.is_empty() || sources.as_bytes()[0] == b'$' => "unknown",
+        _ => sources,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commit_is_that_of_the_build_or_of_the_archive() {
+        assert_eq!(commit(Some("abc"), "def"), "abc");
+        assert_eq!(commit(Some(""), "def"), "def");
+        assert_eq!(commit(None, "$Format:%H$"), "unknown");
+        assert_eq!(commit(None, ""), "unknown");
+        assert!(!COMMIT.contains(['$', '\n']));
+    }
+}

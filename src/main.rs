@@ -11,10 +11,12 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use linux_patch_api::cli::{Cli, Run, Verb};
+use linux_patch_api::cli::{Cli, Patience, Run, Verb};
 use linux_patch_api::config::Config;
-use linux_patch_api::doors::client::{Asked, Client, Ended, NotReachable, Refused};
-use linux_patch_api::doors::{dbus, varlink};
+use linux_patch_api::doors::client::{
+    Asked, Client, Colours, Ended, NotReachable, Refused, Waiting,
+};
+use linux_patch_api::doors::{dbus, own_login, varlink};
 use linux_patch_api::host::systemd;
 use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
@@ -50,7 +52,12 @@ fn main() -> ExitCode {
 }
 
 fn act(cli: Cli) -> Result<ExitCode> {
-    let client = Client::new(cli.host);
+    let colours = match cli.color.as_str() {
+        "always" => Colours::Always,
+        "never" => Colours::Never,
+        _ => Colours::Auto,
+    };
+    let client = Client::new(cli.host, colours, cli.utc);
     match cli.verb {
         Verb::Status { json, cached } => client.status(json, cached)?,
         Verb::Health {
@@ -62,16 +69,30 @@ fn act(cli: Cli) -> Result<ExitCode> {
             return Ok(ExitCode::from(if exit_status { code } else { 0 }));
         }
         Verb::Updates { json } => client.updates(json)?,
-        Verb::Plan { packages, json } => client.plan(&packages, json)?,
+        Verb::Plan {
+            packages,
+            kept_back,
+            json,
+        } => client.plan(&packages, kept_back, json)?,
         Verb::Jobs { limit, json } => client.jobs(limit, json)?,
         Verb::Queue { json } => client.queue(json)?,
         Verb::Conflicts { json } => client.conflicts(json)?,
-        Verb::Log { job, json } => client.log(&job, json)?,
-        Verb::Refresh { direct: false } => return client.refresh().map(outcome),
+        Verb::Log {
+            job, follow: true, ..
+        } => return client.follow_log(&job).map(outcome),
+        Verb::Log { job, json, .. } => client.log(&job, json)?,
+        Verb::Wait { job, patience } => {
+            return client.wait_for(&job, waiting(patience, false)).map(outcome);
+        }
+        Verb::Refresh {
+            direct: false,
+            patience,
+        } => return client.refresh(waiting(patience, false)).map(outcome),
         Verb::Apply {
             packages,
             direct: false,
             no_wait,
+            patience,
             defer,
             expect,
             if_unmodified_since,
@@ -88,7 +109,8 @@ fn act(cli: Cli) -> Result<ExitCode> {
                 reboot,
                 restart,
             };
-            return client.apply(&packages, &asked, !no_wait).map(outcome);
+            let waiting = waiting(patience, no_wait);
+            return client.apply(&packages, &asked, waiting).map(outcome);
         }
         Verb::Cancel { job } => return client.cancel(&job).map(outcome),
         Verb::Resolve { job, apply, .. } => return client.resolve(&job, apply).map(outcome),
@@ -96,14 +118,16 @@ fn act(cli: Cli) -> Result<ExitCode> {
             job,
             partial,
             no_wait,
+            patience,
             ..
         } => {
-            return client.rollback(&job, partial, !no_wait).map(outcome);
+            let waiting = waiting(patience, no_wait);
+            return client.rollback(&job, partial, waiting).map(outcome);
         }
         Verb::Forget { job } => client.forget(&job)?,
         Verb::Reboot { delay, cancel } => return client.reboot(delay, cancel).map(outcome),
         Verb::Acknowledge { key } => client.acknowledge(&key)?,
-        Verb::Refresh { direct: true } => direct()?.refresh()?,
+        Verb::Refresh { direct: true, .. } => direct()?.refresh()?,
         Verb::Apply {
             packages,
             direct: true,
@@ -112,11 +136,20 @@ fn act(cli: Cli) -> Result<ExitCode> {
             let target = Target::from_names(&packages)
                 .map_err(|error| Refused::Usage(format!("{error:#}")))?;
             let requester = Requester::at("direct", Some(getuid().as_raw()));
+            let requester = requester.of_login(own_login());
             return Ok(report(&direct()?.apply(target, requester)?));
         }
         Verb::Run(run) => return act_as_unit(run),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn waiting(patience: Patience, no_wait: bool) -> Waiting {
+    Waiting {
+        no_wait,
+        limit: patience.timeout,
+        json: patience.json,
+    }
 }
 
 /// An error that is an event already is not said again on standard error, which is the journal, too.

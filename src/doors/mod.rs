@@ -3,9 +3,12 @@
 
 mod access;
 mod ask;
+mod caller;
 pub mod client;
 pub mod dbus;
+mod deferred;
 mod door;
+mod facts;
 mod idle;
 mod inquire;
 pub mod picture;
@@ -17,6 +20,8 @@ mod told;
 mod value;
 pub mod varlink;
 mod watch;
+
+pub use caller::own_login;
 
 /// The bus name, and the name of the interface.
 pub const BUS_NAME: &str = "org.linux_patch.Agent1";

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use super::deferred::Deferred;
+use super::facts::facts;
 use super::{access, inquire};
 use crate::config::{self, Config};
 use crate::health::{self, Facts, Health};
@@ -19,12 +21,13 @@ use crate::state::alert::Alerts;
 use crate::state::at_work;
 use crate::state::blocked::Blocked;
 use crate::state::cache::{Cache, CacheStatus};
-use crate::state::pending::PendingList;
+use crate::state::job;
+use crate::state::pending::{PendingList, Since};
 use crate::state::reboot;
 use crate::state::services::{self, Outdated};
 use crate::state::shutdown::{self, Shutdown};
 use crate::state::update::UpdateState;
-use crate::{VERSION, queue, state};
+use crate::{queue, state};
 
 /// After a failed refresh, the least time before a read asks for another.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -50,6 +53,8 @@ pub struct Picture {
     pub fingerprint: String,
     /// Since when the security updates of packages have been kept back.
     pub kept_since: BTreeMap<String, DateTime<Utc>>,
+    /// Since when something is pending.
+    pub since: Since,
     /// The security updates that a rollback by hand keeps back, a sentence for each rollback.
     pub taken_back: Vec<String>,
     /// What keeps the doors from knowing how the host is, or from being asked, a sentence each.
@@ -66,6 +71,10 @@ pub struct Picture {
     pub progress: Progress,
     /// How many requests wait.
     pub queue_length: u32,
+    /// The jobs that were put off, the oldest first; ten at most.
+    pub deferred: Vec<Deferred>,
+    /// How many jobs are in conflict.
+    pub conflicts: usize,
     /// Why the host should be rebooted.
     pub reboot_reasons: Vec<String>,
     /// The shutdown that is scheduled, whoever has asked for it.
@@ -155,11 +164,14 @@ impl Picture {
             kept_since,
             blind: lacking.into_iter().collect(),
             is_interrupted: !running.is_empty() && !at_work::is_serving(paths),
+            since: Since::load(paths),
             problems,
             sees_problems: packages.as_ref().is_ok_and(|p| p.sees_problems()),
             running,
             progress,
             queue_length: u32::try_from(queue::length(paths)).unwrap_or(u32::MAX),
+            deferred: Deferred::oldest(paths),
+            conflicts: job::ids(&paths.conflicts()).len(),
             reboot_reasons: reboot::reasons(paths, packages.as_deref().ok()),
             shutdown: shutdown::scheduled(paths),
             reboot_waits: reboot::waits(paths),
@@ -282,13 +294,12 @@ impl Picture {
     #[must_use]
     pub fn json(&self) -> Value {
         let (health, reasons) = self.health();
-        json!({
+        let mut picture = facts(&Paths::default());
+        let state = json!({
             "status": health.as_str(),
             "reasons": reasons,
             "alerts": self.alerts.alerts,
-            "version": VERSION,
             "backend": self.backend,
-            "uptime_seconds": clock::uptime().as_secs(),
             "cache_status": self.cache_status().as_str(),
             "last_cache_update": self.cache.last_cache_update,
             "last_cache_error": self.cache.last_error,
@@ -298,6 +309,8 @@ impl Picture {
             "pending_security_updates": self.pending_security(),
             "pending_new_packages": self.pending_new_packages(),
             "kept_back_security_updates": self.kept_back_security(),
+            "pending_since": self.since.pending_since,
+            "pending_security_since": self.since.pending_security_since,
             "kept_back": self.pending.kept_back,
             "phase": self.update.phase.as_str(),
             "target": self.update.target,
@@ -305,16 +318,24 @@ impl Picture {
             "to_version": self.update.to_version,
             "attempt_count": self.update.attempt_count,
             "last_error": self.update.last_error,
+            "last_success_at": self.update.last_success_at,
             "current_job": self.current_job(),
             "progress": self.progress.percent,
+            "action": self.progress.action,
             "queue_length": self.queue_length,
+            "deferred_jobs": self.deferred,
+            "conflicts": self.conflicts,
             "reboot_required": !self.reboot_reasons.is_empty(),
             "reboot_reasons": self.reboot_reasons,
             "scheduled_reboot": self.scheduled_reboot(),
             "scheduled_shutdown": self.shutdown,
             "reboot_waits": self.reboot_waits,
             "outdated_services": services::current_of(&Paths::default(), &self.outdated_services),
-        })
+        });
+        if let (Value::Object(picture), Value::Object(state)) = (&mut picture, state) {
+            picture.extend(state);
+        }
+        picture
     }
 }
 

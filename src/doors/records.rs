@@ -9,11 +9,13 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::picture::Progress;
 use super::value;
 use crate::paths::Paths;
 use crate::queue;
 use crate::request::{JobId, Request};
 use crate::sorted;
+use crate::state;
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::update::UpdateState;
 
@@ -52,7 +54,13 @@ pub fn job(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
         return Ok(Some(record));
     }
     if queue::is_waiting(paths, id) {
-        return Ok(Some(json!({"request": {"id": id}, "status": "queued"})));
+        let running: Vec<String> =
+            state::read(&paths.state().join("running.json")).unwrap_or_default();
+        let action = running
+            .first()
+            .map(|job| format!("waiting: job {job} runs"));
+        let record = json!({"request": {"id": id}, "status": "queued", "action": action});
+        return Ok(Some(record));
     }
     // a worker may have taken it between the two looks
     record(paths, id)
@@ -62,10 +70,18 @@ fn record(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
     let Some(mut job) = find(paths, id)? else {
         return Ok(None);
     };
-    if job.status == JobStatus::Running {
-        job.update = UpdateState::of_job(paths, job.started_at);
+    if job.status != JobStatus::Running {
+        return Ok(Some(serde_json::to_value(&job)?));
     }
-    Ok(Some(serde_json::to_value(&job)?))
+    job.update = UpdateState::of_job(paths, job.started_at);
+    let mut record = serde_json::to_value(&job)?;
+    let progress: Option<Progress> = state::try_read(&paths.progress()).unwrap_or(None);
+    // what is published is about a transaction, which may be that of several jobs
+    if let Some(progress) = progress.filter(|of| of.job == job.transaction.as_str()) {
+        record["progress"] = progress.percent.into();
+        record["action"] = progress.action.into();
+    }
+    Ok(Some(record))
 }
 
 /// The record of a job, wherever it lies. Of one that is larger than an answer can be, this is the head.

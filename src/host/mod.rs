@@ -4,7 +4,9 @@
 pub mod bus;
 pub mod clock;
 pub mod door;
+pub mod identity;
 pub mod kernel;
+pub mod login;
 pub mod logind;
 pub mod processes;
 pub mod systemd;

@@ -75,9 +75,17 @@ pub fn index_went_back(source: &str, why: &str) {
 pub fn job_started(job: &JobId, kind: &str, target: Option<&Target>, requester: &Requester) {
     let target = target.map(ToString::to_string).unwrap_or_default();
     let uid = requester.uid.map(|uid| uid.to_string()).unwrap_or_default();
-    let door = &requester.door;
+    let login = requester
+        .login_uid
+        .map(|uid| uid.to_string())
+        .unwrap_or_default();
+    let (door, session) = (
+        &requester.door,
+        requester.session.as_deref().unwrap_or_default(),
+    );
     info!(MESSAGE_ID = id::JOB_STARTED, PATCH_JOB = %job, PATCH_KIND = kind,
         PATCH_TARGET = %target, PATCH_DOOR = %door, PATCH_UID = %uid,
+        PATCH_LOGIN_UID = %login, PATCH_SESSION = %session,
         "job {job} started: {kind} {target}");
 }
 

@@ -9,6 +9,8 @@ pub struct OsRelease {
     pub like: Vec<String>,
     /// `PRETTY_NAME`, for people; else `NAME`, else the id.
     pub name: String,
+    /// `VERSION_ID`; none for a release that goes on for ever.
+    pub version: Option<String>,
     /// `IMAGE_ID`: set where the system is built and updated as a whole image.
     pub image: Option<String>,
 }
@@ -33,6 +35,7 @@ impl OsRelease {
             name: value("PRETTY_NAME")
                 .or_else(|| value("NAME"))
                 .unwrap_or_else(|| id.clone()),
+            version: value("VERSION_ID"),
             image: value("IMAGE_ID"),
             id,
         }

@@ -4,6 +4,7 @@ mod job_id;
 mod options;
 mod package;
 mod policy;
+mod remote;
 mod target;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use job_id::JobId;
 pub use options::{KEYS as OPTION_KEYS, Key, Options, Version, each_once};
 pub use package::{PackageName, shown};
 pub use policy::{RebootPolicy, RestartPolicy, time_span};
+pub use remote::Remote;
 pub use target::Target;
 
 /// The most bytes a queue entry may have.
@@ -25,6 +27,9 @@ pub const MAX_ENTRY_BYTES: u64 = 64 * 1024;
 
 /// The most letters of a door's name.
 const MAX_DOOR: usize = 16;
+
+/// The most letters of a session's name.
+const MAX_SESSION: usize = 32;
 
 /// What a request asks the worker to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +64,12 @@ pub struct Requester {
     /// The user who asked, where the door knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// The user as who the person behind it has logged in, whatever became of that by sudo; where the door knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
+    /// The session of that login, as `loginctl` names it; where it came out of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 impl Requester {
@@ -68,8 +79,29 @@ impl Requester {
         Self {
             door: door.to_owned(),
             uid,
+            login_uid: None,
+            session: None,
         }
     }
+
+    /// The same, with the login that the process which asks belongs to.
+    #[must_use]
+    pub fn of_login(self, login: Login) -> Self {
+        Self {
+            login_uid: login.uid,
+            session: login.session,
+            ..self
+        }
+    }
+}
+
+/// The login that a process belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// The user who logged in; none for what no login has started.
+    pub uid: Option<u32>,
+    /// The session, as `loginctl` names it.
+    pub session: Option<String>,
 }
 
 /// One request, as it lies in the queue and in the record of its job.
@@ -181,6 +213,13 @@ impl Request {
             "{} is not the name of a door",
             shown(door),
         );
+        let session = request.requester.session.as_deref().unwrap_or("none");
+        ensure!(
+            (1..=MAX_SESSION).contains(&session.len())
+                && session.bytes().all(|c| c.is_ascii_alphanumeric()),
+            "{} is not the name of a session",
+            shown(session),
+        );
         ensure!(
             request.job.is_some() == (request.kind == Kind::Rollback),
             "a rollback names a job, and nothing else does"
@@ -222,7 +261,10 @@ impl Request {
 fn only_known_keys(entry: &Value) -> Result<()> {
     let known: [(&Value, &[&str]); 3] = [
         (entry, &KEYS),
-        (&entry["requester"], &["door", "uid"]),
+        (
+            &entry["requester"],
+            &["door", "uid", "login_uid", "session"],
+        ),
         (&entry["options"], &OPTION_KEYS),
     ];
     for (value, known) in known {
@@ -277,6 +319,8 @@ mod tests {
             (r#"["all"]"#, r#"["foo-"]"#),
             (r#"["all"]"#, "[]"),
             (r#""door":"dbus""#, r#""door":"dbus","root":1"#),
+            (r#""door":"dbus""#, r#""door":"dbus","session":"../x""#),
+            (r#""door":"dbus""#, r#""door":"dbus","login_uid":-1"#),
             (r#""door":"dbus""#, r#""door":"dbus","door":"x""#),
             (r#""door":"dbus""#, r#""door":"dbus","options":"x""#),
             (r#""door":"dbus""#, r#""door":"""#),

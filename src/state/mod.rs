@@ -9,6 +9,7 @@ pub mod hang;
 pub mod installed;
 pub mod job;
 pub mod kept;
+pub mod kept_back;
 pub mod pending;
 pub mod reboot;
 pub mod services;

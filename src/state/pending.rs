@@ -33,6 +33,46 @@ pub struct PendingList {
     pub kept_since: BTreeMap<String, DateTime<Utc>>,
 }
 
+/// Since when something is pending, without a moment at which nothing was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// Any update; none while nothing is pending.
+    #[serde(default)]
+    pub pending_since: Option<DateTime<Utc>>,
+    /// A security update.
+    #[serde(default)]
+    pub pending_security_since: Option<DateTime<Utc>>,
+}
+
+/// The whole file.
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(flatten)]
+    list: &'a PendingList,
+    #[serde(flatten)]
+    since: Since,
+}
+
+impl Since {
+    /// As the file says it.
+    #[must_use]
+    pub fn load(paths: &Paths) -> Self {
+        super::read(&path(paths)).unwrap_or_default()
+    }
+
+    /// The same, once this is pending; pure.
+    fn with(self, pending: &Pending, now: DateTime<Utc>) -> Self {
+        let since = |former: Option<DateTime<Utc>>, is_pending: bool| {
+            is_pending.then(|| former.unwrap_or(now))
+        };
+        let security = pending.updates.iter().any(|update| update.security);
+        Self {
+            pending_since: since(self.pending_since, !pending.updates.is_empty()),
+            pending_security_since: since(self.pending_security_since, security),
+        }
+    }
+}
+
 impl PendingList {
     /// Reads the file, if there is a usable one.
     #[must_use]
@@ -48,7 +88,9 @@ impl PendingList {
             kept_since: self.kept_since_with(&former, clock::now()),
             ..self.clone()
         };
-        write_atomically(&path(paths), &serde_json::to_vec(&list)?, 0o644)
+        let since = Since::load(paths).with(&self.pending, clock::now());
+        let stored = Stored { list: &list, since };
+        write_atomically(&path(paths), &serde_json::to_vec(&stored)?, 0o644)
     }
 
     /// Since when each security update that is kept back in this list has been kept back: pure.
@@ -84,7 +126,7 @@ fn path(paths: &Paths) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{KeptBack, KeptBackCause};
+    use crate::package::{KeptBack, KeptBackCause, Update};
 
     #[test]
     fn what_is_kept_back_goes_on_to_be_until_it_is_not() {
@@ -127,5 +169,27 @@ mod tests {
         assert!(!list(-1).is_valid("a", now));
         assert!(list(31).is_for("a"));
         assert!(!PendingList::default().is_valid("a", now));
+    }
+
+    #[test]
+    fn something_is_pending_since_nothing_was() {
+        let (then, now) = (clock::now() - chrono::Duration::hours(1), clock::now());
+        let list = |security: &[bool]| Pending {
+            updates: security
+                .iter()
+                .map(|&security| Update {
+                    security,
+                    ..Update::default()
+                })
+                .collect(),
+            ..Pending::default()
+        };
+        let first = Since::default().with(&list(&[false]), then);
+        assert_eq!(first.pending_since, Some(then));
+        assert_eq!(first.pending_security_since, None);
+        let more = first.with(&list(&[false, true]), now);
+        assert_eq!(more.pending_since, Some(then));
+        assert_eq!(more.pending_security_since, Some(now));
+        assert_eq!(more.with(&list(&[]), now), Since::default());
     }
 }

@@ -76,9 +76,9 @@ impl Phase {
 pub struct UpdateState {
     /// The phase it is in.
     pub phase: Phase,
-    /// The version before; of several packages, each as `name=version`.
+    /// The version before; of several packages how many they are, as `12 packages`: the job's record names each.
     pub from_version: Option<String>,
-    /// The version after; of several packages, each as `name=version`.
+    /// The version after, in the same form.
     pub to_version: Option<String>,
     /// When it began.
     pub started_at: Option<DateTime<Utc>>,
@@ -92,6 +92,9 @@ pub struct UpdateState {
     /// What was asked for.
     #[serde(default)]
     pub target: Option<String>,
+    /// When the latest update that succeeded did so; this one or one before it.
+    #[serde(default)]
+    pub last_success_at: Option<DateTime<Utc>>,
 }
 
 impl UpdateState {
@@ -138,6 +141,7 @@ impl UpdateState {
                 1
             },
             target: Some(target.to_owned()),
+            last_success_at: self.last_success_at,
             ..Self::default()
         }
     }
@@ -147,12 +151,7 @@ impl UpdateState {
         let several = |version: &dyn Fn(&Change) -> Option<&String>| match changes {
             [] => None,
             [only] => version(only).cloned(),
-            _ => {
-                let each = changes.iter().filter_map(|change| {
-                    version(change).map(|version| format!("{}={version}", change.package))
-                });
-                Some(each.collect::<Vec<_>>().join(" "))
-            }
+            _ => Some(format!("{} packages", changes.len())),
         };
         self.from_version = several(&|change| change.from.as_ref());
         self.to_version = several(&|change| change.to.as_ref());

@@ -61,6 +61,7 @@ use crate::state::at_work;
 use crate::state::cache::Cache;
 use crate::state::installed::Names;
 use crate::state::job::{Job, JobStatus};
+use crate::state::kept_back::Told;
 use crate::{journal, queue};
 
 /// How soon whoever waits follows a stop.
@@ -449,9 +450,7 @@ impl Worker {
         for job in ended {
             Mark::Cancel.remove(&self.paths, job.id())?;
             verify::Before::forget(&self.paths, job.id());
-            for kept in &job.kept_back {
-                journal::package_kept_back(job.id(), &kept.package, &kept.reason);
-            }
+            self.tell_kept_back(job);
             for note in &job.notes {
                 journal::job_note(job.id(), note);
             }
@@ -463,6 +462,22 @@ impl Worker {
         }
         rollback::tidy_seen(&self.paths, ended);
         Ok(())
+    }
+
+    /// Names what a job has kept back in the journal, unless it is there already.
+    fn tell_kept_back(&self, job: &Job) {
+        let before = Told::load(&self.paths);
+        let mut told = before.clone();
+        let everything =
+            job.status == JobStatus::Succeeded && matches!(job.request.packages, Some(Target::All));
+        for kept in told.news(&job.kept_back, everything) {
+            journal::package_kept_back(job.id(), &kept.package, &kept.reason);
+        }
+        if told != before
+            && let Err(error) = told.save(&self.paths)
+        {
+            tracing::warn!("{error:#}");
+        }
     }
 
     /// Waits for the one lock of all workers, as cheaply as it can be: the one who has it is at work.

@@ -44,6 +44,7 @@ fn settle(worker: &Worker, event: Event, changes: &[Change]) -> Result<()> {
         phase,
         started_at: Some(now),
         updated_at: Some(now),
+        last_success_at: known.last_success_at,
         ..UpdateState::default()
     };
     state.set_versions(changes);

@@ -58,6 +58,9 @@ impl<'a> Update<'a> {
     pub fn step(&mut self, event: Event) -> Result<()> {
         self.state.phase = lifecycle::next(self.state.phase, event)?;
         self.state.updated_at = Some(clock::now());
+        if self.state.phase == Phase::Success {
+            self.state.last_success_at = self.state.updated_at;
+        }
         self.state.save(&self.worker.paths)
     }
 

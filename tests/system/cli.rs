@@ -4,7 +4,8 @@ use lab::{Deb, Host, Output, Release, fixtures};
 use serde_json::Value;
 
 use crate::job::{applied, host_with, id_of};
-use crate::story::{installed, jobs};
+use crate::schema;
+use crate::story::{self, installed, jobs, property};
 
 const ALICE: &str = "alice";
 
@@ -23,7 +24,7 @@ fn an_ordinary_user_reads_everything_and_root_applies() {
         "Health  healthy",
         "Index  fresh, refreshed 20",
         "stable: ok",
-        "Pending  1 updates, 0 of them security",
+        "Pending  1 update, 0 of them security, since 20",
         "Queue  0 waiting",
         "Version  2.0.0 (apt)",
     ] {
@@ -59,6 +60,8 @@ fn an_ordinary_user_reads_everything_and_root_applies() {
     );
     assert_eq!(installed(&host, "demo"), "1.1 installed");
     assert_eq!(read("updates"), "nothing is pending\n");
+    let again = host.sh("patchctl apply demo");
+    assert!(again.ends_with(": succeeded: nothing to do\n"), "{again}");
     assert!(host.sh("patchctl refresh").ends_with(": succeeded\n"));
     let later = host.sh("patchctl apply all --no-wait");
     host.wait_for("the job nobody waits for", || {
@@ -113,23 +116,29 @@ fn what_programs_read_is_json_of_a_fixed_form() {
     );
 
     let updates = read("updates");
-    assert_eq!(
-        keys(&updates[0]),
-        [
-            "architecture",
-            "candidate",
-            "installed",
-            "origin",
-            "package",
-            "security"
-        ]
-    );
+    assert_eq!(updates[0]["candidate"], "1.1");
+    schema::holds(&host, "updates", &updates);
+    schema::holds(&host, "health", &before);
+    schema::holds(&host, "plan", &read("plan all"));
+    let waits = host.as_user(ALICE, "patchctl status --json").stdout;
+    let waits: Value = serde_json::from_str(&waits).unwrap();
+    assert!(waits["pending_since"].is_string(), "{waits}");
+    assert_eq!(waits["last_success_at"], Value::Null);
     let job = applied(&host, "demo");
-    assert_eq!(read("status")["phase"], "success");
+    let status = read("status");
+    schema::holds(&host, "status", &status);
+    assert_eq!(status["phase"], "success");
+    assert_eq!(status["pending_since"], Value::Null);
+    assert_eq!(status["last_success_at"], job["update"]["updated_at"]);
+    says_which_host_it_is(&host, &status);
     let listed = read("jobs");
     assert_eq!(listed[0]["request"]["id"], id_of(&job));
+    schema::holds(&host, "job", &listed[0]);
     let record = read(&format!("log {}", id_of(&job)));
-    assert_eq!(record["changes"], without_nulls(&job["changes"]));
+    schema::holds(&host, "job", &record);
+    for (key, value) in job["changes"][0].as_object().expect("no change") {
+        assert_eq!(record["changes"][0][key], *value, "{key}");
+    }
 
     // a host that could never refresh has no date, and says so, as well as what its list is worth
     host.sh("rm /var/lib/linux_patch_api/state/cache.json");
@@ -151,14 +160,29 @@ fn what_programs_read_is_json_of_a_fixed_form() {
     );
 }
 
-/// A list of objects as the bus has it, where `null` has no counterpart.
-fn without_nulls(list: &Value) -> Value {
-    let mut list = list.clone();
-    for object in list.as_array_mut().expect("no list") {
-        let object = object.as_object_mut().expect("no object");
-        object.retain(|_, value| !value.is_null());
-    }
-    list
+/// The host's own tools say the same.
+fn says_which_host_it_is(host: &Host, status: &Value) {
+    let says = |script: &str| host.sh(script).trim().to_owned();
+    assert_eq!(status["hostname"], says("hostname"));
+    assert_eq!(status["kernel"], says("uname -r"));
+    assert_eq!(
+        status["boot_id"],
+        says("cat /proc/sys/kernel/random/boot_id")
+    );
+    assert_eq!(status["os"]["id"], "debian");
+    assert_eq!(status["os"]["version_id"], "13");
+    assert_eq!(status["os"]["architecture"], says("uname -m"));
+    let application = "6b0c1a5e8f2d4c379a41d35b27e86094";
+    let derived = format!("systemd-id128 machine-id --app-specific={application}");
+    assert_eq!(status["host_id"], says(&derived));
+
+    assert_eq!(status["protocol"], 1);
+    assert_eq!(property(host, "ProtocolVersion"), "1");
+    let commit = property(host, "Commit");
+    assert_eq!(status["commit"], commit.as_str());
+    assert!(!commit.is_empty() && !commit.contains('$'), "{commit}");
+    let version = format!("patchctl 2.0.0 (commit {commit})");
+    assert_eq!(says("patchctl --version"), version);
 }
 
 fn keys(object: &Value) -> Vec<&str> {
@@ -188,6 +212,11 @@ fn the_exit_code_says_what_went_wrong() {
         "apply demo=1.1",
         "apply all demo",
         "apply demo --direct --no-wait",
+        "apply demo --no-wait --json",
+        "apply demo --direct --timeout 5",
+        "log --follow --json 0123456789abcdef-012345",
+        "wait",
+        "wait 0123456789abcdef-012345",
         "apply demo- --direct",
         "jobs --limit x",
         "log",
@@ -249,6 +278,154 @@ fn the_exit_code_says_what_went_wrong() {
         "the log is on the terminal: {direct}"
     );
     assert_eq!(run("refresh --direct").status, 0);
+}
+
+#[test]
+fn a_job_is_waited_for_as_long_as_is_said_and_its_log_followed() {
+    let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
+    let script = "echo first; touch /run/lab-slow-started; \
+        while ! [ -e /run/lab-release ]; do sleep 0.1; done; echo last";
+    repo.add(&Deb::new("demo", "1.1").postinst(script));
+    let ended = host.try_sh("patchctl apply demo --timeout 0 --json");
+    assert_eq!(ended.status, 75, "{ended}");
+    let record: Value = serde_json::from_str(&ended.stdout).expect("no JSON");
+    schema::holds(&host, "job", &record);
+    let id = id_of(&record).to_owned();
+    let words = format!("job {id} goes on; ask: patchctl wait {id}");
+    assert!(ended.stderr.contains(&words), "{ended}");
+
+    host.wait_for("the script", || host.exists("/run/lab-slow-started"));
+    let waited = host.try_sh(&format!("patchctl wait {id} --timeout 1s"));
+    assert_eq!(waited.status, 75, "{waited}");
+    assert!(
+        waited.stderr.contains(&words) && waited.stdout.is_empty(),
+        "{waited}"
+    );
+    // what the package manager does at the moment is in the record, for everybody
+    let running = host.as_user(ALICE, &format!("patchctl log --json {id}"));
+    let running: Value = serde_json::from_str(&running.stdout).expect("no JSON");
+    assert!(running["progress"].as_u64() >= Some(50), "{running}");
+    assert!(
+        running["action"]
+            .as_str()
+            .is_some_and(|action| action.contains("demo")),
+        "{running}"
+    );
+
+    // a second job waits for the first, and says so
+    let second = host.spawn("patchctl apply demo");
+    host.wait_for("the second job to say what it waits for", || {
+        second
+            .output_so_far()
+            .contains(&format!("waiting: job {id} runs"))
+    });
+    let follower = host.spawn(&format!("patchctl log -f {id}"));
+    host.wait_for("what was printed until now", || {
+        follower.output_so_far().contains("first\n")
+    });
+    assert!(!follower.output_so_far().contains("last"));
+    // the person at the terminal leaves, and the job does not mind
+    let left = host.spawn(&format!("echo $$ >/run/left; exec patchctl wait {id}"));
+    host.wait_for("the client to wait", || {
+        left.output_so_far().contains("activated")
+    });
+    host.sh("kill -INT $(cat /run/left)");
+    let left = left.wait();
+    assert!(!left.success() && left.stderr.contains(&words), "{left}");
+
+    host.sh("touch /run/lab-release");
+    let followed = follower.wait();
+    assert!(followed.success(), "{followed}");
+    let shown: Vec<&str> = followed.stdout.lines().collect();
+    let at = |text: &str| shown.iter().position(|line| *line == text);
+    assert!(
+        at("first") < at("last") && at("last").is_some(),
+        "{followed}"
+    );
+    assert!(
+        followed.stdout.contains(&format!("job {id}: succeeded")),
+        "{followed}"
+    );
+    let waited = host.try_sh(&format!("patchctl wait {id} --json"));
+    assert!(waited.success(), "{waited}");
+    let record: Value = serde_json::from_str(&waited.stdout).expect("no JSON");
+    assert_eq!(record["status"], "succeeded");
+    assert!(second.wait().success());
+    let whole = host.sh(&format!("patchctl log {id}"));
+    assert!(whole.ends_with('\n') && whole.contains("last\n"), "{whole}");
+}
+
+#[test]
+fn what_people_read_fits_their_terminal_and_their_clock() {
+    let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
+    repo.add(&fixtures::plain("demo", "1.1"));
+    host.sh("patchctl refresh");
+    let on_terminal = |environment: &str, verb: &str| {
+        let script = format!("stty cols 60; {environment} patchctl {verb}");
+        let shown = host.sh(&format!(
+            "TERM=vt100 script -qec '{script}' /dev/null </dev/null"
+        ));
+        shown.replace('\r', "")
+    };
+    let plain = |text: &str| {
+        let parts = text.split("\u{1b}[");
+        let text = parts.map(|part| {
+            part.split_once('m').map_or(part, |(code, rest)| {
+                if code.bytes().all(|c| c.is_ascii_digit()) {
+                    rest
+                } else {
+                    part
+                }
+            })
+        });
+        text.collect::<String>()
+    };
+    for verb in ["status", "updates", "jobs", "plan all", "health"] {
+        let shown = on_terminal("", verb);
+        for line in plain(&shown).lines() {
+            let is_whole = line.trim().contains(' ') && line.chars().count() > 60;
+            assert!(!is_whole, "{verb}: {line:?}");
+        }
+    }
+    assert!(on_terminal("", "status").contains("\u{1b}[32mhealthy\u{1b}[0m"));
+    assert!(!on_terminal("NO_COLOR=1", "status").contains('\u{1b}'));
+    assert!(!on_terminal("", "status --color never").contains('\u{1b}'));
+    assert!(
+        host.sh("patchctl status --color always")
+            .contains("\u{1b}[32mhealthy")
+    );
+    assert!(
+        !host.sh("patchctl status").contains('\u{1b}'),
+        "into a pipe"
+    );
+
+    let local = host.sh("TZ=XYZ-3 patchctl status");
+    let refreshed = local
+        .lines()
+        .find(|line| line.contains("refreshed"))
+        .unwrap();
+    assert!(refreshed.contains(" +03:00, "), "{refreshed}");
+    let utc = host.sh("TZ=XYZ-3 patchctl status --utc");
+    let refreshed = utc.lines().find(|line| line.contains("refreshed")).unwrap();
+    assert!(refreshed.contains(" UTC, "), "{refreshed}");
+
+    repo.stop();
+    let deferred = host.try_sh("patchctl apply demo --defer");
+    assert_eq!(deferred.status, 75, "{deferred}");
+    let status = host.sh("patchctl status");
+    let job = story::last_deferred(&host);
+    let shown = status
+        .lines()
+        .find(|line| line.contains("Deferred  "))
+        .unwrap_or_default();
+    assert!(shown.contains(&job), "{status}");
+
+    let wrong = host.try_sh("patchctl apply demo --if-unmodified-since yesterday");
+    assert_eq!(wrong.status, 2, "{wrong}");
+    assert!(
+        wrong.stderr.contains("RFC 3339") && wrong.stderr.contains("2026-01-02T03:04:05Z"),
+        "{wrong}"
+    );
 }
 
 #[test]
@@ -335,6 +512,8 @@ fn its_manual_and_completions_are_installed() {
     for page in [
         "patchctl.1",
         "linux_patch_api.toml.5",
+        "org.linux_patch.Agent1.5",
+        "patchctl-hooks.7",
         "patch-apply@.service.8",
     ] {
         assert!(is_there(page), "{page}: {pages}");
@@ -351,15 +530,73 @@ fn its_manual_and_completions_are_installed() {
     }
     let manual = host.sh("zcat /usr/share/man/man1/patchctl.1.gz");
     for verb in [
-        "status", "health", "updates", "refresh", "apply", "jobs", "log",
+        "status", "health", "updates", "refresh", "apply", "jobs", "log", "wait",
     ] {
         assert!(manual.contains(verb), "{verb}");
+    }
+    // every action of the policy, every value of an option, and what a manual has besides
+    let policy = host.read("/usr/share/polkit-1/actions/org.linux_patch.agent1.policy");
+    let actions = policy.split("<action id=\"").skip(1);
+    let actions: Vec<&str> = actions
+        .filter_map(|action| action.split('"').next())
+        .collect();
+    assert_eq!(actions.len(), 7);
+    let unescaped = manual.replace('\\', "");
+    for word in actions.into_iter().chain([
+        ".SH ENVIRONMENT",
+        ".SH FILES",
+        ".SH EXAMPLES",
+        ".SH JSON",
+        "when-needed",
+        "never",
+        "safe",
+        "NO_COLOR",
+    ]) {
+        assert!(unescaped.contains(word), "{word}");
+    }
+    let interface = host.sh("zcat /usr/share/man/man5/org.linux_patch.Agent1.5.gz");
+    let xml = host.read("/usr/share/dbus-1/interfaces/org.linux_patch.Agent1.xml");
+    for member in ["<method name=\"", "<signal name=\"", "<property name=\""] {
+        for name in xml
+            .split(member)
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+        {
+            assert!(interface.contains(&format!("\n.B {name}")), "{name}");
+        }
     }
     let bash = "/usr/share/bash-completion/completions/patchctl";
     let completed = host.sh(&format!(
         "bash -c 'source {bash}*; COMP_WORDS=(patchctl he) COMP_CWORD=1; _patchctl patchctl he patchctl; echo ${{COMPREPLY[@]}}'"
     ));
     assert!(completed.contains("health"), "{completed}");
+    let complete = |words: &str| {
+        let count = words.split(' ').count() - 1;
+        let current = words.split(' ').next_back().unwrap_or_default();
+        host.sh(&format!(
+            "bash -c 'source {bash}*; COMP_WORDS=({words}) COMP_CWORD={count}; _patchctl_with_values patchctl {current} patchctl; \
+             echo ${{COMPREPLY[@]}}'"
+        ))
+    };
+    let job = host
+        .try_sh("patchctl refresh")
+        .stdout
+        .split([' ', ':'])
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    assert_eq!(complete(&format!("patchctl log {}", &job[..6])).trim(), job);
+    assert_eq!(complete("patchctl acknowledge roll").trim(), "rolled-back");
+    assert_eq!(
+        complete("patchctl apply linux-patch").trim(),
+        "linux-patch-api"
+    );
+    assert!(complete("patchctl apply --re").contains("--reboot"));
+    assert_eq!(
+        complete("patchctl ru").trim(),
+        "",
+        "the verb of the units is not offered"
+    );
     for file in [
         "/usr/share/zsh/vendor-completions/_patchctl",
         "/usr/share/fish/vendor_completions.d/patchctl.fish",

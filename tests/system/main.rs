@@ -48,6 +48,7 @@ mod restarted;
 mod rollback;
 mod rpm;
 mod scheduled;
+mod schema;
 mod services;
 mod signals;
 mod sources;

@@ -194,13 +194,73 @@ fn what_is_no_host_is_said(pair: &Pair) {
         let output = pair.here.try_sh(&format!("patchctl {dashed} status"));
         assert_eq!(output.status, 2, "{dashed}: {output}");
     }
+    for not_there in [
+        "10.77.0.2:2222",
+        "nowhere.invalid",
+        "root@10.77.0.2/nowhere",
+    ] {
+        let output = pair.here.try_sh(&format!("patchctl -H {not_there} status"));
+        is_not_reachable(&output, not_there);
+    }
+    // a port of its own, with everything else as systemctl has it
+    pair.there
+        .sh("mkdir -p /run/sshd && /usr/sbin/sshd -p 2200 -o PidFile=/run/sshd-2200.pid");
+    let other_port = pair
+        .here
+        .try_sh(&format!("patchctl -H {THERE}:2200 health"));
+    assert!(other_port.success(), "{other_port}");
+
     pair.there.sh("systemctl stop ssh.socket ssh.service 2>/dev/null; systemctl is-active ssh.service || true");
     let refused = pair.patchctl("status");
-    assert_eq!(refused.status, 69, "nobody listens: {refused}");
+    is_not_reachable(&refused, THERE);
+    assert!(refused.stderr.contains("Connection refused"), "{refused}");
     pair.link.down();
     let gone = pair.patchctl("status");
-    assert_eq!(gone.status, 69, "no way there: {gone}");
-    assert!(gone.stderr.contains("10.77.0.2"), "{gone}");
+    is_not_reachable(&gone, THERE);
+}
+
+/// One line that names the host, and nothing of how it was tried or of what works on this host alone.
+#[track_caller]
+fn is_not_reachable(output: &Output, host: &str) {
+    assert_eq!(output.status, 69, "{host}: {output}");
+    assert_eq!(output.stderr.lines().count(), 1, "{host}: {output}");
+    let expected = format!("patchctl: {host} is not reachable: ");
+    assert!(output.stderr.starts_with(&expected), "{host}: {output}");
+    for word in ["unixexec", "--direct", "argv"] {
+        assert!(!output.stderr.contains(word), "{host}: {output}");
+    }
+}
+
+#[test]
+fn a_link_that_stays_away_ends_with_how_to_ask_again() {
+    let pair = Pair::new(Release::Trixie, &fixtures::slow("demo", "1.1"));
+    let client = pair
+        .here
+        .spawn(&format!("patchctl -H {THERE} apply demo --timeout 30"));
+    pair.there.wait_for("the postinst", || {
+        pair.there.exists("/run/lab-slow-started")
+    });
+    let id = id_of(&last_job(&pair.there)).to_owned();
+    pair.link.down();
+    let output = client.wait();
+    assert_eq!(output.status, 69, "{output}");
+    let last = output.stderr.lines().last().unwrap_or_default();
+    let words = format!("; job {id} goes on there; ask: patchctl -H {THERE} wait {id}");
+    assert!(last.ends_with(&words), "{output}");
+    let errors = output
+        .stderr
+        .lines()
+        .filter(|line| !line.starts_with("job "));
+    assert_eq!(errors.count(), 1, "ssh says nothing of its own: {output}");
+
+    pair.link.up();
+    let waiting = pair.here.spawn(&format!("patchctl -H {THERE} wait {id}"));
+    pair.there.sh("touch /run/lab-release");
+    let waited = waiting.wait();
+    assert!(
+        waited.success() && waited.stdout.contains("succeeded"),
+        "{waited}"
+    );
 }
 
 #[test]

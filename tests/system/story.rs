@@ -91,6 +91,12 @@ pub fn job(host: &Host, id: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// The id of the latest job that was put off.
+pub fn last_deferred(host: &Host) -> String {
+    let names = host.sh(&format!("ls -1 {STATE}/deferred | tail -n 1"));
+    names.trim().trim_end_matches(".json").to_owned()
+}
+
 /// The record of the latest job once it has ended.
 pub fn last_settled(host: &Host) -> Value {
     host.wait_for("the job to end", || has_ended(&last_job(host)));

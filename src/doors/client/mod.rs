@@ -1,38 +1,52 @@
 //! The command line's view of the bus: calls the door, shows the answer.
 
+mod asked;
+mod interrupt;
+mod log;
+mod schema;
 mod session;
 mod show;
+mod terminal;
 mod wait;
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
+pub use asked::{Asked, Waiting};
 pub use session::{NotReachable, Refused};
+pub use terminal::Colours;
 pub use wait::Ended;
 
-use self::session::{Session, from_bus};
-use self::show::{Table, text, texts};
+use self::schema::Schema;
+use self::session::Session;
+use self::show::{Table, View, text};
+use self::terminal::Terminal;
 use super::value::{self, Dictionary};
+use crate::host::clock;
 use crate::journal::plain;
-use crate::request::{JobId, Options, RebootPolicy, RestartPolicy, Target};
-use crate::sorted::InOrder;
+use crate::request::{JobId, Remote, Target};
 use crate::state::alert::Cause;
 
 /// The command line, talking to this host or another.
 pub struct Client {
     session: Session,
+    view: View,
 }
 
 impl Client {
     /// For `host` over ssh, or for this one.
     #[must_use]
-    pub fn new(host: Option<String>) -> Self {
+    pub fn new(host: Option<Remote>, colours: Colours, utc: bool) -> Self {
+        let terminal = Terminal::of_output(colours);
         Self {
             session: Session::new(host),
+            view: View {
+                terminal,
+                utc,
+                now: clock::now(),
+            },
         }
     }
 
@@ -40,16 +54,20 @@ impl Client {
     pub fn status(&self, as_json: bool, cached: bool) -> Result<()> {
         let picture = self.picture_as(cached)?;
         if as_json {
-            print_json(&picture)
+            print_json(picture, Schema::Status)
         } else {
-            show(&show::status(&picture))
+            self.show(&show::status(&picture, &self.view))
         }
     }
 
     /// `patchctl health`; what it exits with for `--exit-status`: 0 healthy, 1 degraded, 2 unknown.
     pub fn health(&self, as_json: bool, cached: bool) -> Result<u8> {
         let picture = self.picture_as(cached)?;
-        show_health(&picture, as_json)?;
+        if as_json {
+            print(&serde_json::to_string(&Schema::Health.only(&picture))?)?;
+        } else {
+            self.show(&show::health(&picture, &self.view))?;
+        }
         Ok(
             match (text(&picture, "status"), text(&picture, "cache_status")) {
                 ("healthy", "unknown") => 2,
@@ -64,41 +82,56 @@ impl Client {
     pub fn updates(&self, as_json: bool) -> Result<()> {
         let agent = self.session.agent()?;
         // waits for a refresh when the index is stale: an old one has nothing to say
-        let picture: Dictionary = agent.ask("CheckHealth", &()).map_err(from_bus)?;
+        let picture: Dictionary = self.session.ask_at(&agent, "CheckHealth", &())?;
         let picture = value::object(&picture);
-        let updates: Vec<Dictionary> = agent.ask("ListUpdates", &()).map_err(from_bus)?;
+        let updates: Vec<Dictionary> = self.session.ask_at(&agent, "ListUpdates", &())?;
         let updates: Vec<Value> = updates.iter().map(value::object).collect();
         let trust = text(&picture, "cache_status");
         if trust != "fresh" {
             let why = plain(text(&picture, "last_cache_error"));
             warn(&format!("the package index is not fresh ({trust}): {why}"));
         }
-        show_list(&updates, as_json, "nothing is pending", show::updates)
+        self.show_list(
+            &updates,
+            as_json.then_some(Schema::Updates),
+            "nothing is pending",
+            show::updates,
+        )
     }
 
     /// `patchctl plan`.
-    pub fn plan(&self, packages: &[String], as_json: bool) -> Result<()> {
+    pub fn plan(&self, packages: &[String], each: bool, as_json: bool) -> Result<()> {
         check_names(packages)?;
         let plan: Dictionary = self.session.ask("Plan", &(packages, Dictionary::new()))?;
         let plan = value::object(&plan);
         if as_json {
-            print_json(&plan)
+            print_json(plan, Schema::Plan)
         } else {
-            show(&show::plan(&plan))
+            self.show(&show::plan(&plan, each, &self.view))
         }
     }
 
     /// `patchctl jobs`.
     pub fn jobs(&self, limit: u32, as_json: bool) -> Result<()> {
         let jobs = self.pages(limit, &Dictionary::new())?;
-        show_list(&jobs, as_json, "no jobs", show::jobs)
+        self.show_list(
+            &jobs,
+            as_json.then_some(Schema::Jobs),
+            "no jobs",
+            show::jobs,
+        )
     }
 
     /// `patchctl queue`.
     pub fn queue(&self, as_json: bool) -> Result<()> {
         let active = Dictionary::from([("active".to_owned(), true.into())]);
         let jobs = self.pages(u32::MAX, &active)?;
-        show_list(&jobs, as_json, "no jobs", show::jobs)
+        self.show_list(
+            &jobs,
+            as_json.then_some(Schema::Jobs),
+            "no jobs",
+            show::jobs,
+        )
     }
 
     /// `patchctl conflicts`, the oldest first.
@@ -106,7 +139,12 @@ impl Client {
         let in_conflict = value::dictionary(json!({"status": "conflict"}))?;
         let mut conflicts = self.pages(u32::MAX, &in_conflict)?;
         conflicts.reverse();
-        show_list(&conflicts, as_json, "no conflicts", show::conflicts)
+        self.show_list(
+            &conflicts,
+            as_json.then_some(Schema::Jobs),
+            "no conflicts",
+            show::conflicts,
+        )
     }
 
     /// The latest jobs, page by page, newest first.
@@ -123,7 +161,7 @@ impl Client {
             options.insert("limit".to_owned(), left.into());
             let page: Vec<Dictionary> = match left {
                 0 => Vec::new(),
-                _ => agent.ask("ListJobs", &(options,)).map_err(from_bus)?,
+                _ => self.session.ask_at(&agent, "ListJobs", &(options,))?,
             };
             if page.is_empty() {
                 return Ok(jobs);
@@ -132,73 +170,41 @@ impl Client {
         }
     }
 
-    /// `patchctl log JOB`.
-    pub fn log(&self, job: &JobId, as_json: bool) -> Result<()> {
-        let agent = self.session.agent()?;
-        let record: Dictionary = agent.ask("GetJob", &(job.as_str(),)).map_err(from_bus)?;
-        let record = value::object(&record);
-        if as_json {
-            return print_json(&record);
-        }
-        show(&show::job(&record))?;
-        let (mut offset, mut begun) = (0, String::new());
-        loop {
-            let part: (String, u64) = agent
-                .ask("ReadJobLog", &(job.as_str(), offset))
-                .map_err(from_bus)?;
-            if part.0.is_empty() {
-                break;
-            }
-            (begun, offset) = (begun + &part.0, part.1);
-            // a line is printed when all of it is there
-            if let Some(end) = begun.rfind('\n') {
-                show(&begun[..end])?;
-                begun.drain(..=end);
-            }
-        }
-        if begun.is_empty() {
-            Ok(())
-        } else {
-            show(&begun)
-        }
-    }
-
     /// `patchctl refresh`.
-    pub fn refresh(&self) -> Result<Ended> {
-        let job: String = self.session.ask("Refresh", &())?;
-        self.wait(&job)
+    pub fn refresh(&self, waiting: Waiting) -> Result<Ended> {
+        let job: String = self.session.change("Refresh", &())?;
+        self.wait(&job, waiting)
     }
 
     /// `patchctl apply`.
-    pub fn apply(&self, packages: &[String], options: &Asked, waiting: bool) -> Result<Ended> {
+    pub fn apply(&self, packages: &[String], options: &Asked, waiting: Waiting) -> Result<Ended> {
         check_names(packages)?;
         let options = options.dictionary()?;
-        let job: String = self.session.ask("Apply", &(packages, options))?;
-        if waiting {
-            return self.wait(&job);
-        }
-        print(&job)?;
-        Ok(Ended::Succeeded)
+        let job: String = self.session.change("Apply", &(packages, options))?;
+        self.wait(&job, waiting)
     }
 
     /// `patchctl rollback JOB`.
-    pub fn rollback(&self, job: &JobId, partial: bool, waiting: bool) -> Result<Ended> {
+    pub fn rollback(&self, job: &JobId, partial: bool, waiting: Waiting) -> Result<Ended> {
         let options = if partial {
             value::dictionary(serde_json::json!({"partial": true}))?
         } else {
             Dictionary::new()
         };
-        let job: String = self.session.ask("Rollback", &(job.as_str(), options))?;
-        if waiting {
-            return self.wait(&job);
-        }
-        print(&job)?;
-        Ok(Ended::Succeeded)
+        let job: String = self.session.change("Rollback", &(job.as_str(), options))?;
+        self.wait(&job, waiting)
+    }
+
+    /// `patchctl wait JOB`.
+    pub fn wait_for(&self, job: &JobId, waiting: Waiting) -> Result<Ended> {
+        // a host or a job that is not there is told at once
+        let _: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
+        self.wait(job.as_str(), waiting)
     }
 
     /// `patchctl forget JOB`; it is done when nothing of the job is kept back any more.
     pub fn forget(&self, job: &JobId) -> Result<()> {
-        let () = self.session.ask("Forget", &(job.as_str(),))?;
+        let () = self.session.change("Forget", &(job.as_str(),))?;
         let word = format!("patchctl forget {job}");
         let is_kept = |kept: &Value| text(kept, "reason").contains(&word);
         self.await_picture("it is offered when the jobs that run now are done", |p| {
@@ -208,15 +214,15 @@ impl Client {
 
     /// `patchctl cancel JOB`; a success only when the job was cancelled.
     pub fn cancel(&self, job: &JobId) -> Result<Ended> {
-        let () = self.session.ask("Cancel", &(job.as_str(),))?;
+        let () = self.session.change("Cancel", &(job.as_str(),))?;
         let now: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
         let now = value::object(&now);
         // a job that is held stays so until a worker has seen the word
         let mut held = ["deferred", "conflict"].into_iter();
         let held = held.find(|held| text(&now, "status") == *held);
         let first = held.unwrap_or_default();
-        let record = self.session.wait_beyond(job.as_str(), first)?;
-        show(&show::job(&record))?;
+        let record = self.session.wait_beyond(job.as_str(), first, None)?;
+        self.show(&show::job(&record, &self.view))?;
         let cancelled = text(&record, "status") == "cancelled";
         Ok(if cancelled {
             Ended::Succeeded
@@ -228,9 +234,9 @@ impl Client {
     /// `patchctl resolve JOB`.
     pub fn resolve(&self, job: &JobId, apply: bool) -> Result<Ended> {
         let decision = if apply { "apply" } else { "discard" };
-        let () = self.session.ask("Resolve", &(job.as_str(), decision))?;
-        let record = self.session.wait_beyond(job.as_str(), "conflict")?;
-        show(&show::job(&record))?;
+        let () = self.session.change("Resolve", &(job.as_str(), decision))?;
+        let record = self.session.wait_beyond(job.as_str(), "conflict", None)?;
+        self.show(&show::job(&record, &self.view))?;
         let wanted = if apply { "succeeded" } else { "cancelled" };
         Ok(if text(&record, "status") == wanted {
             Ended::Succeeded
@@ -249,7 +255,7 @@ impl Client {
             [("delay".to_owned(), seconds.into())]
         };
         let order = Dictionary::from(options);
-        let () = self.session.ask("Reboot", &(order,))?;
+        let () = self.session.change("Reboot", &(order,))?;
         let later = "the order is followed when the jobs that run now are done";
         let waits = |picture: &Value| !text(picture, "reboot_waits").is_empty();
         let settled = |picture: &Value| {
@@ -269,7 +275,7 @@ impl Client {
         }
         let why = plain(text(&picture, "reboot_waits"));
         let cancel = "'patchctl reboot --cancel' takes it back";
-        show(&format!(
+        self.show(&format!(
             "the reboot waits: {why}\nit is asked for again within five minutes; {cancel}"
         ))?;
         Ok(Ended::Deferred)
@@ -284,9 +290,9 @@ impl Client {
             alerts.filter(|alert| meant(text(alert, "key"))).count()
         };
         let known = self.picture()?;
-        let () = self.session.ask("Acknowledge", &(key,))?;
+        let () = self.session.change("Acknowledge", &(key,))?;
         if stand(&known) == 0 {
-            return show("there is no such alert");
+            return self.show("there is no such alert");
         }
         self.await_picture("the alert goes when the jobs that run now are done", |p| {
             stand(p) == 0
@@ -314,86 +320,47 @@ impl Client {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        show(later)
+        self.show(later)
     }
 
-    fn wait(&self, job: &str) -> Result<Ended> {
-        let record = self.session.wait(job)?;
-        show(&show::job(&record))?;
-        Ok(Ended::of(&record))
+    fn wait(&self, job: &str, waiting: Waiting) -> Result<Ended> {
+        if waiting.no_wait {
+            print(job)?;
+            return Ok(Ended::Succeeded);
+        }
+        let record = self.session.wait(job, waiting.limit)?;
+        let (ended, is_settled) = (Ended::of(&record), wait::is_settled(&record));
+        if waiting.json {
+            print_json(record, Schema::Job)?;
+        } else if is_settled {
+            self.show(&show::job(&record, &self.view))?;
+        }
+        if !is_settled {
+            warn(&self.session.goes_on(job));
+        }
+        Ok(ended)
     }
-}
 
-fn show_health(picture: &Value, as_json: bool) -> Result<()> {
-    if !as_json {
-        let mut shown = text(picture, "status").to_owned();
-        for reason in texts(picture, "reasons") {
-            let _ = write!(shown, "\n  {}", plain(reason));
+    fn show_list(
+        &self,
+        records: &[Value],
+        as_json: Option<Schema>,
+        none: &str,
+        table: fn(&[Value], &View) -> Table,
+    ) -> Result<()> {
+        if let Some(schema) = as_json {
+            return print_json(Value::Array(records.to_vec()), schema);
         }
-        if text(picture, "cache_status") == "unknown" {
-            shown.push_str("\n  the package index was never refreshed");
+        if records.is_empty() {
+            return self.show(none);
         }
-        return show(&shown);
+        self.show(&table(records, &self.view).shown(&self.view))
     }
-    let keys = [
-        "status",
-        "uptime_seconds",
-        "version",
-        "last_cache_update",
-        "cache_status",
-    ];
-    let value = |key: &str| picture.get(key).cloned().unwrap_or(Value::Null);
-    let summary: serde_json::Map<_, _> = keys
-        .iter()
-        .map(|key| ((*key).to_owned(), value(key)))
-        .in_order();
-    print(&serde_json::to_string(&summary)?)
-}
 
-/// The options of `patchctl apply`, as given.
-#[derive(Debug, Default)]
-pub struct Asked {
-    /// `--defer`
-    pub defer: bool,
-    /// `--expect`
-    pub expect: Vec<(String, String)>,
-    /// `--if-unmodified-since`
-    pub if_unmodified_since: Option<DateTime<Utc>>,
-    /// `--key`
-    pub key: Option<String>,
-    /// `--reboot`
-    pub reboot: Option<RebootPolicy>,
-    /// `--restart`
-    pub restart: Option<RestartPolicy>,
-}
-
-impl Asked {
-    /// The options as the door takes them; what it would refuse is refused here, with a usage error.
-    fn dictionary(&self) -> Result<Dictionary> {
-        let expect: serde_json::Map<_, _> = self
-            .expect
-            .iter()
-            .map(|(p, v)| (p.clone(), Value::from(v.as_str())))
-            .in_order();
-        let since = self
-            .if_unmodified_since
-            .map(|t| t.to_rfc3339_opts(SecondsFormat::Nanos, true));
-        let mut options = json!({ "expect": expect, "idempotency_key": self.key });
-        if self.defer {
-            options["wait_for_network"] = true.into();
-        }
-        if let Some(reboot) = self.reboot {
-            options["reboot"] = serde_json::to_value(reboot)?;
-        }
-        if let Some(restart) = self.restart {
-            options["restart"] = serde_json::to_value(restart)?;
-        }
-        if let Some(since) = since {
-            options["if_unmodified_since"] = since.into();
-        }
-        serde_json::from_value::<Options>(options.clone())
-            .map_err(|error| Refused::Usage(error.to_string()))?;
-        value::dictionary(options)
+    /// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing
+    /// to the terminal.
+    fn show(&self, text: &str) -> Result<()> {
+        print(&self.view.finished(text))
     }
 }
 
@@ -404,24 +371,9 @@ fn check_names(packages: &[String]) -> Result<()> {
         .map_err(|error| Refused::Usage(format!("{error:#}")).into())
 }
 
-fn show_list(
-    records: &[Value],
-    as_json: bool,
-    none: &str,
-    table: fn(&[Value]) -> Table,
-) -> Result<()> {
-    if as_json {
-        return print_json(&Value::Array(records.to_vec()));
-    }
-    if records.is_empty() {
-        show(none)
-    } else {
-        show(&table(records).to_string())
-    }
-}
-
-fn print_json(value: &Value) -> Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+/// Prints for programs: every key of the schema is there.
+fn print_json(value: Value, schema: Schema) -> Result<()> {
+    print(&serde_json::to_string_pretty(&schema.complete(value))?)
 }
 
 /// Says something beside the answer.
@@ -431,12 +383,6 @@ fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "patchctl: {text}");
 }
 
-/// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing
-/// to the terminal.
-fn show(text: &str) -> Result<()> {
-    print(&text.lines().map(plain).collect::<Vec<_>>().join("\n"))
-}
-
 /// Prints for people or programs; a reader that has seen enough is no error.
 fn print(text: &str) -> Result<()> {
     use std::io::Write;
@@ -444,33 +390,5 @@ fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => bail!("failed to write to standard output: {error}"),
         Ok(()) => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_reach_the_door_and_bad_ones_do_not() {
-        let asked = Asked {
-            defer: true,
-            expect: vec![("demo".into(), "1.0".into())],
-            if_unmodified_since: Some("2026-01-02T03:04:05Z".parse().unwrap()),
-            key: Some("k".into()),
-            reboot: Some(RebootPolicy::WhenNeeded),
-            restart: Some(RestartPolicy::Safe),
-        };
-        let given = value::object(&asked.dictionary().unwrap());
-        let parsed: Options = serde_json::from_value(given).unwrap();
-        assert_eq!(parsed.reboot, Some(RebootPolicy::WhenNeeded));
-        assert!(parsed.wait_for_network && parsed.expect.len() == 1);
-        assert_eq!(parsed.if_unmodified_since, asked.if_unmodified_since);
-        let bad = Asked {
-            key: Some("a b".into()),
-            ..Asked::default()
-        };
-        assert!(bad.dictionary().unwrap_err().is::<Refused>());
-        assert!(Asked::default().dictionary().is_ok());
     }
 }

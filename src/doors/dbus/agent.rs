@@ -10,7 +10,6 @@ use super::answer::{
     answer, answers, failed, job_id, no_job, no_options, unanswered, wanted, wrong,
 };
 use super::places::Places;
-use crate::VERSION;
 use crate::doors::door::{Door, UNITS_SHARED};
 use crate::doors::polkit::Verb;
 use crate::doors::value::{self, Dictionary, Record, Records};
@@ -19,6 +18,7 @@ use crate::health::shown_time;
 use crate::host::clock;
 use crate::queue::Mark;
 use crate::request::{Request, Requester, Target};
+use crate::{COMMIT, PROTOCOL, VERSION};
 
 /// The object on the bus.
 pub struct Agent {
@@ -332,6 +332,16 @@ impl Agent {
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> String {
         VERSION.to_owned()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn commit(&self) -> String {
+        COMMIT.to_owned()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn protocol_version(&self) -> u32 {
+        PROTOCOL
     }
 
     #[zbus(property)]

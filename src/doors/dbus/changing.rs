@@ -11,6 +11,7 @@ use super::agent::Agent;
 use super::answer::{failed, job_id, not_queued, unanswered, wrong};
 use super::places::Place;
 use crate::doors::ask;
+use crate::doors::caller::login_of_sender;
 use crate::doors::idle::Call;
 use crate::doors::picture::Picture;
 use crate::doors::polkit::{self, Verb};
@@ -78,6 +79,8 @@ impl Agent {
     /// each right that it takes is asked for by a question of its own, and what is authorised is what is queued.
     pub(super) async fn submit(&self, call: &Entered<'_>, request: Request) -> fdo::Result<String> {
         let mut request = request;
+        let login = login_of_sender(call.bus, call.header).await;
+        request.requester = request.requester.of_login(login);
         for verb in Verb::needed(&request) {
             request.requester.uid = Some(call.authorise(verb).await?);
         }

@@ -137,7 +137,7 @@ mod tests {
     use crate::package::{Change, KeptBack, KeptBackCause, Pending, Rebuilt, Source, Update};
     use crate::package::{Former, FormerSource};
     use crate::request::{
-        Key, Options, RebootPolicy, Request, Requester, RestartPolicy, Target, Version,
+        Key, Login, Options, RebootPolicy, Request, Requester, RestartPolicy, Target, Version,
     };
     use crate::state::hang::Hang;
     use crate::state::job::Job;
@@ -228,7 +228,11 @@ mod tests {
             reboot: Some(RebootPolicy::Always),
             restart: Some(RestartPolicy::Safe),
         };
-        let requester = Requester::at("varlink", Some(1));
+        let login = Login {
+            uid: Some(1),
+            session: Some("1".to_owned()),
+        };
+        let requester = Requester::at("varlink", Some(1)).of_login(login);
         let mut request = Request::apply(Target::All, options, requester).unwrap();
         request.job = Some(JobId::new().unwrap());
         request.partial = true;

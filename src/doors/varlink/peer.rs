@@ -6,16 +6,34 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::doors::caller::login_of;
+use crate::request::Login;
 
 /// The most connections one user may have at a time. The service manager's own limit counts the users
 /// of local sockets only from version 256 on.
 pub const MAX_PER_USER: usize = 64;
 
-/// The user who connected.
-pub fn uid(stream: &UnixStream) -> Result<u32> {
+/// The user who connected, and the login of the process that did.
+pub fn who(stream: &UnixStream) -> Result<(u32, Login)> {
     let peer = socket_peercred(stream).context("standard input is not a local socket")?;
-    Ok(peer.uid.as_raw())
+    Ok((peer.uid.as_raw(), login_while_alive(peer.pid)))
+}
+
+/// The login of a process. Where it ends meanwhile, its number may be another's, and there is none.
+fn login_while_alive(pid: Pid) -> Login {
+    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return Login::default();
+    };
+    let login = login_of(pid.as_raw_nonzero().get().unsigned_abs());
+    let mut ended = [PollFd::new(&handle, PollFlags::IN)];
+    match poll(&mut ended, Some(&Timespec::default())) {
+        Ok(0) => login,
+        _ => Login::default(),
+    }
 }
 
 /// Whether this user has as many older connections as one may have. Where control groups do not
@@ -115,6 +133,8 @@ mod tests {
     #[test]
     fn the_kernel_knows_who_is_there() {
         let (one, _other) = UnixStream::pair().unwrap();
-        assert_eq!(uid(&one).unwrap(), rustix::process::getuid().as_raw());
+        let (uid, login) = who(&one).unwrap();
+        assert_eq!(uid, rustix::process::getuid().as_raw());
+        assert_eq!(login, crate::doors::caller::own_login());
     }
 }

@@ -19,7 +19,7 @@ use crate::doors::{ask, inquire, watch};
 use crate::host::{bus, watchers};
 use crate::paths::Paths;
 use crate::queue;
-use crate::request::{JobId, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
+use crate::request::{JobId, Login, MAX_ENTRY_BYTES, Options, Request, Requester, Target};
 
 /// Who has too many connections gets that as an answer to what was sent already, not a place to wait.
 const REFUSED_WAIT: Duration = Duration::from_millis(500);
@@ -48,11 +48,12 @@ const NO_ROLLBACK: &str = "asking for a rollback takes the polkit action org.lin
 /// Serves the connection that is our standard input, until its end.
 pub fn serve(paths: Paths) -> Result<()> {
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let uid = peer::uid(&stream)?;
+    let (uid, login) = peer::who(&stream)?;
     let connection = Connection::new(stream).context("failed to prepare the connection")?;
     let mut session = Session {
         paths,
         uid,
+        login,
         connection,
     };
     // however a conversation ends, that is no failure of ours
@@ -67,6 +68,7 @@ pub fn serve(paths: Paths) -> Result<()> {
 struct Session {
     paths: Paths,
     uid: u32,
+    login: Login,
     connection: Connection,
 }
 
@@ -164,7 +166,7 @@ impl Session {
             let options = serde_json::to_value(options)?;
             let request = ask::apply(packages, options, "varlink")?;
             let mut request = ask::bound(&self.paths, request)?;
-            request.requester.uid = Some(self.uid);
+            request.requester = self.requester();
             Ok(request)
         };
         let request = request().map_err(|error| unanswered(&error))?;
@@ -190,8 +192,13 @@ impl Session {
         ask::can_be_undone(&self.paths, id).map_err(|error| invalid(&error))?;
         let request = ask::rollback(id, false, "varlink");
         let mut request = request.map_err(|error| invalid(&error))?;
-        request.requester.uid = Some(self.uid);
+        request.requester = self.requester();
         queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
+    }
+
+    /// Who asks.
+    fn requester(&self) -> Requester {
+        Requester::at("varlink", Some(self.uid)).of_login(self.login.clone())
     }
 
     fn plan(&self, packages: &[String]) -> Result<Value, Refusal> {
@@ -214,7 +221,7 @@ impl Session {
             }
         }
         if picture.wants_refresh() && picture.running.is_empty() && picture.queue_length == 0 {
-            let refresh = Request::refresh(Requester::at("varlink", Some(self.uid)));
+            let refresh = Request::refresh(self.requester());
             if let Err(error) = refresh.and_then(|refresh| queue::submit(&self.paths, &refresh)) {
                 tracing::warn!("no refresh could be asked for: {error:#}");
             }
@@ -285,6 +292,7 @@ mod tests {
         let door = Session {
             paths,
             uid,
+            login: Login::default(),
             connection,
         };
         (root, door, client)

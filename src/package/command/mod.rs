@@ -1,5 +1,7 @@
 //! The one place that starts programs: environment, locale, process group, time limit, output.
 
+mod agent;
+mod carrier;
 mod descend;
 mod leash;
 mod pipe;
@@ -14,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
+pub use agent::TtyAgent;
+pub use carrier::Carrier;
 pub use descend::{Process, deepest};
 pub use leash::{end_leftovers, hold};
 

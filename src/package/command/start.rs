@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -112,4 +112,36 @@ impl Program {
         }
         Ok((child, pipes))
     }
+}
+
+/// Starts a program in the caller's environment whose standard input and output are these, and whose standard
+/// error is read through a pipe.
+pub(super) fn carrying(
+    program: &str,
+    arguments: &[String],
+    input: OwnedFd,
+    output: OwnedFd,
+) -> io::Result<Child> {
+    Command::new(program)
+        .args(arguments)
+        .stdin(input)
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Starts a program in the caller's environment and at the caller's terminal, and tells it of a descriptor by this
+/// option. The other end is a pipe that ends when the program closes the descriptor.
+pub(super) fn notifying(
+    program: &str,
+    option: &str,
+    arguments: &[&str],
+) -> io::Result<(Child, File)> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty())?;
+    let child = Command::new(program)
+        .args([option, &writer.as_raw_fd().to_string()])
+        .args(arguments)
+        .spawn()?;
+    Ok((child, reader.into()))
 }

@@ -1,0 +1,88 @@
+//! A program that carries a connection over its standard input and output, such as ssh.
+
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStderr};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::start;
+
+/// How long the end of a program is waited for whose connection is gone.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+/// A running program. It ends with this value.
+pub struct Carrier {
+    child: Child,
+    /// The last line of its standard error, once that is at its end.
+    last_words: Receiver<String>,
+}
+
+impl Carrier {
+    /// Starts the program, found on the caller's `PATH` and with the caller's environment and terminal: ssh has
+    /// its agent there, and may ask for a password. The other end of its standard input and output comes with it.
+    pub fn start(program: &str, arguments: &[String]) -> Result<(Self, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair().context("failed to make a socket")?;
+        let input = OwnedFd::from(theirs);
+        let output = input.try_clone().context("failed to copy a socket")?;
+        let mut child = start::carrying(program, arguments, input, output)
+            .with_context(|| format!("'{program}' cannot be run"))?;
+        let (tell, last_words) = mpsc::channel();
+        if let Some(errors) = child.stderr.take() {
+            thread::spawn(move || tell.send(last_line(errors)));
+        }
+        Ok((Self { child, last_words }, ours))
+    }
+
+    /// What a program whose connection has failed said last; none where it said nothing.
+    #[must_use]
+    pub fn last_words(&mut self) -> Option<String> {
+        let until = Instant::now() + ENDS_WITHIN;
+        while let Ok(None) = self.child.try_wait()
+            && Instant::now() < until
+        {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let said = self.last_words.recv_timeout(ENDS_WITHIN).ok();
+        said.filter(|line| !line.is_empty())
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        // ssh on a dead link would go on until it notices that
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads to the end, so that the program is never held up by a full pipe.
+fn last_line(errors: ChildStderr) -> String {
+    let mut last = String::new();
+    for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        if !line.trim().is_empty() {
+            line.trim().clone_into(&mut last);
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_those_of_the_program() {
+        let script = "echo first >&2; echo 'no way there' >&2; exit 255";
+        let (mut carrier, _socket) = Carrier::start("sh", &["-c".into(), script.into()]).unwrap();
+        assert_eq!(carrier.last_words().as_deref(), Some("no way there"));
+        let (mut silent, _socket) = Carrier::start("true", &[]).unwrap();
+        assert_eq!(silent.last_words(), None);
+        assert!(Carrier::start("/nowhere/ssh", &[]).is_err());
+    }
+}
