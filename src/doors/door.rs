@@ -215,12 +215,14 @@ impl Door {
         zruntime::unblock(move || Record::new(picture.json())).await
     }
 
-    /// How long nobody has called, and no job has run.
+    /// How long no call has come, no listener was told anything, and no job was seen running.
     pub async fn idle(&self) -> Duration {
         let idle = self.activity.idle();
         if idle.is_zero() || self.pictures.current().await.running.is_empty() {
             idle
         } else {
+            // counted from here on: listeners have yet to hear of its end
+            drop(self.activity.begin());
             Duration::ZERO
         }
     }

@@ -77,6 +77,8 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
     let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
     let mut before = Picture::default();
     let mut heard = Told::load(&door.paths);
+    // the door does not leave before listeners know what it has seen
+    let mut telling = door.activity.begin();
     loop {
         let picture = door.pictures.current().await;
         tell_jobs(&door, &emitter, &before, &picture).await?;
@@ -96,7 +98,9 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
         }
         known = now;
         before = Picture::clone(&picture);
+        drop(telling);
         records.changed().await?;
+        telling = door.activity.begin();
         runtime.sleep(GATHER).await;
         records.forget();
     }

@@ -90,6 +90,8 @@ fn records_from_the_beginning_of_time(host: &Host) -> Vec<String> {
         let status = if number == 0 { "queued" } else { "succeeded" };
         write(host, &format!("jobs/{id}.json"), &record(id, status));
     }
+    // one that was written just now is kept for the client that waits for it
+    host.sh(&format!("touch -d '1 hour ago' {STATE}/jobs/0070*.json"));
     ids
 }
 
