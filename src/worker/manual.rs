@@ -10,6 +10,7 @@ use super::update::Update;
 use super::verify::{self, Before};
 use super::{Worker, aside, heal, reboot, refresh, rollback};
 use crate::package::{Change, Database, Former};
+use crate::request::Kind;
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
 
@@ -45,9 +46,7 @@ fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Parts)> {
     if let Some(other) = undone.changes.iter().find_map(|change| other(change, &now)) {
         anyhow::bail!("{other} since job {id}; only the last change of a package can be undone");
     }
-    // what was removed for room does not come back for it
-    let mut undone = undone;
-    undone.changes.retain(|change| change.to.is_some());
+    let undone = without_room(undone);
     let former = aside::aside(
         &worker.paths,
         worker.packages.as_ref(),
@@ -66,6 +65,15 @@ fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Parts)> {
         );
     }
     Ok((undone, parts))
+}
+
+/// The same without what an update removed for room, which does not come back for it. What a rollback removed had
+/// been new, and comes again: pure.
+fn without_room(mut undone: Job) -> Job {
+    if undone.request.kind != Kind::Rollback {
+        undone.changes.retain(|change| change.to.is_some());
+    }
+    undone
 }
 
 /// What has become of a package since it was changed, if anything: pure.
@@ -119,7 +127,7 @@ fn undo(worker: &Worker, job: &mut Job, undone: &Job, parts: Parts) -> Result<()
 pub fn resumed(worker: &Worker, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
     let id = job.request.job.as_ref();
     match id.and_then(|id| Job::taken(&worker.paths, id)) {
-        Some(undone) => finish(worker, job, &undone, done, update),
+        Some(undone) => finish(worker, job, &without_room(undone), done, update),
         None => fail(job, &anyhow::anyhow!("the job that was undone is gone")),
     }
 }

@@ -37,6 +37,31 @@ fn told(host: &Host, job: &Value) -> Vec<String> {
 }
 
 #[test]
+fn what_a_rollback_has_removed_comes_again_when_that_is_undone() {
+    let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
+    repo.add(&plain("demo", "1.1").depends("demo-data"));
+    repo.add(&plain("demo-data", "1.1"));
+    // what this update brings is kept, so that the next one can be undone
+    applied(&host, "all");
+    repo.add(&plain("demo", "1.2").depends("demo-data (>= 1.2), demo-more"));
+    repo.add(&plain("demo-data", "1.2"));
+    repo.add(&plain("demo-more", "1.2"));
+    let second = id_of(&applied(&host, "all")).to_owned();
+
+    host.sh(&format!("patchctl rollback {second}"));
+    assert_eq!(installed(&host, "demo"), "1.1 installed");
+    assert!(!host.try_sh("dpkg-query -W demo-more").success());
+    let back = id_of(&last_job(&host)).to_owned();
+    host.sh(&format!("patchctl rollback {back}"));
+
+    for package in ["demo", "demo-data", "demo-more"] {
+        assert_eq!(installed(&host, package), "1.2 installed");
+    }
+    assert_eq!(host.sh("dpkg --audit"), "");
+    assert_eq!(property(&host, "Health"), "healthy");
+}
+
+#[test]
 fn what_shares_a_source_package_with_what_is_needed_is_left_alone() {
     let of = |name: &str, version: &str| plain(name, version).field("Source", "pair");
     let demo = |version: &str| plain("demo", version).depends("lib-a");
