@@ -86,8 +86,8 @@ fn an_upgrade_by_dnf_disturbs_no_worker_and_renews_the_door() {
     let old_door = unit(&host, "patch-agent.service", "MainPID");
 
     let lock = hold_worker(&host);
-    host.sh("systemctl start --no-block patch-apply@demo.service");
-    let worker = || unit(&host, "patch-apply@demo.service", "MainPID");
+    host.sh("systemctl start --no-block patch-apply@all.service");
+    let worker = || unit(&host, "patch-apply@all.service", "MainPID");
     host.wait_for("a worker", || worker() != "0");
     let waiting = worker();
     host.install(&product::rpm_of_version("2.0.1"));
@@ -103,7 +103,7 @@ fn an_upgrade_by_dnf_disturbs_no_worker_and_renews_the_door() {
     host.wait_for("the end of the worker", || worker() == "0");
     assert_eq!(jobs(&host).len(), 1, "the request was served");
     assert_eq!(
-        unit(&host, "patch-apply@demo.service", "ExecMainCode"),
+        unit(&host, "patch-apply@all.service", "ExecMainCode"),
         "1",
         "it ended by itself"
     );
