@@ -9,10 +9,10 @@ use zbus::{Connection, fdo};
 use crate::host::bus::BUS;
 
 /// The most calls of all users that are under way at a time; a call of 128 KiB is the largest that is read.
-const MAX_CALLS: usize = 64;
+const MAX_CALLS: usize = 32;
 
 /// The most calls of one user, so that it takes several users to keep another one out.
-const MAX_OF_USER: usize = 16;
+const MAX_OF_USER: usize = 8;
 
 /// Of how many callers the user is remembered.
 const MAX_KNOWN: usize = 1024;
@@ -156,20 +156,20 @@ mod tests {
             }
         }
         let words = |error: fdo::Error| error.to_string();
-        assert!(words(taken.enter(Some(1004)).unwrap_err()).contains("64 calls are under way"));
+        assert!(words(taken.enter(Some(1004)).unwrap_err()).contains("32 calls are under way"));
         taken.enter(Some(ROOT)).unwrap();
         taken.leave(Some(ROOT));
         taken.leave(Some(1003));
         taken.leave(Some(1003));
         let full = words(taken.enter(Some(1000)).unwrap_err());
-        assert!(full.contains("16 calls of user 1000"), "{full}");
+        assert!(full.contains("8 calls of user 1000"), "{full}");
         taken.enter(Some(1004)).unwrap();
-        assert_eq!((taken.total, taken.of_user.len()), (63, 5));
+        assert_eq!((taken.total, taken.of_user.len()), (MAX_CALLS - 1, 5));
         // one that is refused after the bus has told its user leaves as one of no user
         taken.enter(None).unwrap();
         assert!(taken.enter_of(1000).is_err());
         taken.leave(None);
-        assert_eq!(taken.total, 63);
+        assert_eq!(taken.total, MAX_CALLS - 1);
     }
 
     #[test]
