@@ -31,9 +31,9 @@ const PART: u64 = 64 * 1024;
 /// How many bytes of output are given to a caller who asks for all of it: as many as are kept of a job that has ended.
 const TAIL: u64 = 1024 * 1024;
 
-/// The largest record that is read whole, that of an update of about 5000 packages: several copies of it are in memory
+/// The largest record that is read whole, that of an update of more than 1000 packages: several copies of it are in memory
 /// while an answer is made of it.
-const MAX_RECORD: u64 = 2 * 1024 * 1024;
+const MAX_RECORD: u64 = 1024 * 1024;
 
 /// Which jobs are wanted.
 #[derive(Debug, Clone, Default)]

@@ -30,7 +30,7 @@ const KINDS: [&str; 11] = [
 const CLIENTS: usize = 20;
 const TIME: Duration = Duration::from_secs(60);
 
-/// A record of almost 2 MiB, the largest that is read whole, whose job runs and has printed 60 MB, and 1990 others; what they ask for is in files, so that no
+/// A record of almost 1 MiB, the largest that is read whole, whose job runs and has printed 60 MB, and 1990 others; what they ask for is in files, so that no
 /// fixture has to be made of 1990 updates. The id of the first.
 fn fill(host: &Host) -> String {
     host.write(
@@ -57,7 +57,7 @@ def job(number, status, packages):
     return name
 for number in range(1, 1991):
     job(number, "succeeded", 10 + number % 60)
-running = job(0, "running", 5000)
+running = job(0, "running", 2500)
 with open(jobs + running + ".log", "w") as log:
     for number in range(1000000):
         log.write(f"Setting up package-{{number}} (1.0-2) from the archive of the day ...\n")
