@@ -157,7 +157,7 @@ impl Door {
         }
     }
 
-    /// Has what is old in the picture asked for in another thread, of which nobody waits for the end.
+    /// Has what is old in the picture asked for in another thread; no caller waits for its end.
     fn ask_meanwhile(self: &Arc<Self>, picture: &Arc<Picture>) {
         if self.asking.swap(true, Ordering::Relaxed) {
             return;

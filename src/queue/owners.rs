@@ -1,5 +1,5 @@
 //! Who owns the directories of the records, and who may write to them: as tmpfiles.d says, made so again where an
-//! administrator, or a restored backup, has made them anew.
+//! administrator, or a restored backup, has made them again.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -66,7 +66,7 @@ fn table(paths: &Paths) -> [(PathBuf, u32, bool); 13] {
     ]
 }
 
-/// Whether something had to be changed. Nothing is followed: where the parent was somebody else's, a link may lie
+/// Whether something had to be changed. Nothing is followed: where the parent belonged to another user, a link may lie
 /// in the place of a directory.
 fn mend_one(path: &Path, mode: u32, gid: u32) -> std::io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -103,7 +103,7 @@ impl Cache {
         self.age(now, moment).is_none_or(|age| age > STALE_AFTER)
     }
 
-    /// That nobody can tell what is pending, though there is an index; a sentence.
+    /// That the package manager cannot tell what is pending, though there is an index; a sentence.
     #[must_use]
     pub fn not_listed(&self) -> Option<String> {
         let why = self.list_error.as_ref()?;

@@ -422,7 +422,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The same for jobs that could not be meant: what somebody has mistyped says nothing of the host.
+    /// The same for jobs that could not be meant: a caller's typing error says nothing of the host.
     fn record_refused(&self, jobs: &mut [Job]) -> Result<()> {
         let ended = self.end(jobs);
         self.record_ended(&ended)

@@ -14,7 +14,7 @@ use crate::queue;
 use crate::request::{Request, Requester};
 use crate::state::job::{Job, JobStatus};
 
-/// Whether the package manager would write where this process cannot, or where nobody else would see it.
+/// Whether the package manager would write where this process cannot, or where no other process would see it.
 pub fn is_in_the_way(worker: &Worker) -> bool {
     let places = worker.packages.refreshes_in();
     places.iter().any(|place| !is_within_reach(place))

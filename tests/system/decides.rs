@@ -106,7 +106,7 @@ fn contents_that_do_not_fit(release: Release) {
         assert!(host.sh("patchctl status").contains("Note  http://127"));
         let job = host.sh("patchctl refresh && patchctl jobs --json --limit 1");
         assert!(job.contains("Contents"), "{job}");
-        // nothing of what apt had is gone, and what it could not have anew is the former one
+        // nothing of what apt had is gone, and what it could not fetch again is the former one
         assert_eq!(lists(&host), before);
         assert_eq!(contents(&host), "usr/bin/one first");
     }

@@ -80,7 +80,7 @@ fn what_a_door_cannot_see_is_a_reason_and_the_refresh_mends_it() {
            cp -r $d $d.new && rm -r $d && mv $d.new $d && chmod 0755 $d && chown -R root:root $d; done",
         "chown linux-patch: . state packages",
     ] {
-        // whoever looks asks the worker and the planner for something, and both of them mend it
+        // a caller who looks asks the worker and the planner for something, and both of them mend it
         let workers = hold_worker(&host);
         host.sh(&format!("cd {STATE} && {breaking}"));
         if !breaking.starts_with("chown") {
@@ -145,7 +145,7 @@ fn a_unit_that_wakes_us_no_more_is_a_reason() {
         says("disabled", "enable");
         host.sh(&format!("systemctl stop {name}"));
         says("stopped and disabled", "enable --now");
-        // which somebody may have meant
+        // which the caller may have meant
         refresh_succeeds_degraded(&host);
         assert_eq!(unit(&host, name, "ActiveState"), "inactive");
         host.sh(&format!("systemctl mask --now {name} 2>&1"));
@@ -171,7 +171,7 @@ fn health_tells_by_its_exit_status_and_waits_for_nothing_when_it_is_asked_so() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let run = |arguments: &str| host.as_user(ALICE, &format!("patchctl {arguments}"));
     let workers = hold_worker(&host);
-    // nobody serves the refresh that the look has asked for, and nobody waits for it
+    // no worker serves the refresh that the look has asked for, and no caller waits for it
     let unknown = run("health --cached --exit-status");
     assert_eq!(unknown.status, 2, "{unknown}");
     assert!(unknown.stdout.contains("never refreshed"), "{unknown}");
@@ -188,7 +188,7 @@ fn health_tells_by_its_exit_status_and_waits_for_nothing_when_it_is_asked_so() {
     let json = run("health --cached --exit-status --json");
     assert!(json.stdout.contains(r#""status":"healthy""#), "{json}");
 
-    // a mirror that never answers holds nobody up
+    // a mirror that never answers holds no caller up
     host.sh(&format!("rm {STATE}/state/cache.json"));
     repo.take_requests();
     repo.fault("InRelease", Fault::Hang);

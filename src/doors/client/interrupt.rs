@@ -34,7 +34,7 @@ fn set(words: Option<String>) {
     *WORDS.lock().unwrap_or_else(PoisonError::into_inner) = words;
 }
 
-/// A thread, because whoever waits may be in a call that takes minutes.
+/// A thread, because the caller that waits may be in a call that takes minutes.
 fn listen(mut heard: UnixStream) {
     if heard.read_exact(&mut [0]).is_ok() {
         let words = WORDS.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -206,7 +206,7 @@ impl Session {
         ask::plan(&self.paths, packages).map_err(|error| unanswered(&error))
     }
 
-    /// The picture as it is. When it is old and nobody is about to make it new, that is asked for; what is pending
+    /// The picture as it is. When it is old and no other caller has asked for a new one, that is asked for; what is pending
     /// is counted again where it has changed.
     fn health(&self) -> Value {
         let mut picture = Picture::take(&self.paths);

@@ -61,7 +61,7 @@ impl Run {
         self.failed && self.said.sources.iter().any(Heard::lacks_extras)
     }
 
-    /// Whether apt did all it was asked for, and a hook of somebody else's is why it did not exit with 0.
+    /// Whether apt did all it was asked for, and a hook of the administrator's is why it did not exit with 0.
     fn is_failure_of_hooks(&self) -> bool {
         let is_good = |source: &Heard| source.errors.is_empty() && source.extras.is_empty();
         !self.said.hooks.is_empty()

@@ -1,4 +1,4 @@
-//! Why zypper passes over updates that nobody has locked.
+//! Why zypper passes over updates that no lock keeps back.
 
 use anyhow::Result;
 

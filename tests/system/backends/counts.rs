@@ -15,7 +15,7 @@ pub fn what_others_have_updated_is_no_longer_counted(backend: Backend) {
 
     host.sh(backend.by_hand);
 
-    // whoever waits is told what is so, and a property says so soon
+    // the caller that waits is told what is so, and a property says so soon
     let shown = host.as_user("alice", "patchctl status --json");
     let picture: Value = serde_json::from_str(&shown.stdout).expect("no picture");
     assert_eq!(picture["pending_updates"], 1, "{picture:#}");
