@@ -32,6 +32,9 @@ const NOT_SEEN: &str = "systemd does not say whether the units that wake this se
 const UNITS_STAY: Duration = Duration::from_secs(5);
 pub const UNITS_SHARED: Duration = Duration::from_millis(100);
 
+/// How long the planner has to make a list before it is asked for it once more.
+const LISTED_AGAIN: Duration = Duration::from_secs(60);
+
 /// How long a caller waits at most for what is pending to be counted again.
 const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -52,8 +55,9 @@ pub struct Door {
     /// The refresh that was last asked for, and whether one is being asked for.
     asked: Mutex<Option<JobId>>,
     asking: AtomicBool,
-    /// What index, package database and configuration were when the planner was last asked to list what is pending.
-    listed: Mutex<String>,
+    /// What index, package database and configuration were when the planner was last asked to list what is pending,
+    /// and when that was.
+    listed: Mutex<Option<(String, Instant)>>,
     /// When the units that wake us were last looked at; who looks has its turn.
     units: zruntime::lock::Mutex<Option<Instant>>,
     /// The bus that is served.
@@ -140,10 +144,14 @@ impl Door {
 
     fn is_uncounted(&self, picture: &Picture) -> bool {
         let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        !picture.is_counted && picture.running.is_empty() && *listed != picture.fingerprint
+        let is_asked = listed
+            .as_ref()
+            .is_some_and(|(of, at)| *of == picture.fingerprint && at.elapsed() < LISTED_AGAIN);
+        !picture.is_counted && picture.running.is_empty() && !is_asked
     }
 
-    /// Asks the planner for the list of what is pending, once for each state of the host.
+    /// Asks the planner for the list of what is pending, once for each state of the host, and again where no list came
+    /// of it: the package manager may have been busy.
     fn ask_when_uncounted(&self, picture: &Picture) {
         if !self.is_uncounted(picture) {
             return;
@@ -151,7 +159,7 @@ impl Door {
         match Inquiry::Pending.submit(&self.paths) {
             Ok(()) => {
                 let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-                listed.clone_from(&picture.fingerprint);
+                *listed = Some((picture.fingerprint.clone(), Instant::now()));
             }
             Err(error) => tracing::warn!("what is pending is not counted again: {error:#}"),
         }

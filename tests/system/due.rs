@@ -31,6 +31,33 @@ fn due(host: &Host) -> Vec<String> {
         .collect()
 }
 
+/// apt takes its cache for current while the second and the size of dpkg's status file are those it was made from
+/// (findings/apt-cache-judges-by-whole-seconds.sh).
+#[test]
+fn what_changed_within_the_second_of_the_last_list_is_seen() {
+    let (host, repo) = host_with(
+        Release::Trixie,
+        &[plain("demo", "1.0"), plain("other", "1.0")],
+    );
+    repo.add(&plain("demo", "1.1"));
+    refresh_succeeds(&host);
+    assert_eq!(due(&host), ["demo 1.1"]);
+    let status = "/var/lib/dpkg/status";
+    let former = host.sh(&format!("stat -c '%Y %s' {status}"));
+    let (second, size) = former.trim().split_once(' ').expect("no date");
+
+    host.put_on(&[plain("demo", "1.1")]);
+    // as if all had been within one second
+    let cache = "/var/cache/apt/pkgcache.bin";
+    host.sh(&format!(
+        "touch -d @{second}.5 {cache} && touch -d @{second}.9 {status}"
+    ));
+
+    assert_eq!(host.sh(&format!("stat -c %s {status}")).trim(), size);
+    assert_eq!(due(&host), Vec::<String>::new());
+    assert_eq!(property(&host, "PendingUpdates"), "0");
+}
+
 /// aptly, reprepro and apt-ftparchive write no `Version:` into a Release file.
 #[test]
 fn a_security_suite_counts_whatever_made_its_release_file() {

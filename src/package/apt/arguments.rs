@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::explain::Asked;
-use super::{build, former};
+use super::{build, cache, former};
 use crate::package::command::Program;
 use crate::package::{Former, Key, Selection, Update};
 
@@ -32,7 +32,7 @@ fn apt_get() -> Program {
 }
 
 fn spoken_plainly(apt: Program) -> Program {
-    apt.arg("-q").args(options(&[
+    cache::current(apt).arg("-q").args(options(&[
         // versions between the names of what is kept back
         "APT::Get::Show-Versions=0",
         // from 30 on, apt 3 says `Error:` in place of `E:`
@@ -55,6 +55,9 @@ pub fn update() -> Program {
 /// Under which name [`settings`] tells where apt's lists are.
 pub const LISTS: &str = "LISTS";
 
+/// Under which name it tells where apt's cache is.
+pub const CACHE: &str = "CACHE";
+
 /// Under which names it tells how long apt waits for a word of a source, and from which settings.
 pub const TIMEOUT: [(&str, &str); 2] = [
     ("TIMEOUT", "Acquire::http::Timeout"),
@@ -75,6 +78,7 @@ pub fn settings() -> Program {
     let others = TIMEOUT.iter().chain(&RETRIES);
     Program::new(APT_CONFIG)
         .args(["shell", LISTS, "Dir::State::lists/d"])
+        .args([CACHE, "Dir::Cache::pkgcache/f"])
         .args(others.flat_map(|(name, setting)| [name, setting]))
 }
 
@@ -141,10 +145,7 @@ pub fn simulate_anyway(asked: &[Asked], lists: &[OsString]) -> Program {
 
 /// Shows which versions of these packages there are, and where.
 pub fn policy(names: &[String], lists: &[OsString]) -> Program {
-    Program::new("/usr/bin/apt-cache")
-        .args(lists)
-        .arg("policy")
-        .args(names)
+    apt_cache().args(lists).arg("policy").args(names)
 }
 
 /// Lists the package indexes as [`policy`] names them, with what their Release files say they are.
@@ -218,7 +219,9 @@ fn transaction(gate: (&Path, &[String])) -> Program {
 
 /// Marks packages as being there because others need them.
 pub fn mark_automatic(names: &[impl AsRef<OsStr>]) -> Program {
-    Program::new(APT_MARK).arg("auto").args(names)
+    cache::current(Program::new(APT_MARK))
+        .arg("auto")
+        .args(names)
 }
 
 /// Makes a package of what is installed, in `directory`.
@@ -394,7 +397,11 @@ pub fn fetch(name: &str, into: &Path) -> Program {
 
 /// What the index says of these packages, each named as `name`, `name:architecture` or with `=version`.
 pub fn show(names: &[impl AsRef<OsStr>]) -> Program {
-    Program::new("/usr/bin/apt-cache").arg("show").args(names)
+    apt_cache().arg("show").args(names)
+}
+
+fn apt_cache() -> Program {
+    cache::current(Program::new("/usr/bin/apt-cache"))
 }
 
 /// Reads indexes from another directory, with caches of its own so that apt's stay right.

@@ -4,6 +4,7 @@ pub(crate) mod acquire;
 mod arguments;
 mod below;
 mod build;
+mod cache;
 mod contents;
 pub(crate) mod database;
 mod dependents;

@@ -10,6 +10,9 @@ use super::arguments;
 /// Where apt keeps its lists unless it is told otherwise (apt.conf(5), `Dir::State::lists`).
 const LISTS: &str = "/var/lib/apt/lists";
 
+/// Where it keeps its cache (`Dir::Cache::pkgcache`).
+const CACHE: &str = "/var/cache/apt/pkgcache.bin";
+
 /// The configuration as a program for the shell would be told of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings(BTreeMap<String, String>);
@@ -23,11 +26,25 @@ impl Settings {
 
     /// The same, without asking where no file says a word of it: the doors look often.
     pub fn of_places() -> Self {
-        if may_name_places(Path::new("/")) {
+        Self::where_named(&["state", "lists"])
+    }
+
+    /// The same of apt's caches.
+    pub fn of_caches() -> Self {
+        Self::where_named(&["cache"])
+    }
+
+    fn where_named(words: &[&str]) -> Self {
+        if may_name(Path::new("/"), words) {
             Self::ask()
         } else {
             Self::default()
         }
+    }
+
+    /// Where apt keeps what it has made of the lists and of dpkg's status file; a directory where it keeps nothing.
+    pub fn cache(&self) -> PathBuf {
+        PathBuf::from(self.0.get(arguments::CACHE).map_or(CACHE, String::as_str))
     }
 
     /// Where apt keeps its lists.
@@ -52,8 +69,9 @@ impl Settings {
     }
 }
 
-/// Whether a file of apt's configuration may say where the lists lie; one that cannot be read may.
-fn may_name_places(root: &Path) -> bool {
+/// Whether a file of apt's configuration may say where something lies, with one of these words; one that cannot be read
+/// may.
+fn may_name(root: &Path, words: &[&str]) -> bool {
     let mut files = vec![root.join("etc/apt/apt.conf")];
     let parts = fs::read_dir(root.join("etc/apt/apt.conf.d"));
     files.extend(
@@ -66,7 +84,7 @@ fn may_name_places(root: &Path) -> bool {
     files.iter().any(|file| match fs::read(file) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes).to_lowercase();
-            text.contains("dir") && (text.contains("state") || text.contains("lists"))
+            text.contains("dir") && words.iter().any(|word| text.contains(word))
         }
         Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
     })
@@ -118,19 +136,33 @@ mod tests {
     }
 
     #[test]
+    fn the_cache_is_where_apt_says() {
+        let cache = |shown: &str| Settings(parse(shown)).cache();
+        assert_eq!(cache(""), Path::new("/var/cache/apt/pkgcache.bin"));
+        assert_eq!(
+            cache("CACHE='/srv/apt/pkgcache.bin'\n"),
+            Path::new("/srv/apt/pkgcache.bin")
+        );
+        assert_eq!(
+            cache("CACHE='/var/cache/apt/'\n"),
+            Path::new("/var/cache/apt/")
+        );
+    }
+
+    #[test]
     fn apt_is_asked_only_where_a_file_may_say_something() {
         let root = tempfile::tempdir().unwrap();
         let parts = root.path().join("etc/apt/apt.conf.d");
         fs::create_dir_all(&parts).unwrap();
-        assert!(!may_name_places(root.path()));
+        assert!(!may_name(root.path(), &["state", "lists"]));
         fs::write(
             parts.join("20packagekit"),
             "DPkg::Post-Invoke {\"StateHasChanged\";};",
         )
         .unwrap();
-        assert!(!may_name_places(root.path()));
+        assert!(!may_name(root.path(), &["state", "lists"]));
         fs::write(parts.join("90lists"), "dir { state { lists \"/srv\"; }; };").unwrap();
-        assert!(may_name_places(root.path()));
+        assert!(may_name(root.path(), &["state", "lists"]));
     }
 
     proptest::proptest! {

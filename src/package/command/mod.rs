@@ -1,6 +1,7 @@
 //! The one place that starts programs: environment, locale, process group, time limit, output.
 
 mod agent;
+mod cache;
 mod carrier;
 mod descend;
 mod leash;
@@ -44,6 +45,7 @@ pub struct Program {
     leashed: bool,
     signal: Signal,
     bare: bool,
+    cache: Option<cache::Cache>,
 }
 
 /// One line a child wrote, without its end; empty lines are left out, bytes that are not UTF-8 are replaced.
@@ -121,6 +123,7 @@ impl Program {
             leashed: false,
             signal: Signal::TERM,
             bare: false,
+            cache: None,
         }
     }
 
@@ -190,6 +193,18 @@ impl Program {
         // a NUL would keep the program from being started at all
         self.environment
             .push((name.to_owned(), value.replace('\0', " ")));
+        self
+    }
+
+    /// The program keeps what it makes of the file `source` in the file `cache`, and tells whether that is current by
+    /// the whole seconds of the source's date. A cache that may be older than the source is removed before the
+    /// program is started.
+    #[must_use]
+    pub fn cache(mut self, cache: impl Into<PathBuf>, source: impl Into<PathBuf>) -> Self {
+        self.cache = Some(cache::Cache {
+            file: cache.into(),
+            source: source.into(),
+        });
         self
     }
 

@@ -57,6 +57,9 @@ impl Program {
 
     /// Starts the program; what it writes comes through the pipes.
     pub fn spawn(&self) -> io::Result<(Child, Vec<Pipe>)> {
+        if let Some(cache) = &self.cache {
+            cache.remove_where_in_doubt();
+        }
         let mut command = self.command();
         let usual = if self.bare { 1 } else { ENVIRONMENT.len() };
         command
