@@ -333,6 +333,34 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Every verb, hidden ones as well, with its options and their values: scripts and units go by them.
+    fn grammar(command: &clap::Command, path: &str, lines: &mut Vec<String>) {
+        let path = format!("{path}{}", command.get_name());
+        let aliases: Vec<&str> = command.get_all_aliases().collect();
+        lines.push(format!("{path} {aliases:?}"));
+        for argument in command.get_arguments() {
+            let values = argument.get_possible_values();
+            let values: Vec<&str> = values
+                .iter()
+                .map(clap::builder::PossibleValue::get_name)
+                .collect();
+            let (short, long) = (argument.get_short(), argument.get_long());
+            let names = (argument.get_id(), short, long, argument.get_num_args());
+            lines.push(format!("  {names:?} {values:?}"));
+        }
+        for verb in command.get_subcommands() {
+            grammar(verb, &format!("{path} "), lines);
+        }
+    }
+
+    #[test]
+    fn every_verb_and_option_is_as_it_was() {
+        let mut lines = Vec::new();
+        grammar(&Cli::command(), "", &mut lines);
+        expect_test::expect_file!["../tests/frozen/grammar.txt"]
+            .assert_eq(&(lines.join("\n") + "\n"));
+    }
+
     #[test]
     fn any_instance_reaches_us() {
         for instance in ["", "--help", "-x", "..", "a b"] {

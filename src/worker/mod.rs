@@ -8,6 +8,8 @@ mod block;
 mod conclude;
 mod deaths;
 mod files;
+#[cfg(test)]
+mod frozen;
 pub mod gate;
 mod heal;
 pub mod hook;

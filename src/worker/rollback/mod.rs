@@ -13,6 +13,8 @@ mod words;
 
 pub use intent::{Intent, forget, gate, take_over};
 pub(super) use partial::{Parts, cannot_go_back, part, tell_what_cannot_go_back};
+#[cfg(test)]
+pub use seen::Seen;
 pub use seen::{
     files as seen_files, hand_on as hand_on_seen, take_over as take_over_seen, tidy as tidy_seen,
 };
