@@ -64,7 +64,7 @@ pub enum Verb {
         #[arg(long)]
         exit_status: bool,
     },
-    /// List the pending updates; waits for a refresh when the index is stale
+    /// List the pending updates with size, age, origin and advisories; waits for a refresh when the index is stale
     Updates {
         /// Print JSON
         #[arg(long)]

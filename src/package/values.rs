@@ -81,6 +81,15 @@ pub struct Update {
     pub origin: String,
     /// Whether the candidate comes from a security source.
     pub security: bool,
+    /// The bytes of its package file, where the package manager says how many.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Since when this candidate has been pending on this host.
+    #[serde(default)]
+    pub first_seen: Option<DateTime<Utc>>,
+    /// The advisories that ask for it, as their repository names them (see [`super::rpm::resolved::Advisories`]).
+    #[serde(default)]
+    pub advisories: Vec<String>,
 }
 
 impl Update {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::write_atomically;
 use crate::host::clock;
-use crate::package::Pending;
+use crate::package::{Pending, Update};
 use crate::paths::Paths;
 use crate::sorted::InOrder;
 
@@ -31,6 +31,10 @@ pub struct PendingList {
     /// Since when the security update of each package has been kept back without a break.
     #[serde(default)]
     pub kept_since: BTreeMap<String, DateTime<Utc>>,
+    /// Since when candidates were pending of packages that are kept back now, by `package:architecture=version`: they
+    /// may become pending again.
+    #[serde(default)]
+    pub first_seen: BTreeMap<String, DateTime<Utc>>,
 }
 
 /// Since when something is pending, without a moment at which nothing was.
@@ -80,17 +84,56 @@ impl PendingList {
         super::read(&path(paths))
     }
 
-    /// Writes the file, durably and for everybody to read. What the former one says of how long updates have been
-    /// kept back is carried on.
-    pub fn save(&self, paths: &Paths) -> Result<()> {
-        let former = Self::load(paths).unwrap_or_default();
+    /// Writes the file, durably and for everybody to read; the list as it was written. What the former one says of
+    /// how long updates have been pending and kept back is carried on.
+    pub fn save(self, paths: &Paths) -> Result<Self> {
+        let (former, now) = (Self::load(paths).unwrap_or_default(), clock::now());
         let list = Self {
-            kept_since: self.kept_since_with(&former, clock::now()),
-            ..self.clone()
+            kept_since: self.kept_since_with(&former, now),
+            first_seen: former.seen_of_kept_back(&self.pending),
+            pending: former.seen(self.pending, now),
+            ..self
         };
-        let since = Since::load(paths).with(&self.pending, clock::now());
+        let since = Since::load(paths).with(&list.pending, now);
         let stored = Stored { list: &list, since };
-        write_atomically(&path(paths), &serde_json::to_vec(&stored)?, 0o644)
+        write_atomically(&path(paths), &serde_json::to_vec(&stored)?, 0o644)?;
+        Ok(list)
+    }
+
+    /// What is pending now, each update with since when it is, by this list, which was the last one: pure. No date
+    /// is after `now`: it would be of a clock that was wrong.
+    #[must_use]
+    pub fn seen(&self, mut pending: Pending, now: DateTime<Utc>) -> Pending {
+        let seen: BTreeMap<String, DateTime<Utc>> = self.all_seen().in_order();
+        for update in &mut pending.updates {
+            let first = seen.get(&version_of(update)).copied().unwrap_or(now);
+            update.first_seen = Some(first.min(now));
+        }
+        pending
+    }
+
+    /// What is to be remembered of candidates of packages that are kept back in the next list, of a source that
+    /// fails for a time or after a rollback: pure.
+    fn seen_of_kept_back(&self, next: &Pending) -> BTreeMap<String, DateTime<Utc>> {
+        let is_kept_back = |version: &str| {
+            let (key, _) = version.split_once('=').unwrap_or((version, ""));
+            let (package, _) = key.split_once(':').unwrap_or((key, ""));
+            let mut kept_back = next.kept_back.iter();
+            kept_back.any(|kept| kept.package == package || kept.package == key)
+        };
+        self.all_seen()
+            .filter(|(version, _)| is_kept_back(version))
+            .in_order()
+    }
+
+    /// Since when each candidate was pending that this list knows of.
+    fn all_seen(&self) -> impl Iterator<Item = (String, DateTime<Utc>)> {
+        let updates = self.pending.updates.iter();
+        let pending = updates.filter_map(|update| Some((version_of(update), update.first_seen?)));
+        let kept_back = self.first_seen.iter();
+        kept_back
+            .map(|(version, first)| (version.clone(), *first))
+            .chain(pending)
     }
 
     /// Since when each security update that is kept back in this list has been kept back: pure.
@@ -119,6 +162,11 @@ impl PendingList {
     }
 }
 
+/// A candidate, as `package:architecture=version`.
+fn version_of(update: &Update) -> String {
+    format!("{}={}", update.key(), update.candidate)
+}
+
 fn path(paths: &Paths) -> std::path::PathBuf {
     paths.state().join("updates.json")
 }
@@ -126,7 +174,60 @@ fn path(paths: &Paths) -> std::path::PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{KeptBack, KeptBackCause, Update};
+    use crate::package::{KeptBack, KeptBackCause};
+
+    #[test]
+    fn an_update_is_seen_first_when_its_version_came_and_is_forgotten_when_it_went() {
+        let day =
+            |day: u32| -> DateTime<Utc> { format!("2026-01-{day:02}T00:00:00Z").parse().unwrap() };
+        let pending = |updates: &[(&str, &str)], kept: &[&str]| {
+            let update = |(package, candidate): &(&str, &str)| Update {
+                package: (*package).into(),
+                architecture: "all".into(),
+                candidate: (*candidate).into(),
+                ..Update::default()
+            };
+            let kept = kept
+                .iter()
+                .map(|package| KeptBack::new(*package, KeptBackCause::Source, "x"));
+            Pending {
+                updates: updates.iter().map(update).collect(),
+                kept_back: kept.collect(),
+            }
+        };
+        let after = |former: &PendingList, next: Pending, now: u32| PendingList {
+            first_seen: former.seen_of_kept_back(&next),
+            pending: former.seen(next, day(now)),
+            ..PendingList::default()
+        };
+        let days = |list: &PendingList| -> Vec<DateTime<Utc>> {
+            let updates = list.pending.updates.iter();
+            updates.filter_map(|update| update.first_seen).collect()
+        };
+        let list = after(&PendingList::default(), pending(&[("a", "1")], &[]), 1);
+        let list = after(&list, pending(&[("a", "1"), ("b", "1")], &[]), 2);
+        assert_eq!(days(&list), [day(1), day(2)]);
+        // its source fails for a while, and another version of the other comes
+        let list = after(&list, pending(&[("b", "2")], &["a"]), 3);
+        assert_eq!(days(&list), [day(3)]);
+        assert_eq!(list.first_seen, [("a:all=1".to_owned(), day(1))].into());
+        let list = after(&list, pending(&[("a", "1"), ("b", "1")], &[]), 4);
+        assert_eq!(days(&list), [day(1), day(4)]);
+        assert!(list.first_seen.is_empty());
+        // the clock was ahead
+        let list = after(&list, pending(&[("b", "1")], &[]), 3);
+        assert_eq!(days(&list), [day(3)]);
+    }
+
+    #[test]
+    fn a_list_of_an_older_version_is_read() {
+        let text = r#"{"computed_at":null,"updates":[{"package":"a","architecture":"all","installed":"1",
+            "candidate":"2","origin":"x","security":true}],"kept_back":[]}"#;
+        let list: PendingList = serde_json::from_str(text).unwrap();
+        let update = &list.pending.updates[0];
+        assert_eq!((update.size, update.first_seen), (None, None));
+        assert!(update.advisories.is_empty());
+    }
 
     #[test]
     fn what_is_kept_back_goes_on_to_be_until_it_is_not() {

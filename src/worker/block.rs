@@ -64,7 +64,7 @@ fn forget_list(worker: &Worker) -> Result<()> {
     match PendingList::load(&worker.paths) {
         Some(mut list) => {
             list.fingerprint = None;
-            list.save(&worker.paths)
+            list.save(&worker.paths).map(drop)
         }
         None => Ok(()),
     }

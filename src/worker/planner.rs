@@ -96,8 +96,8 @@ impl Host<'_> {
     fn pending(&self) -> Result<Pending> {
         let (worker, paths) = (self.worker, &self.worker.paths);
         let lock = Lock::try_take(&paths.worker_lock())?;
-        let stored = PendingList::load(paths);
-        if let Some(stored) = stored.filter(|s| s.is_valid(self.fingerprint, clock::now())) {
+        let stored = PendingList::load(paths).unwrap_or_default();
+        if stored.is_valid(self.fingerprint, clock::now()) {
             return Ok(stored.pending);
         }
         if lock.is_some() {
@@ -107,7 +107,7 @@ impl Host<'_> {
         let mut blocked = Blocked::load(paths);
         // the worker writes down what has lapsed
         blocked.lapse(&pending);
-        Ok(blocked.offered(pending))
+        Ok(stored.seen(blocked.offered(pending), clock::now()))
     }
 
     /// What an apply of this target would do, by the same judgement as an apply.
@@ -133,7 +133,7 @@ impl Host<'_> {
         };
         if *target != Target::All && !planned.updates.is_empty() {
             let (updates, kept, _) = plan::with_room(worker, &planned.updates, self.failed, &[])?;
-            planned.updates = updates;
+            planned.updates = known(updates, &pending);
             planned.kept_back.extend(kept);
         }
         Ok(Outcome::Found(Found {
@@ -141,6 +141,22 @@ impl Host<'_> {
             installed,
         }))
     }
+}
+
+/// The updates of a plan, each with what the list says of it, and a plan does not: how large it is, since when it is
+/// pending and which advisories ask for it.
+fn known(planned: Vec<Update>, listed: &Pending) -> Vec<Update> {
+    let known = |mut update: Update| {
+        let mut listed = listed.updates.iter();
+        let is_it = |l: &&Update| l.key() == update.key() && l.candidate == update.candidate;
+        if let Some(listed) = listed.find(is_it) {
+            update.size = update.size.or(listed.size);
+            update.first_seen = listed.first_seen;
+            update.advisories.clone_from(&listed.advisories);
+        }
+        update
+    };
+    planned.into_iter().map(known).collect()
 }
 
 /// The installed versions of the packages that are named, or of those that are covered.

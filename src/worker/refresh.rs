@@ -135,7 +135,7 @@ pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
         pending: block::offered(worker, worker.packages.pending(failed)?)?,
         ..PendingList::default()
     };
-    list.save(&worker.paths)?;
+    let list = list.save(&worker.paths)?;
     listed(worker)?;
     Ok(list.pending)
 }

@@ -335,10 +335,10 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
             list
         }
     };
-    let known = list.fingerprint.as_ref();
-    let saved = list
-        .save(&worker.paths)
-        .and_then(|()| known.map_or(Ok(()), |_| refresh::listed(worker)));
+    let saved = list.save(&worker.paths).and_then(|list| {
+        let known = list.fingerprint.as_ref();
+        known.map_or(Ok(()), |_| refresh::listed(worker))
+    });
     if let Err(error) = saved {
         tracing::warn!("{error:#}");
     }

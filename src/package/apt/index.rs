@@ -1,6 +1,7 @@
 //! What apt's index and the database say of versions: one run of apt-cache for everything that is asked of a
 //! change list.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
@@ -8,6 +9,7 @@ use anyhow::{Result, ensure};
 use super::{arguments, build};
 use crate::package::command::Line;
 use crate::package::{Change, Key};
+use crate::sorted::InOrder;
 
 /// One version, in one index or in the database.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Record {
     pub sha256: Option<String>,
     /// The bytes it takes once it is installed.
     pub size: Option<u64>,
+    /// The bytes of its package file; none in the database.
+    pub file_size: Option<u64>,
     /// What tells it from another build of its version.
     pub build: String,
 }
@@ -61,20 +65,41 @@ impl Index {
         {
             return Ok(Arc::clone(answer));
         }
-        let program = arguments::show(&names);
-        let mut reader = Reader::default();
-        let finished = program.run(&mut |line: Line<'_>| {
-            if let Line::Output(text) = line {
-                reader.line(text);
-            }
-        })?;
-        let answer = Arc::new(Answer {
-            records: reader.finish(),
-            failure: (!finished.succeeded()).then(|| program.failure(&finished)),
-        });
+        let answer = Arc::new(ask(&names)?);
         *last = Some((names, Arc::clone(&answer)));
         Ok(answer)
     }
+}
+
+fn ask(names: &[String]) -> Result<Answer> {
+    let program = arguments::show(names);
+    let mut reader = Reader::default();
+    let finished = program.run(&mut |line: Line<'_>| {
+        if let Line::Output(text) = line {
+            reader.line(text);
+        }
+    })?;
+    Ok(Answer {
+        records: reader.finish(),
+        failure: (!finished.succeeded()).then(|| program.failure(&finished)),
+    })
+}
+
+/// The sizes of package files, by the names that were asked for: `package:architecture=version`. What the index
+/// does not say is not there.
+pub fn file_sizes(names: &[String]) -> BTreeMap<String, u64> {
+    if names.is_empty() {
+        return BTreeMap::new();
+    }
+    let records = match ask(names) {
+        Ok(answer) => answer.records,
+        Err(error) => {
+            tracing::debug!("the sizes of updates are not known: {error:#}");
+            Vec::new()
+        }
+    };
+    let size = |record: Record| Some((record.name, record.file_size?));
+    records.into_iter().filter_map(size).in_order()
 }
 
 /// The former and the new version of a change.
@@ -123,6 +148,7 @@ impl Reader {
             }
             Some(("Architecture", text)) => text.clone_into(&mut self.architecture),
             Some(("Version", text)) => text.clone_into(&mut self.version),
+            Some(("Size", text)) => self.record.file_size = text.trim().parse().ok(),
             Some(("SHA256", text)) => self.record.sha256 = Some(text.to_owned()),
             // in KiB, deb-control(5)
             Some(("Installed-Size", text)) => {
@@ -160,7 +186,7 @@ mod tests {
     #[test]
     fn every_record_is_read_and_the_installed_one_has_no_checksum() {
         // as it is delivered: without the empty lines between the records
-        let shown = "Package: a\nArchitecture: amd64\nVersion: 1:1\nInstalled-Size: 2\nSHA256: x\n\
+        let shown = "Package: a\nArchitecture: amd64\nVersion: 1:1\nInstalled-Size: 2\nSize: 7\nSHA256: x\n\
             Description: y\n z\n\
             Package: b\nStatus: install ok installed\nInstalled-Size: 3\nArchitecture: all\nVersion: 2\n\
             Package: b\nArchitecture: all\nVersion: 2\nSHA256: u\n\
@@ -173,9 +199,14 @@ mod tests {
             name: name.into(),
             sha256: sha256.map(Into::into),
             size,
+            file_size: None,
         };
+        let first = record("a:amd64=1:1", Some("x"), Some(2048), "2");
         let expected = [
-            record("a:amd64=1:1", Some("x"), Some(2048), "2"),
+            Record {
+                file_size: Some(7),
+                ..first
+            },
             record("b:all=2", None, Some(3072), "3"),
             record("b:all=2", Some("u"), None, ""),
             record("b:all=2", Some("v"), None, "much"),

@@ -1,5 +1,6 @@
 //! What is pending, and what is kept back and why.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::thread;
 
@@ -26,6 +27,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
         updates: due.updates,
         kept_back: due.kept_back,
     };
+    weigh(&mut pending.updates, due.sizes);
     know(apt, &mut pending.updates, &host.database)?;
     if !failed.is_empty() {
         let all = Versions::ask(&host.names(), &[])?;
@@ -126,6 +128,14 @@ impl Host {
             .collect()
     }
 
+    /// What apt would choose in the place of an installed version.
+    fn candidates(&self, versions: &Versions) -> Vec<String> {
+        let newer = versions.iter().filter(|(_, known)| known.would_go_on());
+        newer
+            .filter_map(|(name, known)| self.word(name, &known.candidate))
+            .collect()
+    }
+
     /// Marks the updates that close what a security update closes.
     fn mark(&self, updates: &mut [Update], versions: &Versions) {
         for update in updates {
@@ -171,6 +181,8 @@ struct Due {
     updates: Vec<Update>,
     kept_back: Vec<KeptBack>,
     words: Vec<String>,
+    /// The sizes of package files that are likely to be among the updates.
+    sizes: BTreeMap<String, u64>,
 }
 
 impl Due {
@@ -180,13 +192,18 @@ impl Due {
             listing::parse(&arguments::simulate_upgrade(words, lists).capture()?)
         };
         let (listing, versions) = thread::scope(|threads| {
-            let versions = threads.spawn(|| Versions::ask(&names, lists));
+            // apt-cache has done both before apt-get has worked out the upgrade
+            let versions = threads.spawn(|| -> Result<_> {
+                let versions = Versions::ask(&names, lists)?;
+                let sizes = index::file_sizes(&host.candidates(&versions));
+                Ok((versions, sizes))
+            });
             let listing = simulate(&[]);
             let versions = versions.join();
             let versions = versions.unwrap_or_else(|_| bail!("asking for the versions failed"));
             (listing, versions)
         });
-        let (mut listing, versions) = (listing?, versions?);
+        let (mut listing, (versions, sizes)) = (listing?, versions?);
         let mut words = host.frozen(&versions);
         if !words.is_empty() {
             listing = simulate(&words)?;
@@ -208,7 +225,20 @@ impl Due {
             updates: listing.updates,
             kept_back,
             words,
+            sizes,
         })
+    }
+}
+
+/// Says how large the package files of the updates are, by what is known already and what the index says of the
+/// rest: packages that are new, and versions that are not the first choice.
+fn weigh(updates: &mut [Update], mut sizes: BTreeMap<String, u64>) {
+    let name = |update: &Update| format!("{}={}", update.key(), update.candidate);
+    let unknown = updates.iter().map(name).filter(|n| !sizes.contains_key(n));
+    let unknown: Vec<String> = unknown.collect();
+    sizes.append(&mut index::file_sizes(&unknown));
+    for update in updates {
+        update.size = sizes.get(&name(update)).copied();
     }
 }
 
@@ -370,6 +400,7 @@ fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<V
         let mut asked = updates.iter();
         if let Some(asked) = asked.find(|asked| asked.key() == update.key()) {
             update.security |= asked.security;
+            update.size = asked.size;
             update
                 .former_architecture
                 .clone_from(&asked.former_architecture);

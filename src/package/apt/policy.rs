@@ -47,6 +47,11 @@ impl Known {
         self.candidate != self.installed && self.place(&self.candidate).is_none()
     }
 
+    /// Whether apt would choose a newer version.
+    pub fn would_go_on(&self) -> bool {
+        self.place(&self.candidate).is_some()
+    }
+
     /// The newest version that is for security.
     pub fn security(&self) -> Option<&Newer> {
         self.newer.iter().find(|newer| newer.security)

@@ -1,14 +1,12 @@
 //! What dnf and yum list besides a plan: advisories, what is locked, what only a failed repository has.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, Result, bail};
 
 use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
 use crate::package::command::{Ending, Program};
-use crate::package::rpm::{held, resolved};
+use crate::package::rpm::held;
+use crate::package::rpm::resolved::{self, Advisories};
 use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source};
-use crate::sorted::InOrder;
 
 impl Dnf {
     /// Whether an enabled repository carries advisories.
@@ -21,11 +19,11 @@ impl Dnf {
             .any(|index| index.as_ref().is_some_and(|index| index.advisories))
     }
 
-    /// The packages for which a security advisory is pending. A run of its own, which is spared where
+    /// The packages for which a security advisory is pending, with those. A run of its own, which is spared where
     /// there is nothing to hear.
-    pub(super) fn advisories(&self, failed: &[&Source]) -> Result<BTreeSet<Key>> {
+    pub(super) fn advisories(&self, failed: &[&Source]) -> Result<Advisories> {
         if !self.has_advisories() {
-            return Ok(BTreeSet::new());
+            return Ok(Advisories::new());
         }
         let listed = arguments::advisories(self.dialect, failed).capture()?;
         advised(self.dialect, &listed)
@@ -76,31 +74,42 @@ pub fn listed(program: &Program) -> Result<String> {
 }
 
 /// The packages of security advisories: `LAB-1 Important/Sec. demo-1.1-1.noarch` (dnf 4, yum) or a JSON
-/// list with `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
+/// list with `name` and `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
 /// that is newer still brings them along.
-fn advised(dialect: Dialect, listed: &str) -> Result<BTreeSet<Key>> {
-    let key = |nevra: &str| {
-        let (nevr, architecture) = nevra.rsplit_once('.')?;
+fn advised(dialect: Dialect, listed: &str) -> Result<Advisories> {
+    let mut advised = Advisories::new();
+    let mut add = |nevra: &str, advisory: &str| {
+        let Some((nevr, architecture)) = nevra.rsplit_once('.') else {
+            return;
+        };
         let mut parts = nevr.rsplitn(3, '-');
-        let (_release, _version, name) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Key {
-            package: name.to_owned(),
-            architecture: architecture.to_owned(),
-        })
+        if let (Some(_release), Some(_version), Some(name)) =
+            (parts.next(), parts.next(), parts.next())
+        {
+            let key = Key {
+                package: name.to_owned(),
+                architecture: architecture.to_owned(),
+            };
+            advised.entry(key).or_default().push(advisory.to_owned());
+        }
     };
-    if dialect == Dialect::Dnf5 && !listed.trim().is_empty() {
+    if dialect != Dialect::Dnf5 {
+        for line in listed.lines().filter(|line| line.contains("/Sec.")) {
+            let mut words = line.split_whitespace();
+            if let (Some(advisory), Some(nevra)) = (words.next(), words.next_back()) {
+                add(nevra, advisory);
+            }
+        }
+    } else if !listed.trim().is_empty() {
         let entries: Vec<serde_json::Value> = serde_json::from_slice(listed.as_bytes())
             .context("dnf5 lists its advisories in another form")?;
-        let security = entries.iter().filter(|entry| entry["type"] == "security");
-        return Ok(security
-            .filter_map(|entry| key(entry["nevra"].as_str()?))
-            .in_order());
+        for entry in entries.iter().filter(|entry| entry["type"] == "security") {
+            if let Some(nevra) = entry["nevra"].as_str() {
+                add(nevra, entry["name"].as_str().unwrap_or_default());
+            }
+        }
     }
-    Ok(listed
-        .lines()
-        .filter(|line| line.contains("/Sec."))
-        .filter_map(|line| key(line.split_whitespace().last()?))
-        .in_order())
+    Ok(advised)
 }
 
 #[cfg(test)]
@@ -117,12 +126,12 @@ mod tests {
             (Dialect::Dnf5, dnf5),
             (Dialect::Yum, dnf4),
         ] {
-            let keys: Vec<String> = advised(dialect, listed)
-                .unwrap()
+            let advised = advised(dialect, listed).unwrap();
+            let shown = advised
                 .iter()
-                .map(Key::to_string)
-                .collect();
-            assert_eq!(keys, ["demo:noarch"]);
+                .map(|(key, names)| format!("{key} {names:?}"));
+            let shown: Vec<String> = shown.collect();
+            assert_eq!(shown, [r#"demo:noarch ["LAB-2026-1"]"#]);
         }
         assert!(advised(Dialect::Dnf5, "").unwrap().is_empty());
         assert!(advised(Dialect::Dnf5, "no list").is_err());

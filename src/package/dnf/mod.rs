@@ -271,12 +271,8 @@ impl PackageManager for Dnf {
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
         let (resolved, mut kept_back) = self.simulate(Some(updates), failed)?;
-        let security: BTreeSet<Key> = updates
-            .iter()
-            .filter(|update| update.security)
-            .map(Update::key)
-            .in_order();
-        let mut pending = resolved.pending(&self.installed()?, &security);
+        let advisories = resolved::advisories_of(updates);
+        let mut pending = resolved.pending(&self.installed()?, &advisories);
         pending.kept_back.append(&mut kept_back);
         Ok(pending)
     }

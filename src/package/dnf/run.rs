@@ -1,6 +1,5 @@
 //! The transactions of dnf and yum.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -13,10 +12,9 @@ use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, locks, repositories};
 use crate::package::{
-    Applied, Change, Database, Ended, Former, KeptBack, Key, Observer, PackageManager, Restore,
-    Selection, Transaction, Update,
+    Applied, Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore,
+    Selection, Transaction,
 };
-use crate::sorted::InOrder;
 
 impl Tool for Dnf {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
@@ -142,12 +140,9 @@ impl Dnf {
         if kept_back.is_empty() {
             return kept_back;
         }
-        let security: BTreeSet<Key> = match transaction.selection {
+        let security = match transaction.selection {
             Selection::Everything => self.advisories(transaction.failed).unwrap_or_default(),
-            Selection::Exactly(updates) => {
-                let security = updates.iter().filter(|update| update.security);
-                security.map(Update::key).in_order()
-            }
+            Selection::Exactly(updates) => resolved::advisories_of(updates),
         };
         resolved::marked(kept_back, &security)
     }
@@ -162,7 +157,7 @@ impl Dnf {
         if *transaction.selection != Selection::Everything {
             return Ok(Vec::new());
         }
-        let pending = resolved.pending(database, &BTreeSet::new());
+        let pending = resolved.pending(database, &resolved::Advisories::new());
         let mut kept_back = pending.kept_back.clone();
         kept_back.extend(self.locked(&pending, transaction.failed)?);
         kept_back.extend(self.only_from_failed(&pending, transaction.failed)?);

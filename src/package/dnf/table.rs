@@ -113,7 +113,7 @@ impl Reader {
 
     fn flush(&mut self, section: Section) {
         let entry = std::mem::take(&mut self.entry);
-        let [name, architecture, version, repository, ..] = &entry[..] else {
+        let [name, architecture, version, repository, size @ ..] = &entry[..] else {
             return;
         };
         let planned = Planned {
@@ -123,6 +123,7 @@ impl Reader {
             },
             evr: evr::shown(version).to_owned(),
             repository: repository.clone(),
+            size: bytes(size),
         };
         match section {
             Section::Install => self.resolved.install.push(planned),
@@ -196,7 +197,24 @@ fn listed(entry: &[&str]) -> Option<Planned> {
         },
         evr: evr::shown(version).to_owned(),
         repository: (*repository).to_owned(),
+        size: None,
     })
+}
+
+/// The size of a package file as dnf 4 and yum print it, rounded and in units of 1024: `6.1 k`, or `512` for bytes
+/// (dnf 4 `cli/format.py`, `format_number`). dnf 5 prints the size of the installed files there, and `B` and `KiB`.
+fn bytes(words: &[String]) -> Option<u64> {
+    let (number, unit) = match words {
+        [number] => (number, ""),
+        [number, unit] => (number, unit.as_str()),
+        _ => return None,
+    };
+    let power = ["", "k", "M", "G", "T"].iter().position(|u| *u == unit)?;
+    let (whole, tenths) = number.split_once('.').unwrap_or((number, "0"));
+    let (whole, tenths): (u64, u64) = (whole.parse().ok()?, tenths.parse().ok()?);
+    let scale = 1024_u64.pow(u32::try_from(power).ok()?);
+    let tenths = if tenths < 10 { tenths } else { return None };
+    Some(whole.checked_mul(scale)? + tenths * scale / 10)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::package::command::Program;
 
-/// What `-p` prints of each package: repository, name, version, architecture, file.
-const FORMAT: &str = "%r\t%n\t%v\t%a\t%f";
+/// What `-p` prints of each package: repository, name, version, architecture, file, and how many bytes of that are
+/// not in its cache yet.
+const FORMAT: &str = "%r\t%n\t%v\t%a\t%f\t%s";
 
 /// Shows the configuration, with every `Include` followed.
 pub fn configuration() -> Program {

@@ -1,6 +1,6 @@
 //! What pacman prints of pending updates: parsed strictly, because what is not understood is not fine.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A line of `-Qu`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Target {
     pub architecture: String,
     /// The name of its file.
     pub file: String,
+    /// The bytes of the file that pacman would have to fetch.
+    pub missing: u64,
 }
 
 /// Parses `-Qu`: `name old -> new`, with ` [ignored]` behind it.
@@ -52,7 +54,7 @@ pub fn targets(text: &str) -> Result<Vec<Target>> {
     let mut targets = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("::")) {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [repository, package, version, architecture, file] = fields[..] else {
+        let [repository, package, version, architecture, file, missing] = fields[..] else {
             bail!("pacman -Sup printed {line:?}");
         };
         ensure!(
@@ -65,6 +67,9 @@ pub fn targets(text: &str) -> Result<Vec<Target>> {
             version: version.to_owned(),
             architecture: architecture.to_owned(),
             file: file.to_owned(),
+            missing: missing
+                .parse()
+                .with_context(|| format!("pacman -Sup printed {line:?}"))?,
         });
     }
     Ok(targets)
@@ -104,8 +109,9 @@ mod tests {
             ("1.1-1", false)
         );
         assert!(newer[1].ignored);
-        let targets = targets("lab\tdemo\t1.1-1\tany\tdemo-1.1-1-any.pkg.tar.gz\n").unwrap();
+        let targets = targets("lab\tdemo\t1.1-1\tany\tdemo-1.1-1-any.pkg.tar.gz\t512\n").unwrap();
         assert_eq!(targets[0].file, "demo-1.1-1-any.pkg.tar.gz");
+        assert_eq!(targets[0].missing, 512);
     }
 
     #[test]
@@ -129,9 +135,10 @@ mod tests {
             assert!(newer(line).is_err(), "{line}");
         }
         for line in [
-            "lab\tdemo\t1\tany\t../x",
-            "lab\tdemo\t1\tany",
-            "lab\t\t1\tany\tx",
+            "lab\tdemo\t1\tany\t../x\t1",
+            "lab\tdemo\t1\tany\tx",
+            "lab\t\t1\tany\tx\t1",
+            "lab\tdemo\t1\tany\tx\ty",
         ] {
             assert!(targets(line).is_err(), "{line}");
         }

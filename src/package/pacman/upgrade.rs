@@ -68,6 +68,7 @@ impl Pacman {
                 architecture: target.architecture.clone(),
                 candidate: target.version.clone(),
                 origin: target.repository.clone(),
+                size: size(conf, target),
                 ..Update::default()
             };
             // a name is installed once, in whatever architecture
@@ -188,6 +189,14 @@ pub fn in_caches(caches: &[PathBuf], name: impl AsRef<Path>) -> Option<PathBuf> 
         .iter()
         .map(|cache| cache.join(&name))
         .find(|file| file.exists())
+}
+
+/// The bytes of a package file: pacman counts none for one that it has fetched already.
+fn size(conf: &Conf, target: &listing::Target) -> Option<u64> {
+    let fetched =
+        in_caches(&conf.caches, &target.file).and_then(|file| std::fs::metadata(file).ok());
+    let length = fetched.map_or(target.missing, |file| file.len());
+    (length > 0).then_some(length)
 }
 
 /// What `-Qu` prints: it exits with 1 when there is nothing, and also when it could not find out.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Update, replaced};
-use crate::sorted;
+use crate::sorted::{self, InOrder};
 
 /// A version that would be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,32 @@ pub struct Planned {
     pub evr: String,
     /// The id of its repository.
     pub repository: String,
+    /// The bytes of its package file, where the tool says how many.
+    pub size: Option<u64>,
+}
+
+/// The packages that security advisories ask for, each with the names of those.
+pub type Advisories = BTreeMap<Key, Vec<String>>;
+
+/// How many advisories an update names at most, and how long a name is: a list of updates has its place in one
+/// answer of a door, whatever repositories say, and for what they are about the newest few are enough.
+const NAMED: usize = 10;
+const LONGEST: usize = 64;
+
+/// The names of advisories that a record keeps: each once, the last in their order first, which is the newest
+/// where a vendor counts them by years.
+pub fn advisory_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let is_short = |name: &&String| name.len() <= LONGEST;
+    let names: BTreeSet<&String> = names.into_iter().filter(is_short).in_order();
+    names.into_iter().rev().take(NAMED).cloned().collect()
+}
+
+/// What updates say of security advisories, for a plan of them.
+pub fn advisories_of(updates: &[Update]) -> Advisories {
+    let advised = updates.iter().filter(|update| update.security);
+    advised
+        .map(|update| (update.key(), update.advisories.clone()))
+        .in_order()
 }
 
 impl Planned {
@@ -25,6 +51,7 @@ impl Planned {
             architecture: self.key.architecture.clone(),
             candidate: self.evr.clone(),
             origin: self.repository.clone(),
+            size: self.size,
             ..Update::default()
         };
         update.over(replaced(database, &self.key))
@@ -81,8 +108,8 @@ pub fn all_kept_back(resolved: &mut Resolved) -> Vec<KeptBack> {
 }
 
 /// The same, each marked that an advisory makes one for security.
-pub fn marked(kept_back: Vec<KeptBack>, advisories: &BTreeSet<Key>) -> Vec<KeptBack> {
-    let is_advised = |kept: &KeptBack| advisories.iter().any(|key| key.package == kept.package);
+pub fn marked(kept_back: Vec<KeptBack>, advisories: &Advisories) -> Vec<KeptBack> {
+    let is_advised = |kept: &KeptBack| advisories.keys().any(|key| key.package == kept.package);
     let marked = kept_back.into_iter().map(|kept| {
         let security = kept.security || is_advised(&kept);
         kept.marked(security)
@@ -127,9 +154,10 @@ pub fn without_removals<T>(
 
 impl Resolved {
     /// As a list of pending updates, of which those with a security advisory are marked.
-    pub fn pending(&self, database: &Database, advisories: &BTreeSet<Key>) -> Pending {
+    pub fn pending(&self, database: &Database, advisories: &Advisories) -> Pending {
         let update = |planned: &Planned| Update {
-            security: advisories.contains(&planned.key),
+            security: advisories.contains_key(&planned.key),
+            advisories: advisory_names(advisories.get(&planned.key).into_iter().flatten()),
             ..planned.update(database)
         };
         let mut updates: Vec<Update> = self.install.iter().map(update).collect();
@@ -263,6 +291,7 @@ mod tests {
             },
             evr: evr.into(),
             repository: "lab".into(),
+            size: None,
         }
     }
 
@@ -400,8 +429,18 @@ mod tests {
             ..Resolved::default()
         };
         let database = Database::new();
-        let known = BTreeSet::from([planned("demo", "").key]);
-        assert!(resolved.pending(&database, &known).updates[0].security);
-        assert!(!resolved.pending(&database, &BTreeSet::new()).updates[0].security);
+        let years = (2000..2020).map(|year| format!("LAB-{year}"));
+        let names: Vec<String> = years.chain(["x".repeat(LONGEST + 1)]).collect();
+        let known = Advisories::from([(planned("demo", "").key, names)]);
+        let pending = resolved.pending(&database, &known);
+        assert!(pending.updates[0].security);
+        assert_eq!(pending.updates[0].advisories.len(), NAMED);
+        assert_eq!(
+            pending.updates[0].advisories[0], "LAB-2019",
+            "the newest first"
+        );
+        assert_eq!(advisories_of(&pending.updates).len(), 1);
+        let pending = resolved.pending(&database, &Advisories::new());
+        assert!(!pending.updates[0].security);
     }
 }

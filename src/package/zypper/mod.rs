@@ -181,11 +181,7 @@ impl PackageManager for Zypper {
         let scope = Scope::new(Some(updates), failed);
         let database = self.installed()?;
         let (resolved, kept_back) = removals::simulate(&scope, &database)?;
-        let security: BTreeSet<Key> = updates
-            .iter()
-            .filter(|update| update.security)
-            .map(Update::key)
-            .in_order();
+        let security = resolved::advisories_of(updates);
         let mut pending = resolved.pending(&database, &security);
         pending.kept_back = resolved::marked(kept_back, &security);
         Ok(pending)

@@ -199,6 +199,8 @@ fn resolved(document: &str) -> Resolved {
                             },
                             evr: evr::shown(&of("edition")).to_owned(),
                             repository: of("repository"),
+                            // it sums them up
+                            size: None,
                         };
                         // one that is upgraded and has another architecture then is in two sections
                         if !resolved.install.contains(&planned) {
@@ -231,6 +233,7 @@ pub fn updates(document: &str) -> Vec<Planned> {
                 },
                 evr: evr::shown(&of("edition")).to_owned(),
                 repository: String::new(),
+                size: None,
             });
         } else if name == "source"
             && let Some(update) = updates.last_mut()

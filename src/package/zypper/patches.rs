@@ -10,15 +10,23 @@ use anyhow::Result;
 
 use super::{Scope, arguments, listing, output};
 use crate::package::rpm::evr;
-use crate::package::rpm::resolved::Planned;
+use crate::package::rpm::resolved::{Advisories, Planned};
 use crate::package::rpm::xml::{self, Node};
-use crate::package::{Database, Key, replaced};
+use crate::package::{Database, replaced};
 use crate::sorted::InOrder;
 
 /// The versions in which the holes are closed, by the name that a patch gives a package: with its architecture,
 /// or without for `noarch`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Advised(BTreeMap<String, Vec<String>>);
+pub struct Advised(BTreeMap<String, Vec<Fixed>>);
+
+/// A version in which a hole is closed.
+#[derive(Debug, PartialEq, Eq)]
+struct Fixed {
+    version: String,
+    /// The name of the patch that says so.
+    patch: String,
+}
 
 /// What all needed security patches close.
 pub fn advised(scope: &Scope) -> Result<Advised> {
@@ -35,24 +43,23 @@ pub fn advised(scope: &Scope) -> Result<Advised> {
 }
 
 impl Advised {
-    /// Those of the updates that close a hole of what is installed.
-    pub fn keys(&self, updates: &[Planned], database: &Database) -> BTreeSet<Key> {
-        let closes = |planned: &&Planned| {
-            let Some((key, installed)) = replaced(database, &planned.key) else {
-                return false;
-            };
+    /// Those of the updates that close a hole of what is installed, with the patches that say so.
+    pub fn keys(&self, updates: &[Planned], database: &Database) -> Advisories {
+        let closed = |planned: &Planned| {
+            let (key, installed) = replaced(database, &planned.key)?;
             let names = [
                 key.package.clone(),
                 format!("{}.{}", key.package, key.architecture),
             ];
-            let mut fixed = names.iter().filter_map(|name| self.0.get(name)).flatten();
-            fixed.any(|fixed| {
-                evr::compare(&installed.version, fixed) == Ordering::Less
-                    && evr::compare(&planned.evr, fixed) != Ordering::Less
-            })
+            let fixed = names.iter().filter_map(|name| self.0.get(name)).flatten();
+            let closed = fixed.filter(|fixed| {
+                evr::compare(&installed.version, &fixed.version) == Ordering::Less
+                    && evr::compare(&planned.evr, &fixed.version) != Ordering::Less
+            });
+            let patches: Vec<String> = closed.map(|fixed| fixed.patch.clone()).collect();
+            (!patches.is_empty()).then(|| (planned.key.clone(), patches))
         };
-        let advised = updates.iter().filter(closes);
-        advised.map(|planned| planned.key.clone()).in_order()
+        updates.iter().filter_map(closed).in_order()
     }
 }
 
@@ -79,6 +86,11 @@ fn needed(document: &str) -> Vec<String> {
 fn contents(document: &str) -> Advised {
     let mut advised = Advised::default();
     for text in output::messages(document, "info") {
+        let name = |line: &str| {
+            let (field, name) = line.split_once(':')?;
+            (field.trim_end() == "Name").then(|| name.trim().to_owned())
+        };
+        let patch = text.lines().find_map(name).unwrap_or_default();
         let mut lines = text
             .lines()
             .skip_while(|line| !line.starts_with("Conflicts"));
@@ -90,7 +102,10 @@ fn contents(document: &str) -> Advised {
                 continue;
             };
             let versions = advised.0.entry(name.trim().to_owned()).or_default();
-            versions.push(version.trim().to_owned());
+            versions.push(Fixed {
+                version: version.trim().to_owned(),
+                patch: patch.clone(),
+            });
         }
     }
     advised
@@ -99,7 +114,7 @@ fn contents(document: &str) -> Advised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::Installed;
+    use crate::package::{Installed, Key};
     use expect_test::expect;
 
     /// Recorded with zypper 1.14.89.
@@ -142,8 +157,19 @@ Conflicts   : boot &lt; 1.1-1
     #[test]
     fn what_closes_a_hole_of_what_is_installed_is_for_security() {
         let advised = contents(SHOWN);
-        expect![[r#"Advised({"boot": ["1.1-1"], "demo": ["1.1-1"], "srcpackage:tool": ["1.1-1"], "tool.noarch": ["2:1.1-1"], "tool.x86_64": ["2:1.1-1"], "victim": ["1.0-2"]})"#]]
-            .assert_eq(&format!("{advised:?}"));
+        let shown = advised.0.iter().flat_map(|(name, fixed)| {
+            let line = move |f: &Fixed| format!("{name} {} {}\n", f.version, f.patch);
+            fixed.iter().map(line)
+        });
+        expect![[r"
+            boot 1.1-1 LAB-boot-1.1-1
+            demo 1.1-1 MULTI-1
+            srcpackage:tool 1.1-1 MULTI-1
+            tool.noarch 2:1.1-1 MULTI-1
+            tool.x86_64 2:1.1-1 MULTI-1
+            victim 1.0-2 MULTI-1
+        "]]
+        .assert_eq(&shown.collect::<String>());
         let key = |name: &str, architecture: &str| Key {
             package: name.into(),
             architecture: architecture.into(),
@@ -162,6 +188,7 @@ Conflicts   : boot &lt; 1.1-1
             key: key(name, architecture),
             evr: evr.into(),
             repository: "lab".into(),
+            size: None,
         };
         let updates = [
             planned("demo", "noarch", "1.2-1"),
@@ -172,11 +199,9 @@ Conflicts   : boot &lt; 1.1-1
             planned("boot", "noarch", "1.0-9"),
             planned("evil", "noarch", "1-1"),
         ];
-        let keys: Vec<String> = advised
-            .keys(&updates, &database)
-            .iter()
-            .map(Key::to_string)
-            .collect();
-        assert_eq!(keys, ["demo:noarch", "tool:x86_64"]);
+        let keys = advised.keys(&updates, &database);
+        let keys: Vec<String> = keys.iter().map(|(key, p)| format!("{key} {p:?}")).collect();
+        let expected = [r#"demo:noarch ["MULTI-1"]"#, r#"tool:x86_64 ["MULTI-1"]"#];
+        assert_eq!(keys, expected);
     }
 }

@@ -5,7 +5,6 @@
 //! once where another holds its lock, so that this cannot keep it waiting for the gate (measured). What that costs
 //! is the second resolving, and that the packages are checked twice: 6 ms for one of 1.6 MB.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::thread;
 
@@ -94,7 +93,7 @@ impl Tool for Zypper {
         let files = repositories::files([Path::new(PACKAGES)], &names);
         let mut archived = None;
         if let (Some(listed), Some(scope)) = (listed, everything) {
-            let mut pending = resolved.pending(&database, &BTreeSet::new());
+            let mut pending = resolved.pending(&database, &resolved::Advisories::new());
             pending.kept_back = kept_back;
             let (all, installed) = listed?;
             archived = installed;

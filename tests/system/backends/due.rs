@@ -1,5 +1,6 @@
 //! What is due: security behind a newer version, plans for who is nobody in particular, replacements, pins.
 
+use chrono::{DateTime, Utc};
 use lab::fixtures::plain;
 use lab::{Advisory, Asks, Deb, Host, Manager, Repo};
 use serde_json::Value;
@@ -35,9 +36,29 @@ fn due(updates: &Value) -> Vec<String> {
 }
 
 fn updates(host: &Host) -> Vec<String> {
+    due(&listed(host))
+}
+
+fn listed(host: &Host) -> Value {
     let output = host.as_user(ALICE, "patchctl updates --json");
     assert!(output.success(), "{output}");
-    due(&serde_json::from_str(&output.stdout).expect("no list"))
+    serde_json::from_str(&output.stdout).expect("no list")
+}
+
+fn update_of<'a>(updates: &'a Value, package: &str) -> &'a Value {
+    let mut updates = updates.as_array().expect("no list").iter();
+    let update = updates.find(|update| text(update, "package") == package);
+    update.expect("it is not pending")
+}
+
+/// The bytes of the package file of demo, as the package manager says them.
+fn size_of_demo(host: &Host, backend: Backend) -> Option<u64> {
+    let asked = match backend.manager {
+        Manager::Apt => "apt-cache show demo=1.2 | sed -n 's/^Size: //p'",
+        Manager::Dnf => "dnf -q -C repoquery --qf '%{downloadsize}' demo-1.2",
+        _ => return None,
+    };
+    Some(host.sh(asked).trim().parse().expect("no size"))
 }
 
 /// What closes the hole is in every later version, too, whoever has that.
@@ -65,6 +86,39 @@ pub fn security_is_seen_behind_a_newer_version(backend: Backend) {
             format!("tool {} false", version("1.1"))
         ]
     );
+
+    let first = listed(&host);
+    let demo = update_of(&first, "demo");
+    let names = if backend.manager == Manager::Apt {
+        Vec::new()
+    } else {
+        vec![format!("LAB-demo-{}", version("1.1"))]
+    };
+    assert_eq!(demo["advisories"], Value::from(names.clone()), "{first:#}");
+    match (demo["size"].as_u64(), size_of_demo(&host, backend)) {
+        // dnf 4 rounds it
+        (Some(told), Some(size)) => assert!(told.abs_diff(size) <= size / 20, "{first:#}, {size}"),
+        (told, size) => assert_eq!(told, size, "{first:#}"),
+    }
+    let seen = |updates: &Value, package: &str| -> DateTime<Utc> {
+        let seen = text(update_of(updates, package), "first_seen").parse();
+        seen.expect("not seen")
+    };
+    let shown = host.as_user(ALICE, "patchctl updates").stdout;
+    assert!(shown.contains(" AGE "), "{shown}");
+    assert_eq!(shown.contains(" SIZE "), !demo["size"].is_null(), "{shown}");
+    assert_eq!(
+        shown.contains(" ADVISORIES\n"),
+        !names.is_empty(),
+        "{shown}"
+    );
+    repo.add(&plain("tool", "1.2"));
+    refresh_succeeds(&host);
+    let second = listed(&host);
+    assert_eq!(seen(&second, "demo"), seen(&first, "demo"));
+    assert!(seen(&second, "tool") > seen(&first, "tool"));
+    let plan = plan(&host, "security");
+    assert_eq!(plan["updates"][0], *update_of(&second, "demo"), "{plan:#}");
 
     let job = applied(&host, "security");
 

@@ -198,6 +198,9 @@ fn the_list_of_updates_holds_until_something_changes() {
         assert_eq!(updates[0][key]["data"], value, "{updates}");
     }
     assert_eq!(updates[0]["security"]["data"], false);
+    assert!(updates[0]["size"]["data"].is_u64(), "{updates}");
+    assert!(updates[0]["first_seen"]["data"].is_string(), "{updates}");
+    assert_eq!(updates[0]["advisories"]["type"], "as", "{updates}");
     assert_eq!(
         runs_of_apt(&host),
         0,

@@ -78,6 +78,18 @@ impl View {
         time.map_or_else(|_| String::new(), |time| self.absolute(time))
     }
 
+    /// How long ago a time of a record was; empty where it is none.
+    pub fn age(&self, time: &str) -> String {
+        let time = time.parse::<DateTime<Utc>>();
+        time.map_or_else(
+            |_| String::new(),
+            |time| match length(self.now - time) {
+                Some(length) => length,
+                None => "new".to_owned(),
+            },
+        )
+    }
+
     fn absolute(&self, time: DateTime<Utc>) -> String {
         let local = time.with_timezone(&Local);
         if self.utc || local.offset().local_minus_utc() == 0 {
@@ -114,20 +126,24 @@ impl View {
 
 /// How long until then, or since then, in its largest unit.
 fn relative(until: TimeDelta) -> String {
-    let seconds = until.num_seconds();
-    let (count, unit) = match seconds.unsigned_abs() {
-        0..=9 => return "just now".to_owned(),
+    match length(until) {
+        None => "just now".to_owned(),
+        Some(length) if until < TimeDelta::zero() => format!("{length} ago"),
+        Some(length) => format!("in {length}"),
+    }
+}
+
+/// A length of time in its largest unit; none where it is too short to be told.
+fn length(time: TimeDelta) -> Option<String> {
+    let (count, unit) = match time.num_seconds().unsigned_abs() {
+        0..=9 => return None,
         length @ 10..=59 => (length, "s"),
         length @ 60..=3599 => (length / 60, "min"),
         length @ 3600..=86_399 => (length / 3600, "h"),
         length if length < 2 * 86_400 => (1, "day"),
         length => (length / 86_400, "days"),
     };
-    if seconds < 0 {
-        format!("{count} {unit} ago")
-    } else {
-        format!("in {count} {unit}")
-    }
+    Some(format!("{count} {unit}"))
 }
 
 #[cfg(test)]
