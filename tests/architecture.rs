@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use expect_test::expect_file;
 use sources::sources;
+use survey::{Sources, circles, imports};
 
 /// The table of `src/lib.rs`: each room and the rooms it may call.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
@@ -125,6 +127,29 @@ fn calls_are_found() {
         #[cfg(test)]\nuse crate::doors;";
     let found: Vec<String> = callees(text).into_iter().collect();
     assert_eq!(found, ["fs", "host", "journal", "queue", "state"]);
+}
+
+/// The files of each circle are those of `tests/circles.txt`. A file that belongs to no circle can be read and tested
+/// without the files that use it: a change may take files out of that list, and adds none. After a rename or after a
+/// circle was opened, `UPDATE_EXPECT=1 cargo test --test architecture` writes the list.
+#[test]
+fn no_import_circle_of_files_but_those_listed() {
+    let imports = imports(&Sources::read(Path::new("src")));
+    assert!(imports.len() > 500, "not all imports were found");
+    let mut paragraphs = Vec::new();
+    for circle in circles(&imports) {
+        for import in &imports {
+            if circle.contains(&import.from) && circle.contains(&import.to) {
+                let names: Vec<_> = import.names.iter().map(String::as_str).collect();
+                let (from, to) = (import.from.display(), import.to.display());
+                // shown when the lists differ
+                println!("{from} imports from {to}: {}", names.join(", "));
+            }
+        }
+        let files: Vec<_> = circle.iter().map(|file| file.to_str().unwrap()).collect();
+        paragraphs.push(files.join("\n") + "\n");
+    }
+    expect_file!["circles.txt"].assert_eq(&paragraphs.join("\n"));
 }
 
 #[test]

@@ -1,0 +1,19 @@
+//! Reads the sources of a crate: its tokens, its imports, its functions and its calls.
+//!
+//! ```text
+//! text ─► tokens ─► files (modules, without their tests) ─► paths (what a name means) ─► imports, circles
+//!                                                        └► functions ─► calls ─► journeys
+//! ```
+//!
+//! The reader knows as much Rust as it needs for code that rustfmt has formatted. It does not infer types: what a
+//! method call leads to is decided by the name (see [`Calls`]).
+
+mod circles;
+mod files;
+mod imports;
+mod paths;
+mod tokens;
+
+pub use circles::circles;
+pub use files::{File, Sources};
+pub use imports::{Import, imports};
