@@ -6,12 +6,13 @@
 //! | room | what it is for | may call |
 //! |---|---|---|
 //! | [`cli`] | the grammar of the arguments | request |
-//! | [`doors`] | what the outside may call; never changes a package | request queue state health package host journal config paths sorted |
+//! | [`doors`] | what the outside may call; never changes a package | request queue state health package exec host journal config paths sorted |
 //! | [`request`] | a request, parsed once and strictly | sorted |
 //! | [`queue`] | submit, claim, finish | checksum request state journal paths fs sorted |
-//! | [`worker`] | the only room that changes the host | checksum queue request package host state journal config paths fs sorted |
-//! | [`package`] | one trait over the package managers, and the only place that starts programs | checksum config fs sorted |
+//! | [`worker`] | the only room that changes the host | checksum queue request package exec host state journal config paths fs sorted |
+//! | [`package`] | one trait over the package managers | checksum config exec fs sorted |
 //! | [`host`] | what the machine says of itself: clocks, logind, systemd | checksum paths sorted |
+//! | [`exec`] | the only room that starts programs | |
 //! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs sorted |
 //! | [`health`] | pure: the records in, health and its reasons out | state |
 //! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
@@ -25,6 +26,7 @@ pub mod checksum;
 pub mod cli;
 pub mod config;
 pub mod doors;
+pub mod exec;
 pub mod fs;
 pub mod health;
 pub mod host;

@@ -17,8 +17,8 @@ use linux_patch_api::doors::client::{
     Asked, Client, Colours, Ended, NotReachable, Refused, Waiting,
 };
 use linux_patch_api::doors::{dbus, own_login, varlink};
+use linux_patch_api::exec;
 use linux_patch_api::host::systemd;
-use linux_patch_api::package::command;
 use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::installed::NotInstalled;
@@ -197,7 +197,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         Run::Varlink => varlink::serve(Paths::default())?,
         Run::Gate { job, back } => open_gate(&job, back)?,
         Run::Leashed { parent, program } => {
-            return command::hold(parent, &program).map(ExitCode::from);
+            return exec::hold(parent, &program).map(ExitCode::from);
         }
     }
     Ok(ExitCode::SUCCESS)

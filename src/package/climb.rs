@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::command::{Line, Program, Watch};
 use super::{Observer, Report};
+use crate::exec::{Line, Program, Watch};
 
 /// Runs a rung to its end; its output goes to the log. Neither its exit code nor its words are believed,
 /// and it is never stopped: the database tells what it did.

@@ -4,7 +4,6 @@ pub mod apk;
 pub mod apt;
 mod boot;
 mod climb;
-pub mod command;
 mod damaged;
 pub mod detect;
 pub mod dnf;
@@ -41,7 +40,7 @@ pub use values::{
 };
 
 use crate::config::Config;
-use command::Process;
+use crate::exec::Process;
 use detect::Backend;
 
 /// A package manager. Everything but `refresh` and `apply` only reads, and works unprivileged.

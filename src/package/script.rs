@@ -1,6 +1,6 @@
 //! Whose script a process runs, as its command line tells.
 
-use super::command::Process;
+use crate::exec::Process;
 
 /// A maintainer script, or the like of it, that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]

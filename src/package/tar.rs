@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::Change;
-use super::command::Program;
+use crate::exec::Program;
 
 /// What the file systems of packages give to a file at least, and in multiples: most have blocks of this size.
 const BLOCK: u64 = 4096;

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::progress::{Quiet, Repairing};
 use super::{Worker, reboot};
+use crate::exec::{Line, Program};
 use crate::journal;
-use crate::package::command::{Line, Program};
 use crate::package::{Change, Ended, Observer, Report};
 use crate::request::JobId;
 use crate::state::job;

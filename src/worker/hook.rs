@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{alert, recover};
+use crate::exec::{Line, Program};
 use crate::host::systemd;
 use crate::journal;
-use crate::package::command::{Line, Program};
 use crate::paths::Paths;
 use crate::sorted::{self, InOrder};
 use crate::state::alert::{Alerts, Cause, Event};

@@ -12,9 +12,10 @@ use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
 use super::{Worker, attempt, deaths, manual, orphans, own, parts, reboot, rollback, select};
+use crate::exec;
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
-use crate::package::{Applied, Change, Database, Ended, Former, command};
+use crate::package::{Applied, Change, Database, Ended, Former};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Target};
 use crate::state::at_work;
@@ -200,7 +201,7 @@ fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> R
         let going_back = rollback::take_over(&worker.paths, transaction)?;
         let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
         if shut {
-            command::end_leftovers(&attempt::gate(transaction).join(" "))?;
+            exec::end_leftovers(&attempt::gate(transaction).join(" "))?;
         }
         let phase = match (going_back, is_apply && !shut) {
             (true, _) => "rolling back",

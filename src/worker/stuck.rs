@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Worker, alert, recover};
+use crate::exec::{Process, deepest};
 use crate::host::{clock, systemd};
 use crate::journal;
-use crate::package::command::{Process, deepest};
 use crate::request::JobId;
 use crate::state::alert::Cause;
 use crate::state::hang::Hang;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::exec::Program;
 use crate::host::systemd;
-use crate::package::command::Program;
 
 /// How long systemctl may take: it asks the service manager without the bus.
 const LIMIT: Duration = Duration::from_secs(10);

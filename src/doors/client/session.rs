@@ -16,9 +16,9 @@ use zruntime::SharedRuntime;
 
 use crate::VERSION;
 use crate::doors::{BUS_NAME, OBJECT_PATH};
+use crate::exec::{Carrier, TtyAgent};
 use crate::host::bus;
 use crate::journal::plain;
-use crate::package::command::{Carrier, TtyAgent};
 use crate::request::Remote;
 
 /// How long a call may take: `CheckHealth` waits for a refresh, polkit for a password.

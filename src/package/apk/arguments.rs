@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::package::command::Program;
+use crate::exec::Program;
 
 /// How long apk waits for its lock, in seconds; without this it exits with 99 at once (measured).
 const WAIT: &str = "600";

@@ -18,8 +18,8 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::checksum;
+use crate::exec::{Ending, Line, Process};
 use crate::package::climb::climb;
-use crate::package::command::{Ending, Line, Process};
 use crate::package::rpm::gate;
 use crate::package::{
     Applied, Change, Database, Ended, Former, Kept, KeptBack, KeptBackCause, Observer,

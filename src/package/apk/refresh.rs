@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::listing::{self, redacted};
 use super::{Apk, CACHE, run};
-use crate::package::command::{Ending, Line, Watch};
+use crate::exec::{Ending, Line, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
 
 /// The time a refresh may take.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::listing::{redacted, step};
-use crate::package::command::{Ending, Line, Process, Program, Watch};
+use crate::exec::{Ending, Line, Process, Program, Watch};
 use crate::package::{Ended, Observer, Report, Script};
 
 /// The most lines that a job's error quotes.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::explain::Asked;
 use super::{build, cache, former};
-use crate::package::command::Program;
+use crate::exec::Program;
 use crate::package::{Former, Key, Selection, Update};
 
 /// apt's own front end for programs.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::settings::Settings;
-use crate::package::command::Program;
+use crate::exec::Program;
 
 /// dpkg's database (dpkg(1)).
 const STATUS: &str = "/var/lib/dpkg/status";

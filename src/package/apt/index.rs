@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Result, ensure};
 
 use super::{arguments, build};
-use crate::package::command::Line;
+use crate::exec::Line;
 use crate::package::{Change, Key};
 use crate::sorted::InOrder;
 

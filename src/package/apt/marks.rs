@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::arguments;
-use crate::package::command::Line;
+use crate::exec::Line;
 use crate::sorted::InOrder;
 
 /// Where apt keeps them (apt-mark(8), "FILES").

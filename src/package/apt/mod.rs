@@ -48,8 +48,8 @@ pub use arguments::APT_GET;
 use settings::Settings;
 
 use crate::checksum;
+use crate::exec::Process;
 use crate::package::climb::climb;
-use crate::package::command::Process;
 use crate::package::{
     Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Key, Observer,
     PackageManager, Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction,

@@ -12,7 +12,7 @@ use super::owed::{self, Owed};
 use super::settings::Settings;
 use super::{Apt, arguments};
 use crate::checksum;
-use crate::package::command::{Ending, Line, Watch};
+use crate::exec::{Ending, Line, Watch};
 use crate::package::{Observer, Refreshed, Report, Source, lock};
 
 /// The time a refresh may take, its waiting for apt's lock included.

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 
 use super::arguments;
+use crate::exec::Ending;
 use crate::package::Key;
-use crate::package::command::Ending;
 
 /// An installed package, with what it says of others (deb-control(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]

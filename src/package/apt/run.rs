@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{acquire, arguments, listing, locks, status, words};
-use crate::package::command::{Ending, Line, Program, Watch};
+use crate::exec::{Ending, Line, Program, Watch};
 use crate::package::{Ended, Observer, Report, Transaction, lock};
 
 /// How often a lock that somebody else holds is looked at or tried again before the job fails with that.

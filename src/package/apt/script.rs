@@ -1,6 +1,6 @@
 //! dpkg's maintainer scripts, told by their processes.
 
-use crate::package::command::Process;
+use crate::exec::Process;
 use crate::package::script::Script;
 
 /// Where the scripts of installed packages lie, `PACKAGE.KIND` or `PACKAGE:ARCHITECTURE.KIND`.

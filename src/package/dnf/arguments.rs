@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Dialect;
 use super::plugin::Plugin;
-use crate::package::command::{Program, READ_LIMIT};
+use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{evr, held, locks};
 use crate::package::{Change, Former, FormerSource, Key, Source, Update};
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
-use crate::package::command::{Ending, Program};
+use crate::exec::{Ending, Program};
 use crate::package::rpm::held;
 use crate::package::rpm::resolved::{self, Advisories};
 use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source};

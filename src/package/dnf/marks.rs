@@ -5,7 +5,7 @@ use std::fs;
 
 use serde::Deserialize;
 
-use crate::package::command::Program;
+use crate::exec::Program;
 use crate::sorted::InOrder;
 
 /// Where dnf 5 keeps why a package is there (libdnf5, `libdnf5::system::State`).

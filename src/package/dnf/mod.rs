@@ -25,7 +25,6 @@ use self::arguments::Scope;
 use self::listing::listed;
 use self::output::Run;
 use self::plugin::Plugin;
-use super::command::{Ending, Line, Process, Watch};
 use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES, Resolved, Without};
@@ -38,6 +37,7 @@ use super::{
     PackageManager, Pending, Problem, Refreshed, Report, Restore, Script, Source, TakenBack,
     Transaction, Update,
 };
+use crate::exec::{Ending, Line, Process, Watch};
 use crate::sorted::InOrder;
 
 /// The time a refresh may take, its waiting for a lock included.

@@ -1,6 +1,6 @@
 //! What dnf and yum print while they work: progress, failures, whom they wait for.
 
-use crate::package::command::{Ending, Line, Watch};
+use crate::exec::{Ending, Line, Watch};
 use crate::package::rpm::resolved::Resolved;
 use crate::package::rpm::transaction::Changed;
 use crate::package::rpm::{repositories, scriptlet, unmerged, words};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{Dialect, actions};
+use crate::exec::Program;
 use crate::fs::write_atomically;
-use crate::package::command::Program;
 use crate::package::rpm::held;
 
 /// What dnf 4 is given to load.

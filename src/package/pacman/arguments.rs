@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::package::command::Program;
+use crate::exec::Program;
 
 /// What `-p` prints of each package: repository, name, version, architecture, file, and how many bytes of that are
 /// not in its cache yet.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 
 use super::{arguments, local};
-use crate::package::command::{Ending, Line};
+use crate::exec::{Ending, Line};
 use crate::package::{Damaged, Former, FormerSource};
 use crate::sorted::InOrder;
 

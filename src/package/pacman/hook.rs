@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::conf::Conf;
 use super::sync::{Stamp, stamp};
 use super::upgrade::in_caches;
+use crate::exec::Process;
 use crate::fs::write_atomically;
-use crate::package::command::Process;
 use crate::package::{Change, Database, Script};
 use crate::sorted;
 

@@ -28,8 +28,8 @@ use std::time::SystemTime;
 use anyhow::{Result, bail, ensure};
 
 use crate::checksum;
+use crate::exec::Process;
 use crate::package::boot;
-use crate::package::command::Process;
 use crate::package::{
     AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer,
     PackageManager, Pending, Problem, Refreshed, Restore, Script, Selection, Source, TakenBack,

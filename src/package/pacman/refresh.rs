@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::conf::{Repository, redacted};
 use super::{Pacman, arguments, run};
-use crate::package::command::{Ending, Finished, Line, Program, Watch};
+use crate::exec::{Ending, Finished, Line, Program, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
 
 /// The time a refresh may take.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::conf::redacted;
-use crate::package::command::{Ending, Line, Program, Watch};
+use crate::exec::{Ending, Line, Program, Watch};
 use crate::package::{Ended, Observer, Report};
 
 /// The most lines that a job's error quotes.

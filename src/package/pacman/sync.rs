@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use super::conf::Repository;
 use super::{DATABASE, arguments};
 use crate::checksum;
+use crate::exec::Line;
 use crate::fs::write_atomically;
-use crate::package::command::Line;
 use crate::sorted;
 
 /// Our tree: `local` leads to the live database of installed packages, `sync` is ours.

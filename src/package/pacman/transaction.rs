@@ -12,7 +12,7 @@ use super::locks::{self, Held, LOCK};
 use super::run;
 use super::upgrade::Upgrade;
 use super::{DATABASE, Pacman, arguments, contents};
-use crate::package::command::{Line, Program};
+use crate::exec::{Line, Program};
 use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Transaction};
 
 /// How long a transaction waits for somebody else's.

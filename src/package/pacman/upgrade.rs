@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::conf::Conf;
 use super::{Pacman, arguments, listing};
-use crate::package::command::{Ending, Finished, Line, Program};
+use crate::exec::{Ending, Finished, Line, Program};
 use crate::package::{
     Change, Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
 };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use super::{beside, database, evr, locks};
+use crate::exec::Line;
 use crate::package::climb::climb;
-use crate::package::command::Line;
 use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
 
 /// Its name, for records.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{repositories, resolved};
-use crate::package::command::Program;
+use crate::exec::Program;
 use crate::package::{Change, Update, tar};
 
 /// Before the files of each package.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{database, repositories, resolved};
+use crate::exec::Program;
 use crate::package::climb::climb;
-use crate::package::command::Program;
 use crate::package::damaged::{Said, verified};
 use crate::package::{Damaged, Ended, Former, FormerSource, Observer, Restore};
 

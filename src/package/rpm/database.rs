@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::{evr, held};
-use crate::package::command::Program;
+use crate::exec::Program;
 use crate::package::{Change, Database, Installed, Key, PackageState, Problem};
 use crate::sorted::{self, InOrder};
 

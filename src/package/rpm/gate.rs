@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::former::Versions;
+use crate::exec::{Line, Program};
 use crate::package::Change;
-use crate::package::command::{Line, Program};
 
 /// The most that is read: 100 000 packages would be a quarter of it.
 const LIMIT: u64 = 64 * 1024 * 1024;

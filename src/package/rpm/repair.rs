@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 
 use super::database::{self, Contents};
+use crate::exec::Program;
 use crate::package::climb::climb;
-use crate::package::command::Program;
 use crate::package::{Change, Key, Observer, sentences};
 
 /// Removes the duplicates among these changes: an update that was killed has entered one version and not

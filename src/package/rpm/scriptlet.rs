@@ -1,6 +1,6 @@
 //! Scripts of packages: which one runs, and which failed. RPM says that once, and its database forgets it.
 
-use crate::package::command::Process;
+use crate::exec::Process;
 use crate::package::{Key, Script};
 
 /// Where RPM puts a script to run it (`%_tmppath`, rpm 4.20): the name says nothing of the package.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::package::command::{Program, READ_LIMIT};
+use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::locks;
 use crate::package::rpm::resolved::Planned;
 use crate::package::{Former, FormerSource, Source, Update};

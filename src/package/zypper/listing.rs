@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::output::{self, Finished};
 use super::{Quiet, Scope, arguments, enabled, explain, indexes, run};
-use crate::package::command::Program;
+use crate::exec::Program;
 use crate::package::rpm::former::Versions;
 use crate::package::rpm::held;
 use crate::package::rpm::resolved::{self, Planned, Resolved};

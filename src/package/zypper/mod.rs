@@ -18,7 +18,6 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
-use super::command::Process;
 use super::rpm::former::Archived;
 use super::rpm::repositories::{self, Index, Repository};
 use super::rpm::resolved::{self, NO_ADVISORIES};
@@ -30,6 +29,7 @@ use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
     Pending, Problem, Refreshed, Report, Restore, Script, Source, TakenBack, Transaction, Update,
 };
+use crate::exec::Process;
 use crate::sorted::InOrder;
 
 /// Where it keeps the index of each repository, and the packages.

@@ -1,6 +1,6 @@
 //! What zypper says in XML: plans, progress, failures.
 
-use crate::package::command::{Ending, Line, Watch};
+use crate::exec::{Ending, Line, Watch};
 use crate::package::rpm::resolved::{Planned, Removal, Resolved};
 use crate::package::rpm::xml::{self, Node};
 use crate::package::rpm::{evr, repositories, scriptlet, unmerged, words};

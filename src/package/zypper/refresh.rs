@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::arguments;
 use super::output::{self, Run};
-use crate::package::command::Ending;
+use crate::exec::Ending;
 use crate::package::{Ended, Observer, lock};
 
 /// The time a refresh may take, its waiting for zypper's lock included.

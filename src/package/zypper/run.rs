@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use super::output::{Finished, Run};
 use super::removals::{self, Without};
 use super::{PACKAGES, Scope, Zypper, arguments, listing, patches};
-use crate::package::command::Program;
+use crate::exec::Program;
 use crate::package::rpm::resolved;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, repositories};

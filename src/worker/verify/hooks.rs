@@ -7,10 +7,10 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::programs::{self, Checker};
+use crate::exec::{Ending, Line, Program, Watch};
 use crate::host::systemd;
 use crate::journal;
 use crate::package::Change;
-use crate::package::command::{Ending, Line, Program, Watch};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::state::verification::{Check, CheckKind};

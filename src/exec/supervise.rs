@@ -178,7 +178,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::package::command::Program;
+    use crate::exec::Program;
 
     /// Asks for a stop as soon as this file is there.
     struct Until(PathBuf);

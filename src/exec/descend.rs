@@ -111,7 +111,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::package::command::{Ending, Line, Program};
+    use crate::exec::{Ending, Line, Program};
 
     fn kins(list: &[(u32, u32, u64)]) -> BTreeMap<u32, Kin> {
         let kin = |(pid, parent, started): &(u32, u32, u64)| {
