@@ -1,7 +1,7 @@
 //! Alerts, raised and resolved where the worker learns of their causes, and told to whoever listens.
 
+use super::own;
 use super::refresh::RefreshFailed;
-use super::{Worker, own};
 use crate::PACKAGE;
 use crate::host::systemd;
 use crate::journal;
@@ -13,38 +13,39 @@ use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::update::Phase;
+use crate::worker::bookkeeping::context::Context;
 
 /// Raises an alert. Whatever goes wrong with that harms nothing else: the records say the same.
-pub fn raise(worker: &Worker, cause: Cause, text: &str, job: Option<&JobId>) {
-    raised(worker, cause, text, job).iter().for_each(announce);
+pub fn raise(ctx: &Context, cause: Cause, text: &str, job: Option<&JobId>) {
+    raised(ctx, cause, text, job).iter().for_each(announce);
 }
 
 /// The same, and the event is still to be announced.
-fn raised(worker: &Worker, cause: Cause, text: &str, job: Option<&JobId>) -> Option<Event> {
+fn raised(ctx: &Context, cause: Cause, text: &str, job: Option<&JobId>) -> Option<Event> {
     let text = journal::plain(text);
-    change(worker, |alerts| alerts.raise(cause, &text, job))
+    change(ctx, |alerts| alerts.raise(cause, &text, job))
 }
 
 /// Resolves an alert, if it stands.
-pub fn resolve(worker: &Worker, cause: Cause) {
-    resolved(worker, cause).iter().for_each(announce);
+pub fn resolve(ctx: &Context, cause: Cause) {
+    resolved(ctx, cause).iter().for_each(announce);
 }
 
 /// The same, and the event is still to be announced.
-fn resolved(worker: &Worker, cause: Cause) -> Option<Event> {
-    let alerts = Alerts::load_to_change(&worker.paths);
+fn resolved(ctx: &Context, cause: Cause) -> Option<Event> {
+    let alerts = Alerts::load_to_change(&ctx.paths);
     // most often there is none, and nothing to write
     alerts.standing(cause)?;
-    change(worker, |alerts| alerts.resolve(cause))
+    change(ctx, |alerts| alerts.resolve(cause))
 }
 
 /// A refresh has ended; one that was stopped on request says nothing.
-pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
+pub fn refreshed(ctx: &Context, result: &anyhow::Result<()>) {
     match result {
         // the list of what is pending is still to be made
-        Ok(()) if Cache::load(&worker.paths).list_error.is_some() => {}
-        Ok(()) => resolve(worker, Cause::RefreshFailing),
-        Err(_) if worker.stopping() => {}
+        Ok(()) if Cache::load(&ctx.paths).list_error.is_some() => {}
+        Ok(()) => resolve(ctx, Cause::RefreshFailing),
+        Err(_) if ctx.stopping() => {}
         Err(error) => {
             let what = if error.is::<RefreshFailed>() {
                 "the last"
@@ -52,7 +53,7 @@ pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
                 "the last refresh failed:"
             };
             let text = format!("{what} {error:#}");
-            raise(worker, Cause::RefreshFailing, &text, None);
+            raise(ctx, Cause::RefreshFailing, &text, None);
         }
     }
 }
@@ -61,7 +62,7 @@ pub fn refreshed(worker: &Worker, result: &anyhow::Result<()>) {
 /// resolves it. That our own package was not updated is an alert of its own, which only its update ends.
 /// Written down before the jobs' records say that they have ended, so that a look at the host at that moment
 /// finds it degraded; the events are to be announced once the records are there for the hooks.
-pub fn settled(worker: &Worker, jobs: &[Job]) -> Vec<Event> {
+pub fn settled(ctx: &Context, jobs: &[Job]) -> Vec<Event> {
     let mut events = Vec::new();
     let failed_itself = |job: &Job| job.status == JobStatus::Failed && own::has_updated(job);
     let of = |status: JobStatus| {
@@ -72,10 +73,10 @@ pub fn settled(worker: &Worker, jobs: &[Job]) -> Vec<Event> {
     };
     for job in jobs.iter().filter(|job| own::has_updated(job)) {
         match job.status {
-            JobStatus::Failed => events.extend(self_update_failed(worker, job)),
+            JobStatus::Failed => events.extend(self_update_failed(ctx, job)),
             // not when there was nothing to do, as with a version that is not offered again
             JobStatus::Succeeded if own::is_among(&job.changes) => {
-                events.extend(resolved(worker, Cause::SelfUpdateFailed));
+                events.extend(resolved(ctx, Cause::SelfUpdateFailed));
             }
             _ => {}
         }
@@ -92,24 +93,24 @@ pub fn settled(worker: &Worker, jobs: &[Job]) -> Vec<Event> {
         let why = job.error.as_deref().unwrap_or("no reason is recorded");
         let why = why.strip_prefix("rolled back: ").unwrap_or(why);
         let text = format!("the last update ({target}) {what}: {why}");
-        events.extend(raised(worker, cause, &text, Some(job.id())));
-        if rolled_back && makes_up_for(worker, job, Cause::UpdateFailed) {
-            events.extend(resolved(worker, Cause::UpdateFailed));
+        events.extend(raised(ctx, cause, &text, Some(job.id())));
+        if rolled_back && makes_up_for(ctx, job, Cause::UpdateFailed) {
+            events.extend(resolved(ctx, Cause::UpdateFailed));
         }
-        if !rolled_back && Blocked::load_to_change(&worker.paths).is_empty() {
-            events.extend(resolved(worker, Cause::RolledBack));
+        if !rolled_back && Blocked::load_to_change(&ctx.paths).is_empty() {
+            events.extend(resolved(ctx, Cause::RolledBack));
         }
     } else if of(JobStatus::Succeeded).is_some() {
         let mut succeeded = jobs
             .iter()
             .filter(|job| job.status == JobStatus::Succeeded && job.request.kind != Kind::Refresh);
-        if succeeded.any(|job| makes_up_for(worker, job, Cause::UpdateFailed)) {
-            events.extend(resolved(worker, Cause::UpdateFailed));
+        if succeeded.any(|job| makes_up_for(ctx, job, Cause::UpdateFailed)) {
+            events.extend(resolved(ctx, Cause::UpdateFailed));
         }
         // a success that does without what was rolled back does not mend it
         let changed = |job: &Job| job.status == JobStatus::Succeeded && !job.changes.is_empty();
-        if jobs.iter().any(changed) && Blocked::load_to_change(&worker.paths).is_empty() {
-            events.extend(resolved(worker, Cause::RolledBack));
+        if jobs.iter().any(changed) && Blocked::load_to_change(&ctx.paths).is_empty() {
+            events.extend(resolved(ctx, Cause::RolledBack));
         }
     }
     events
@@ -117,12 +118,12 @@ pub fn settled(worker: &Worker, jobs: &[Job]) -> Vec<Event> {
 
 /// Whether a job covers all that the job asked for which raised the alert of this cause. Where that one's record
 /// is gone, any job does.
-fn makes_up_for(worker: &Worker, job: &Job, cause: Cause) -> bool {
-    let alerts = Alerts::load_to_change(&worker.paths);
+fn makes_up_for(ctx: &Context, job: &Job, cause: Cause) -> bool {
+    let alerts = Alerts::load_to_change(&ctx.paths);
     let raised_by = alerts
         .standing(cause)
         .and_then(|alert| alert.job.as_ref())
-        .and_then(|id| Job::load(&worker.paths, id).ok().flatten());
+        .and_then(|id| Job::load(&ctx.paths, id).ok().flatten());
     raised_by.is_none_or(|failed| covers(&job.request, &failed.request))
 }
 
@@ -141,27 +142,27 @@ fn covers(request: &Request, other: &Request) -> bool {
 }
 
 /// This program was not replaced by its new version, or that is not as it should be.
-fn self_update_failed(worker: &Worker, job: &Job) -> Option<Event> {
+fn self_update_failed(ctx: &Context, job: &Job) -> Option<Event> {
     let to = job.update.to_version.as_deref().unwrap_or("a new version");
     let why = job.error.as_deref().unwrap_or("no reason is recorded");
     let text = format!("the update of {PACKAGE} to {to} failed: {why}");
-    raised(worker, Cause::SelfUpdateFailed, &text, Some(job.id()))
+    raised(ctx, Cause::SelfUpdateFailed, &text, Some(job.id()))
 }
 
 /// Somebody has seen the alert of this cause, or all that tell of something that is over.
-pub fn acknowledge(worker: &Worker, cause: Option<Cause>) {
+pub fn acknowledge(ctx: &Context, cause: Option<Cause>) {
     for known in Cause::ALL {
         if known.can_be_acknowledged() && cause.is_none_or(|cause| cause == known) {
-            resolve(worker, known);
+            resolve(ctx, known);
         }
     }
 }
 
 /// Looks at what may be wrong without a job of this worker: conflicts that wait, the package database.
 /// Hooks that could not be started before are started.
-pub fn look(worker: &Worker) {
-    match hold::conflicts(&worker.paths).as_slice() {
-        [] => resolve(worker, Cause::ConflictWaiting),
+pub fn look(ctx: &Context) {
+    match hold::conflicts(&ctx.paths).as_slice() {
+        [] => resolve(ctx, Cause::ConflictWaiting),
         [job, rest @ ..] => {
             let more = match rest.len() {
                 0 => String::new(),
@@ -169,20 +170,20 @@ pub fn look(worker: &Worker) {
             };
             let id = job.id();
             let text = format!("job {id}{more} is in conflict and waits for 'patchctl resolve'");
-            raise(worker, Cause::ConflictWaiting, &text, Some(id));
+            raise(ctx, Cause::ConflictWaiting, &text, Some(id));
         }
     }
-    match worker.packages.problems() {
-        Ok(problems) if problems.is_empty() => resolve(worker, Cause::DatabaseInterrupted),
+    match ctx.packages.problems() {
+        Ok(problems) if problems.is_empty() => resolve(ctx, Cause::DatabaseInterrupted),
         Ok(problems) => {
             let text = sentences(problems).join("; ");
-            raise(worker, Cause::DatabaseInterrupted, &text, None);
+            raise(ctx, Cause::DatabaseInterrupted, &text, None);
         }
         Err(error) => tracing::debug!("the package database was not looked at: {error:#}"),
     }
     // whoever looks has the lock, so that nothing runs that could hang
-    resolve(worker, Cause::UpdateStuck);
-    let alerts = Alerts::load_to_change(&worker.paths);
+    resolve(ctx, Cause::UpdateStuck);
+    let alerts = Alerts::load_to_change(&ctx.paths);
     for cause in Cause::ALL {
         if alerts.unhooked(cause).is_some() {
             start_hooks(cause.as_str());
@@ -190,8 +191,8 @@ pub fn look(worker: &Worker) {
     }
 }
 
-fn change(worker: &Worker, change: impl FnOnce(&mut Alerts) -> Option<Event>) -> Option<Event> {
-    let changed = Alerts::change(&worker.paths, change);
+fn change(ctx: &Context, change: impl FnOnce(&mut Alerts) -> Option<Event>) -> Option<Event> {
+    let changed = Alerts::change(&ctx.paths, change);
     changed.unwrap_or_else(|error| {
         tracing::warn!("an alert could not be written down: {error:#}");
         None

@@ -11,31 +11,31 @@ use super::plan::Part;
 use super::refresh::RefreshFailed;
 use super::settle::{self, Outcome, cancel, fail, finish, not_begun, stamp};
 use super::update::Update;
-use super::{Worker, heal, own, parts, precondition, reboot, refresh};
+use super::{heal, own, parts, precondition, reboot, refresh};
 use crate::host::systemd;
 use crate::queue::{Mark, hold};
 use crate::request::{JobId, Target};
 use crate::sorted::InOrder;
 use crate::state::job::{Job, JobStatus, WaitsFor};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::jobs::record;
 
 /// Serves the apply jobs of a batch; the jobs as they ended, and how the refresh before them went.
-pub fn run(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
-    let mut update = Update::begin(worker, &target_of(&jobs));
-    let refreshed = update
-        .step(Event::Begin)
-        .and_then(|()| refresh::run(worker));
+pub fn run(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
+    let mut update = Update::begin(ctx, &target_of(&jobs));
+    let refreshed = update.step(Event::Begin).and_then(|()| refresh::run(ctx));
     if let Err(error) = &refreshed {
-        if worker.stopping() {
+        if ctx.stopping() {
             update.cancel();
         } else {
             update.fail(&format!("{error:#}"));
         }
-        return (give_up_all(worker, jobs, error, &update), refreshed);
+        return (give_up_all(ctx, jobs, error, &update), refreshed);
     }
     let precondition::Sorted {
         aside: mut ended,
         good: mut jobs,
-    } = precondition::sort(worker, jobs);
+    } = precondition::sort(ctx, jobs);
     if jobs.is_empty() {
         let why = ended.first().and_then(|job| job.error.clone());
         update.fail(&why.unwrap_or_default());
@@ -51,13 +51,13 @@ pub fn run(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
         let (batch, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
             .partition(|job| job.request.options.mixes_with(&options));
-        let update = update.take().unwrap_or_else(|| again(worker, &batch));
-        ended.extend(transact(worker, batch, update, Part::Whole));
+        let update = update.take().unwrap_or_else(|| again(ctx, &batch));
+        ended.extend(transact(ctx, batch, update, Part::Whole));
         jobs = others;
     }
     // a success keeps the list true by itself
     if ended.iter().any(|job| job.status != JobStatus::Succeeded)
-        && let Err(error) = refresh::list_pending(worker)
+        && let Err(error) = refresh::list_pending(ctx)
     {
         tracing::warn!("what is pending could not be listed: {error:#}");
     }
@@ -65,13 +65,13 @@ pub fn run(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
 }
 
 /// Another update after the same refresh.
-fn again<'a>(worker: &'a Worker, jobs: &[Job]) -> Update<'a> {
-    begin(worker, &target_of(jobs))
+fn again<'a>(ctx: &'a Context, jobs: &[Job]) -> Update<'a> {
+    begin(ctx, &target_of(jobs))
 }
 
 /// A new update, which has begun.
-pub fn begin<'a>(worker: &'a Worker, target: &str) -> Update<'a> {
-    let mut update = Update::begin(worker, target);
+pub fn begin<'a>(ctx: &'a Context, target: &str) -> Update<'a> {
+    let mut update = Update::begin(ctx, target);
     if let Err(error) = update.step(Event::Begin) {
         tracing::error!("{error:#}");
     }
@@ -93,59 +93,54 @@ fn is_offline(error: &anyhow::Error) -> bool {
 
 /// Ends jobs that cannot be done now.
 fn give_up_all(
-    worker: &Worker,
+    ctx: &Context,
     jobs: Vec<Job>,
     error: &anyhow::Error,
     update: &Update<'_>,
 ) -> Vec<Job> {
     // services end with the host: who comes after a shutdown could not tell why
-    let is_part = |job: &Job| parts::is_unjudged(job) && !worker.stopping();
+    let is_part = |job: &Job| parts::is_unjudged(job) && !ctx.stopping();
     let (parts, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_part);
-    ended.iter_mut().for_each(|job| give_up(worker, job, error));
+    ended.iter_mut().for_each(|job| give_up(ctx, job, error));
     stamp(&mut ended, update);
-    ended.extend(parts::end(worker, parts, &format!("{error:#}")));
+    ended.extend(parts::end(ctx, parts, &format!("{error:#}")));
     ended
 }
 
 /// Ends a job that cannot be done now: it waits for the network when it may, and that is the reason.
-fn give_up(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
-    not_begun(worker, job, error);
+fn give_up(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
+    not_begun(ctx, job, error);
     // one of which a part is done has a record to keep
     if job.is_done_in_part() || job.status == JobStatus::Cancelled {
         return;
     }
     if let Some(reboot::Postponed(why)) = error.downcast_ref() {
-        reboot::wait(worker, job, why);
+        reboot::wait(ctx, job, why);
     } else if job.request.options.wait_for_network && is_offline(error) {
         let why = format!("{error:#}");
-        if let Err(error) = hold::defer(&worker.paths, job, WaitsFor::Network, &why) {
+        if let Err(error) = hold::defer(&ctx.paths, job, WaitsFor::Network, &why) {
             fail(job, &error);
         }
     }
 }
 
 /// One transaction for all jobs; when it fails before it changed anything, one for each target.
-pub fn transact(
-    worker: &Worker,
-    mut jobs: Vec<Job>,
-    mut update: Update<'_>,
-    part: Part,
-) -> Vec<Job> {
+pub fn transact(ctx: &Context, mut jobs: Vec<Job>, mut update: Update<'_>, part: Part) -> Vec<Job> {
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
-    if let Err(error) = lead_all(worker, &mut jobs, &leader) {
+    if let Err(error) = lead_all(ctx, &mut jobs, &leader) {
         jobs.iter_mut().for_each(|job| fail(job, &error));
         update.fail(&format!("{error:#}"));
         return jobs;
     }
-    let ending = attempt::run(worker, &leader, &jobs, &mut update, part);
-    attempt::cap_log(worker, &leader);
+    let ending = attempt::run(ctx, &leader, &jobs, &mut update, part);
+    attempt::cap_log(ctx, &leader);
     match ending {
         Ok(Ending {
             outcome: Outcome::Cancelled,
             ..
-        }) if !worker.stopping() => without_cancelled(worker, jobs, &update, part),
+        }) if !ctx.stopping() => without_cancelled(ctx, jobs, &update, part),
         Ok(Ending {
             outcome: Outcome::Changed(concluded),
             ..
@@ -153,22 +148,22 @@ pub fn transact(
             update.roll_back(&concluded.judgement.reason());
             // and with it what had been done before
             jobs.iter_mut().for_each(parts::nothing_is_done);
-            one_by_one(worker, jobs, part)
+            one_by_one(ctx, jobs, part)
         }
         Ok(Ending {
             outcome,
             own_follows,
         }) => {
-            finish(worker, &mut jobs, &outcome, &mut update, own_follows);
+            finish(ctx, &mut jobs, &outcome, &mut update, own_follows);
             stamp(&mut jobs, &update);
             if own_follows {
-                own::last(worker, jobs)
+                own::last(ctx, jobs)
             } else {
                 jobs
             }
         }
         // what was let through is not done again, one by one or otherwise: the next worker judges it
-        Err(error) if error.is::<heal::LeftForBoot>() || is_activated(worker, &leader) => {
+        Err(error) if error.is::<heal::LeftForBoot>() || is_activated(ctx, &leader) => {
             tracing::warn!("left to be judged: {error:#}");
             systemd::status(&format!("{error:#}"));
             jobs
@@ -176,20 +171,20 @@ pub fn transact(
         Err(error) => {
             if error.is::<reboot::Postponed>() {
                 update.cancel();
-                return give_up_all(worker, jobs, &error, &update);
+                return give_up_all(ctx, jobs, &error, &update);
             }
             update.fail(&format!("{error:#}"));
             if is_alone(&jobs, part) || is_offline(&error) {
-                return give_up_all(worker, jobs, &error, &update);
+                return give_up_all(ctx, jobs, &error, &update);
             }
-            one_by_one(worker, jobs, part)
+            one_by_one(ctx, jobs, part)
         }
     }
 }
 
-fn is_activated(worker: &Worker, leader: &JobId) -> bool {
+fn is_activated(ctx: &Context, leader: &JobId) -> bool {
     matches!(
-        Intent::load(&worker.paths, leader),
+        Intent::load(&ctx.paths, leader),
         Ok(Some(Intent::Activated { .. }))
     )
 }
@@ -203,9 +198,9 @@ fn is_alone(jobs: &[Job], part: Part) -> bool {
 
 /// Has one transaction serve all jobs: whoever finds them after a crash has to find the intent of all of them,
 /// and no other.
-pub fn lead_all(worker: &Worker, jobs: &mut [Job], leader: &JobId) -> Result<()> {
+pub fn lead_all(ctx: &Context, jobs: &mut [Job], leader: &JobId) -> Result<()> {
     if lead(jobs, |_| leader.clone()) {
-        Job::save_all(&worker.paths, jobs)?;
+        Job::save_all(&ctx.paths, jobs)?;
     }
     Ok(())
 }
@@ -222,11 +217,11 @@ fn lead(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
 }
 
 /// Serves each target by a transaction of its own, so that one bad package fails alone.
-fn one_by_one(worker: &Worker, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
+fn one_by_one(ctx: &Context, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
     let mut ended = Vec::new();
     // those whose turn comes later must not be found under the intent of the one before
     if lead(&mut jobs, |job| job.id().clone())
-        && let Err(error) = Job::save_all(&worker.paths, &jobs)
+        && let Err(error) = Job::save_all(&ctx.paths, &jobs)
     {
         jobs.iter_mut().for_each(|job| fail(job, &error));
         return jobs;
@@ -235,30 +230,30 @@ fn one_by_one(worker: &Worker, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
         let (batch, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
             .partition(|job| job.request.packages == target);
-        let update = again(worker, &batch);
-        ended.extend(transact(worker, batch, update, part));
+        let update = again(ctx, &batch);
+        ended.extend(transact(ctx, batch, update, part));
         jobs = others;
     }
     ended
 }
 
 /// Ends the jobs that somebody cancelled, and serves the others.
-fn without_cancelled(worker: &Worker, jobs: Vec<Job>, update: &Update<'_>, part: Part) -> Vec<Job> {
+fn without_cancelled(ctx: &Context, jobs: Vec<Job>, update: &Update<'_>, part: Part) -> Vec<Job> {
     let (cancelled, others): (Vec<Job>, Vec<Job>) = jobs
         .into_iter()
-        .partition(|job| Mark::Cancel.is_left(&worker.paths, job.id()));
+        .partition(|job| Mark::Cancel.is_left(&ctx.paths, job.id()));
     let (parts, mut cancelled): (Vec<Job>, Vec<Job>) =
         cancelled.into_iter().partition(parts::is_unjudged);
     cancelled.iter_mut().for_each(cancel);
     stamp(&mut cancelled, update);
-    cancelled.extend(parts::end(worker, parts, settle::IN_PART));
+    cancelled.extend(parts::end(ctx, parts, settle::IN_PART));
     // whoever cancelled waits for this, and not for the others
-    if let Err(error) = worker.record(&mut cancelled) {
+    if let Err(error) = record::finish(ctx, &mut cancelled) {
         tracing::error!("{error:#}");
     }
     if !others.is_empty() {
-        let update = again(worker, &others);
-        cancelled.extend(transact(worker, others, update, part));
+        let update = again(ctx, &others);
+        cancelled.extend(transact(ctx, others, update, part));
     }
     cancelled
 }

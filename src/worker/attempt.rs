@@ -1,6 +1,6 @@
 //! One transaction: planned, let through the gate, run, and judged by the package database.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::conclude::conclude;
 use super::gate::{Intent, expectation};
@@ -11,7 +11,7 @@ use super::settle::{self, Outcome};
 use super::space::{self, Room, make_room};
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, gate, heal, parts, reboot, refresh, rollback, select};
+use super::{gate, heal, parts, reboot, refresh, rollback, select};
 use crate::fs::remove_durably;
 use crate::journal;
 use crate::package::{self, Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
@@ -19,6 +19,7 @@ use crate::request::JobId;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
 use crate::state::update::Phase;
+use crate::worker::bookkeeping::context::Context;
 
 /// The most bytes of a job's log that are kept.
 const LOG_LIMIT: u64 = 1024 * 1024;
@@ -41,108 +42,108 @@ impl Ending {
 
 /// The transaction, and once more with a new index and a new plan when a download failed.
 pub fn run(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
     part: Part,
 ) -> Result<Ending> {
     let mut room = Room::default();
-    match attempt(worker, leader, jobs, update, (part, &mut room))? {
+    match attempt(ctx, leader, jobs, update, (part, &mut room))? {
         Ok(ending) => Ok(ending),
         Err(why) => {
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;
-            match refresh::run(worker) {
-                Err(_) if worker.stopping() => {
+            match refresh::run(ctx) {
+                Err(_) if ctx.stopping() => {
                     update.cancel();
                     return Ok(Ending::of(Outcome::Cancelled, false));
                 }
                 other => other?,
             }
             room.without.clear();
-            attempt(worker, leader, jobs, update, (part, &mut room))?.or_else(|why| bail!("{why}"))
+            attempt(ctx, leader, jobs, update, (part, &mut room))?.or_else(|why| bail!("{why}"))
         }
     }
 }
 
 /// One attempt, without what has no room; the inner error is one that a new refresh may heal.
 fn attempt(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
     (part, room): (Part, &mut Room),
 ) -> Result<Result<Ending, String>> {
-    heal::before(worker, leader)?;
-    let cache = Cache::load(&worker.paths);
+    heal::before(ctx, leader)?;
+    let cache = Cache::load(&ctx.paths);
     let failed = cache.failed_sources();
     let Plan {
         selection,
         kept_back,
         own_follows,
         without,
-    } = plan::selection(worker, jobs, &failed, (part, &room.without))?;
+    } = plan::selection(ctx, jobs, &failed, (part, &room.without))?;
     room.without = without;
-    if make_room(worker, leader, room) {
-        return attempt(worker, leader, jobs, update, (part, room));
+    if make_room(ctx, leader, room) {
+        return attempt(ctx, leader, jobs, update, (part, room));
     }
     if selection == Selection::Exactly(Vec::new()) {
         let without = &room.without;
         ensure!(without.is_empty(), "refused: {}", space::sentence(without));
-        return nothing(worker, leader, jobs, kept_back, update)
+        return nothing(ctx, leader, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     space::check_floors()?;
     let done = parts::Done::of(jobs);
-    let Some(before) = before(worker, leader, jobs, (&selection, &failed), &done)? else {
+    let Some(before) = before(ctx, leader, jobs, (&selection, &failed), &done)? else {
         update.cancel();
         return Ok(Ok(Ending::of(Outcome::Cancelled, false)));
     };
-    remove_durably(&job::intent(&worker.paths, leader))?;
-    rollback::forget(&worker.paths, leader)?;
-    plan::expect(worker, leader, jobs, &selection)?;
+    remove_durably(&job::intent(&ctx.paths, leader))?;
+    rollback::forget(&ctx.paths, leader)?;
+    plan::expect(ctx, leader, jobs, &selection)?;
     if update.state.phase == Phase::Checking {
         update.step(Event::Download)?;
     }
 
     // until it is judged: services that end with the host would look as if the update had broken them
-    let held_off = reboot::hold_off(worker, &format!("job {leader} updates packages"));
+    let held_off = reboot::hold_off(ctx, &format!("job {leader} updates packages"));
     let _held_off = held_off.ensured()?;
-    let applied = run_transaction(worker, jobs, &selection, &failed, update)?;
+    let applied = run_transaction(ctx, jobs, &selection, &failed, update)?;
     let applied = Applied {
         kept_back: [kept_back, applied.kept_back].concat(),
         ..applied
     };
 
-    let _ = std::fs::remove_file(expectation(&worker.paths, leader));
-    let intent = Intent::load(&worker.paths, leader)
+    let _ = std::fs::remove_file(expectation(&ctx.paths, leader));
+    let intent = Intent::load(&ctx.paths, leader)
         .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
     match (intent, applied.ended.clone()) {
         // nothing was due, and the package manager has configured what was left half-configured
         (Some(Intent::Activated { changes, .. }), ended) if changes.is_empty() => {
-            heal::or_leave(worker)?;
-            heal::after(worker, leader, &changes, &ended)?;
-            let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
+            heal::or_leave(ctx)?;
+            heal::after(ctx, leader, &changes, &ended)?;
+            let outcome = nothing(ctx, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
         (Some(Intent::Activated { changes, former }), _) => {
             update.activated(leader, &changes)?;
-            heal::or_leave(worker)?;
-            heal::after(worker, leader, &changes, &applied.ended)?;
-            progress::verifying(worker, leader);
+            heal::or_leave(ctx)?;
+            heal::after(ctx, leader, &changes, &applied.ended)?;
+            progress::verifying(ctx, leader);
             let (changes, former) = done.with(changes, former);
             let intent = (&*changes, former);
-            let mut outcome = conclude(worker, leader, &before, intent, applied, update)?;
+            let mut outcome = conclude(ctx, leader, &before, intent, applied, update)?;
             if let Outcome::Changed(concluded) = &mut outcome {
                 concluded.removed = room.removed().to_vec();
             }
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
-        (Some(Intent::Mixed), _) => attempt(worker, leader, jobs, update, (Part::Listed, room)),
+        (Some(Intent::Mixed), _) => attempt(ctx, leader, jobs, update, (Part::Listed, room)),
         (Some(Intent::NoRoom { without: more }), _) => {
             room.without.extend(more);
-            attempt(worker, leader, jobs, update, (part, room))
+            attempt(ctx, leader, jobs, update, (part, room))
         }
         (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
             update.cancel();
@@ -163,14 +164,14 @@ fn attempt(
         },
         (None, Ended::Failed(why)) => {
             // some package managers look at the room before they ask the gate
-            let more = plan::short(worker, &selection, &failed);
+            let more = plan::short(ctx, &selection, &failed);
             ensure!(!more.is_empty(), "{why}");
             room.without.extend(more);
-            attempt(worker, leader, jobs, update, (part, room))
+            attempt(ctx, leader, jobs, update, (part, room))
         }
         (None, Ended::Done) => {
-            nothing_was_due(worker, &selection, &failed)?;
-            let outcome = nothing(worker, leader, jobs, applied.kept_back, update)?;
+            nothing_was_due(ctx, &selection, &failed)?;
+            let outcome = nothing(ctx, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
     }
@@ -179,40 +180,40 @@ fn attempt(
 /// The host before the transaction, also as the administrator's programs see it; none when a stop was asked
 /// for meanwhile.
 fn before(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     jobs: &[Job],
     (selection, failed): (&Selection, &[&Source]),
     done: &parts::Done,
 ) -> Result<Option<Before>> {
     if !done.changes.is_empty() {
-        return Before::first_part(worker, leader, jobs, &done.changes).map(Some);
+        return Before::first_part(ctx, leader, jobs, &done.changes).map(Some);
     }
     let planned: Vec<Change> = match selection {
         // what that is, only the package manager will say
         Selection::Everything => Vec::new(),
         Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
     };
-    if *selection == Selection::Everything && plan::is_nothing_due(worker, failed) {
-        return Before::look(worker, leader, None).map(Some);
+    if *selection == Selection::Everything && plan::is_nothing_due(ctx, failed) {
+        return Before::look(ctx, leader, None).map(Some);
     }
-    let Some(hooks) = verify::baseline(worker, jobs, &planned, false)? else {
+    let Some(hooks) = verify::baseline(ctx, jobs, &planned, false)? else {
         return Ok(None);
     };
     let is_second = jobs.iter().any(|job| !job.earlier.is_empty());
-    rollback::remember(worker, leader, is_second, || {
-        Before::look(worker, leader, Some(hooks)).map(Some)
+    rollback::remember(ctx, leader, is_second, || {
+        Before::look(ctx, leader, Some(hooks)).map(Some)
     })
 }
 
 /// The package manager has ended well without asking the gate: an error when updates are due all the same, as
 /// where its configuration has it only download or pretend.
-fn nothing_was_due(worker: &Worker, selection: &Selection, failed: &[&Source]) -> Result<()> {
+fn nothing_was_due(ctx: &Context, selection: &Selection, failed: &[&Source]) -> Result<()> {
     let due = match selection {
-        Selection::Everything if plan::is_nothing_due(worker, failed) => 0,
-        Selection::Everything => worker.packages.pending(failed)?.updates.len(),
+        Selection::Everything if plan::is_nothing_due(ctx, failed) => 0,
+        Selection::Everything => ctx.packages.pending(failed)?.updates.len(),
         Selection::Exactly(updates) => {
-            let now = worker.packages.installed()?;
+            let now = ctx.packages.installed()?;
             let is_there = |update: &&package::Update| {
                 let now = now.get(&update.key());
                 now.is_some_and(|now| now.version == update.candidate)
@@ -225,7 +226,7 @@ fn nothing_was_due(worker: &Worker, selection: &Selection, failed: &[&Source]) -
         "{} ended without an error and changed nothing, and {due} of the updates are still due: look in its \
          configuration for what has it only download or pretend (such as APT::Get::Download-Only, \
          APT::Get::Simulate, tsflags=test)",
-        worker.packages.name()
+        ctx.packages.name()
     );
     Ok(())
 }
@@ -233,7 +234,7 @@ fn nothing_was_due(worker: &Worker, selection: &Selection, failed: &[&Source]) -
 /// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs
 /// that were put back have done before is all there is to judge then.
 fn nothing(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     jobs: &[Job],
     kept_back: Vec<KeptBack>,
@@ -241,9 +242,9 @@ fn nothing(
 ) -> Result<Outcome> {
     let done = parts::Done::of(jobs);
     if !done.changes.is_empty() {
-        return parts::judge(worker, leader, done, (jobs, kept_back), None, update);
+        return parts::judge(ctx, leader, done, (jobs, kept_back), None, update);
     }
-    if let Some(why) = select::broken(jobs, &worker.packages.installed()?) {
+    if let Some(why) = select::broken(jobs, &ctx.packages.installed()?) {
         bail!("{why}, and no update of it is pending");
     }
     let missed = jobs
@@ -258,26 +259,24 @@ fn nothing(
 }
 
 fn run_transaction(
-    worker: &Worker,
+    ctx: &Context,
     jobs: &[Job],
     selection: &Selection,
     failed: &[&Source],
     update: &mut Update<'_>,
 ) -> Result<Applied> {
     let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
-    let program = gate::program(&worker.paths)?;
+    let program = gate::program(&ctx.paths)?;
     let arguments = gate(leader);
-    let log = job::log(&worker.paths, leader);
+    let log = job::log(&ctx.paths, leader);
     let transaction = Transaction {
         selection,
         failed,
         log: &log,
         gate: (&program, &arguments),
     };
-    worker.packages.apply(
-        &transaction,
-        &mut Follower::new(worker, jobs, leader, update),
-    )
+    ctx.packages
+        .apply(&transaction, &mut Follower::new(ctx, jobs, leader, update))
 }
 
 /// The arguments by which the package manager asks for the gate of a transaction.
@@ -286,8 +285,8 @@ pub fn gate(leader: &JobId) -> [String; 3] {
 }
 
 /// Cuts a log that grew beyond its limit; its beginning and its end say the most.
-pub fn cap_log(worker: &Worker, leader: &JobId) {
-    let path = job::log(&worker.paths, leader);
+pub fn cap_log(ctx: &Context, leader: &JobId) {
+    let path = job::log(&ctx.paths, leader);
     if let Err(error) = crate::fs::cap_file(&path, LOG_LIMIT) {
         tracing::warn!("{error:#}");
     }

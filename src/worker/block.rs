@@ -3,14 +3,15 @@
 use anyhow::Result;
 use serde_json::Map;
 
+use super::refresh;
 use super::space::NoRoom;
-use super::{Worker, refresh};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{AllOrNothing, Change, KeptBack, KeptBackCause, Pending, Source, Update};
 use crate::request::JobId;
 use crate::state::blocked::{Block, Blocked};
 use crate::state::pending::PendingList;
+use crate::worker::bookkeeping::context::Context;
 
 /// Who decided that changes are rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +23,12 @@ pub enum By {
 }
 
 /// Does not offer these changes again.
-pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, (by, reason): (By, &str)) {
+pub fn set(ctx: &Context, job: &JobId, changes: Vec<Change>, (by, reason): (By, &str)) {
     let shown: Vec<String> = changes
         .iter()
         .filter_map(|change| Some(format!("{}={}", change.key(), change.to.as_ref()?)))
         .collect();
-    let mut blocked = Blocked::load_to_change(&worker.paths);
+    let mut blocked = Blocked::load_to_change(&ctx.paths);
     blocked.forget(job);
     blocked.sets.push(Block {
         job: job.clone(),
@@ -37,22 +38,22 @@ pub fn set(worker: &Worker, job: &JobId, changes: Vec<Change>, (by, reason): (By
         changes,
         other: Map::new(),
     });
-    match blocked.save(&worker.paths) {
+    match blocked.save(&ctx.paths) {
         Ok(()) => journal::blocked(job, &shown.join(" ")),
         Err(error) => tracing::error!("{error:#}"),
     }
 }
 
 /// Somebody wants what this job had installed to be offered again.
-pub fn forget(worker: &Worker, job: &JobId) {
-    let mut blocked = Blocked::load_to_change(&worker.paths);
+pub fn forget(ctx: &Context, job: &JobId) {
+    let mut blocked = Blocked::load_to_change(&ctx.paths);
     if !blocked.forget(job) {
         return;
     }
-    let offered = blocked.save(&worker.paths).and_then(|()| {
+    let offered = blocked.save(&ctx.paths).and_then(|()| {
         journal::unblocked(job, "somebody has asked for that");
-        forget_list(worker)?;
-        refresh::list_pending(worker)
+        forget_list(ctx)?;
+        refresh::list_pending(ctx)
     });
     if let Err(error) = offered {
         tracing::error!("{error:#}");
@@ -60,25 +61,25 @@ pub fn forget(worker: &Worker, job: &JobId) {
 }
 
 /// The list of pending updates no longer holds.
-fn forget_list(worker: &Worker) -> Result<()> {
-    match PendingList::load(&worker.paths) {
+fn forget_list(ctx: &Context) -> Result<()> {
+    match PendingList::load(&ctx.paths) {
         Some(mut list) => {
             list.fingerprint = None;
-            list.save(&worker.paths).map(drop)
+            list.save(&ctx.paths).map(drop)
         }
         None => Ok(()),
     }
 }
 
 /// What is offered of what is pending. Where a newer version has come, what was rolled back is free again.
-pub fn offered(worker: &Worker, pending: Pending) -> Result<Pending> {
-    let mut blocked = Blocked::load_to_change(&worker.paths);
+pub fn offered(ctx: &Context, pending: Pending) -> Result<Pending> {
+    let mut blocked = Blocked::load_to_change(&ctx.paths);
     if blocked.is_empty() {
         return Ok(pending);
     }
     let over = blocked.lapse(&pending);
     if !over.is_empty() {
-        blocked.save(&worker.paths)?;
+        blocked.save(&ctx.paths)?;
     }
     for set in over {
         journal::unblocked(&set.job, "there is another version of one of its packages");
@@ -89,13 +90,13 @@ pub fn offered(worker: &Worker, pending: Pending) -> Result<Pending> {
 /// The exact changes that installing `selected` needs, without what was rolled back and what has no room: an
 /// update that needs one of those, too, is kept back.
 pub fn plan(
-    worker: &Worker,
+    ctx: &Context,
     selected: &[Update],
     failed: &[&Source],
     without: &[NoRoom],
 ) -> Result<(Vec<Update>, Vec<KeptBack>)> {
     let barred = Barred {
-        blocked: Blocked::load_to_change(&worker.paths),
+        blocked: Blocked::load_to_change(&ctx.paths),
         without,
     };
     let mut kept_back: Vec<KeptBack> = Vec::new();
@@ -114,7 +115,7 @@ pub fn plan(
         .iter()
         .map(|short| short.change.package.clone())
         .collect();
-    let plan = |updates: &[Update]| worker.packages.plan_without(&left_out, updates, failed);
+    let plan = |updates: &[Update]| ctx.packages.plan_without(&left_out, updates, failed);
     let whole = match plan(&left) {
         Ok(whole) => whole,
         Err(error) if error.is::<AllOrNothing>() && !barred.is_empty() => {

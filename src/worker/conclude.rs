@@ -9,16 +9,17 @@ use super::lifecycle::Event;
 use super::settle::{Concluded, Outcome};
 use super::update::Update;
 use super::verify::{self, Before, Stage};
-use super::{Worker, files, heal, rollback};
+use super::{files, heal, rollback};
 use crate::package::{Applied, Change, Database, Former, Kept};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::kept::Store;
+use crate::worker::bookkeeping::context::Context;
 
 /// Judges an activated transaction, and undoes it when it is bad and that is possible.
 pub fn conclude(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     (changes, former): (&[Change], Vec<Former>),
@@ -26,15 +27,15 @@ pub fn conclude(
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
-    keep(&worker.paths, changes);
-    let noted = files::after_update(worker, leader, changes, &applied);
+    keep(&ctx.paths, changes);
+    let noted = files::after_update(ctx, leader, changes, &applied);
     applied.notes.extend(noted.unwrap_or_else(|error| {
         vec![format!(
             "whether the packages have all of their files could not be looked at: {error:#}"
         )]
     }));
     let mut judgement = verify::judge(
-        worker,
+        ctx,
         leader,
         before,
         (changes, Stage::After),
@@ -42,15 +43,15 @@ pub fn conclude(
     )?;
     let rollback = if judgement.is_to_be_undone() {
         heal::or_leave_bad()?;
-        rollback::after(worker, leader, before, &former, &judgement.checks)?
+        rollback::after(ctx, leader, before, &former, &judgement.checks)?
     } else {
         None
     };
     let now = match rollback {
         None => Ok(std::mem::take(&mut judgement.database)),
-        Some(_) => worker.packages.installed(),
+        Some(_) => ctx.packages.installed(),
     };
-    make_room(worker, now, changes, &former);
+    make_room(ctx, now, changes, &former);
     Ok(Outcome::Changed(Box::new(Concluded {
         judgement,
         applied,
@@ -98,15 +99,15 @@ pub fn keep(paths: &Paths, changes: &[Change]) {
 }
 
 /// Throws away kept packages beyond the limit, but for those that this update needs to be undone.
-fn make_room(worker: &Worker, installed: Result<Database>, changes: &[Change], former: &[Former]) {
-    let mut store = Store::open(&worker.paths);
+fn make_room(ctx: &Context, installed: Result<Database>, changes: &[Change], former: &[Former]) {
+    let mut store = Store::open(&ctx.paths);
     let new = changes.iter().filter_map(|change| change.file.as_deref());
     let needed: BTreeSet<PathBuf> = former
         .iter()
         .filter_map(|former| former.source.file().map(Path::to_owned))
         .chain(new.filter_map(|file| store.place_of(file)))
         .in_order();
-    let limit = worker.config.rollback.keep_size;
+    let limit = ctx.config.rollback.keep_size;
     let made = installed.and_then(|installed| store.evict(limit, &installed, &needed));
     if let Err(error) = made {
         tracing::warn!("{error:#}");

@@ -8,9 +8,11 @@ use anyhow::{Result, anyhow};
 use super::gate::Intent;
 use super::lifecycle::Event;
 use super::update::Update;
-use super::{Worker, attempt, recover, settle};
+use super::{attempt, recover, settle};
 use crate::request::JobId;
 use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::jobs::record;
 
 /// How many workers a job may cost. The second after the first comes at once, each further one five minutes
 /// later (`RestartSec=` of patch-recover.service).
@@ -21,35 +23,35 @@ const LIMIT: u32 = 5;
 pub struct Counted(AtomicBool);
 
 /// Notes with each job that one more worker died with it.
-pub fn count(worker: &Worker, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Result<()> {
-    if worker.deaths.0.load(Ordering::Relaxed) {
+pub fn count(ctx: &Context, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+    if ctx.deaths.0.load(Ordering::Relaxed) {
         return Ok(());
     }
     for jobs in transactions.values_mut() {
         jobs.iter_mut().for_each(|job| job.deaths += 1);
-        Job::save_all(&worker.paths, jobs)?;
+        Job::save_all(&ctx.paths, jobs)?;
     }
-    worker.deaths.0.store(true, Ordering::Relaxed);
+    ctx.deaths.0.store(true, Ordering::Relaxed);
     Ok(())
 }
 
 /// Ends the jobs that have cost too many workers, with what of them is done as far as the package database
 /// says so; the others. Neither repairing nor judging nor undoing is tried once more: one of these may be
 /// what the workers die of.
-pub fn give_up(worker: &Worker, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec<Job>> {
+pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec<Job>> {
     let (mut ended, left): (Vec<Job>, Vec<Job>) =
         jobs.into_iter().partition(|job| job.deaths >= LIMIT);
     if ended.is_empty() {
         return Ok(left);
     }
-    let intent = recover::intent_of(worker, transaction);
-    let mut update = match (intent, worker.packages.installed()) {
+    let intent = recover::intent_of(ctx, transaction);
+    let mut update = match (intent, ctx.packages.installed()) {
         (Some(Intent::Activated { changes, former }), Ok(now)) => {
             let done = recover::done(&changes, &now);
             recover::enter(transaction, &mut ended, &done, &former);
-            Update::resume(worker, &changes)
+            Update::resume(ctx, &changes)
         }
-        _ => Update::resume(worker, &[]),
+        _ => Update::resume(ctx, &[]),
     };
     // what is installed was looked at, and no more
     let _ = update.step(Event::Verify);
@@ -60,7 +62,7 @@ pub fn give_up(worker: &Worker, transaction: &JobId, jobs: Vec<Job>) -> Result<V
     update.fail(&format!("{why:#}"));
     ended.iter_mut().for_each(|job| settle::fail(job, &why));
     settle::stamp(&mut ended, &update);
-    attempt::cap_log(worker, transaction);
-    worker.record(&mut ended)?;
+    attempt::cap_log(ctx, transaction);
+    record::finish(ctx, &mut ended)?;
     Ok(left)
 }

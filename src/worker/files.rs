@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::progress::Repairing;
-use super::{Worker, attempt, gate};
+use super::{attempt, gate};
 use crate::journal;
 use crate::package::{
     Applied, Change, Damaged, Database, Ended, Former, FormerSource, Kept, Key, PackageState,
@@ -17,18 +17,19 @@ use crate::sorted::InOrder;
 use crate::state::job;
 use crate::state::kept::Store;
 use crate::state::verification::{NAMED_FILES, PackageFiles};
+use crate::worker::bookkeeping::context::Context;
 
 /// Looks at packages, installs those once more that lack files, and says what was found and what is left.
 /// Contents that differ are what a package's own scripts have made of them, unless the changes were interrupted,
 /// which may have `torn` them.
 pub fn make_whole(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     packages: &[Former],
     torn: bool,
     install_again: &dyn Fn(&[Former]) -> Result<()>,
 ) -> Result<Vec<PackageFiles>> {
-    let first = damaged(worker, packages)?;
+    let first = damaged(ctx, packages)?;
     let is_lacking =
         |damaged: &Damaged| !damaged.missing.is_empty() || torn && !damaged.differing.is_empty();
     let is_to_be_mended = |former: &&Former| {
@@ -42,7 +43,7 @@ pub fn make_whole(
     if let Err(error) = install_again(&lacking) {
         tracing::warn!("packages that lack files were not installed again: {error:#}");
     }
-    let second = damaged(worker, &lacking)?;
+    let second = damaged(ctx, &lacking)?;
     let second: BTreeMap<Key, &Damaged> = second.iter().map(|d| (d.key.clone(), d)).in_order();
     let files = first.iter().map(|damaged| {
         let is_again = lacking.iter().any(|former| is_of(damaged, former));
@@ -57,8 +58,8 @@ pub fn make_whole(
 }
 
 /// Only looks at packages.
-pub fn look(worker: &Worker, packages: &[Former]) -> Result<Vec<PackageFiles>> {
-    let found = damaged(worker, packages)?;
+pub fn look(ctx: &Context, packages: &[Former]) -> Result<Vec<PackageFiles>> {
+    let found = damaged(ctx, packages)?;
     Ok(found.iter().map(as_found).collect())
 }
 
@@ -90,7 +91,7 @@ pub fn name(files: &PackageFiles) -> String {
 /// because another one had it, which has let go of it since. Packages that lack files are installed once more; what
 /// an administrator should know of it.
 pub fn after_update(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     changes: &[Change],
     applied: &Applied,
@@ -99,9 +100,9 @@ pub fn after_update(
     if !torn && !applied.displaced {
         return Ok(Vec::new());
     }
-    let packages = arrived(worker, changes, &worker.packages.installed()?);
-    let again = |lacking: &[Former]| install_again(worker, leader, lacking);
-    let files = make_whole(worker, leader, &packages, torn, &again)?;
+    let packages = arrived(ctx, changes, &ctx.packages.installed()?);
+    let again = |lacking: &[Former]| install_again(ctx, leader, lacking);
+    let files = make_whole(ctx, leader, &packages, torn, &again)?;
     let mended = files.iter().filter(|files| files.reinstalled).map(|files| {
         let found = files.missing.iter().chain(&files.differing).next();
         let found = found.map(String::as_str).unwrap_or_default();
@@ -112,8 +113,8 @@ pub fn after_update(
 }
 
 /// The packages that have the version they were to get, each with where its package file may lie.
-fn arrived(worker: &Worker, changes: &[Change], now: &Database) -> Vec<Former> {
-    let store = Store::open(&worker.paths);
+fn arrived(ctx: &Context, changes: &[Change], now: &Database) -> Vec<Former> {
+    let store = Store::open(&ctx.paths);
     let arrived = |change: &Change| {
         let (key, to) = (change.key(), change.to.as_ref()?);
         let now = now.get(&key)?;
@@ -141,24 +142,24 @@ fn arrived(worker: &Worker, changes: &[Change], now: &Database) -> Vec<Former> {
 }
 
 /// Those that would have to be fetched once more are left as they are: the gate stays shut behind an update.
-fn install_again(worker: &Worker, leader: &JobId, lacking: &[Former]) -> Result<()> {
-    let program = gate::program(&worker.paths)?;
+fn install_again(ctx: &Context, leader: &JobId, lacking: &[Former]) -> Result<()> {
+    let program = gate::program(&ctx.paths)?;
     let arguments = attempt::gate(leader);
-    let store = Store::open(&worker.paths);
+    let store = Store::open(&ctx.paths);
     let restore = Restore {
         former: lacking,
-        log: &job::log(&worker.paths, leader),
+        log: &job::log(&ctx.paths, leader),
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut Repairing::new(worker, leader);
-    worker.packages.install_again(&restore, observer)?;
+    let observer = &mut Repairing::new(ctx, leader);
+    ctx.packages.install_again(&restore, observer)?;
     Ok(())
 }
 
-fn damaged(worker: &Worker, packages: &[Former]) -> Result<Vec<Damaged>> {
-    let store = Store::open(&worker.paths);
-    worker.packages.damaged(packages, store.directory())
+fn damaged(ctx: &Context, packages: &[Former]) -> Result<Vec<Damaged>> {
+    let store = Store::open(&ctx.paths);
+    ctx.packages.damaged(packages, store.directory())
 }
 
 fn is_of(damaged: &Damaged, former: &Former) -> bool {

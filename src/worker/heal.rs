@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::progress::{Quiet, Repairing};
-use super::{Worker, reboot};
+use super::reboot;
 use crate::exec::{Line, Program};
 use crate::journal;
 use crate::package::{Change, Ended, Observer, Report};
 use crate::request::JobId;
 use crate::state::job;
+use crate::worker::bookkeeping::context::Context;
 
 /// How long the service manager is waited for.
 const ASKING: Duration = Duration::from_secs(10);
@@ -19,32 +20,32 @@ const ASKING: Duration = Duration::from_secs(10);
 /// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
 /// is left half-configured, which the administrator may have mended. What cannot be healed is said; the package
 /// manager then says the same in its own words.
-pub fn before(worker: &Worker, leader: &JobId) -> Result<()> {
-    let packages = &worker.packages;
+pub fn before(ctx: &Context, leader: &JobId) -> Result<()> {
+    let packages = &ctx.packages;
     if !packages.is_interrupted()? && !packages.is_unconfigured()? {
         return Ok(());
     }
     // it may only be in somebody's hands at this moment
-    packages.wait_until_idle(&mut Quiet::new(worker))?;
+    packages.wait_until_idle(&mut Quiet::new(ctx))?;
     if packages.is_interrupted()? {
-        let _held_off = reboot::hold_off(worker, &format!("job {leader} repairs packages"));
-        repair(worker, leader, &[]);
+        let _held_off = reboot::hold_off(ctx, &format!("job {leader} repairs packages"));
+        repair(ctx, leader, &[]);
     } else if packages.is_unconfigured()? {
-        let _held_off = reboot::hold_off(worker, &format!("job {leader} configures packages"));
-        let log = job::log(&worker.paths, leader);
-        packages.configure(&log, &mut Repairing::new(worker, leader))?;
+        let _held_off = reboot::hold_off(ctx, &format!("job {leader} configures packages"));
+        let log = job::log(&ctx.paths, leader);
+        packages.configure(&log, &mut Repairing::new(ctx, leader))?;
     }
     Ok(())
 }
 
 /// After a transaction that did not come to its end by itself: what outlived it may still be at work and
 /// is waited for, the rest is repaired, so that what is judged is what stays.
-pub fn after(worker: &Worker, leader: &JobId, changes: &[Change], ended: &Ended) -> Result<()> {
-    if !matches!(ended, Ended::Interrupted(_)) && !worker.packages.is_interrupted()? {
+pub fn after(ctx: &Context, leader: &JobId, changes: &[Change], ended: &Ended) -> Result<()> {
+    if !matches!(ended, Ended::Interrupted(_)) && !ctx.packages.is_interrupted()? {
         return Ok(());
     }
-    worker.packages.wait_until_idle(&mut Unstoppable)?;
-    repair(worker, leader, changes);
+    ctx.packages.wait_until_idle(&mut Unstoppable)?;
+    repair(ctx, leader, changes);
     Ok(())
 }
 
@@ -65,8 +66,8 @@ impl std::fmt::Display for LeftForBoot {
 impl std::error::Error for LeftForBoot {}
 
 /// An error when the rest is for the next boot to do.
-pub fn or_leave(worker: &Worker) -> Result<()> {
-    let left = worker.stopping() && is_going_down();
+pub fn or_leave(ctx: &Context) -> Result<()> {
+    let left = ctx.stopping() && is_going_down();
     if left {
         Err(LeftForBoot.into())
     } else {
@@ -98,12 +99,12 @@ fn is_going_down() -> bool {
     asked.is_ok() && state == "stopping"
 }
 
-fn repair(worker: &Worker, leader: &JobId, changes: &[Change]) {
+fn repair(ctx: &Context, leader: &JobId, changes: &[Change]) {
     journal::database_interrupted(leader);
-    let log = job::log(&worker.paths, leader);
-    match worker
+    let log = job::log(&ctx.paths, leader);
+    match ctx
         .packages
-        .repair(changes, &log, &mut Repairing::new(worker, leader))
+        .repair(changes, &log, &mut Repairing::new(ctx, leader))
     {
         Ok(()) => journal::database_repaired(leader),
         Err(error) => journal::database_problem(leader, &format!("{error:#}")),

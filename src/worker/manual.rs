@@ -1,6 +1,6 @@
 //! `patchctl rollback JOB`: the last update of these packages is undone because somebody asks for it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::block::{self, By};
 use super::lifecycle::Event;
@@ -8,19 +8,20 @@ use super::rollback::Parts;
 use super::settle::{fail, tell_change};
 use super::update::Update;
 use super::verify::{self, Before};
-use super::{Worker, aside, heal, reboot, refresh, rollback};
+use super::{aside, heal, reboot, refresh, rollback};
 use crate::package::{Change, Database, Former};
 use crate::request::Kind;
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
+use crate::worker::bookkeeping::context::Context;
 
 /// Serves a request to undo a job; the record of the request.
-pub fn serve(worker: &Worker, mut job: Job) -> Job {
+pub fn serve(ctx: &Context, mut job: Job) -> Job {
     job.transaction = job.id().clone();
-    match prepare(worker, &job) {
+    match prepare(ctx, &job) {
         Err(error) => fail(&mut job, &error),
         Ok((undone, parts)) => {
-            match undo(worker, &mut job, &undone, parts) {
+            match undo(ctx, &mut job, &undone, parts) {
                 // its intent is on the disk: the next boot finishes it
                 Err(error) if error.is::<heal::LeftForBoot>() => return job,
                 Err(error) => fail(&mut job, &error),
@@ -28,32 +29,32 @@ pub fn serve(worker: &Worker, mut job: Job) -> Job {
             }
         }
     }
-    if let Err(error) = refresh::list_pending(worker) {
+    if let Err(error) = refresh::list_pending(ctx) {
         tracing::warn!("what is pending could not be listed: {error:#}");
     }
     job
 }
 
 /// The job that is to be undone, and from where.
-fn prepare(worker: &Worker, job: &Job) -> Result<(Job, Parts)> {
+fn prepare(ctx: &Context, job: &Job) -> Result<(Job, Parts)> {
     let id = job.request.job.as_ref().context("no job is named")?;
-    let undone = Job::load(&worker.paths, id)?.with_context(|| format!("there is no job {id}"))?;
+    let undone = Job::load(&ctx.paths, id)?.with_context(|| format!("there is no job {id}"))?;
     ensure!(
         undone.status.is_final() && !undone.changes.is_empty(),
         "job {id} has changed no package, there is nothing to undo"
     );
-    let now = worker.packages.installed()?;
+    let now = ctx.packages.installed()?;
     if let Some(other) = undone.changes.iter().find_map(|change| other(change, &now)) {
         anyhow::bail!("{other} since job {id}; only the last change of a package can be undone");
     }
     let undone = without_room(undone);
     let former = aside::aside(
-        &worker.paths,
-        worker.packages.as_ref(),
+        &ctx.paths,
+        ctx.packages.as_ref(),
         &undone.changes,
         &undone.former,
     );
-    let parts = rollback::part(worker, &former)?;
+    let parts = rollback::part(ctx, &former)?;
     if let Some(why) = parts.why() {
         ensure!(
             job.request.partial,
@@ -94,9 +95,9 @@ fn other(change: &Change, now: &Database) -> Option<String> {
     })
 }
 
-fn undo(worker: &Worker, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> {
+fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> {
     let id = job.id().clone();
-    let mut update = Update::begin(worker, &format!("rollback of job {}", undone.id()));
+    let mut update = Update::begin(ctx, &format!("rollback of job {}", undone.id()));
     update
         .state
         .set_versions(&parts.back.iter().map(Former::undone).collect::<Vec<_>>());
@@ -111,28 +112,28 @@ fn undo(worker: &Worker, job: &mut Job, undone: &Job, parts: Parts) -> Result<()
     }
     // what it is now is what the units are held against, and what it was the packages
     let back: Vec<Change> = parts.back.iter().map(Former::undone).collect();
-    let hooks = verify::baseline(worker, std::slice::from_ref(job), &back, true)?;
-    rollback::remember(worker, &id, false, || Before::look(worker, &id, hooks))?;
+    let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
+    rollback::remember(ctx, &id, false, || Before::look(ctx, &id, hooks))?;
     let made: Vec<Change> = parts.back.iter().map(|f| f.change.clone()).collect();
-    let before = Before::remembered(worker, &id, &made)?;
+    let before = Before::remembered(ctx, &id, &made)?;
     let door = &job.request.requester.door;
     let reason = format!("asked for by {door}, to undo job {}", undone.id());
-    let done = rollback::undo(worker, &id, &before, parts, (&reason, &[]))?;
-    Before::forget(&worker.paths, &id);
-    finish(worker, job, undone, done, &mut update);
+    let done = rollback::undo(ctx, &id, &before, parts, (&reason, &[]))?;
+    Before::forget(&ctx.paths, &id);
+    finish(ctx, job, undone, done, &mut update);
     Ok(())
 }
 
 /// Ends what a dead worker began.
-pub fn resumed(worker: &Worker, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
+pub fn resumed(ctx: &Context, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
     let id = job.request.job.as_ref();
-    match id.and_then(|id| Job::taken(&worker.paths, id)) {
-        Some(undone) => finish(worker, job, &without_room(undone), done, update),
+    match id.and_then(|id| Job::taken(&ctx.paths, id)) {
+        Some(undone) => finish(ctx, job, &without_room(undone), done, update),
         None => fail(job, &anyhow::anyhow!("the job that was undone is gone")),
     }
 }
 
-fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
+fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
     job.verification.clone_from(&done.verification);
     if done.outcome == Undone::RolledBack {
         let mut made = undone.changes.clone();
@@ -142,8 +143,8 @@ fn finish(worker: &Worker, job: &mut Job, undone: &Job, done: Rollback, update: 
             tell_change(job.id(), change);
         }
         let why = (By::Hand, "an administrator has asked for that");
-        block::set(worker, undone.id(), made, why);
-        reboot::not_after(worker, undone);
+        block::set(ctx, undone.id(), made, why);
+        reboot::not_after(ctx, undone);
     }
     match &done.error {
         None if done.outcome == Undone::RolledBack => {

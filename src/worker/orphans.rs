@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::gate::Intent;
 use super::lifecycle::Event;
 use super::update::Update;
-use super::{Worker, recover, rollback, settle};
+use super::{recover, rollback, settle};
 use crate::package::{Change, Database, Former, Key};
 use crate::paths::{Paths, quoted};
 use crate::queue::{self, Mark};
@@ -24,6 +24,8 @@ use crate::sorted;
 use crate::state;
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::update::Phase;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::jobs::record;
 
 /// What such a job ends with.
 const LOST: &str = "the worker that had it is gone, and so is the note that it had it (state/running.json); \
@@ -34,10 +36,10 @@ const LOST: &str = "the worker that had it is gone, and so is the note that it h
 pub struct Looked(AtomicBool);
 
 /// The jobs that are in no hands but not ended. `listed` are those that a worker is known to have had.
-pub fn find(worker: &Worker, listed: &[JobId]) -> Vec<JobId> {
-    let paths = &worker.paths;
+pub fn find(ctx: &Context, listed: &[JobId]) -> Vec<JobId> {
+    let paths = &ctx.paths;
     let mut suspects = queue::marked(paths);
-    if !worker.orphans.0.load(Ordering::Relaxed) {
+    if !ctx.orphans.0.load(Ordering::Relaxed) {
         suspects.extend(written_since(paths));
     }
     sorted::sort(&mut suspects);
@@ -54,11 +56,11 @@ pub fn any(paths: &Paths) -> bool {
 }
 
 /// What there was of them is dealt with: the next worker looks at what was written since then.
-pub fn looked(worker: &Worker) -> Result<()> {
-    if worker.orphans.0.swap(true, Ordering::Relaxed) {
+pub fn looked(ctx: &Context) -> Result<()> {
+    if ctx.orphans.0.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let mark = mark(&worker.paths);
+    let mark = mark(&ctx.paths);
     // whatever was written before a moment ago has been seen; this worker's own records may be read once more
     fs::write(&mark, "").with_context(|| format!("failed to write {}", quoted(&mark)))
 }
@@ -103,7 +105,7 @@ fn is_one(paths: &Paths, id: &JobId) -> bool {
 /// Ends those among the jobs of a transaction that are not to be judged; the other jobs. No package manager of
 /// theirs is at work any more.
 pub fn end(
-    worker: &Worker,
+    ctx: &Context,
     transaction: &JobId,
     jobs: Vec<Job>,
     orphans: &[JobId],
@@ -113,10 +115,10 @@ pub fn end(
     if ended.is_empty() {
         return Ok(left);
     }
-    let why = match let_through(worker, transaction)? {
+    let why = match let_through(ctx, transaction)? {
         None => LOST.to_owned(),
         Some((changes, former)) => {
-            let now = worker.packages.installed()?;
+            let now = ctx.packages.installed()?;
             let Some(other) = changed_since(&changes, &now) else {
                 return Ok([ended, left].concat());
             };
@@ -126,7 +128,7 @@ pub fn end(
         }
     };
     for job in &mut ended {
-        let cancelled = why == LOST && Mark::Cancel.is_left(&worker.paths, job.id());
+        let cancelled = why == LOST && Mark::Cancel.is_left(&ctx.paths, job.id());
         if cancelled {
             job.status = JobStatus::Cancelled;
             settle::add(&mut job.notes, &[LOST.to_owned()]);
@@ -135,20 +137,20 @@ pub fn end(
             job.update.phase = Phase::Failed;
             job.update.last_error.clone_from(&job.error);
         }
-        queue::hold::unhold(&worker.paths, job.id())?;
+        queue::hold::unhold(&ctx.paths, job.id())?;
     }
-    end_update(worker, &ended, &why);
-    worker.record(&mut ended)?;
+    end_update(ctx, &ended, &why);
+    record::finish(ctx, &mut ended)?;
     Ok(left)
 }
 
 /// What the gate let through of the transaction, on its way there or back.
-fn let_through(worker: &Worker, transaction: &JobId) -> Result<Option<(Vec<Change>, Vec<Former>)>> {
-    if let Some(intent) = rollback::Intent::load(&worker.paths, transaction)? {
+fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<(Vec<Change>, Vec<Former>)>> {
+    if let Some(intent) = rollback::Intent::load(&ctx.paths, transaction)? {
         let changes = intent.former.iter().map(|f| f.change.clone()).collect();
         return Ok(Some((changes, intent.former)));
     }
-    Ok(match recover::intent_of(worker, transaction) {
+    Ok(match recover::intent_of(ctx, transaction) {
         Some(Intent::Activated { changes, former }) => Some((changes, former)),
         _ => None,
     })
@@ -176,8 +178,8 @@ fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
 }
 
 /// The state of the host's latest update, which may be that of one of these jobs, ends with them.
-fn end_update(worker: &Worker, ended: &[Job], why: &str) {
-    let mut update = Update::latest(worker);
+fn end_update(ctx: &Context, ended: &[Job], why: &str) {
+    let mut update = Update::latest(ctx);
     let phase = update.state.phase;
     if phase.is_final() || matches!(phase, Phase::Idle | Phase::Staged) {
         return;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::plan::Part;
-use super::{Worker, apply, heal};
+use super::{apply, heal};
 use crate::PACKAGE;
 use crate::exec::Program;
 use crate::host::bus::CALL_LIMIT;
@@ -17,6 +17,8 @@ use crate::request::{Kind, Target};
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Check, CheckKind};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::jobs::record;
 
 /// How long the new program has to answer in.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -60,7 +62,7 @@ pub fn is_asked_for(job: &Job) -> bool {
 /// What is left of a plan without our own package, when it can be left out: others may need its new
 /// version, and some package managers change everything or nothing.
 pub fn others_of(
-    worker: &Worker,
+    ctx: &Context,
     selected: &[Update],
     failed: &[&Source],
 ) -> Result<Option<Vec<Update>>> {
@@ -72,7 +74,7 @@ pub fn others_of(
     if others.is_empty() || others.len() == selected.len() {
         return Ok(None);
     }
-    let plan = match worker.packages.plan(&others, failed) {
+    let plan = match ctx.packages.plan(&others, failed) {
         Ok(plan) => plan.updates,
         Err(error) if error.is::<AllOrNothing>() => return Ok(None),
         Err(error) => return Err(error),
@@ -85,29 +87,29 @@ pub fn others_of(
 }
 
 /// Our own package, for the jobs that ask for it and that have come to a good end so far.
-pub fn last(worker: &Worker, jobs: Vec<Job>) -> Vec<Job> {
-    let (going_on, mut ended) = go_on(worker, jobs);
+pub fn last(ctx: &Context, jobs: Vec<Job>) -> Vec<Job> {
+    let (going_on, mut ended) = go_on(ctx, jobs);
     // whoever waits for one of these need not wait for more
-    if let Err(error) = worker.record(&mut ended) {
+    if let Err(error) = record::finish(ctx, &mut ended) {
         tracing::error!("{error:#}");
     }
     if !going_on.is_empty() {
-        let update = apply::begin(worker, PACKAGE);
-        ended.extend(apply::transact(worker, going_on, update, Part::Own));
+        let update = apply::begin(ctx, PACKAGE);
+        ended.extend(apply::transact(ctx, going_on, update, Part::Own));
     }
     ended
 }
 
 /// Tells the jobs for which our own package follows from those that have ended; those of the first kind
 /// go on, with what they have changed already in their record.
-pub fn go_on(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+pub fn go_on(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let follows = |job: &Job| job.status == JobStatus::Succeeded && is_asked_for(job);
     let (mut going_on, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(follows);
     for job in &mut going_on {
         job.status = JobStatus::Running;
         job.earlier.push(job.update.clone());
     }
-    if let Err(error) = Job::save_all(&worker.paths, &going_on) {
+    if let Err(error) = Job::save_all(&ctx.paths, &going_on) {
         for mut job in going_on {
             super::settle::fail(&mut job, &error);
             ended.push(job);
@@ -129,11 +131,11 @@ pub fn is_of_the_part_before(jobs: &[Job], changes: &[Change]) -> bool {
 }
 
 /// Whether one of the jobs asks for our own package and an update of it is pending.
-pub fn is_left(worker: &Worker, jobs: &[Job]) -> bool {
-    let cache = Cache::load(&worker.paths);
+pub fn is_left(ctx: &Context, jobs: &[Job]) -> bool {
+    let cache = Cache::load(&ctx.paths);
     let own = |update: &Update| update.package == PACKAGE;
     jobs.iter().any(is_asked_for)
-        && worker
+        && ctx
             .packages
             .pending(&cache.failed_sources())
             .is_ok_and(|pending| pending.updates.iter().any(own))
@@ -142,15 +144,15 @@ pub fn is_left(worker: &Worker, jobs: &[Job]) -> bool {
 /// After changes of our own package: whether the program that is installed now answers, and with the
 /// version that it is to have. Nothing is to be said of other changes. An error when the
 /// host goes down: then nothing answers, and that proves nothing.
-pub fn check(worker: &Worker, changes: &[Change]) -> Result<Option<Check>> {
+pub fn check(ctx: &Context, changes: &[Change]) -> Result<Option<Check>> {
     let mut own = changes.iter().filter(|change| change.package == PACKAGE);
     let Some(to) = own.find_map(|change| change.to.as_deref()) else {
         return Ok(None);
     };
     let expected = upstream(to);
-    let answer = answers(&expected, &|| heal::or_leave(worker).is_err());
+    let answer = answers(&expected, &|| heal::or_leave(ctx).is_err());
     if answer.is_err() {
-        heal::or_leave(worker)?;
+        heal::or_leave(ctx)?;
     }
     Ok(Some(Check {
         name: PACKAGE.to_owned(),

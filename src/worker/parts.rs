@@ -6,10 +6,11 @@ use super::conclude::conclude;
 use super::settle::{self, Outcome};
 use super::update::Update;
 use super::verify::Before;
-use super::{Worker, apply, attempt, heal, progress, reboot};
+use super::{apply, attempt, heal, progress, reboot};
 use crate::package::{Applied, Change, Ended, Former, KeptBack};
 use crate::request::JobId;
 use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
 
 /// What a transaction that was put back has done already: it belongs to the one that does the rest, is
 /// judged with it, and undone with it.
@@ -84,17 +85,17 @@ pub fn is_unjudged(job: &Job) -> bool {
 /// Judges what was done before as all there is, because there is nothing left to do, or for the reason in
 /// `unfinished`.
 pub fn judge(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     done: Done,
     (jobs, kept_back): (&[Job], Vec<KeptBack>),
     unfinished: Option<&str>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
-    let before = Before::first_part(worker, leader, jobs, &done.changes)?;
-    let _held_off = reboot::hold_off(worker, &format!("job {leader} is verified"));
+    let before = Before::first_part(ctx, leader, jobs, &done.changes)?;
+    let _held_off = reboot::hold_off(ctx, &format!("job {leader} is verified"));
     update.was_activated(&done.changes);
-    progress::verifying(worker, leader);
+    progress::verifying(ctx, leader);
     let applied = Applied {
         ended: Ended::Done,
         kept_back,
@@ -104,7 +105,7 @@ pub fn judge(
         interrupted: true,
     };
     let intent = (&*done.changes, done.former);
-    let mut outcome = conclude(worker, leader, &before, intent, applied, update)?;
+    let mut outcome = conclude(ctx, leader, &before, intent, applied, update)?;
     if let Outcome::Changed(concluded) = &mut outcome {
         concluded.unfinished = unfinished.map(str::to_owned);
     }
@@ -113,15 +114,15 @@ pub fn judge(
 
 /// Ends jobs of which no more is done, for the reason `why`: what is done stays on the host, so it has to be
 /// good for it.
-pub fn end(worker: &Worker, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
+pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
-    let mut update = apply::begin(worker, &apply::target_of(&jobs));
-    let judged = apply::lead_all(worker, &mut jobs, &leader).and_then(|()| {
+    let mut update = apply::begin(ctx, &apply::target_of(&jobs));
+    let judged = apply::lead_all(ctx, &mut jobs, &leader).and_then(|()| {
         let done = Done::of(&jobs);
         judge(
-            worker,
+            ctx,
             &leader,
             done,
             (&jobs, Vec::new()),
@@ -130,7 +131,7 @@ pub fn end(worker: &Worker, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
         )
     });
     match judged {
-        Ok(outcome) => settle::finish(worker, &mut jobs, &outcome, &mut update, false),
+        Ok(outcome) => settle::finish(ctx, &mut jobs, &outcome, &mut update, false),
         // the next worker judges it
         Err(error) if error.is::<heal::LeftForBoot>() => {
             tracing::warn!("left to be judged: {error:#}");
@@ -143,6 +144,6 @@ pub fn end(worker: &Worker, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
         }
     }
     settle::stamp(&mut jobs, &update);
-    attempt::cap_log(worker, &leader);
+    attempt::cap_log(ctx, &leader);
     jobs
 }

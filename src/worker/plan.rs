@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::gate::{Expectation, expectation};
 use super::space::{self, NoRoom};
-use super::{Worker, block, own, reboot, refresh, select};
+use super::{block, own, reboot, refresh, select};
 use crate::PACKAGE;
 use crate::fs::write_atomically;
 use crate::package::{Change, KeptBack, Selection, Source, Update};
@@ -14,6 +14,7 @@ use crate::request::{JobId, Target};
 use crate::state::blocked::Blocked;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
+use crate::worker::bookkeeping::context::Context;
 
 /// What of that which the jobs ask for one transaction is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub struct Plan {
 
 /// What to install: everything that is due, or exactly what the jobs name and that needs.
 pub fn selection(
-    worker: &Worker,
+    ctx: &Context,
     jobs: &[Job],
     failed: &[&Source],
     (part, without): (Part, &[NoRoom]),
@@ -46,22 +47,20 @@ pub fn selection(
     let everything = jobs
         .iter()
         .any(|job| job.request.packages == Some(Target::All));
-    let fingerprint = worker.packages.fingerprint(failed);
-    let list = PendingList::load(&worker.paths).filter(|list| list.is_for(&fingerprint));
+    let fingerprint = ctx.packages.fingerprint(failed);
+    let list = PendingList::load(&ctx.paths).filter(|list| list.is_for(&fingerprint));
     let mut list = list.map(|list| list.pending);
     if part == Part::Whole
         && everything
         && without.is_empty()
-        && Blocked::load_to_change(&worker.paths).is_empty()
+        && Blocked::load_to_change(&ctx.paths).is_empty()
     {
-        let early = list
-            .as_ref()
-            .map(|list| early(worker, &list.updates, failed));
+        let early = list.as_ref().map(|list| early(ctx, &list.updates, failed));
         let mut told = early.is_some_and(|early| !early.is_empty())
-            || worker.packages.must_be_told(list.as_ref(), failed)?;
+            || ctx.packages.must_be_told(list.as_ref(), failed)?;
         if told && list.is_none() {
-            list = Some(refresh::pending(worker, failed)?);
-            told = worker.packages.must_be_told(list.as_ref(), failed)?;
+            list = Some(refresh::pending(ctx, failed)?);
+            told = ctx.packages.must_be_told(list.as_ref(), failed)?;
         }
         if !told {
             return Ok(Plan {
@@ -74,11 +73,11 @@ pub fn selection(
     }
     let pending = match list {
         Some(list) => list,
-        None => refresh::pending(worker, failed)?,
+        None => refresh::pending(ctx, failed)?,
     };
     let for_security = |job: &Job| job.request.packages == Some(Target::Security);
     if jobs.iter().any(for_security)
-        && let Some(why) = worker.packages.no_security()?
+        && let Some(why) = ctx.packages.no_security()?
     {
         bail!("it is not known which updates are for security: {why}");
     }
@@ -89,13 +88,13 @@ pub fn selection(
     let mut kept_back = pending.kept_back;
     let own_follows = match part {
         Part::Own => None,
-        Part::Whole | Part::Listed => own::others_of(worker, &selected, failed)?,
+        Part::Whole | Part::Listed => own::others_of(ctx, &selected, failed)?,
     };
     let (updates, kept, without) = match &own_follows {
         Some(others) if without.is_empty() => (others.clone(), Vec::new(), Vec::new()),
-        Some(others) => with_room(worker, others, failed, without)?,
+        Some(others) => with_room(ctx, others, failed, without)?,
         None if selected.is_empty() => (selected, Vec::new(), without.to_vec()),
-        None => with_room(worker, &selected, failed, without)?,
+        None => with_room(ctx, &selected, failed, without)?,
     };
     kept_back.extend(kept);
     Ok(Plan {
@@ -109,37 +108,37 @@ pub fn selection(
 /// The plan without what has no room: what is known of that, and for kernels also what can be foreseen before
 /// anything is fetched.
 pub fn with_room(
-    worker: &Worker,
+    ctx: &Context,
     selected: &[Update],
     failed: &[&Source],
     without: &[NoRoom],
 ) -> Result<(Vec<Update>, Vec<KeptBack>, Vec<NoRoom>)> {
-    let (updates, kept) = block::plan(worker, selected, failed, without)?;
-    let early = early(worker, &updates, failed);
+    let (updates, kept) = block::plan(ctx, selected, failed, without)?;
+    let early = early(ctx, &updates, failed);
     if early.is_empty() {
         return Ok((updates, kept, without.to_vec()));
     }
     let without = [without, &early].concat();
-    let (updates, kept) = block::plan(worker, selected, failed, &without)?;
+    let (updates, kept) = block::plan(ctx, selected, failed, &without)?;
     Ok((updates, kept, without))
 }
 
 /// What will have no room of updates with a kernel, by the sizes of the index and of what is in /boot. It costs
 /// a question to the index, which other updates can be spared: the gate counts what was fetched.
-fn early(worker: &Worker, updates: &[Update], failed: &[&Source]) -> Vec<NoRoom> {
+fn early(ctx: &Context, updates: &[Update], failed: &[&Source]) -> Vec<NoRoom> {
     if updates
         .iter()
         .any(|update| space::is_for_boot(&update.package))
     {
-        short(worker, &Selection::Exactly(updates.to_vec()), failed)
+        short(ctx, &Selection::Exactly(updates.to_vec()), failed)
     } else {
         Vec::new()
     }
 }
 
 /// What of a selection has no room, by the package files that are in the caches; nothing where that cannot be told.
-pub fn short(worker: &Worker, selection: &Selection, failed: &[&Source]) -> Vec<NoRoom> {
-    let packages = &*worker.packages;
+pub fn short(ctx: &Context, selection: &Selection, failed: &[&Source]) -> Vec<NoRoom> {
+    let packages = &*ctx.packages;
     let updates = match selection {
         Selection::Exactly(updates) => Ok(updates.clone()),
         Selection::Everything => packages.pending(failed).map(|pending| pending.updates),
@@ -152,13 +151,13 @@ pub fn short(worker: &Worker, selection: &Selection, failed: &[&Source]) -> Vec<
 }
 
 /// Whether it is known that nothing is due: the list of what is pending still holds, and is empty.
-pub fn is_nothing_due(worker: &Worker, failed: &[&Source]) -> bool {
-    let list = PendingList::load(&worker.paths).filter(|list| list.pending.updates.is_empty());
-    list.is_some_and(|list| list.is_for(&worker.packages.fingerprint(failed)))
+pub fn is_nothing_due(ctx: &Context, failed: &[&Source]) -> bool {
+    let list = PendingList::load(&ctx.paths).filter(|list| list.pending.updates.is_empty());
+    list.is_some_and(|list| list.is_for(&ctx.packages.fingerprint(failed)))
 }
 
 /// Leaves for the gate what it may let through.
-pub fn expect(worker: &Worker, leader: &JobId, jobs: &[Job], selection: &Selection) -> Result<()> {
+pub fn expect(ctx: &Context, leader: &JobId, jobs: &[Job], selection: &Selection) -> Result<()> {
     let plan = match selection {
         Selection::Everything => None,
         Selection::Exactly(updates) => Some(updates.iter().map(Change::from).collect()),
@@ -166,9 +165,9 @@ pub fn expect(worker: &Worker, leader: &JobId, jobs: &[Job], selection: &Selecti
     let expected = Expectation {
         since: Some(SystemTime::now()),
         plan,
-        require_rollback: worker.config.rollback.require,
-        foreign_shutdown: reboot::policy(worker, jobs),
+        require_rollback: ctx.config.rollback.require,
+        foreign_shutdown: reboot::policy(ctx, jobs),
     };
     let bytes = serde_json::to_vec(&expected)?;
-    write_atomically(&expectation(&worker.paths, leader), &bytes, 0o600)
+    write_atomically(&expectation(&ctx.paths, leader), &bytes, 0o600)
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::{FAILURE_PAUSE, Worker, plan, refresh, select};
+use super::{FAILURE_PAUSE, plan, refresh, select};
 use crate::fs::Lock;
 use crate::host::clock;
 use crate::package::{Database, Pending, Source, Update};
@@ -21,6 +21,7 @@ use crate::state::cache::Cache;
 use crate::state::findings::{self, Findings, Found, Outcome};
 use crate::state::installed::Names;
 use crate::state::pending::PendingList;
+use crate::worker::bookkeeping::context::Context;
 
 /// Answers every question that waits.
 pub fn answer(paths: &Paths) -> Result<()> {
@@ -35,31 +36,31 @@ pub fn answer(paths: &Paths) -> Result<()> {
 fn answer_all(paths: &Paths) -> Result<()> {
     queue::prepare(paths)?;
     // a worker may be using the package manager's temporary files in the usual place
-    let worker = Worker::with_scratch(paths.clone(), Arc::default(), &std::env::temp_dir());
+    let ctx = Context::new(paths.clone(), Arc::default(), &std::env::temp_dir());
     while let Some(inquiry) = Inquiry::take(paths)? {
-        look(&worker, &inquiry).save(paths, &inquiry.name())?;
+        look(&ctx, &inquiry).save(paths, &inquiry.name())?;
     }
     findings::prune(paths)
 }
 
 /// The answer to one question: the last one, where nothing that it depends on has changed since.
-fn look(worker: &Worker, inquiry: &Inquiry) -> Findings {
+fn look(ctx: &Context, inquiry: &Inquiry) -> Findings {
     let began_usec = findings::uptime_usec();
-    let (cache, at) = (Cache::load(&worker.paths), clock::now());
+    let (cache, at) = (Cache::load(&ctx.paths), clock::now());
     let failed = cache.failed_sources();
-    let fingerprint = worker.packages.fingerprint(&failed);
-    let basis = findings::basis(&worker.paths, &fingerprint);
-    let known = Findings::load(&worker.paths, &inquiry.name());
+    let fingerprint = ctx.packages.fingerprint(&failed);
+    let basis = findings::basis(&ctx.paths, &fingerprint);
+    let known = Findings::load(&ctx.paths, &inquiry.name());
     if let Some(known) = known.filter(|known| known.is_valid(&basis, at)) {
         return known.confirmed(began_usec);
     }
     let host = Host {
-        worker,
+        ctx,
         failed: &failed,
         fingerprint: &fingerprint,
     };
     let outcome = match inquiry {
-        Inquiry::Installed => worker.packages.installed().map(|database| {
+        Inquiry::Installed => ctx.packages.installed().map(|database| {
             let versions = database.iter();
             let versions = versions.map(|(key, is)| (key.to_string(), is.version.clone()));
             Outcome::Found(Found {
@@ -85,7 +86,7 @@ fn look(worker: &Worker, inquiry: &Inquiry) -> Findings {
 
 /// What is asked about.
 struct Host<'a> {
-    worker: &'a Worker,
+    ctx: &'a Context,
     failed: &'a [&'a Source],
     fingerprint: &'a str,
 }
@@ -94,16 +95,16 @@ impl Host<'_> {
     /// What is pending, as last worked out where that still holds. It is written down unless a worker is at
     /// work, which writes it down itself when it has ended.
     fn pending(&self) -> Result<Pending> {
-        let (worker, paths) = (self.worker, &self.worker.paths);
+        let (ctx, paths) = (self.ctx, &self.ctx.paths);
         let lock = Lock::try_take(&paths.worker_lock())?;
         let stored = PendingList::load(paths).unwrap_or_default();
         if stored.is_valid(self.fingerprint, clock::now()) {
             return Ok(stored.pending);
         }
         if lock.is_some() {
-            return refresh::pending(worker, self.failed);
+            return refresh::pending(ctx, self.failed);
         }
-        let pending = worker.packages.pending(self.failed)?;
+        let pending = ctx.packages.pending(self.failed)?;
         let mut blocked = Blocked::load(paths);
         // the worker writes down what has lapsed
         blocked.lapse(&pending);
@@ -112,16 +113,16 @@ impl Host<'_> {
 
     /// What an apply of this target would do, by the same judgement as an apply.
     fn plan(&self, target: &Target) -> Result<Outcome> {
-        let worker = self.worker;
+        let ctx = self.ctx;
         let named = matches!(target, Target::Packages(_));
-        let database = named.then(|| worker.packages.installed()).transpose()?;
+        let database = named.then(|| ctx.packages.installed()).transpose()?;
         let database = database.unwrap_or_default();
         if let Err(unknown) = Names::of(&database).judge(target) {
             return Ok(Outcome::Refused(unknown.to_string()));
         }
         let pending = self.pending()?;
         if *target == Target::Security
-            && let Some(why) = worker.packages.no_security()?
+            && let Some(why) = ctx.packages.no_security()?
         {
             anyhow::bail!("it is not known which updates are for security: {why}");
         }
@@ -132,7 +133,7 @@ impl Host<'_> {
             updates: selected,
         };
         if *target != Target::All && !planned.updates.is_empty() {
-            let (updates, kept, _) = plan::with_room(worker, &planned.updates, self.failed, &[])?;
+            let (updates, kept, _) = plan::with_room(ctx, &planned.updates, self.failed, &[])?;
             planned.updates = known(updates, &pending);
             planned.kept_back.extend(kept);
         }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 
+use super::select;
 use super::settle::fail;
-use super::{Worker, select};
 use crate::host::clock;
 use crate::package::{Database, Pending, Source};
 use crate::queue::hold;
@@ -12,6 +12,7 @@ use crate::request::{Options, Target};
 use crate::state::cache::Cache;
 use crate::state::installed::Names;
 use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
 
 /// Jobs, told apart by their preconditions.
 pub struct Sorted {
@@ -23,7 +24,7 @@ pub struct Sorted {
 
 /// Sets the jobs aside whose preconditions no longer hold. A job that nothing is pending for any more
 /// is no conflict: what it wanted is done.
-pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
+pub fn sort(ctx: &Context, jobs: Vec<Job>) -> Sorted {
     let mut sorted = Sorted {
         aside: Vec::new(),
         good: Vec::new(),
@@ -37,7 +38,7 @@ pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
             ..sorted
         };
     }
-    let host = look(worker);
+    let host = look(ctx);
     for mut job in jobs {
         match host.as_ref().map(|host| conflict(&job, host)) {
             Ok(None) => {
@@ -45,7 +46,7 @@ pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
                 continue;
             }
             Ok(Some(why)) => {
-                if let Err(error) = hold::conflict(&worker.paths, &mut job, &why, clock::now()) {
+                if let Err(error) = hold::conflict(&ctx.paths, &mut job, &why, clock::now()) {
                     fail(&mut job, &error);
                 }
             }
@@ -59,12 +60,12 @@ pub fn sort(worker: &Worker, jobs: Vec<Job>) -> Sorted {
 /// Fails the jobs that name a package which is not installed, before anything is done for them: nothing else may
 /// ever reach a package manager, which would read more into a name than a name. Those jobs, and the others. Where
 /// the package database cannot be read, the attempt will say so.
-pub fn refuse_unknown(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+pub fn refuse_unknown(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let named = |job: &Job| matches!(job.request.packages, Some(Target::Packages(_)));
     if !jobs.iter().any(named) {
         return (Vec::new(), jobs);
     }
-    let Ok(database) = worker.packages.installed() else {
+    let Ok(database) = ctx.packages.installed() else {
         return (Vec::new(), jobs);
     };
     let names = Names::of(&database);
@@ -90,11 +91,11 @@ struct Host {
     newest: Option<DateTime<Utc>>,
 }
 
-fn look(worker: &Worker) -> Result<Host> {
-    let cache = Cache::load(&worker.paths);
+fn look(ctx: &Context) -> Result<Host> {
+    let cache = Cache::load(&ctx.paths);
     Ok(Host {
-        database: worker.packages.installed()?,
-        pending: worker.packages.pending(&cache.failed_sources())?,
+        database: ctx.packages.installed()?,
+        pending: ctx.packages.pending(&cache.failed_sources())?,
         newest: newest(&cache.sources),
     })
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::Worker;
 use super::conclude;
 use super::gate::Intent;
 use super::stuck::Patience;
@@ -21,6 +20,7 @@ use crate::request::JobId;
 use crate::state;
 use crate::state::job::{self, Job};
 use crate::state::update::Phase;
+use crate::worker::bookkeeping::context::Context;
 
 /// The least time between two writes of the same kind of progress.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -41,12 +41,12 @@ pub struct Progress {
 
 /// Listens to a refresh: there is nothing to report but whom it waits for.
 pub struct Quiet<'a> {
-    worker: &'a Worker,
+    ctx: &'a Context,
 }
 
 impl<'a> Quiet<'a> {
-    pub fn new(worker: &'a Worker) -> Self {
-        Self { worker }
+    pub fn new(ctx: &'a Context) -> Self {
+        Self { ctx }
     }
 }
 
@@ -59,13 +59,13 @@ impl Observer for Quiet<'_> {
     }
 
     fn stop(&mut self) -> bool {
-        self.worker.stopping()
+        self.ctx.stopping()
     }
 }
 
 /// Publishes the progress of a transaction.
 struct Publisher<'a> {
-    worker: &'a Worker,
+    ctx: &'a Context,
     job: &'a JobId,
     last: Option<Instant>,
     /// What came too soon after something else, and is still true.
@@ -75,10 +75,10 @@ struct Publisher<'a> {
 }
 
 impl<'a> Publisher<'a> {
-    fn new(worker: &'a Worker, job: &'a JobId) -> Self {
-        let known: Option<Progress> = state::try_read(&worker.paths.progress()).unwrap_or(None);
+    fn new(ctx: &'a Context, job: &'a JobId) -> Self {
+        let known: Option<Progress> = state::try_read(&ctx.paths.progress()).unwrap_or(None);
         Self {
-            worker,
+            ctx,
             job,
             last: None,
             held: None,
@@ -108,7 +108,7 @@ impl<'a> Publisher<'a> {
             percent,
             action,
         };
-        let path = self.worker.paths.progress();
+        let path = self.ctx.paths.progress();
         if let Ok(bytes) = serde_json::to_vec(&progress) {
             let _ = write_unsynced(&path, &bytes);
         }
@@ -116,32 +116,32 @@ impl<'a> Publisher<'a> {
 }
 
 /// Says that the package manager is done, and that its work is looked at.
-pub fn verifying(worker: &Worker, job: &JobId) {
-    Publisher::new(worker, job).publish(0, "verifying");
+pub fn verifying(ctx: &Context, job: &JobId) {
+    Publisher::new(ctx, job).publish(0, "verifying");
 }
 
 /// Takes the progress away when no job runs any more.
-pub fn forget(worker: &Worker) {
-    let _ = std::fs::remove_file(worker.paths.progress());
+pub fn forget(ctx: &Context) {
+    let _ = std::fs::remove_file(ctx.paths.progress());
 }
 
 /// Follows the putting back of former versions, which is never stopped on the way.
 pub struct Restoring<'a> {
-    worker: &'a Worker,
+    ctx: &'a Context,
     job: &'a JobId,
     publisher: Publisher<'a>,
     patience: Patience<'a>,
 }
 
 impl<'a> Restoring<'a> {
-    pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
-        let mut publisher = Publisher::new(worker, job);
+    pub fn new(ctx: &'a Context, job: &'a JobId) -> Self {
+        let mut publisher = Publisher::new(ctx, job);
         publisher.publish(0, "rolling back");
         Self {
-            worker,
+            ctx,
             job,
             publisher,
-            patience: Patience::new(worker, job),
+            patience: Patience::new(ctx, job),
         }
     }
 }
@@ -150,7 +150,7 @@ impl Observer for Restoring<'_> {
     fn report(&mut self, report: Report) {
         self.patience.heard(report.action());
         match report {
-            Report::Output(line) if self.worker.terminal => {
+            Report::Output(line) if self.ctx.terminal => {
                 let _ = writeln!(std::io::stderr(), "{}", journal::plain(&line));
             }
             Report::Output(_) => {}
@@ -182,12 +182,12 @@ pub struct Repairing<'a> {
 }
 
 impl<'a> Repairing<'a> {
-    pub fn new(worker: &'a Worker, job: &'a JobId) -> Self {
-        let mut publisher = Publisher::new(worker, job);
+    pub fn new(ctx: &'a Context, job: &'a JobId) -> Self {
+        let mut publisher = Publisher::new(ctx, job);
         publisher.publish(0, "repairing the package database");
         Self {
             publisher,
-            patience: Patience::new(worker, job),
+            patience: Patience::new(ctx, job),
         }
     }
 }
@@ -208,7 +208,7 @@ impl Observer for Repairing<'_> {
 
 /// Follows a running transaction.
 pub struct Follower<'a, 'b> {
-    worker: &'a Worker,
+    ctx: &'a Context,
     jobs: &'a [Job],
     queue_seen: Option<SystemTime>,
     leader: &'a JobId,
@@ -221,22 +221,22 @@ pub struct Follower<'a, 'b> {
 
 impl<'a, 'b> Follower<'a, 'b> {
     pub fn new(
-        worker: &'a Worker,
+        ctx: &'a Context,
         jobs: &'a [Job],
         leader: &'a JobId,
         update: &'a mut Update<'b>,
     ) -> Self {
-        let mut publisher = Publisher::new(worker, leader);
+        let mut publisher = Publisher::new(ctx, leader);
         // whoever reads it knows from here on that the package database may be in between
         publisher.publish(0, "preparing");
         Self {
-            worker,
+            ctx,
             jobs,
             queue_seen: None,
             leader,
             update,
             publisher,
-            patience: Patience::new(worker, leader),
+            patience: Patience::new(ctx, leader),
             keeper: None,
         }
     }
@@ -246,7 +246,7 @@ impl Observer for Follower<'_, '_> {
     fn report(&mut self, report: Report) {
         self.patience.heard(report.action());
         match report {
-            Report::Output(line) if self.worker.terminal => {
+            Report::Output(line) if self.ctx.terminal => {
                 // nobody may be there to read it any more
                 let _ = writeln!(std::io::stderr(), "{}", journal::plain(&line));
             }
@@ -272,7 +272,7 @@ impl Observer for Follower<'_, '_> {
             self.speak_of_silence();
         }
         self.publisher.catch_up();
-        (self.worker.stopping() || self.is_cancelled())
+        (self.ctx.stopping() || self.is_cancelled())
             && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
     }
 }
@@ -289,7 +289,7 @@ impl Follower<'_, '_> {
 
     /// Whether one of the jobs was cancelled; looked for only when something came into the queue.
     fn is_cancelled(&mut self) -> bool {
-        let paths = &self.worker.paths;
+        let paths = &self.ctx.paths;
         let changed = std::fs::metadata(paths.queue())
             .and_then(|m| m.modified())
             .ok();
@@ -305,7 +305,7 @@ impl Follower<'_, '_> {
     }
 
     fn intent_file(&self) -> PathBuf {
-        job::intent(&self.worker.paths, self.leader)
+        job::intent(&self.ctx.paths, self.leader)
     }
 
     fn catch_up(&mut self) {
@@ -313,13 +313,13 @@ impl Follower<'_, '_> {
             return;
         }
         if let Ok(Some(Intent::Activated { changes, .. })) =
-            Intent::load(&self.worker.paths, self.leader)
+            Intent::load(&self.ctx.paths, self.leader)
             && !changes.is_empty()
         {
             if let Err(error) = self.update.activated(self.leader, &changes) {
                 tracing::error!("{error:#}");
             }
-            let paths = self.worker.paths.clone();
+            let paths = self.ctx.paths.clone();
             self.keeper = Some(thread::spawn(move || conclude::keep(&paths, &changes)));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 
 use super::conclude::conclude;
 use super::gate::Intent;
@@ -11,7 +11,7 @@ use super::progress::{self, Quiet, Repairing};
 use super::settle::{self, Concluded, Outcome};
 use super::update::Update;
 use super::verify::{Before, Judgement};
-use super::{Worker, attempt, deaths, manual, orphans, own, parts, reboot, rollback, select};
+use super::{attempt, deaths, manual, orphans, own, parts, reboot, rollback, select};
 use crate::exec;
 use crate::fs::{remove_durably, remove_leftovers, write_atomically};
 use crate::host::systemd;
@@ -21,6 +21,8 @@ use crate::request::{JobId, Kind, Target};
 use crate::state::at_work;
 use crate::state::job::{self, Job};
 use crate::state::{self};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::jobs::record;
 use crate::{journal, queue};
 
 /// Finishes what an interrupted worker left.
@@ -33,9 +35,9 @@ const DRAIN: &str = "patch-apply.service";
 const NOTE: &str = "the worker was interrupted while it changed packages";
 
 /// Remembers which jobs are in a worker's hands.
-pub fn remember<'a>(worker: &Worker, jobs: impl IntoIterator<Item = &'a Job>) -> Result<()> {
+pub fn remember<'a>(ctx: &Context, jobs: impl IntoIterator<Item = &'a Job>) -> Result<()> {
     let ids: Vec<&JobId> = jobs.into_iter().map(Job::id).collect();
-    write_atomically(&path(&worker.paths), &serde_json::to_vec(&ids)?, 0o644)
+    write_atomically(&path(&ctx.paths), &serde_json::to_vec(&ids)?, 0o644)
 }
 
 /// Has another worker started where jobs are in the hands of one that has died or could not go on: they are
@@ -51,76 +53,76 @@ pub fn ask_for_another(paths: &Paths) {
 }
 
 /// No job is in a worker's hands any more.
-pub fn forget(worker: &Worker) -> Result<()> {
-    remove_durably(&path(&worker.paths))?;
-    at_work::end(&worker.paths);
-    progress::forget(worker);
+pub fn forget(ctx: &Context) -> Result<()> {
+    remove_durably(&path(&ctx.paths))?;
+    at_work::end(&ctx.paths);
+    progress::forget(ctx);
     Ok(())
 }
 
 /// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.
 /// One with an intent is healed, and judged by the package database; no package is ever changed twice. Whether
 /// there was one.
-pub fn run(worker: &Worker) -> Result<bool> {
-    sweep(worker)?;
-    let listed = in_hands(worker);
-    let orphans = orphans::find(worker, listed.as_deref().unwrap_or_default());
+pub fn run(ctx: &Context) -> Result<bool> {
+    sweep(ctx)?;
+    let listed = in_hands(ctx);
+    let orphans = orphans::find(ctx, listed.as_deref().unwrap_or_default());
     if listed.is_none() && orphans.is_empty() {
-        orphans::looked(worker)?;
+        orphans::looked(ctx)?;
         return Ok(false);
     }
-    at_work::end(&worker.paths);
+    at_work::end(&ctx.paths);
     let ids = [listed.unwrap_or_default(), orphans.clone()].concat();
-    let mut transactions = unfinished(worker, &ids);
+    let mut transactions = unfinished(ctx, &ids);
     if !transactions.is_empty() {
-        shut_the_gate(worker, &transactions)?;
-        let idle = worker.packages.wait_until_idle(&mut Quiet::new(worker));
+        shut_the_gate(ctx, &transactions)?;
+        let idle = ctx.packages.wait_until_idle(&mut Quiet::new(ctx));
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
-    deaths::count(worker, &mut transactions)?;
+    deaths::count(ctx, &mut transactions)?;
     let is_work = !transactions.is_empty();
-    let _held_off = is_work.then(|| reboot::hold_off(worker, "an interrupted update is finished"));
+    let _held_off = is_work.then(|| reboot::hold_off(ctx, "an interrupted update is finished"));
     if !orphans.is_empty() {
         for (transaction, jobs) in &mut transactions {
-            *jobs = orphans::end(worker, transaction, std::mem::take(jobs), &orphans)?;
+            *jobs = orphans::end(ctx, transaction, std::mem::take(jobs), &orphans)?;
         }
         // what is left of them is in this worker's hands from here on, should it not come to its end
-        remember(worker, transactions.values().flatten())?;
+        remember(ctx, transactions.values().flatten())?;
     }
-    judge_all(worker, transactions)?;
-    forget(worker)?;
-    orphans::looked(worker)?;
+    judge_all(ctx, transactions)?;
+    forget(ctx)?;
+    orphans::looked(ctx)?;
     Ok(true)
 }
 
 /// Ends or puts back the jobs of every interrupted transaction.
-fn judge_all(worker: &Worker, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
-        let jobs = deaths::give_up(worker, &transaction, jobs)?;
+        let jobs = deaths::give_up(ctx, &transaction, jobs)?;
         if jobs.is_empty() {
             continue;
         }
-        if let Some(intent) = rollback::Intent::load(&worker.paths, &transaction)? {
-            go_on_back(worker, &transaction, jobs, intent)?;
+        if let Some(intent) = rollback::Intent::load(&ctx.paths, &transaction)? {
+            go_on_back(ctx, &transaction, jobs, intent)?;
             continue;
         }
-        match intent_of(worker, &transaction) {
+        match intent_of(ctx, &transaction) {
             Some(Intent::Activated { changes, .. })
                 if own::is_of_the_part_before(&jobs, &changes) =>
             {
-                put_back(worker, &transaction, &jobs)?;
+                put_back(ctx, &transaction, &jobs)?;
             }
             Some(Intent::Activated { changes, former }) => {
-                let done = heal(worker, &transaction, &changes)?;
+                let done = heal(ctx, &transaction, &changes)?;
                 match done.filter(|_| !jobs.iter().any(|job| job.put_back)) {
                     Some(done) => {
-                        let jobs = keep_done(worker, &transaction, jobs, &done, &former)?;
-                        put_back(worker, &transaction, &jobs)?;
+                        let jobs = keep_done(ctx, &transaction, jobs, &done, &former)?;
+                        put_back(ctx, &transaction, &jobs)?;
                     }
-                    None => judge(worker, &transaction, jobs, &changes, former)?,
+                    None => judge(ctx, &transaction, jobs, &changes, former)?,
                 }
             }
-            _ => put_back(worker, &transaction, &jobs)?,
+            _ => put_back(ctx, &transaction, &jobs)?,
         }
     }
     Ok(())
@@ -128,12 +130,12 @@ fn judge_all(worker: &Worker, transactions: BTreeMap<JobId, Vec<Job>>) -> Result
 
 /// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
 /// the list cannot be read, these are all whose records say that they have not ended.
-fn in_hands(worker: &Worker) -> Option<Vec<JobId>> {
-    match listed(&worker.paths) {
+fn in_hands(ctx: &Context) -> Option<Vec<JobId>> {
+    match listed(&ctx.paths) {
         Ok(ids) => ids,
         Err(why) => {
-            journal::state_unusable(&path(&worker.paths), &why);
-            Some(job::ids(&worker.paths.jobs()))
+            journal::state_unusable(&path(&ctx.paths), &why);
+            Some(job::ids(&ctx.paths.jobs()))
         }
     }
 }
@@ -152,29 +154,29 @@ pub fn listed(paths: &Paths) -> Result<Option<Vec<JobId>>, String> {
 }
 
 /// The jobs in a worker's hands that this transaction serves.
-pub fn running(worker: &Worker, transaction: &JobId) -> Vec<Job> {
-    let ids = in_hands(worker).unwrap_or_default();
-    let jobs = unfinished(worker, &ids).remove(transaction);
+pub fn running(ctx: &Context, transaction: &JobId) -> Vec<Job> {
+    let ids = in_hands(ctx).unwrap_or_default();
+    let jobs = unfinished(ctx, &ids).remove(transaction);
     jobs.unwrap_or_default()
 }
 
 /// Removes half files, once after each boot: before it, a writer may have died anywhere.
-fn sweep(worker: &Worker) -> Result<()> {
-    let swept = worker.paths.run().join("swept");
+fn sweep(ctx: &Context) -> Result<()> {
+    let swept = ctx.paths.run().join("swept");
     if swept.exists() {
         return Ok(());
     }
-    for directory in [worker.paths.jobs(), worker.paths.state()] {
+    for directory in [ctx.paths.jobs(), ctx.paths.state()] {
         remove_leftovers(&directory)?;
     }
     std::fs::write(&swept, "").with_context(|| format!("failed to write '{}'", swept.display()))
 }
 
 /// The jobs that have not ended, by the transaction that served them.
-fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
+fn unfinished(ctx: &Context, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
     let mut transactions: BTreeMap<JobId, Vec<Job>> = BTreeMap::new();
     for id in ids {
-        if let Some(job) = Job::taken(&worker.paths, id).filter(|job| !job.status.is_final()) {
+        if let Some(job) = Job::taken(&ctx.paths, id).filter(|job| !job.status.is_final()) {
             transactions
                 .entry(job.transaction.clone())
                 .or_default()
@@ -186,20 +188,20 @@ fn unfinished(worker: &Worker, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
 
 /// What the gate let through. One that cannot be read lets nothing be judged: the job is done anew, by a plan
 /// of what is installed then.
-pub fn intent_of(worker: &Worker, transaction: &JobId) -> Option<Intent> {
-    Intent::load(&worker.paths, transaction).unwrap_or_else(|why| {
-        journal::state_unusable(&job::intent(&worker.paths, transaction), &why);
+pub fn intent_of(ctx: &Context, transaction: &JobId) -> Option<Intent> {
+    Intent::load(&ctx.paths, transaction).unwrap_or_else(|why| {
+        journal::state_unusable(&job::intent(&ctx.paths, transaction), &why);
         None
     })
 }
 
 /// A package manager that outlived its worker and is not yet through the gate stays outside, and is ended:
 /// its job is done anew, must not be done twice, and must not wait for what a slow mirror still sends.
-fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+fn shut_the_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
-        let going_back = rollback::take_over(&worker.paths, transaction)?;
-        let shut = is_apply && Intent::Stopped.create(&job::intent(&worker.paths, transaction))?;
+        let going_back = rollback::take_over(&ctx.paths, transaction)?;
+        let shut = is_apply && Intent::Stopped.create(&job::intent(&ctx.paths, transaction))?;
         if shut {
             exec::end_leftovers(&attempt::gate(transaction).join(" "))?;
         }
@@ -218,17 +220,16 @@ fn shut_the_gate(worker: &Worker, transactions: &BTreeMap<JobId, Vec<Job>>) -> R
 /// Repairs what the interrupted transaction left; `None` when it is to be judged. One that is healed, and
 /// of which a part was never begun, need not be: its jobs can go back into the queue, and do the rest. Then
 /// this is what is done.
-fn heal(worker: &Worker, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
-    let log = job::log(&worker.paths, transaction);
-    if let Err(error) =
-        worker
-            .packages
-            .repair(changes, &log, &mut Repairing::new(worker, transaction))
+fn heal(ctx: &Context, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
+    let log = job::log(&ctx.paths, transaction);
+    if let Err(error) = ctx
+        .packages
+        .repair(changes, &log, &mut Repairing::new(ctx, transaction))
     {
         journal::database_problem(transaction, &format!("{error:#}"));
         return Ok(None);
     }
-    let after = worker.packages.installed()?;
+    let after = ctx.packages.installed()?;
     let is_untouched = |change: &Change| change.undone().is_made(&after);
     Ok(changes
         .iter()
@@ -245,7 +246,7 @@ pub fn done(changes: &[Change], now: &Database) -> Vec<Change> {
 /// Enters into each record what of it is done, and that it was put back: a transaction that is interrupted
 /// again, by what it does perhaps, is judged and not begun for ever.
 fn keep_done(
-    worker: &Worker,
+    ctx: &Context,
     transaction: &JobId,
     mut jobs: Vec<Job>,
     done: &[Change],
@@ -253,8 +254,8 @@ fn keep_done(
 ) -> Result<Vec<Job>> {
     enter(transaction, &mut jobs, done, former);
     jobs.iter_mut().for_each(|job| job.put_back = true);
-    Before::hand_on(worker, transaction, &jobs)?;
-    Job::save_all(&worker.paths, &jobs)?;
+    Before::hand_on(ctx, transaction, &jobs)?;
+    Job::save_all(&ctx.paths, &jobs)?;
     Ok(jobs)
 }
 
@@ -278,51 +279,51 @@ pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[F
 
 /// Judges a transaction as the worker would have that began it.
 fn judge(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     jobs: Vec<Job>,
     changes: &[Change],
     former: Vec<Former>,
 ) -> Result<()> {
-    let mut update = Update::resume(worker, changes);
+    let mut update = Update::resume(ctx, changes);
     let (changes, former) = parts::Done::of(&jobs).with(changes.to_vec(), former);
     let changes = &*changes;
-    let before = Before::remembered(worker, leader, changes)?;
+    let before = Before::remembered(ctx, leader, changes)?;
     let intent = (changes, former);
-    let outcome = conclude(worker, leader, &before, intent, noted(), &mut update)?;
-    let own_follows = !own::is_among(changes) && own::is_left(worker, &jobs);
-    end(worker, leader, jobs, &outcome, update, own_follows)
+    let outcome = conclude(ctx, leader, &before, intent, noted(), &mut update)?;
+    let own_follows = !own::is_among(changes) && own::is_left(ctx, &jobs);
+    end(ctx, leader, jobs, &outcome, update, own_follows)
 }
 
 /// Ends the rollback that a dead worker began.
 fn go_on_back(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     jobs: Vec<Job>,
     intent: rollback::Intent,
 ) -> Result<()> {
     let changes: Vec<Change> = intent.former.iter().map(|f| f.change.clone()).collect();
-    let mut update = Update::resume(worker, &changes);
+    let mut update = Update::resume(ctx, &changes);
     update.step(Event::Verify)?;
-    let before = Before::remembered(worker, leader, &changes)?;
+    let before = Before::remembered(ctx, leader, &changes)?;
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
-    if let Err(error) = worker.packages.repair(
+    if let Err(error) = ctx.packages.repair(
         &undone,
-        &job::log(&worker.paths, leader),
-        &mut Repairing::new(worker, leader),
+        &job::log(&ctx.paths, leader),
+        &mut Repairing::new(ctx, leader),
     ) {
         journal::database_problem(leader, &format!("{error:#}"));
     }
     let checks = intent.checks.clone();
     let former = intent.former.clone();
-    let done = rollback::resume(worker, leader, &before, intent)?;
-    Before::forget(&worker.paths, leader);
+    let done = rollback::resume(ctx, leader, &before, intent)?;
+    Before::forget(&ctx.paths, leader);
     let mut jobs = jobs;
     if let [job] = &mut jobs[..]
         && job.request.kind == Kind::Rollback
     {
-        manual::resumed(worker, job, done, &mut update);
-        return worker.record(&mut jobs);
+        manual::resumed(ctx, job, done, &mut update);
+        return record::finish(ctx, &mut jobs);
     }
     let concluded = Concluded {
         judgement: Judgement {
@@ -336,7 +337,7 @@ fn go_on_back(
         removed: Vec::new(),
     };
     let outcome = Outcome::Changed(Box::new(concluded));
-    end(worker, leader, jobs, &outcome, update, false)
+    end(ctx, leader, jobs, &outcome, update, false)
 }
 
 fn noted() -> Applied {
@@ -351,29 +352,29 @@ fn noted() -> Applied {
 }
 
 fn end(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     mut jobs: Vec<Job>,
     outcome: &Outcome,
     mut update: Update<'_>,
     own_follows: bool,
 ) -> Result<()> {
-    settle::finish(worker, &mut jobs, outcome, &mut update, own_follows);
+    settle::finish(ctx, &mut jobs, outcome, &mut update, own_follows);
     settle::stamp(&mut jobs, &update);
-    attempt::cap_log(worker, leader);
+    attempt::cap_log(ctx, leader);
     if own_follows {
-        let (going_on, ended) = own::go_on(worker, jobs);
-        put_back(worker, leader, &going_on)?;
+        let (going_on, ended) = own::go_on(ctx, jobs);
+        put_back(ctx, leader, &going_on)?;
         jobs = ended;
     }
-    worker.record(&mut jobs)
+    record::finish(ctx, &mut jobs)
 }
 
-fn put_back(worker: &Worker, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+fn put_back(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
     for job in jobs {
-        queue::put_back(&worker.paths, job)?;
+        queue::put_back(&ctx.paths, job)?;
     }
-    remove_durably(&job::intent(&worker.paths, transaction))
+    remove_durably(&job::intent(&ctx.paths, transaction))
 }
 
 fn path(paths: &Paths) -> std::path::PathBuf {

@@ -2,36 +2,36 @@
 
 use anyhow::Result;
 
-use super::Worker;
 use crate::fs::write_atomically;
 use crate::host::systemd;
 use crate::journal;
+use crate::worker::bookkeeping::context::Context;
 
 /// Notes that the service manager is to re-execute itself: not before the job has ended, because root's
 /// `systemctl start` waits for a worker on a connection that does not survive it.
-pub fn intend(worker: &Worker) {
-    if let Err(error) = write_atomically(&path(worker), b"", 0o644) {
+pub fn intend(ctx: &Context) {
+    if let Err(error) = write_atomically(&path(ctx), b"", 0o644) {
         tracing::warn!("the service manager is not re-executed: {error:#}");
     }
 }
 
 /// Has it do so when that was noted. Units of ours that are waited for come to their ends first.
-pub fn ask(worker: &Worker) {
-    if worker.stopping() || !path(worker).exists() {
+pub fn ask(ctx: &Context) {
+    if ctx.stopping() || !path(ctx).exists() {
         return;
     }
-    let asked = take(worker).and_then(|()| systemd::reexecute_after_workers());
+    let asked = take(ctx).and_then(|()| systemd::reexecute_after_workers());
     match asked {
         Ok(()) => journal::manager_reexecuted(),
         Err(error) => tracing::warn!("the service manager was not re-executed: {error:#}"),
     }
 }
 
-fn take(worker: &Worker) -> Result<()> {
-    Ok(std::fs::remove_file(path(worker))?)
+fn take(ctx: &Context) -> Result<()> {
+    Ok(std::fs::remove_file(path(ctx))?)
 }
 
 /// Volatile, as what it is about.
-fn path(worker: &Worker) -> std::path::PathBuf {
-    worker.paths.run().join("reexec")
+fn path(ctx: &Context) -> std::path::PathBuf {
+    ctx.paths.run().join("reexec")
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 
 use super::progress::Quiet;
-use super::{Worker, alert, block, reboot};
+use super::{alert, block, reboot};
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
@@ -12,20 +12,21 @@ use crate::state::alert::Cause;
 use crate::state::cache::Cache;
 use crate::state::job::Job;
 use crate::state::pending::PendingList;
+use crate::worker::bookkeeping::context::Context;
 use crate::{journal, queue};
 
 /// Refreshes the index of every source. Before every apply, always.
-pub fn run(worker: &Worker) -> Result<()> {
-    let result = attempt(worker);
-    alert::refreshed(worker, &result);
+pub fn run(ctx: &Context) -> Result<()> {
+    let result = attempt(ctx);
+    alert::refreshed(ctx, &result);
     result
 }
 
-fn attempt(worker: &Worker) -> Result<()> {
+fn attempt(ctx: &Context) -> Result<()> {
     systemd::status("refreshing the package index");
-    let known = Cache::load(&worker.paths);
-    let answer = worker.packages.refresh(&mut Quiet::new(worker));
-    if answer.is_err() && worker.stopping() {
+    let known = Cache::load(&ctx.paths);
+    let answer = ctx.packages.refresh(&mut Quiet::new(ctx));
+    if answer.is_err() && ctx.stopping() {
         // it says nothing of the sources, and leaves what is known of them as it was
         bail!("the refresh was stopped on request");
     }
@@ -37,16 +38,16 @@ fn attempt(worker: &Worker) -> Result<()> {
     let cache = judge(
         &known,
         refreshed,
-        &worker.config.tolerate,
+        &ctx.config.tolerate,
         clock::now(),
         Moment::now(),
     );
     report(&cache);
-    cache.save(&worker.paths)?;
+    cache.save(&ctx.paths)?;
     match cache.last_error {
         None => {
             // whoever waited for this may go on
-            queue::hold::release(&worker.paths, reboot::keeps_back(worker))?;
+            queue::hold::release(&ctx.paths, reboot::keeps_back(ctx))?;
             Ok(())
         }
         Some(why) => Err(RefreshFailed { why, offline }.into()),
@@ -86,57 +87,57 @@ impl std::error::Error for RefreshFailed {}
 
 /// Works out what is pending, unless nothing has changed since that was last done. That it cannot be done is a
 /// reason in the health, until it can.
-pub fn list_pending(worker: &Worker) -> Result<()> {
-    let result = look_up_pending(worker);
+pub fn list_pending(ctx: &Context) -> Result<()> {
+    let result = look_up_pending(ctx);
     if let Err(error) = &result {
-        not_listed(worker, error)?;
+        not_listed(ctx, error)?;
     }
     result
 }
 
 /// Keeps why what is pending could not be listed.
-fn not_listed(worker: &Worker, error: &anyhow::Error) -> Result<()> {
-    let mut cache = Cache::load(&worker.paths);
+fn not_listed(ctx: &Context, error: &anyhow::Error) -> Result<()> {
+    let mut cache = Cache::load(&ctx.paths);
     cache.list_error = Some(format!("{error:#}"));
-    cache.save(&worker.paths)?;
+    cache.save(&ctx.paths)?;
     let text = cache.not_listed().unwrap_or_default();
-    alert::raise(worker, Cause::RefreshFailing, &text, None);
+    alert::raise(ctx, Cause::RefreshFailing, &text, None);
     Ok(())
 }
 
 /// What is pending was listed.
-pub fn listed(worker: &Worker) -> Result<()> {
-    let mut cache = Cache::load(&worker.paths);
+pub fn listed(ctx: &Context) -> Result<()> {
+    let mut cache = Cache::load(&ctx.paths);
     if cache.list_error.take().is_some() {
-        cache.save(&worker.paths)?;
+        cache.save(&ctx.paths)?;
         if cache.last_update_success {
-            alert::resolve(worker, Cause::RefreshFailing);
+            alert::resolve(ctx, Cause::RefreshFailing);
         }
     }
     Ok(())
 }
 
-fn look_up_pending(worker: &Worker) -> Result<()> {
-    let cache = Cache::load(&worker.paths);
+fn look_up_pending(ctx: &Context) -> Result<()> {
+    let cache = Cache::load(&ctx.paths);
     let failed = cache.failed_sources();
-    let fingerprint = worker.packages.fingerprint(&failed);
-    if PendingList::load(&worker.paths).is_some_and(|list| list.is_for(&fingerprint)) {
-        return listed(worker);
+    let fingerprint = ctx.packages.fingerprint(&failed);
+    if PendingList::load(&ctx.paths).is_some_and(|list| list.is_for(&fingerprint)) {
+        return listed(ctx);
     }
-    pending(worker, &failed).map(drop)
+    pending(ctx, &failed).map(drop)
 }
 
 /// Works out what is pending, and writes it down.
-pub fn pending(worker: &Worker, failed: &[&Source]) -> Result<Pending> {
+pub fn pending(ctx: &Context, failed: &[&Source]) -> Result<Pending> {
     systemd::status("listing pending updates");
     let list = PendingList {
         computed_at: Some(clock::now()),
-        fingerprint: Some(worker.packages.fingerprint(failed)),
-        pending: block::offered(worker, worker.packages.pending(failed)?)?,
+        fingerprint: Some(ctx.packages.fingerprint(failed)),
+        pending: block::offered(ctx, ctx.packages.pending(failed)?)?,
         ..PendingList::default()
     };
-    let list = list.save(&worker.paths)?;
-    listed(worker)?;
+    let list = list.save(&ctx.paths)?;
+    listed(ctx)?;
     Ok(list.pending)
 }
 

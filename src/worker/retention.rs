@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use chrono::{DateTime, Days, Utc};
 
-use super::{Worker, rollback};
+use super::rollback;
 use crate::fs::remove_all_durably;
 use crate::host::clock;
 use crate::request::JobId;
 use crate::sorted;
 use crate::state::job::{self, Job};
+use crate::worker::bookkeeping::context::Context;
 
 /// For how long every record stays that was written just now, beyond what is kept by count: a client that waits for the
 /// job looks at it once it has ended, and comes back within two minutes when the bus, the door or the link was away.
@@ -25,10 +26,10 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10 * 60);
 const LATEST: usize = 10;
 
 /// Throws away what is beyond the configured count or age.
-pub fn run(worker: &Worker) -> Result<()> {
-    let mut ids = job::ids(&worker.paths.jobs());
+pub fn run(ctx: &Context) -> Result<()> {
+    let mut ids = job::ids(&ctx.paths.jobs());
     sorted::sort(&mut ids);
-    let (keep, days) = (worker.config.keep_jobs, worker.config.keep_days);
+    let (keep, days) = (ctx.config.keep_jobs, ctx.config.keep_days);
     let surplus = ids.len().saturating_sub(keep);
     // before all that can be dated, nothing is old
     let oldest = clock::now().checked_sub_days(Days::new(days.into()));
@@ -37,17 +38,17 @@ pub fn run(worker: &Worker) -> Result<()> {
     let now = SystemTime::now();
     let due = ids.iter().enumerate().filter(|(place, id)| {
         let many_or_old = *place < surplus || (*place < aging && created(id).is_some_and(is_old));
-        many_or_old && !is_just_written(&job::record(&worker.paths, id), now)
+        many_or_old && !is_just_written(&job::record(&ctx.paths, id), now)
     });
     let ended = due.filter(|(place, id)| {
-        Job::taken(&worker.paths, id).is_some_and(|job| {
+        Job::taken(&ctx.paths, id).is_some_and(|job| {
             // what has waited for long and ended just now has been seen by nobody yet
             let is_new = job.finished_at.is_some_and(|at| !is_old(at));
             job.status.is_final() && (*place < surplus || !is_new)
         })
     });
     let files: Vec<OsString> = ended.flat_map(|(_, id)| files(id)).collect();
-    remove_all_durably(&worker.paths.jobs(), &files)
+    remove_all_durably(&ctx.paths.jobs(), &files)
 }
 
 /// Whether the record was written so short a time ago that it may not have been seen. What a clock that ran ahead has

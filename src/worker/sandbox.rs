@@ -8,33 +8,34 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::refresh::RefreshFailed;
-use super::{STOP_INTERVAL, STOPPED, WORKER, Worker};
+use super::{STOP_INTERVAL, STOPPED, WORKER};
 use crate::host::systemd;
 use crate::queue;
 use crate::request::{Request, Requester};
 use crate::state::job::{Job, JobStatus};
+use crate::worker::bookkeeping::context::Context;
 
 /// Whether the package manager would write where this process cannot, or where no other process would see it.
-pub fn is_in_the_way(worker: &Worker) -> bool {
-    let places = worker.packages.refreshes_in();
+pub fn is_in_the_way(ctx: &Context) -> bool {
+    let places = ctx.packages.refreshes_in();
     places.iter().any(|place| !is_within_reach(place))
 }
 
 /// Has the worker refresh the index, which has no sandbox, and waits for that.
-pub fn leave_to_worker(worker: &Worker) -> Result<()> {
-    queue::prepare(&worker.paths)?;
+pub fn leave_to_worker(ctx: &Context) -> Result<()> {
+    queue::prepare(&ctx.paths)?;
     let request = Request::refresh(Requester::at("timer", None))?;
-    let id = queue::submit(&worker.paths, &request)?;
+    let id = queue::submit(&ctx.paths, &request)?;
     systemd::status(&format!("waiting for job {id}, the refresh by {WORKER}"));
     if let Err(error) = systemd::start_unit_soon(WORKER.to_owned()) {
         tracing::debug!("{WORKER} was not asked for: {error:#}");
     }
     loop {
-        if let Some(job) = Job::find(&worker.paths, &id)?.filter(Job::is_settled) {
+        if let Some(job) = Job::find(&ctx.paths, &id)?.filter(Job::is_settled) {
             ensure!(job.status == JobStatus::Succeeded, RefreshFailed::of(&job));
             return Ok(());
         }
-        ensure!(!worker.stopping(), STOPPED);
+        ensure!(!ctx.stopping(), STOPPED);
         thread::sleep(STOP_INTERVAL);
     }
 }

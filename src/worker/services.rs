@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::reexec;
 use super::unit::Unit;
-use super::{Worker, reexec};
 use crate::host::systemd::Restarted;
 use crate::host::units::is_ours;
 use crate::host::{processes, systemd};
@@ -13,6 +13,7 @@ use crate::journal;
 use crate::request::{JobId, Kind, RestartPolicy};
 use crate::state::job::{Job, JobStatus};
 use crate::state::services::{self, Fate, Outdated, Process};
+use crate::worker::bookkeeping::context::Context;
 
 /// What is never restarted: persons work in it, the network or other services hang on it, or it has to
 /// go on while the worker does. `*` stands for any characters, `?` for any one.
@@ -84,17 +85,17 @@ pub struct Restarts {
 
 /// After the packages have changed: lists what runs replaced files, and restarts those services of it on
 /// which nothing rests, when the job asks for that.
-pub fn after_update(worker: &Worker, leader: &JobId) -> Restarts {
-    let asked = Job::taken(&worker.paths, leader).and_then(|job| job.request.options.restart);
-    let policy = asked.unwrap_or(worker.config.services.restart);
-    let mut found = look(worker);
+pub fn after_update(ctx: &Context, leader: &JobId) -> Restarts {
+    let asked = Job::taken(&ctx.paths, leader).and_then(|job| job.request.options.restart);
+    let policy = asked.unwrap_or(ctx.config.services.restart);
+    let mut found = look(ctx);
     for service in &found {
         let file = service.files.first().map_or("", String::as_str);
         journal::service_outdated(leader, &service.unit, file, &service.advice);
     }
     let mut restarts = Restarts::default();
     if policy == RestartPolicy::Safe {
-        let never = &worker.config.services.never;
+        let never = &ctx.config.services.never;
         let safe = found.iter_mut().filter(|service| {
             let unit = || Unit::ask(&service.unit);
             is_safe(service, never) && unit().is_ok_and(|unit| is_idle(&unit))
@@ -102,30 +103,30 @@ pub fn after_update(worker: &Worker, leader: &JobId) -> Restarts {
         restarts = restart(leader, safe.collect());
         let mut units = found.iter().map(|service| service.unit.as_str());
         if units.any(|unit| unit == services::MANAGER) {
-            reexec::intend(worker);
+            reexec::intend(ctx);
         }
     }
-    if let Err(error) = services::save(&worker.paths, &found) {
+    if let Err(error) = services::save(&ctx.paths, &found) {
         tracing::warn!("{error:#}");
     }
     restarts
 }
 
 /// Notes with the jobs that have changed something what still ran replaced files at their end.
-pub fn note(worker: &Worker, jobs: &mut [Job]) {
+pub fn note(ctx: &Context, jobs: &mut [Job]) {
     let changed = |job: &&mut Job| {
         job.request.kind == Kind::Apply
             && job.status == JobStatus::Succeeded
             && !job.changes.is_empty()
     };
-    let listed = services::load(&worker.paths);
+    let listed = services::load(&ctx.paths);
     for job in jobs.iter_mut().filter(changed) {
         job.outdated_services.clone_from(&listed);
     }
 }
 
 /// The processes that run replaced files, by their units.
-fn look(worker: &Worker) -> Vec<Outdated> {
+fn look(ctx: &Context) -> Vec<Outdated> {
     let mut units: BTreeMap<String, Outdated> = BTreeMap::new();
     for process in processes::stale(Path::new("/proc")) {
         let name = journal::plain(&process.unit);
@@ -134,7 +135,7 @@ fn look(worker: &Worker) -> Vec<Outdated> {
             continue;
         }
         let unit = units.entry(name.clone()).or_insert_with(|| Outdated {
-            invocation: services::invocation(&worker.paths, &name),
+            invocation: services::invocation(&ctx.paths, &name),
             advice: services::advice(&name, process.user),
             unit: name,
             user: process.user,

@@ -6,7 +6,7 @@ use super::block::{self, By};
 use super::lifecycle::Event;
 use super::update::Update;
 use super::verify::{self, Judgement};
-use super::{Worker, parts, refresh, rollback, select};
+use super::{parts, refresh, rollback, select};
 use crate::host::clock;
 use crate::journal;
 use crate::package::{Applied, Change, Ended, Former, KeptBack, KeptBackCause, Key, Pending};
@@ -17,6 +17,7 @@ use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
 use crate::state::pending::PendingList;
 use crate::state::verification::{Check, CheckKind, Rollback, Undone};
+use crate::worker::bookkeeping::context::Context;
 
 /// How one transaction ended.
 pub enum Outcome {
@@ -62,7 +63,7 @@ impl Concluded {
 
 /// Gives each job its own result; when our own package follows, that of the part before.
 pub fn finish(
-    worker: &Worker,
+    ctx: &Context,
     jobs: &mut [Job],
     outcome: &Outcome,
     update: &mut Update<'_>,
@@ -114,9 +115,9 @@ pub fn finish(
         changes.retain(|change| !concluded.has_left(change));
         let reason = concluded.judgement.reason();
         let why = (By::Verification, &*reason);
-        block::set(worker, &job.transaction, changes, why);
+        block::set(ctx, &job.transaction, changes, why);
     }
-    carry_on_list(worker, jobs, outcome, own_follows);
+    carry_on_list(ctx, jobs, outcome, own_follows);
 }
 
 /// Adds to a record what a part of the job that was done before has not left there already.
@@ -241,8 +242,8 @@ pub fn fail(job: &mut Job, error: &anyhow::Error) {
 }
 
 /// Ends a job whose refresh did not come to its end: cancelled if that was asked for.
-pub fn not_begun(worker: &Worker, job: &mut Job, error: &anyhow::Error) {
-    if worker.stopping() || Mark::Cancel.is_left(&worker.paths, job.id()) {
+pub fn not_begun(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
+    if ctx.stopping() || Mark::Cancel.is_left(&ctx.paths, job.id()) {
         cancel(job);
     } else {
         fail(job, error);
@@ -304,26 +305,26 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
 
 /// Keeps the list of pending updates true without another run of the package manager: an update of
 /// everything leaves what it kept back, any other one takes its changes out.
-fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: bool) {
+fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, own_follows: bool) {
     let everything = !own_follows
         && jobs
             .iter()
             .any(|job| job.request.packages == Some(Target::All))
         && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
-    let cache = Cache::load(&worker.paths);
+    let cache = Cache::load(&ctx.paths);
     let list = match outcome {
-        Outcome::Nothing { kept_back } if everything => all_done(worker, &cache, kept_back.clone()),
+        Outcome::Nothing { kept_back } if everything => all_done(ctx, &cache, kept_back.clone()),
         // what has no room is pending, and may have some at the next attempt
         Outcome::Changed(concluded) if everything && !lacks_room(&concluded.applied) => {
-            all_done(worker, &cache, concluded.applied.kept_back.clone())
+            all_done(ctx, &cache, concluded.applied.kept_back.clone())
         }
         Outcome::Cancelled | Outcome::Nothing { .. } => return,
         Outcome::Changed(concluded) => {
-            let Some(mut list) = PendingList::load(&worker.paths) else {
+            let Some(mut list) = PendingList::load(&ctx.paths) else {
                 return;
             };
             list.fingerprint = None;
-            list.pending = Blocked::load_to_change(&worker.paths).offered(list.pending);
+            list.pending = Blocked::load_to_change(&ctx.paths).offered(list.pending);
             list.pending.updates.retain(|update| {
                 let mut changes = concluded.judgement.verdict.changes.iter();
                 !changes.any(|change| {
@@ -335,9 +336,9 @@ fn carry_on_list(worker: &Worker, jobs: &[Job], outcome: &Outcome, own_follows: 
             list
         }
     };
-    let saved = list.save(&worker.paths).and_then(|list| {
+    let saved = list.save(&ctx.paths).and_then(|list| {
         let known = list.fingerprint.as_ref();
-        known.map_or(Ok(()), |_| refresh::listed(worker))
+        known.map_or(Ok(()), |_| refresh::listed(ctx))
     });
     if let Err(error) = saved {
         tracing::warn!("{error:#}");
@@ -350,10 +351,10 @@ fn lacks_room(applied: &Applied) -> bool {
 }
 
 /// The list after everything that was due is in.
-fn all_done(worker: &Worker, cache: &Cache, kept_back: Vec<KeptBack>) -> PendingList {
+fn all_done(ctx: &Context, cache: &Cache, kept_back: Vec<KeptBack>) -> PendingList {
     PendingList {
         computed_at: Some(clock::now()),
-        fingerprint: Some(worker.packages.fingerprint(&cache.failed_sources())),
+        fingerprint: Some(ctx.packages.fingerprint(&cache.failed_sources())),
         pending: Pending {
             updates: Vec::new(),
             kept_back,

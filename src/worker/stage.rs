@@ -3,38 +3,39 @@
 use anyhow::Result;
 
 use super::lifecycle::{Event, next};
-use super::{Worker, refresh};
+use super::refresh;
 use crate::host::{clock, systemd};
 use crate::package::{Change, Observer, Report};
 use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
 use crate::state::update::{Phase, UpdateState};
+use crate::worker::bookkeeping::context::Context;
 use crate::{journal, queue};
 
 /// Fetches what is pending, unless it was fetched already, and says so in the state of the update. A
 /// request that comes meanwhile has the right of way; the next refresh fetches the rest. An update that
 /// failed stays the latest one, whatever is fetched: somebody has to see it.
-pub fn run(worker: &Worker) -> Result<()> {
-    let cache = Cache::load(&worker.paths);
+pub fn run(ctx: &Context) -> Result<()> {
+    let cache = Cache::load(&ctx.paths);
     let failed = cache.failed_sources();
-    let pending = match PendingList::load(&worker.paths) {
-        Some(list) if list.is_for(&worker.packages.fingerprint(&failed)) => list.pending,
-        _ => refresh::pending(worker, &failed)?,
+    let pending = match PendingList::load(&ctx.paths) {
+        Some(list) if list.is_for(&ctx.packages.fingerprint(&failed)) => list.pending,
+        _ => refresh::pending(ctx, &failed)?,
     };
     let changes: Vec<Change> = pending.updates.iter().map(Change::from).collect();
     if changes.is_empty() {
-        return settle(worker, Event::Unstage, &changes);
+        return settle(ctx, Event::Unstage, &changes);
     }
     systemd::status("downloading pending updates ahead");
-    if worker.packages.download(&failed, &mut GivesWay(worker))? {
-        settle(worker, Event::StageAhead, &changes)?;
+    if ctx.packages.download(&failed, &mut GivesWay(ctx))? {
+        settle(ctx, Event::StageAhead, &changes)?;
     }
     Ok(())
 }
 
 /// Writes down what the update is now, where that is news.
-fn settle(worker: &Worker, event: Event, changes: &[Change]) -> Result<()> {
-    let known = UpdateState::load(&worker.paths);
+fn settle(ctx: &Context, event: Event, changes: &[Change]) -> Result<()> {
+    let known = UpdateState::load(&ctx.paths);
     // in another phase there is a result to be seen, or nothing to take back
     let Ok(phase) = next(known.phase, event) else {
         return Ok(());
@@ -54,7 +55,7 @@ fn settle(worker: &Worker, event: Event, changes: &[Change]) -> Result<()> {
     if same(&known, &state) {
         return Ok(());
     }
-    state.save(&worker.paths)?;
+    state.save(&ctx.paths)?;
     if state.phase == Phase::Staged {
         journal::staged(changes.len());
     }
@@ -62,7 +63,7 @@ fn settle(worker: &Worker, event: Event, changes: &[Change]) -> Result<()> {
 }
 
 /// Ends the download as soon as anybody asks for anything.
-struct GivesWay<'a>(&'a Worker);
+struct GivesWay<'a>(&'a Context);
 
 impl Observer for GivesWay<'_> {
     fn report(&mut self, _: Report) {}

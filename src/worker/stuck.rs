@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Worker, alert, recover};
+use super::{alert, recover};
 use crate::exec::{Process, deepest};
 use crate::host::{clock, systemd};
 use crate::journal;
@@ -17,6 +17,7 @@ use crate::request::JobId;
 use crate::state::alert::Cause;
 use crate::state::hang::Hang;
 use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
 
 /// The longest command line that is shown.
 const SHOWN: usize = 200;
@@ -46,7 +47,7 @@ impl Seen {
 
 /// Measures the silence of one run of the package manager.
 pub struct Patience<'a> {
-    worker: &'a Worker,
+    ctx: &'a Context,
     leader: &'a JobId,
     limit: Option<Duration>,
     /// When something was reported last.
@@ -58,11 +59,11 @@ pub struct Patience<'a> {
 }
 
 impl<'a> Patience<'a> {
-    pub fn new(worker: &'a Worker, leader: &'a JobId) -> Self {
+    pub fn new(ctx: &'a Context, leader: &'a JobId) -> Self {
         Self {
-            worker,
+            ctx,
             leader,
-            limit: worker.config.stuck_after,
+            limit: ctx.config.stuck_after,
             heard: Instant::now(),
             action: None,
             hang: None,
@@ -91,13 +92,13 @@ impl<'a> Patience<'a> {
         let silence = self.heard.elapsed();
         let hang = name(
             &deepest(),
-            |process| self.worker.packages.script(process),
+            |process| self.ctx.packages.script(process),
             self.action.clone(),
             clock::now() - silence,
         );
         let text = format!("{}; silent for {} s", hang.sentence(), silence.as_secs());
         journal::stuck(self.leader, &hang_fields(&hang), silence.as_secs(), &text);
-        alert::raise(self.worker, Cause::UpdateStuck, &text, Some(self.leader));
+        alert::raise(self.ctx, Cause::UpdateStuck, &text, Some(self.leader));
         self.write_down(&hang);
         self.hang = Some(hang);
         // nothing here waits for it
@@ -112,21 +113,21 @@ impl<'a> Patience<'a> {
                 until: Some(clock::now()),
                 ..hang
             });
-            alert::resolve(self.worker, Cause::UpdateStuck);
+            alert::resolve(self.ctx, Cause::UpdateStuck);
             thread::spawn(systemd::wake_door);
         }
     }
 
     /// Enters it into the records of the jobs that wait for it.
     fn write_down(&self, hang: &Hang) {
-        let seen = &self.worker.hangs;
-        let mut jobs = recover::running(self.worker, self.leader);
+        let seen = &self.ctx.hangs;
+        let mut jobs = recover::running(self.ctx, self.leader);
         for job in &mut jobs {
             seen.add(job.id(), hang);
             job.hangs.retain(|known| known.since != hang.since);
             job.hangs.push(hang.clone());
         }
-        if let Err(error) = Job::save_all(&self.worker.paths, &jobs) {
+        if let Err(error) = Job::save_all(&self.ctx.paths, &jobs) {
             tracing::warn!("what hangs could not be written down: {error:#}");
         }
     }

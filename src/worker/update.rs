@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 
-use super::Worker;
 use super::lifecycle::{self, Event};
 use crate::host::clock;
 use crate::journal;
 use crate::package::Change;
 use crate::request::JobId;
 use crate::state::update::{Phase, UpdateState};
+use crate::worker::bookkeeping::context::Context;
 
 /// An update in progress.
 pub struct Update<'a> {
-    worker: &'a Worker,
+    ctx: &'a Context,
     pub state: UpdateState,
     /// The update before this one: its end is the host's again when this one is cancelled.
     former: UpdateState,
@@ -20,29 +20,25 @@ pub struct Update<'a> {
 
 impl<'a> Update<'a> {
     /// A new update of `target`.
-    pub fn begin(worker: &'a Worker, target: &str) -> Self {
-        let former = UpdateState::load_to_change(&worker.paths);
+    pub fn begin(ctx: &'a Context, target: &str) -> Self {
+        let former = UpdateState::load_to_change(&ctx.paths);
         let state = former.begin(target, clock::now());
-        Self {
-            worker,
-            state,
-            former,
-        }
+        Self { ctx, state, former }
     }
 
     /// The update that another worker began and did not end. The change list on the disk proves how
     /// far it came, whatever was written down of it.
-    pub fn resume(worker: &'a Worker, changes: &[Change]) -> Self {
-        let mut update = Self::latest(worker);
+    pub fn resume(ctx: &'a Context, changes: &[Change]) -> Self {
+        let mut update = Self::latest(ctx);
         update.was_activated(changes);
         update
     }
 
     /// The update that was written down last, as it stands.
-    pub fn latest(worker: &'a Worker) -> Self {
-        let state = UpdateState::load_to_change(&worker.paths);
+    pub fn latest(ctx: &'a Context) -> Self {
+        let state = UpdateState::load_to_change(&ctx.paths);
         Self {
-            worker,
+            ctx,
             former: state.clone(),
             state,
         }
@@ -61,7 +57,7 @@ impl<'a> Update<'a> {
         if self.state.phase == Phase::Success {
             self.state.last_success_at = self.state.updated_at;
         }
-        self.state.save(&self.worker.paths)
+        self.state.save(&self.ctx.paths)
     }
 
     /// Ends the update as failed, whatever else goes wrong.
@@ -86,7 +82,7 @@ impl<'a> Update<'a> {
             tracing::error!("{error:#}");
         }
         if self.former.phase.is_final()
-            && let Err(error) = self.former.save(&self.worker.paths)
+            && let Err(error) = self.former.save(&self.ctx.paths)
         {
             tracing::error!("{error:#}");
         }

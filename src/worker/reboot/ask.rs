@@ -8,35 +8,35 @@ use crate::fs::Lock;
 use crate::host::{clock, logind, systemd};
 use crate::state::reboot::{Reboot, TIMER};
 use crate::state::shutdown;
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 use crate::{journal, queue};
 
 /// Asks for the reboot that is due, unless more is to be done first: the worker that does that comes here,
 /// too. One that somebody else holds off is kept, and asked for again whenever the retry timer elapses.
-pub fn ask(worker: &Worker) {
-    let to_do = |reboot: &Reboot| reboot.at.is_none() || !reboot.is_of_this_boot(&worker.paths);
-    if !Reboot::load_to_change(&worker.paths).is_some_and(|reboot| to_do(&reboot)) {
+pub fn ask(ctx: &Context) {
+    let to_do = |reboot: &Reboot| reboot.at.is_none() || !reboot.is_of_this_boot(&ctx.paths);
+    if !Reboot::load_to_change(&ctx.paths).is_some_and(|reboot| to_do(&reboot)) {
         return;
     }
     // one that is at work comes here at its end
-    let Ok(Some(_lock)) = Lock::try_take(&worker.paths.worker_lock()) else {
+    let Ok(Some(_lock)) = Lock::try_take(&ctx.paths.worker_lock()) else {
         return;
     };
-    let Some(mut reboot) = Reboot::load_to_change(&worker.paths).filter(to_do) else {
+    let Some(mut reboot) = Reboot::load_to_change(&ctx.paths).filter(to_do) else {
         return;
     };
-    if !reboot.is_of_this_boot(&worker.paths) {
+    if !reboot.is_of_this_boot(&ctx.paths) {
         // the host has been rebooted since, and once is enough
-        if let Err(error) = Reboot::remove(&worker.paths) {
+        if let Err(error) = Reboot::remove(&ctx.paths) {
             tracing::warn!("{error:#}");
         }
         return;
     }
-    if worker.stopping() || queue::length(&worker.paths) > 0 {
+    if ctx.stopping() || queue::length(&ctx.paths) > 0 {
         return;
     }
     let at = reboot.time(clock::now());
-    match obstacle(worker, &reboot).map_or_else(|| schedule(worker, &mut reboot, at), Err) {
+    match obstacle(ctx, &reboot).map_or_else(|| schedule(ctx, &mut reboot, at), Err) {
         Ok(()) => {
             let why = reboot.reasons.join(", ");
             journal::reboot_scheduled(reboot.job.as_ref(), at, &why);
@@ -50,20 +50,20 @@ pub fn ask(worker: &Worker) {
             (reboot.planned, reboot.waits) = (Some(at), Some(why));
         }
     }
-    if let Err(error) = reboot.save(&worker.paths) {
+    if let Err(error) = reboot.save(&ctx.paths) {
         tracing::warn!("{error:#}");
     }
 }
 
 /// Whether a reboot is still to be asked for, now or when nothing is in its way any more.
-pub fn is_due(worker: &Worker) -> bool {
-    Reboot::load_to_change(&worker.paths).is_some_and(|reboot| reboot.at.is_none())
+pub fn is_due(ctx: &Context) -> bool {
+    Reboot::load_to_change(&ctx.paths).is_some_and(|reboot| reboot.at.is_none())
 }
 
 /// What is in the way of a reboot, in a sentence. Locks of others count on every systemd: before 257 logind
 /// lets root pass them.
-fn obstacle(worker: &Worker, reboot: &Reboot) -> Option<String> {
-    let foreign = shutdown::foreign(&worker.paths);
+fn obstacle(ctx: &Context, reboot: &Reboot) -> Option<String> {
+    let foreign = shutdown::foreign(&ctx.paths);
     // what a person asks for takes the place of what is scheduled, as shutdown(8) does it
     if let Some(shutdown) = foreign.filter(|_| reboot.job.is_some()) {
         return Some(shutdown.to_string());
@@ -76,18 +76,18 @@ fn obstacle(worker: &Worker, reboot: &Reboot) -> Option<String> {
 }
 
 /// Asks for it, once the time is written down by which it is known as ours.
-fn schedule(worker: &Worker, reboot: &mut Reboot, at: DateTime<Utc>) -> Result<(), String> {
-    let again = is_scheduled(worker) && reboot.planned == Some(at);
+fn schedule(ctx: &Context, reboot: &mut Reboot, at: DateTime<Utc>) -> Result<(), String> {
+    let again = is_scheduled(ctx) && reboot.planned == Some(at);
     if again {
         // a worker died after it had asked
         return Ok(());
     }
     reboot.planned = Some(at);
     reboot
-        .save(&worker.paths)
+        .save(&ctx.paths)
         .map_err(|error| format!("{error:#}"))?;
     let why = reboot.reasons.join(", ");
-    let message = match &worker.config.reboot.message {
+    let message = match &ctx.config.reboot.message {
         Some(message) => message.clone(),
         None => journal::plain(&format!("Package updates need a reboot: {why}")),
     };

@@ -9,8 +9,9 @@ use crate::queue::hold;
 use crate::request::Kind;
 use crate::state::job::{Job, WaitsFor};
 use crate::state::shutdown::{self, Shutdown};
+use crate::worker::bookkeeping::context::Context;
 use crate::worker::update::Update;
-use crate::worker::{Worker, apply, settle};
+use crate::worker::{apply, settle};
 
 /// What a scheduled shutdown means for a job that has changed nothing yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,24 +60,24 @@ fn verdict(paths: &Paths, policy: ForeignShutdown) -> Verdict {
 }
 
 /// Whether jobs that wait for a shutdown still have to.
-pub fn keeps_back(worker: &Worker) -> bool {
-    let policy = worker.config.reboot.foreign;
-    matches!(verdict(&worker.paths, policy), Verdict::Wait(_))
+pub fn keeps_back(ctx: &Context) -> bool {
+    let policy = ctx.config.reboot.foreign;
+    matches!(verdict(&ctx.paths, policy), Verdict::Wait(_))
 }
 
 /// What holds for these jobs: one of which a part is done goes on, which leaves the host in a better state.
-pub fn policy(worker: &Worker, jobs: &[Job]) -> ForeignShutdown {
+pub fn policy(ctx: &Context, jobs: &[Job]) -> ForeignShutdown {
     if jobs.iter().any(Job::is_done_in_part) {
         ForeignShutdown::Ignore
     } else {
-        worker.config.reboot.foreign
+        ctx.config.reboot.foreign
     }
 }
 
 /// Before a job begins: those that go on, and those that are held back or have failed.
-pub fn set_aside(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+pub fn set_aside(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let changes = |job: &Job| job.request.kind != Kind::Refresh && !job.is_done_in_part();
-    let verdict = verdict(&worker.paths, worker.config.reboot.foreign);
+    let verdict = verdict(&ctx.paths, ctx.config.reboot.foreign);
     if verdict == Verdict::GoOn || !jobs.iter().any(changes) {
         return (jobs, Vec::new());
     }
@@ -89,21 +90,21 @@ pub fn set_aside(worker: &Worker, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
             }
             others.append(&mut concerned);
         }
-        Verdict::Wait(why) => concerned.iter_mut().for_each(|job| wait(worker, job, &why)),
-        Verdict::Refuse(why) => refuse(worker, &mut concerned, &why),
+        Verdict::Wait(why) => concerned.iter_mut().for_each(|job| wait(ctx, job, &why)),
+        Verdict::Refuse(why) => refuse(ctx, &mut concerned, &why),
     }
     (others, concerned)
 }
 
 /// Holds a job back until the shutdown is over.
-pub fn wait(worker: &Worker, job: &mut Job, why: &str) {
-    if let Err(error) = hold::defer(&worker.paths, job, WaitsFor::Shutdown, why) {
+pub fn wait(ctx: &Context, job: &mut Job, why: &str) {
+    if let Err(error) = hold::defer(&ctx.paths, job, WaitsFor::Shutdown, why) {
         settle::fail(job, &error);
     }
 }
 
-fn refuse(worker: &Worker, jobs: &mut [Job], why: &str) {
-    let mut update: Update<'_> = apply::begin(worker, &apply::target_of(jobs));
+fn refuse(ctx: &Context, jobs: &mut [Job], why: &str) {
+    let mut update: Update<'_> = apply::begin(ctx, &apply::target_of(jobs));
     update.fail(why);
     let error = anyhow::anyhow!("{why}");
     jobs.iter_mut().for_each(|job| settle::fail(job, &error));

@@ -1,12 +1,12 @@
 //! While packages change the host stays up: shutdown and sleep are inhibited, and no reboot of ours is scheduled.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{cancel_scheduled, is_scheduled};
 use crate::host::logind::{self, Inhibitor};
 use crate::journal;
 use crate::state::reboot::Reboot;
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 
 /// Keeps the host up until it is dropped, as far as logind does that.
 pub struct HeldOff {
@@ -28,9 +28,9 @@ impl HeldOff {
 /// stops none that was scheduled before (measured with systemd 252, 257 and 262). The worker asks for it again
 /// when nothing is left to do.
 #[must_use]
-pub fn hold_off(worker: &Worker, why: &str) -> HeldOff {
+pub fn hold_off(ctx: &Context, why: &str) -> HeldOff {
     let inhibitor = logind::inhibit_shutdown(why);
-    let taken_back = take_back(worker, "packages are changing");
+    let taken_back = take_back(ctx, "packages are changing");
     if let Err(error) = &taken_back {
         tracing::warn!("{error:#}");
     }
@@ -42,11 +42,11 @@ pub fn hold_off(worker: &Worker, why: &str) -> HeldOff {
 
 /// Takes back a reboot of ours that is scheduled, which then waits for the reason `why`. That is on the disk
 /// before: a worker that dies in between leaves a reboot that is either scheduled or asked for again.
-pub fn take_back(worker: &Worker, why: &str) -> Result<()> {
-    if !is_scheduled(worker) {
+pub fn take_back(ctx: &Context, why: &str) -> Result<()> {
+    if !is_scheduled(ctx) {
         return Ok(());
     }
-    let Some(mut reboot) = Reboot::load_to_change(&worker.paths) else {
+    let Some(mut reboot) = Reboot::load_to_change(&ctx.paths) else {
         return Ok(());
     };
     let Some(at) = reboot.at.or(reboot.planned) else {
@@ -54,7 +54,7 @@ pub fn take_back(worker: &Worker, why: &str) -> Result<()> {
     };
     (reboot.at, reboot.planned) = (None, Some(at));
     reboot.waits = Some(why.to_owned());
-    reboot.save(&worker.paths)?;
+    reboot.save(&ctx.paths)?;
     cancel_scheduled().context("the reboot that is scheduled could not be taken back")?;
     journal::reboot_postponed(reboot.job.as_ref(), at, why);
     Ok(())

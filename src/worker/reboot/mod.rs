@@ -10,21 +10,21 @@ pub use hold_off::hold_off;
 
 use anyhow::Result;
 
-use super::Worker;
 use crate::host::{clock, logind, systemd};
 use crate::journal;
 use crate::request::{JobId, Kind, RebootPolicy};
 use crate::state::job::{Job, JobStatus};
 use crate::state::reboot::{Following, Reboot, TIMER, reasons};
 use crate::state::shutdown;
+use crate::worker::bookkeeping::context::Context;
 
 /// Decides whether a reboot follows jobs that have just ended, which is noted with them: only after an
 /// update that changed something and is verified. Intent before effect: it is written down, and asked for
 /// by the worker that empties the queue, when the inhibitor is gone.
-pub fn decide(worker: &Worker, jobs: &mut [Job]) {
+pub fn decide(ctx: &Context, jobs: &mut [Job]) {
     let policy = |job: &Job| {
         let asked = job.request.options.reboot;
-        asked.unwrap_or(worker.config.reboot.policy)
+        asked.unwrap_or(ctx.config.reboot.policy)
     };
     let changed = |job: &Job| {
         job.request.kind == Kind::Apply
@@ -35,8 +35,8 @@ pub fn decide(worker: &Worker, jobs: &mut [Job]) {
     if !jobs.iter().any(changed) {
         return;
     }
-    let found = reasons(&worker.paths, Some(&*worker.packages));
-    let delay = worker.config.reboot.delay.as_secs();
+    let found = reasons(&ctx.paths, Some(&*ctx.packages));
+    let delay = ctx.config.reboot.delay.as_secs();
     let mut following = None;
     for job in jobs.iter_mut().filter(|job| changed(job)) {
         let reasons = match (policy(job), found.is_empty()) {
@@ -51,21 +51,21 @@ pub fn decide(worker: &Worker, jobs: &mut [Job]) {
         following = Some((job.id().clone(), reasons));
     }
     if let Some((job, reasons)) = following {
-        intend(worker, Some(job), reasons, delay);
+        intend(ctx, Some(job), reasons, delay);
     }
 }
 
 /// A person or a program has asked for a reboot: it takes the place of one that is scheduled.
-pub fn order(worker: &Worker, delay: u32) {
-    let mut reasons = reasons(&worker.paths, Some(&*worker.packages));
+pub fn order(ctx: &Context, delay: u32) {
+    let mut reasons = reasons(&ctx.paths, Some(&*ctx.packages));
     reasons.insert(0, "somebody asked for it".to_owned());
-    if let Err(error) = hold_off::take_back(worker, "another one was asked for") {
+    if let Err(error) = hold_off::take_back(ctx, "another one was asked for") {
         tracing::warn!("{error:#}");
     }
-    intend(worker, None, reasons, delay.into());
+    intend(ctx, None, reasons, delay.into());
 }
 
-fn intend(worker: &Worker, job: Option<JobId>, reasons: Vec<String>, delay: u64) {
+fn intend(ctx: &Context, job: Option<JobId>, reasons: Vec<String>, delay: u64) {
     let mut reboot = Reboot {
         job,
         reasons,
@@ -76,24 +76,24 @@ fn intend(worker: &Worker, job: Option<JobId>, reasons: Vec<String>, delay: u64)
         waits: None,
     };
     // the reboot after an update does not postpone one that waits already
-    let earlier = waiting(worker).filter(|_| reboot.job.is_some());
+    let earlier = waiting(ctx).filter(|_| reboot.job.is_some());
     let earlier = earlier.and_then(|waiting| waiting.planned);
     reboot.planned = earlier.filter(|earlier| *earlier < reboot.time(clock::now()));
-    if let Err(error) = reboot.save(&worker.paths) {
+    if let Err(error) = reboot.save(&ctx.paths) {
         tracing::error!("no reboot follows: {error:#}");
     }
 }
 
 /// The reboot that is still to be asked for in this boot of the host.
-fn waiting(worker: &Worker) -> Option<Reboot> {
-    let reboot = Reboot::load_to_change(&worker.paths)?;
-    (reboot.at.is_none() && reboot.is_of_this_boot(&worker.paths)).then_some(reboot)
+fn waiting(ctx: &Context) -> Option<Reboot> {
+    let reboot = Reboot::load_to_change(&ctx.paths)?;
+    (reboot.at.is_none() && reboot.is_of_this_boot(&ctx.paths)).then_some(reboot)
 }
 
 /// Takes back what was asked for, by us or by anybody else, and what waits.
-pub fn cancel(worker: &Worker) {
+pub fn cancel(ctx: &Context) {
     let cancelled = cancel_scheduled();
-    let removed = Reboot::remove(&worker.paths);
+    let removed = Reboot::remove(&ctx.paths);
     match cancelled {
         Err(error) => tracing::warn!("no reboot was cancelled: {error:#}"),
         Ok(()) => journal::reboot_cancelled(),
@@ -112,32 +112,32 @@ fn cancel_scheduled() -> Result<()> {
 
 /// A job was undone: the reboot that was to follow it is not due any more, unless there is a reason for one on
 /// the host all the same.
-pub fn not_after(worker: &Worker, undone: &Job) {
+pub fn not_after(ctx: &Context, undone: &Job) {
     let is_of_it = |reboot: &Reboot| {
         let job = reboot
             .job
             .as_ref()
-            .and_then(|id| Job::taken(&worker.paths, id));
+            .and_then(|id| Job::taken(&ctx.paths, id));
         job.is_some_and(|job| job.transaction == undone.transaction)
     };
-    let reboot = Reboot::load_to_change(&worker.paths).filter(is_of_it);
-    let Some(mut reboot) = reboot.filter(|reboot| reboot.is_of_this_boot(&worker.paths)) else {
+    let reboot = Reboot::load_to_change(&ctx.paths).filter(is_of_it);
+    let Some(mut reboot) = reboot.filter(|reboot| reboot.is_of_this_boot(&ctx.paths)) else {
         return;
     };
-    reboot.reasons = reasons(&worker.paths, Some(&*worker.packages));
+    reboot.reasons = reasons(&ctx.paths, Some(&*ctx.packages));
     if !reboot.reasons.is_empty() {
-        if let Err(error) = reboot.save(&worker.paths) {
+        if let Err(error) = reboot.save(&ctx.paths) {
             tracing::warn!("{error:#}");
         }
         return;
     }
     // going back has taken it back, unless logind did not answer
-    let cancelled = if is_scheduled(worker) {
+    let cancelled = if is_scheduled(ctx) {
         cancel_scheduled()
     } else {
         Ok(())
     };
-    match cancelled.and_then(|()| Reboot::remove(&worker.paths)) {
+    match cancelled.and_then(|()| Reboot::remove(&ctx.paths)) {
         Ok(()) => journal::reboot_cancelled(),
         Err(error) => {
             tracing::warn!("the reboot after a job that was undone is not cancelled: {error:#}");
@@ -146,6 +146,6 @@ pub fn not_after(worker: &Worker, undone: &Job) {
 }
 
 /// Whether a reboot of ours is scheduled at this moment.
-fn is_scheduled(worker: &Worker) -> bool {
-    shutdown::scheduled(&worker.paths).is_some_and(|shutdown| shutdown.ours)
+fn is_scheduled(ctx: &Context) -> bool {
+    shutdown::scheduled(&ctx.paths).is_some_and(|shutdown| shutdown.ours)
 }

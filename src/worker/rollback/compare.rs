@@ -14,7 +14,7 @@ use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::job;
 use crate::state::verification::{Differing, PackageFiles, Stayed};
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 use crate::worker::progress::Repairing;
 use crate::worker::verify::Before;
 
@@ -29,19 +29,19 @@ pub struct Looked {
 /// Takes away what the packages that the update alone brought have left of their configuration, and the reasons
 /// to reboot that were its own; why something of a package stays.
 pub fn clear(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     intent: &Intent,
     earlier: &Earlier,
 ) -> Vec<(Key, String)> {
-    if !is_back(worker, &intent.former) {
+    if !is_back(ctx, &intent.former) {
         return Vec::new();
     }
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
-    reboots::take_back(worker, earlier, &undone, intent.begun_at);
-    mark_again(worker, leader, earlier);
-    defaults::clear(worker, earlier, &intent.former);
-    let gone = gone(worker, intent, earlier);
+    reboots::take_back(ctx, earlier, &undone, intent.begun_at);
+    mark_again(ctx, leader, earlier);
+    defaults::clear(ctx, earlier, &intent.former);
+    let gone = gone(ctx, intent, earlier);
     if gone.is_empty() {
         return Vec::new();
     }
@@ -49,11 +49,9 @@ pub fn clear(
         let etc = earlier.etc.as_ref();
         path.starts_with("/etc/") && etc.is_ok_and(|etc| !etc.contains_key(path))
     };
-    let log = job::log(&worker.paths, leader);
-    let observer = &mut Repairing::new(worker, leader);
-    let cleared = worker
-        .packages
-        .clear_remains(&gone, &is_new, &log, observer);
+    let log = job::log(&ctx.paths, leader);
+    let observer = &mut Repairing::new(ctx, leader);
+    let cleared = ctx.packages.clear_remains(&gone, &is_new, &log, observer);
     cleared.unwrap_or_else(|error| {
         let why = format!("{error:#}");
         gone.into_iter().map(|key| (key, why.clone())).collect()
@@ -62,14 +60,14 @@ pub fn clear(
 
 /// The packages that the update alone brought, which are gone, and of which their package manager keeps
 /// something that it did not keep before.
-fn gone(worker: &Worker, intent: &Intent, earlier: &Earlier) -> Vec<Key> {
+fn gone(ctx: &Context, intent: &Intent, earlier: &Earlier) -> Vec<Key> {
     let was_new = |former: &&Former| former.change.from.is_none();
     let new = intent.former.iter().filter(was_new).map(|f| f.change.key());
     let mut new = new.peekable();
     if new.peek().is_none() {
         return Vec::new();
     }
-    let left = worker.packages.remains().unwrap_or_else(|error| {
+    let left = ctx.packages.remains().unwrap_or_else(|error| {
         tracing::warn!("{error:#}");
         BTreeSet::new()
     });
@@ -81,7 +79,7 @@ fn gone(worker: &Worker, intent: &Intent, earlier: &Earlier) -> Vec<Key> {
 /// Compares the host with what was seen of it before the update. `good` is what was judged of packages and
 /// units, and `strangers` are broken packages that were no part of it.
 pub fn run(
-    worker: &Worker,
+    ctx: &Context,
     before: &Before,
     intent: &Intent,
     earlier: &Earlier,
@@ -90,10 +88,10 @@ pub fn run(
     let mut what = vec!["versions", "states"];
     let files = looked.files.as_ref();
     let are_known = files.is_ok_and(|files| files.iter().all(|f| f.unknown.is_none()));
-    if worker.packages.compares_files() && are_known {
+    if ctx.packages.compares_files() && are_known {
         what.push("files");
     }
-    let marks = marks(worker, earlier);
+    let marks = marks(ctx, earlier);
     if marks.is_some() {
         what.push("marks");
     }
@@ -110,10 +108,7 @@ pub fn run(
         architecture: key.architecture,
         version: None,
     };
-    let stayed: Vec<Stayed> = gone(worker, intent, earlier)
-        .into_iter()
-        .map(stay)
-        .collect();
+    let stayed: Vec<Stayed> = gone(ctx, intent, earlier).into_iter().map(stay).collect();
     let remains = stayed.iter().map(|stayed| {
         let Stayed {
             package, reason, ..
@@ -127,18 +122,18 @@ pub fn run(
         stays: left.iter().filter_map(Stayed::words).collect(),
         marks: marks.unwrap_or_default(),
         others: remains.chain(strangers.iter().cloned()).collect(),
-        etc: etc_now(worker, earlier),
+        etc: etc_now(ctx, earlier),
     };
     (compared, [left, stayed].concat())
 }
 
 /// Gives packages that are there for others their marks again, which going back by their names takes away.
-fn mark_again(worker: &Worker, leader: &JobId, earlier: &Earlier) {
+fn mark_again(ctx: &Context, leader: &JobId, earlier: &Earlier) {
     let marks = earlier.seen.automatic.as_ref();
-    let Some((before, now)) = marks.zip(worker.packages.automatic()) else {
+    let Some((before, now)) = marks.zip(ctx.packages.automatic()) else {
         return;
     };
-    let Ok(installed) = worker.packages.installed() else {
+    let Ok(installed) = ctx.packages.installed() else {
         return;
     };
     let is_there = |marked: &&String| installed.keys().any(|key| key.package == name_of(marked));
@@ -146,8 +141,8 @@ fn mark_again(worker: &Worker, leader: &JobId, earlier: &Earlier) {
     if lost.is_empty() {
         return;
     }
-    let log = job::log(&worker.paths, leader);
-    if let Err(error) = worker.packages.mark_automatic(&lost, &log) {
+    let log = job::log(&ctx.paths, leader);
+    if let Err(error) = ctx.packages.mark_automatic(&lost, &log) {
         tracing::warn!("packages could not be marked as dependencies again: {error:#}");
     }
 }
@@ -157,10 +152,10 @@ fn name_of(marked: &str) -> &str {
 }
 
 /// The packages that are marked otherwise than before; none where that cannot be told.
-fn marks(worker: &Worker, earlier: &Earlier) -> Option<BTreeSet<String>> {
+fn marks(ctx: &Context, earlier: &Earlier) -> Option<BTreeSet<String>> {
     let before = earlier.seen.automatic.as_ref()?;
-    let now = worker.packages.automatic()?;
-    let installed = worker.packages.installed().ok()?;
+    let now = ctx.packages.automatic()?;
+    let installed = ctx.packages.installed().ok()?;
     let installed: BTreeSet<&str> = installed.keys().map(|key| &*key.package).in_order();
     let otherwise = before.symmetric_difference(&now);
     let otherwise = otherwise.map(|marked| name_of(marked));
@@ -168,8 +163,8 @@ fn marks(worker: &Worker, earlier: &Earlier) -> Option<BTreeSet<String>> {
     Some(otherwise.filter(is_there).map(str::to_owned).in_order())
 }
 
-fn etc_now(worker: &Worker, earlier: &Earlier) -> Result<Vec<Differing>, String> {
+fn etc_now(ctx: &Context, earlier: &Earlier) -> Result<Vec<Differing>, String> {
     let before = earlier.etc.as_ref().map_err(Clone::clone)?;
-    let now = etc::read(&worker.paths).map_err(|error| format!("{error:#}"))?;
+    let now = etc::read(&ctx.paths).map_err(|error| format!("{error:#}"))?;
     Ok(etc::differing(before, &now))
 }

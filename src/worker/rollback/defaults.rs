@@ -8,22 +8,22 @@ use super::etc::{self, Etc};
 use super::seen::Earlier;
 use crate::package::Former;
 use crate::sorted::InOrder;
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 
 /// What dpkg, rpm, pacman and apk add to the name of a file that they leave alone (dpkg(1), rpm(8), pacman(8)).
 const ENDS: [&str; 5] = [".dpkg-dist", ".dpkg-new", ".rpmnew", ".pacnew", ".apk-new"];
 
 /// Removes those that came beside configuration files of these packages, which are back, and these files as they
 /// were before.
-pub fn clear(worker: &Worker, earlier: &Earlier, back: &[Former]) {
-    let (Ok(before), Ok(now)) = (&earlier.etc, etc::read(&worker.paths)) else {
+pub fn clear(ctx: &Context, earlier: &Earlier, back: &[Former]) {
+    let (Ok(before), Ok(now)) = (&earlier.etc, etc::read(&ctx.paths)) else {
         return;
     };
     let beside = beside(before, &now);
     if beside.is_empty() {
         return;
     }
-    let files = back.iter().map(|back| worker.packages.files(&back.change));
+    let files = back.iter().map(|back| ctx.packages.files(&back.change));
     let files = files.filter_map(|files| files.inspect_err(|e| tracing::warn!("{e:#}")).ok());
     let files: BTreeSet<String> = files
         .flatten()
@@ -31,7 +31,7 @@ pub fn clear(worker: &Worker, earlier: &Earlier, back: &[Former]) {
         .in_order();
     for (path, of) in beside {
         if files.contains(of)
-            && let Err(error) = fs::remove_file(worker.paths.host(path))
+            && let Err(error) = fs::remove_file(ctx.paths.host(path))
         {
             tracing::warn!("'{path}' is left: {error}");
         }

@@ -8,18 +8,19 @@ use super::restore::{self, Way};
 use crate::package::Former;
 use crate::request::JobId;
 use crate::state::verification::PackageFiles;
-use crate::worker::{Worker, files};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::files;
 
 /// Installs those packages once more that lack files, and says what was found and what is left.
-pub fn make_whole(worker: &Worker, leader: &JobId, intent: &Intent) -> Result<Vec<PackageFiles>> {
-    let back = back(worker, intent)?;
-    let again = |lacking: &[Former]| restore::run(worker, leader, intent, lacking, Way::Again);
-    files::make_whole(worker, leader, &back, intent.resumed, &again)
+pub fn make_whole(ctx: &Context, leader: &JobId, intent: &Intent) -> Result<Vec<PackageFiles>> {
+    let back = back(ctx, intent)?;
+    let again = |lacking: &[Former]| restore::run(ctx, leader, intent, lacking, Way::Again);
+    files::make_whole(ctx, leader, &back, intent.resumed, &again)
 }
 
 /// Only looks, where nothing is changed any more.
-pub fn look(worker: &Worker, intent: &Intent) -> Result<Vec<PackageFiles>> {
-    files::look(worker, &back(worker, intent)?)
+pub fn look(ctx: &Context, intent: &Intent) -> Result<Vec<PackageFiles>> {
+    files::look(ctx, &back(ctx, intent)?)
 }
 
 /// What speaks against the host being as it was before, a sentence each.
@@ -36,8 +37,8 @@ pub fn against(files: &[PackageFiles]) -> Vec<String> {
 }
 
 /// The packages whose former version is there now, and those that have lost files to what was undone.
-fn back(worker: &Worker, intent: &Intent) -> Result<Vec<Former>> {
-    let now = worker.packages.installed()?;
+fn back(ctx: &Context, intent: &Intent) -> Result<Vec<Former>> {
+    let now = ctx.packages.installed()?;
     let due = due(&intent.former, &now);
     let all = intent.former.iter().chain(&intent.overwritten);
     let is_there =

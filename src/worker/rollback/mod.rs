@@ -27,7 +27,7 @@ use anyhow::Result;
 use self::compare::Looked;
 use self::seen::Earlier;
 use super::verify::{self, Before, Stage};
-use super::{Worker, heal, reboot};
+use super::{heal, reboot};
 use crate::host::{clock, systemd};
 use crate::journal;
 use crate::package::{Change, Database, Former, Kept, of_build};
@@ -35,16 +35,17 @@ use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::kept::Store;
 use crate::state::verification::{Check, Rollback, Undone};
+use crate::worker::bookkeeping::context::Context;
 
 /// Looks at what no package database knows of the host before a transaction, while `meanwhile` is done. That it
 /// cannot be looked at keeps nothing from being updated: it is not compared then.
 pub(super) fn remember<T>(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     is_second: bool,
     meanwhile: impl FnOnce() -> T,
 ) -> T {
-    let (paths, packages) = (&worker.paths, &*worker.packages);
+    let (paths, packages) = (&ctx.paths, &*ctx.packages);
     let (seen, answer) = std::thread::scope(|scope| {
         let looked = scope.spawn(move || seen::look(paths, packages));
         let answer = meanwhile();
@@ -61,7 +62,7 @@ pub(super) fn remember<T>(
 /// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere
 /// here, an error leaves the rest to the next worker: the host is going down.
 pub(super) fn after(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     former: &[Former],
@@ -70,11 +71,11 @@ pub(super) fn after(
     if former.is_empty() {
         return Ok(None);
     }
-    if !worker.config.rollback.automatic {
+    if !ctx.config.rollback.automatic {
         let why = "rollback.automatic is off in the configuration";
         return Ok(Some(not_done(Undone::Disabled, why)));
     }
-    if due(former, &worker.packages.installed()?).is_empty() {
+    if due(former, &ctx.packages.installed()?).is_empty() {
         // nothing has changed: the host may be at fault, and nothing speaks against the versions
         start_again(before);
         return Ok(None);
@@ -82,25 +83,25 @@ pub(super) fn after(
     let against = checks.iter().filter(|check| check.decides_against());
     let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
     let why = (&*reasons.join("; "), checks);
-    let parts = part(worker, former)?;
-    let parts = if parts.is_of_use(worker, checks) {
+    let parts = part(ctx, former)?;
+    let parts = if parts.is_of_use(ctx, checks) {
         parts
     } else {
         Parts::whole(former)
     };
-    undo(worker, leader, before, parts, why).map(Some)
+    undo(ctx, leader, before, parts, why).map(Some)
 }
 
 /// Undoes changes, for a reason and because of what these checks say; the record of it.
 pub(super) fn undo(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     parts: Parts,
     why: (&str, &[Check]),
 ) -> Result<Rollback> {
-    match begin(worker, leader, parts, why) {
-        Ok(intent) => carry_on(worker, leader, before, intent),
+    match begin(ctx, leader, parts, why) {
+        Ok(intent) => carry_on(ctx, leader, before, intent),
         Err(error) => {
             let why = format!("{error:#}");
             journal::rollback_failed(leader, &why);
@@ -110,21 +111,21 @@ pub(super) fn undo(
 }
 
 fn begin(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     parts: Parts,
     (reason, checks): (&str, &[Check]),
 ) -> Result<Intent> {
     let mut former = parts.back;
-    for due in due(&former, &worker.packages.installed()?) {
+    for due in due(&former, &ctx.packages.installed()?) {
         let Err(error) = due.check() else { continue };
-        let other = elsewhere(worker, &due).ok_or(error)?;
+        let other = elsewhere(ctx, &due).ok_or(error)?;
         former
             .iter_mut()
             .filter(|f| **f == due)
             .for_each(|f| *f = other.clone());
     }
-    let overwritten = overwritten(worker, &former);
+    let overwritten = overwritten(ctx, &former);
     let intent = Intent {
         reason: reason.to_owned(),
         former,
@@ -136,15 +137,15 @@ fn begin(
         stays: parts.stays,
         tool: None,
     };
-    intent.create(&worker.paths, leader)?;
+    intent.create(&ctx.paths, leader)?;
     Ok(intent)
 }
 
 /// Packages outside of the update that lose files with it. That this cannot be told keeps nothing from going
 /// back.
-fn overwritten(worker: &Worker, former: &[Former]) -> Vec<Former> {
-    let store = Store::open(&worker.paths);
-    let found = worker.packages.overwritten(former, store.kept());
+fn overwritten(ctx: &Context, former: &[Former]) -> Vec<Former> {
+    let store = Store::open(&ctx.paths);
+    let found = ctx.packages.overwritten(former, store.kept());
     found.unwrap_or_else(|error| {
         tracing::warn!("files that the update has taken over could not be looked for: {error:#}");
         Vec::new()
@@ -152,8 +153,8 @@ fn overwritten(worker: &Worker, former: &[Former]) -> Vec<Former> {
 }
 
 /// Another place of a former version whose file is gone or spoilt; a file there has to be the same.
-fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
-    let store = Store::open(&worker.paths);
+fn elsewhere(ctx: &Context, former: &Former) -> Option<Former> {
+    let store = Store::open(&ctx.paths);
     let (spoilt, sha256) = (former.source.file()?, former.source.sha256()?);
     let others = store.kept().iter().filter(|kept| kept.file != spoilt);
     // without its file, but with its sum: whatever else is spoilt is passed over as well
@@ -171,7 +172,7 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
     let kept: Vec<Kept> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
     let kept = of_build(&kept, changes, |_, kept| kept.sha256 == sha256);
-    let found = worker.packages.former(changes, &kept, store.directory());
+    let found = ctx.packages.former(changes, &kept, store.directory());
     let other = found.ok()?.pop()?;
     let is_same = match (former.source.sha256(), other.source.sha256()) {
         (Some(was), Some(is)) => was == is,
@@ -182,58 +183,58 @@ fn elsewhere(worker: &Worker, former: &Former) -> Option<Former> {
 
 /// Ends what a dead worker began, once; a second time the host is only looked at.
 pub(super) fn resume(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     intent: Intent,
 ) -> Result<Rollback> {
     if intent.resumed {
         let why = "it was interrupted twice, and is not tried again";
-        let looked = look(worker, &intent);
+        let looked = look(ctx, &intent);
         let result = Err(anyhow::anyhow!(why));
-        return conclude(worker, leader, before, &intent, result, looked);
+        return conclude(ctx, leader, before, &intent, result, looked);
     }
     let intent = Intent {
         resumed: true,
         ..intent
     };
-    match intent.save(&worker.paths, leader) {
-        Ok(()) => carry_on(worker, leader, before, intent),
+    match intent.save(&ctx.paths, leader) {
+        Ok(()) => carry_on(ctx, leader, before, intent),
         Err(error) => {
-            let looked = look(worker, &intent);
-            conclude(worker, leader, before, &intent, Err(error), looked)
+            let looked = look(ctx, &intent);
+            conclude(ctx, leader, before, &intent, Err(error), looked)
         }
     }
 }
 
 /// Looks at what is there, where nothing is changed any more.
-fn look(worker: &Worker, intent: &Intent) -> Looked {
+fn look(ctx: &Context, intent: &Intent) -> Looked {
     Looked {
-        files: files::look(worker, intent),
+        files: files::look(ctx, intent),
         stays: Vec::new(),
     }
 }
 
 /// Puts back what is not back yet, with all of its files, and looks at the host again.
 fn carry_on(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     mut intent: Intent,
 ) -> Result<Rollback> {
     journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
-    let _held_off = reboot::hold_off(worker, &format!("job {leader} is undone"));
-    let result = restore::put_back(worker, leader, before, &mut intent);
+    let _held_off = reboot::hold_off(ctx, &format!("job {leader} is undone"));
+    let result = restore::put_back(ctx, leader, before, &mut intent);
     let looked = Looked {
-        files: files::make_whole(worker, leader, &intent),
-        stays: compare::clear(worker, leader, &intent, &Earlier::of(worker, leader)),
+        files: files::make_whole(ctx, leader, &intent),
+        stays: compare::clear(ctx, leader, &intent, &Earlier::of(ctx, leader)),
     };
-    conclude(worker, leader, before, &intent, result, looked)
+    conclude(ctx, leader, before, &intent, result, looked)
 }
 
 /// What the package database says decides, not what the package manager said of itself.
 fn conclude(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     intent: &Intent,
@@ -244,8 +245,8 @@ fn conclude(
     start_again(before);
     let stays = intent.stays.iter().map(|former| former.change.clone());
     let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
-    let judged = verify::judge(worker, leader, before, (&expected, Stage::RolledBack), &[]);
-    let is_back = is_back(worker, &intent.former);
+    let judged = verify::judge(ctx, leader, before, (&expected, Stage::RolledBack), &[]);
+    let is_back = is_back(ctx, &intent.former);
     let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
     if !(is_back && is_good) {
         heal::or_leave_bad()?;
@@ -277,8 +278,8 @@ fn conclude(
         )),
     }
     let good = (as_before && why.is_empty(), &*strangers, &looked);
-    let earlier = Earlier::of(worker, leader);
-    let (compared, stayed) = compare::run(worker, before, intent, &earlier, good);
+    let earlier = Earlier::of(ctx, leader);
+    let (compared, stayed) = compare::run(ctx, before, intent, &earlier, good);
     let (as_before, summary) = (compared.as_before(), compared.sentence());
     if !is_back {
         let words = result.err().map(|error| format!("{error:#}"));
@@ -344,9 +345,8 @@ fn start_again(before: &Before) {
     }
 }
 
-fn is_back(worker: &Worker, former: &[Former]) -> bool {
-    worker
-        .packages
+fn is_back(ctx: &Context, former: &[Former]) -> bool {
+    ctx.packages
         .installed()
         .is_ok_and(|now| due(former, &now).is_empty())
 }

@@ -9,7 +9,7 @@ use crate::journal;
 use crate::package::{Former, FormerSource};
 use crate::request::JobId;
 use crate::state::verification::{Check, Stayed};
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 
 /// The former versions that come back, and the packages that stay as the update left them.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub struct Parts {
 }
 
 /// Tells what can go back from what cannot.
-pub fn part(worker: &Worker, former: &[Former]) -> Result<Parts> {
-    let due = due(former, &worker.packages.installed()?);
-    let in_use = worker.packages.in_use(&due)?;
+pub fn part(ctx: &Context, former: &[Former]) -> Result<Parts> {
+    let due = due(former, &ctx.packages.installed()?);
+    let in_use = ctx.packages.in_use(&due)?;
     let mut parts = Parts {
         back: Vec::new(),
         stays: Vec::new(),
@@ -34,7 +34,7 @@ pub fn part(worker: &Worker, former: &[Former]) -> Result<Parts> {
         let used = in_use.iter().find(|(key, _)| *key == former.change.key());
         let missing = || {
             let error = former.check().err()?;
-            elsewhere(worker, former)
+            elsewhere(ctx, former)
                 .is_none()
                 .then(|| format!("{error:#}"))
         };
@@ -75,11 +75,11 @@ impl Parts {
 
     /// Whether going back without what stays may put right what these checks say: it changes something,
     /// and none of what stays is what they are about, by its name or by a unit that it brings.
-    pub fn is_of_use(&self, worker: &Worker, checks: &[Check]) -> bool {
+    pub fn is_of_use(&self, ctx: &Context, checks: &[Check]) -> bool {
         let against = || checks.iter().filter(|check| check.decides_against());
         let is_bad = |former: &Former| {
             let key = former.change.key().to_string();
-            let files = worker.packages.files(&former.change).unwrap_or_default();
+            let files = ctx.packages.files(&former.change).unwrap_or_default();
             let units = files.iter().filter(|file| {
                 let directory = file.parent();
                 directory.is_some_and(|directory| directory.ends_with("systemd/system"))

@@ -13,7 +13,7 @@ use crate::package::{Change, PackageManager};
 use crate::paths::Paths;
 use crate::sorted::InOrder;
 use crate::state::reboot;
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 
 /// Debian's and Ubuntu's mark, and the packages that have left it, one a line.
 const REQUIRED: &str = "/run/reboot-required";
@@ -55,13 +55,13 @@ fn named(paths: &Paths) -> Vec<String> {
 
 /// Takes back what the changes, or undoing them, have left, and that was not there before: marks of the
 /// packages that are back, and what the package manager tells of files that are. What others have left stays.
-pub fn take_back(worker: &Worker, earlier: &Earlier, undone: &[Change], begun: DateTime<Utc>) {
+pub fn take_back(ctx: &Context, earlier: &Earlier, undone: &[Change], begun: DateTime<Utc>) {
     if earlier.seen.at.is_none() {
         // nothing is known of before
         return;
     }
     let back: BTreeSet<&str> = undone.iter().map(|change| &*change.package).in_order();
-    files(&worker.paths, earlier, &back, begun);
+    files(&ctx.paths, earlier, &back, begun);
     let before = &earlier.seen.reboot.reasons;
     let is_about_them = |reason: &String| {
         let mut names = back.iter();
@@ -69,15 +69,13 @@ pub fn take_back(worker: &Worker, earlier: &Earlier, undone: &[Change], begun: D
             .strip_suffix(" was updated")
             .is_some_and(|of| names.any(|name| name.starts_with(of)))
     };
-    let now = worker
-        .packages
-        .reboot_reasons(&reboot::taken_back(&worker.paths));
+    let now = ctx.packages.reboot_reasons(&reboot::taken_back(&ctx.paths));
     let over: Vec<String> = now
         .into_iter()
         .filter(|reason| !before.contains(reason) && is_about_them(reason))
         .collect();
     if !over.is_empty()
-        && let Err(error) = reboot::take_back(&worker.paths, &over)
+        && let Err(error) = reboot::take_back(&ctx.paths, &over)
     {
         tracing::warn!("{error:#}");
     }

@@ -10,9 +10,10 @@ use crate::package::{Change, Ended, Former, Restore};
 use crate::request::JobId;
 use crate::state::job;
 use crate::state::kept::Store;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::gate;
 use crate::worker::progress::{Repairing, Restoring};
 use crate::worker::verify::{self, Before};
-use crate::worker::{Worker, gate};
 
 /// How often the package manager is asked: once more after what the update left has been repaired.
 const TRIES: u32 = 2;
@@ -30,40 +31,35 @@ pub enum Way {
 
 /// Puts back what is not back yet. The tool below is the last resort: unlike the package manager, it knows no
 /// more than the files that it is given.
-pub fn put_back(
-    worker: &Worker,
-    leader: &JobId,
-    before: &Before,
-    intent: &mut Intent,
-) -> Result<()> {
-    let mut result = front(worker, leader, before, intent);
+pub fn put_back(ctx: &Context, leader: &JobId, before: &Before, intent: &mut Intent) -> Result<()> {
+    let mut result = front(ctx, leader, before, intent);
     for _ in 1..TRIES {
-        if is_back(worker, &intent.former) {
+        if is_back(ctx, &intent.former) {
             break;
         }
         // what stopped it may have been left by the update itself: a package that is half there
-        repair(worker, leader, intent);
+        repair(ctx, leader, intent);
         intent.attempt += 1;
-        let saved = intent.save(&worker.paths, leader);
-        result = saved.and_then(|()| front(worker, leader, before, intent));
+        let saved = intent.save(&ctx.paths, leader);
+        result = saved.and_then(|()| front(ctx, leader, before, intent));
     }
-    match worker.packages.below() {
-        Some(tool) if !is_back(worker, &intent.former) => {
-            below(worker, leader, before, intent, (tool, result))
+    match ctx.packages.below() {
+        Some(tool) if !is_back(ctx, &intent.former) => {
+            below(ctx, leader, before, intent, (tool, result))
         }
         _ => result,
     }
 }
 
-fn front(worker: &Worker, leader: &JobId, before: &Before, intent: &Intent) -> Result<()> {
-    let due = due(&intent.former, &worker.packages.installed()?);
+fn front(ctx: &Context, leader: &JobId, before: &Before, intent: &Intent) -> Result<()> {
+    let due = due(&intent.former, &ctx.packages.installed()?);
     reset_failed(before);
-    run(worker, leader, intent, &due, Way::Front)
+    run(ctx, leader, intent, &due, Way::Front)
 }
 
 /// Uses the tool below; the words of the package manager stay when that cannot do it, either.
 fn below(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     intent: &mut Intent,
@@ -76,10 +72,10 @@ fn below(
     journal::rollback_below(leader, tool, &words);
     intent.attempt += 1;
     intent.tool = Some(tool.to_owned());
-    intent.save(&worker.paths, leader)?;
-    let due = due(&intent.former, &worker.packages.installed()?);
+    intent.save(&ctx.paths, leader)?;
+    let due = due(&intent.former, &ctx.packages.installed()?);
     reset_failed(before);
-    match run(worker, leader, intent, &due, Way::Below) {
+    match run(ctx, leader, intent, &due, Way::Below) {
         Ok(()) => failed,
         Err(error) => Err(anyhow::anyhow!("{words}; {tool}: {error:#}")),
     }
@@ -87,7 +83,7 @@ fn below(
 
 /// One run that changes `packages`.
 pub fn run(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     intent: &Intent,
     packages: &[Former],
@@ -96,25 +92,25 @@ pub fn run(
     if packages.is_empty() {
         return Ok(());
     }
-    let program = gate::program(&worker.paths)?;
+    let program = gate::program(&ctx.paths)?;
     let arguments = [
         "run".to_owned(),
         "gate".to_owned(),
         format!("--job={leader}"),
         format!("--back={}", intent.attempt),
     ];
-    let store = Store::open(&worker.paths);
+    let store = Store::open(&ctx.paths);
     let restore = Restore {
         former: packages,
-        log: &job::log(&worker.paths, leader),
+        log: &job::log(&ctx.paths, leader),
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut Restoring::new(worker, leader);
+    let observer = &mut Restoring::new(ctx, leader);
     let ended = match way {
-        Way::Front => worker.packages.roll_back(&restore, observer)?,
-        Way::Below => worker.packages.roll_back_below(&restore, observer)?,
-        Way::Again => worker.packages.install_again(&restore, observer)?,
+        Way::Front => ctx.packages.roll_back(&restore, observer)?,
+        Way::Below => ctx.packages.roll_back_below(&restore, observer)?,
+        Way::Again => ctx.packages.install_again(&restore, observer)?,
     };
     match ended {
         Ended::Done | Ended::Stopped => Ok(()),
@@ -124,12 +120,12 @@ pub fn run(
     }
 }
 
-fn repair(worker: &Worker, leader: &JobId, intent: &Intent) {
+fn repair(ctx: &Context, leader: &JobId, intent: &Intent) {
     let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
-    let log = job::log(&worker.paths, leader);
-    let repaired = worker
+    let log = job::log(&ctx.paths, leader);
+    let repaired = ctx
         .packages
-        .repair(&undone, &log, &mut Repairing::new(worker, leader));
+        .repair(&undone, &log, &mut Repairing::new(ctx, leader));
     if let Err(error) = repaired {
         journal::database_problem(leader, &format!("{error:#}"));
     }

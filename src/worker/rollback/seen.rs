@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::paths::{Paths, quoted};
 use crate::request::{JobId, Kind};
 use crate::sorted::{self, InOrder};
 use crate::state::job::Job;
-use crate::worker::Worker;
+use crate::worker::bookkeeping::context::Context;
 
 /// How many of the latest updates keep what was seen before them: a few hundred kilobytes each.
 const KEPT: usize = 10;
@@ -88,8 +88,8 @@ pub struct Earlier {
 
 impl Earlier {
     /// Reads it. What is not there any more, or cannot be read, is not compared.
-    pub fn of(worker: &Worker, leader: &JobId) -> Self {
-        let paths = &worker.paths;
+    pub fn of(ctx: &Context, leader: &JobId) -> Self {
+        let paths = &ctx.paths;
         let of = |id: &JobId| Job::taken(paths, id);
         let asked = of(leader).filter(|job| job.request.kind == Kind::Rollback);
         let undone = asked.and_then(|job| of(&job.request.job?));

@@ -5,8 +5,9 @@ use crate::host::kernel;
 use crate::package::Change;
 use crate::request::JobId;
 use crate::state::job;
+use crate::worker::bookkeeping::context::Context;
 use crate::worker::progress::Repairing;
-use crate::worker::{Worker, reboot, settle};
+use crate::worker::{reboot, settle};
 
 /// What is known of room while a transaction is tried.
 #[derive(Debug, Default)]
@@ -26,18 +27,16 @@ impl Room {
 
 /// Takes away old kernels once, where something has no room and the configuration says so; whether some went, so
 /// that what has no room has to be found out again.
-pub fn make_room(worker: &Worker, leader: &JobId, room: &mut Room) -> bool {
-    if !worker.config.rollback.remove_old_kernels
-        || room.without.is_empty()
-        || room.removed.is_some()
+pub fn make_room(ctx: &Context, leader: &JobId, room: &mut Room) -> bool {
+    if !ctx.config.rollback.remove_old_kernels || room.without.is_empty() || room.removed.is_some()
     {
         return false;
     }
-    let _held_off = reboot::hold_off(worker, &format!("job {leader} removes old kernels"));
-    let log = job::log(&worker.paths, leader);
-    let observer = &mut Repairing::new(worker, leader);
-    let keep = kernel::kept(&worker.paths);
-    let removed = worker.packages.remove_old_kernels(&keep, &log, observer);
+    let _held_off = reboot::hold_off(ctx, &format!("job {leader} removes old kernels"));
+    let log = job::log(&ctx.paths, leader);
+    let observer = &mut Repairing::new(ctx, leader);
+    let keep = kernel::kept(&ctx.paths);
+    let removed = ctx.packages.remove_old_kernels(&keep, &log, observer);
     let removed = removed.unwrap_or_else(|error| {
         tracing::warn!("no room was made: {error:#}");
         Vec::new()

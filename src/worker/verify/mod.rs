@@ -14,10 +14,11 @@ pub use units::{failing, look as units_now};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{Worker, heal, own, rollback, services};
+use super::{heal, own, rollback, services};
+use crate::worker::bookkeeping::context::Context;
 use concern::Concern;
 use hooks::{Earlier, Task};
 
@@ -55,53 +56,53 @@ pub struct Rest {
 
 impl Before {
     /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
-    pub fn look(worker: &Worker, leader: &JobId, hooks: Option<Vec<Earlier>>) -> Result<Self> {
+    pub fn look(ctx: &Context, leader: &JobId, hooks: Option<Vec<Earlier>>) -> Result<Self> {
         let units = std::thread::spawn(units::look);
-        let database = worker.packages.installed()?;
+        let database = ctx.packages.installed()?;
         let units = units
             .join()
             .unwrap_or_else(|_| bail!("the look at them failed"));
         let rest = Rest {
             units: units.inspect_err(|error| tracing::debug!("{error:#}")).ok(),
-            problems: Some(sentences(worker.packages.problems()?)),
+            problems: Some(sentences(ctx.packages.problems()?)),
             hooks,
         };
-        rest.leave(&worker.paths, leader)?;
+        rest.leave(&ctx.paths, leader)?;
         Ok(Self { database, rest })
     }
 
     /// The host before the first part of a transaction that was put back with that part done. Its jobs
     /// have been left what was seen then.
     pub fn first_part(
-        worker: &Worker,
+        ctx: &Context,
         leader: &JobId,
         jobs: &[Job],
         done: &[Change],
     ) -> Result<Self> {
         let seen = jobs.iter().filter(|job| job.put_back);
-        let mut seen = seen.filter_map(|job| state::read::<Rest>(&path(&worker.paths, job.id())));
+        let mut seen = seen.filter_map(|job| state::read::<Rest>(&path(&ctx.paths, job.id())));
         let Some(rest) = seen.next() else {
-            return Self::look(worker, leader, None);
+            return Self::look(ctx, leader, None);
         };
-        rest.leave(&worker.paths, leader)?;
-        rollback::take_over_seen(&worker.paths, leader, jobs);
-        Self::remembered(worker, leader, done)
+        rest.leave(&ctx.paths, leader)?;
+        rollback::take_over_seen(&ctx.paths, leader, jobs);
+        Self::remembered(ctx, leader, done)
     }
 
     /// Leaves what was seen before a transaction with each of its jobs, whoever serves them next.
-    pub fn hand_on(worker: &Worker, transaction: &JobId, jobs: &[Job]) -> Result<()> {
-        if let Some(rest) = state::read::<Rest>(&path(&worker.paths, transaction)) {
+    pub fn hand_on(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+        if let Some(rest) = state::read::<Rest>(&path(&ctx.paths, transaction)) {
             for job in jobs {
-                rest.leave(&worker.paths, job.id())?;
+                rest.leave(&ctx.paths, job.id())?;
             }
         }
-        rollback::hand_on_seen(&worker.paths, transaction, jobs);
+        rollback::hand_on_seen(&ctx.paths, transaction, jobs);
         Ok(())
     }
 
     /// The host before changes that somebody else began: the database as far as the change list tells.
-    pub fn remembered(worker: &Worker, leader: &JobId, changes: &[Change]) -> Result<Self> {
-        let mut database = worker.packages.installed()?;
+    pub fn remembered(ctx: &Context, leader: &JobId, changes: &[Change]) -> Result<Self> {
+        let mut database = ctx.packages.installed()?;
         for change in changes {
             let now = database.remove(&change.key());
             let Some(version) = &change.from else {
@@ -123,7 +124,7 @@ impl Before {
         }
         Ok(Self {
             database,
-            rest: state::read(&path(&worker.paths, leader)).unwrap_or_default(),
+            rest: state::read(&path(&ctx.paths, leader)).unwrap_or_default(),
         })
     }
 
@@ -187,13 +188,13 @@ const UNPLANNED: &str = "unplanned";
 /// the package manager knows of. What the package
 /// database says comes first; when that is bad already, nothing else is waited for.
 pub fn judge(
-    worker: &Worker,
+    ctx: &Context,
     leader: &JobId,
     before: &Before,
     (intended, stage): (&[Change], Stage),
     failures: &[(Key, String)],
 ) -> Result<Judgement> {
-    let after = worker.packages.installed()?;
+    let after = ctx.packages.installed()?;
     let verdict = database::verdict(&before.database, &after, intended).with(failures, intended);
     let mut checks = vec![versions(&verdict, intended.len())];
     if !verdict.unplanned.is_empty() {
@@ -205,17 +206,17 @@ pub fn judge(
     }
     checks.extend(problems(
         before.rest.problems.as_deref(),
-        &worker.packages.problems()?,
+        &ctx.packages.problems()?,
         intended,
         &verdict.strangers,
     ));
     if !checks.iter().any(Check::decides_against) {
-        checks.extend(own::check(worker, intended)?);
+        checks.extend(own::check(ctx, intended)?);
     }
     if !checks.iter().any(Check::decides_against) {
-        let config = &worker.config.verify;
+        let config = &ctx.config.verify;
         // restarted first, so that what is looked at next has the new files
-        let services::Restarts { failed, late } = services::after_update(worker, leader);
+        let services::Restarts { failed, late } = services::after_update(ctx, leader);
         let restart = |required: bool| {
             move |message: String| Check {
                 name: "services".to_owned(),
@@ -227,16 +228,16 @@ pub fn judge(
         };
         checks.extend(failed.into_iter().map(restart(true)));
         checks.extend(late.into_iter().map(restart(false)));
-        let leaves = || heal::or_leave(worker).is_err();
+        let leaves = || heal::or_leave(ctx).is_err();
         let units = before.rest.units.as_ref();
-        let concern = Concern::new(&*worker.packages, intended);
+        let concern = Concern::new(&*ctx.packages, intended);
         let concerns = |unit: &str| concern.has(unit);
         checks.extend(units::checks(units, config.settle, &leaves, &concerns));
         // services end, and so does the bus: it says nothing, neither good nor bad
-        heal::or_leave(worker)?;
-        let task = task(worker, leader, intended);
+        heal::or_leave(ctx)?;
+        let task = task(ctx, leader, intended);
         let hooks = before.rest.hooks.as_deref();
-        checks.extend(hooks::checks(&worker.paths, task, stage, hooks));
+        checks.extend(hooks::checks(&ctx.paths, task, stage, hooks));
     }
     for check in &checks {
         journal::checked(
@@ -259,24 +260,24 @@ pub fn judge(
 /// these jobs was asked for meanwhile. An error when one that decides could not be run, unless the job is a
 /// rollback, which may be what mends it.
 pub fn baseline(
-    worker: &Worker,
+    ctx: &Context,
     jobs: &[Job],
     changes: &[Change],
     is_rollback: bool,
 ) -> Result<Option<Vec<Earlier>>> {
     let leader = jobs.first().map(|job| &job.transaction);
     let leader = leader.context("no job is served")?;
-    let is_cancelled = |job: &Job| Mark::Cancel.is_left(&worker.paths, job.id());
-    let stop = || !is_rollback && (worker.stopping() || jobs.iter().any(is_cancelled));
-    let task = task(worker, leader, changes);
-    hooks::baseline(&worker.paths, task, is_rollback, &stop)
+    let is_cancelled = |job: &Job| Mark::Cancel.is_left(&ctx.paths, job.id());
+    let stop = || !is_rollback && (ctx.stopping() || jobs.iter().any(is_cancelled));
+    let task = task(ctx, leader, changes);
+    hooks::baseline(&ctx.paths, task, is_rollback, &stop)
 }
 
-fn task<'a>(worker: &Worker, job: &'a JobId, changes: &'a [Change]) -> Task<'a> {
+fn task<'a>(ctx: &Context, job: &'a JobId, changes: &'a [Change]) -> Task<'a> {
     Task {
         job,
         changes,
-        limit: worker.config.verify.timeout,
+        limit: ctx.config.verify.timeout,
     }
 }
 
