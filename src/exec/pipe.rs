@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
-use super::Line;
+use super::watch::Line;
 
 /// The longest line kept; the rest of a longer one is dropped.
 const MAX_LINE: usize = 64 * 1024;

@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use super::Program;
 use super::pipe::{Kind, Pipe};
+use super::program::Program;
 
 /// What a child finds in its environment, and nothing else: a variable like `APT_CONFIG` from the
 /// caller's would run hooks of the caller's choice as root (measured).

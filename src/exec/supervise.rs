@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::ending::Ending;
 use super::pipe::{Kind, Pipe};
-use super::{Ending, Line, Watch};
+use super::watch::{Line, Watch};
 
 /// How long a child has between the first signal and KILL.
 const GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,29 @@
+//! What is told of a running child, and asked while it runs.
+
+/// One line a child wrote, without its end; empty lines are left out, bytes that are not UTF-8 are replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// To standard output.
+    Output(&'a str),
+    /// To standard error.
+    Error(&'a str),
+    /// To the status descriptor.
+    Status(&'a str),
+}
+
+/// What [`Program::run`](super::Program::run) asks while the child runs.
+pub trait Watch {
+    /// A line came.
+    fn line(&mut self, line: Line<'_>);
+
+    /// Whether the child is to be ended now. Asked after every line and once a second at least.
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+impl<F: FnMut(Line<'_>)> Watch for F {
+    fn line(&mut self, line: Line<'_>) {
+        self(line);
+    }
+}
