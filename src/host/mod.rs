@@ -8,6 +8,7 @@ pub mod identity;
 pub mod kernel;
 pub mod login;
 pub mod logind;
+mod manager;
 pub mod processes;
 pub mod systemd;
 pub mod units;

@@ -5,61 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
-use zbus::{Connection, OwnedObjectPath, Variant};
+use zbus::{OwnedObjectPath, Variant};
 
 use super::bus::{Object, system_bus, within};
+use super::manager::{MANAGER, by_names, forget_failure, queue_job, units};
 use super::watchers;
 use crate::paths::Paths;
 
 /// How long somebody is asked who need not answer.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
-
-/// The service manager.
-const MANAGER: Object = Object {
-    service: "org.freedesktop.systemd1",
-    path: "/org/freedesktop/systemd1",
-    interface: "org.freedesktop.systemd1.Manager",
-};
-
-/// Name, description, load state, active state, sub state, following, path, job id, type and path.
-pub(super) type Unit = (
-    String,
-    String,
-    String,
-    String,
-    String,
-    String,
-    OwnedObjectPath,
-    u32,
-    String,
-    OwnedObjectPath,
-);
-
-/// The units in one of these states, of all names or of those that match one of the patterns.
-pub(super) async fn units(
-    bus: &Connection,
-    states: &[&str],
-    patterns: &[&str],
-) -> zbus::Result<Vec<Unit>> {
-    let which = (states, patterns);
-    MANAGER.call(bus, "ListUnitsByPatterns", &which).await
-}
-
-/// Units by their names, as they are or would be if they were loaded.
-pub(super) async fn by_names(bus: &Connection, names: &[&str]) -> zbus::Result<Vec<Unit>> {
-    MANAGER.call(bus, "ListUnitsByNames", &(names,)).await
-}
-
-/// Has the service manager do something with a unit; what becomes of it is not waited for.
-async fn queue_job(bus: &Connection, method: &str, unit: &str) -> zbus::Result<()> {
-    let job = MANAGER.call(bus, method, &(unit, "replace")).await;
-    job.map(|_: OwnedObjectPath| ())
-}
-
-/// Has it forget that a unit has failed.
-async fn forget_failure(bus: &Connection, unit: &str) -> zbus::Result<()> {
-    MANAGER.call(bus, "ResetFailedUnit", &(unit,)).await
-}
 
 /// Starts those of our path, socket and timer units again that have failed, and those that are stopped and that
 /// an administrator has neither disabled nor masked; their names.

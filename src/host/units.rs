@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bus::{Object, system_bus, within};
 use super::clock;
-use super::systemd::units;
+use super::manager::units;
 use crate::sorted::InOrder;
 
 /// The units at one moment.

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::Result;
 use zbus::Connection;
 
-use super::systemd::by_names;
+use super::manager::by_names;
 use crate::paths::Paths;
 
 /// The units without which a request, a question or the next refresh is waited for in vain; each with what then
