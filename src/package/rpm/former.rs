@@ -7,10 +7,10 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use super::gate::Announced;
+use super::gate::{Announced, Versions};
 use super::held::{self, Front};
 use super::{database, repositories, resolved};
-use crate::package::{Change, Former, FormerSource, Kept, Key, former};
+use crate::package::{Change, Former, FormerSource, Kept, former};
 use crate::sorted::InOrder;
 
 /// Looks each former version up: beside the new one, where it stays, in what we keep, in the package
@@ -68,9 +68,6 @@ pub fn find(
     });
     former.collect()
 }
-
-/// Versions of packages.
-pub type Versions = BTreeSet<(Key, String)>;
 
 /// The former versions that repositories have, where that was announced with the changes.
 #[derive(Debug, Default)]

@@ -1,15 +1,15 @@
 //! The gate, for package managers that have no hook for one: what was downloaded is announced to it by
 //! us, and the transaction is started only after it has agreed.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::former::Versions;
 use crate::exec::{Line, Program};
-use crate::package::Change;
+use crate::package::{Change, Key};
 
 /// The most that is read: 100 000 packages would be a quarter of it.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -39,6 +39,9 @@ pub fn ask(
         }
     }))
 }
+
+/// Versions of packages.
+pub type Versions = BTreeSet<(Key, String)>;
 
 /// A change as it is announced.
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::former::Versions;
+use super::gate::Versions;
 use super::{gate, locks};
 use crate::package::{Applied, Change, Ended, KeptBack, Key, Observer, Report, Transaction};
 

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::output::{self, Finished};
 use super::{Quiet, Scope, arguments, enabled, explain, indexes, run};
 use crate::exec::Program;
-use crate::package::rpm::former::Versions;
+use crate::package::rpm::gate::Versions;
 use crate::package::rpm::held;
 use crate::package::rpm::resolved::{self, Planned, Resolved};
 use crate::package::{Ended, KeptBack, KeptBackCause, Pending, Source};
