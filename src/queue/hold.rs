@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{Claimed, is_waiting, put_back};
+use super::entries::is_waiting;
+use super::mark::Mark;
+use super::{Claimed, put_back};
 use crate::fs::{remove_durably, rename_durably};
 use crate::journal;
 use crate::paths::Paths;
@@ -91,62 +93,6 @@ pub fn conflicts(paths: &Paths) -> Vec<Job> {
     // one that has a record elsewhere, too, was resolved, and a crash came before it was taken away
     jobs.filter(|job: &Job| !job::record(paths, job.id()).exists())
         .collect()
-}
-
-/// What somebody decides about a job that exists already: a file beside the entries, named by the
-/// job's id. It is looked at by the worker alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
-    /// End it, while that is safe.
-    Cancel,
-    /// In conflict: do it all the same.
-    Apply,
-    /// In conflict: do not do it.
-    Discard,
-}
-
-impl Mark {
-    const ALL: [Self; 3] = [Self::Cancel, Self::Apply, Self::Discard];
-
-    fn suffix(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Apply => "apply",
-            Self::Discard => "discard",
-        }
-    }
-
-    fn name(self, id: &JobId) -> OsString {
-        format!("{id}.{}", self.suffix()).into()
-    }
-
-    /// The mark and the job that a name in the queue stands for.
-    #[must_use]
-    pub fn parse(name: &std::ffi::OsStr) -> Option<(Self, JobId)> {
-        let (id, suffix) = name.to_str()?.split_once('.')?;
-        let mark = Self::ALL.into_iter().find(|mark| mark.suffix() == suffix)?;
-        Some((mark, id.parse().ok()?))
-    }
-
-    /// Leaves the mark for the worker.
-    pub fn leave(self, paths: &Paths, id: &JobId) -> Result<()> {
-        let name = self.name(id);
-        let prepared = paths.tmp().join(&name);
-        crate::fs::write_atomically(&prepared, b"", 0o640)
-            .and_then(|()| rename_durably(&prepared, &paths.queue().join(&name)))
-            .context("the decision could not be queued")
-    }
-
-    /// Whether the mark is there.
-    #[must_use]
-    pub fn is_left(self, paths: &Paths, id: &JobId) -> bool {
-        paths.queue().join(self.name(id)).symlink_metadata().is_ok()
-    }
-
-    /// Takes the mark away.
-    pub fn remove(self, paths: &Paths, id: &JobId) -> Result<()> {
-        super::remove(paths, &self.name(id))
-    }
 }
 
 /// Does what the marks say to jobs that are held; how many marks were taken away. One on a job that has just been
@@ -323,21 +269,6 @@ mod tests {
         Claimed {
             marks: vec![(mark, id.clone())],
             ..Claimed::default()
-        }
-    }
-
-    #[test]
-    fn marks_are_told_by_their_names() {
-        let id = JobId::new().unwrap();
-        for mark in Mark::ALL {
-            assert_eq!(Mark::parse(&mark.name(&id)), Some((mark, id.clone())));
-        }
-        for name in [
-            "x.cancel",
-            "0123456789abcdef-abcdef.json",
-            "0123456789abcdef-abcdef",
-        ] {
-            assert_eq!(Mark::parse(name.as_ref()), None);
         }
     }
 }

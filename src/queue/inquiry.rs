@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{is_visible, refuse_in, shown};
+use super::entries::{is_visible, refuse_in, shown};
 use crate::checksum;
 use crate::fs::{Unreadable, read_untrusted};
 use crate::paths::{Paths, quoted};

@@ -1,38 +1,32 @@
 //! The durable queue: submit, claim, refuse. The directory is the border of trust.
 
+mod entries;
 pub mod hold;
 pub mod inquiry;
 mod key;
+mod mark;
 pub mod order;
 pub mod owners;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use hold::Mark;
+pub use entries::{MAX_WAITING, is_waiting, length};
 pub use key::KeyUsed;
+pub use mark::Mark;
 pub use order::Order;
 
-use crate::fs::{
-    Unreadable, ensure_directory, read_untrusted, remove_all_durably, remove_durably,
-    rename_durably,
-};
-use crate::journal;
-use crate::paths::{Paths, quoted};
+use self::entries::{names, refuse, shown};
+use crate::fs::{Unreadable, ensure_directory, read_untrusted, remove_all_durably, rename_durably};
+use crate::paths::Paths;
 use crate::request::{JobId, MAX_ENTRY_BYTES, Request};
-use crate::sorted;
 use crate::state::job::Job;
 
 /// The most requests that are claimed at once: what bounds the worker's memory.
 const BATCH: usize = 1000;
-
-/// The most requests that may wait: beyond that a door says so instead of filling the disk.
-pub const MAX_WAITING: usize = 20_000;
 
 /// What was found in the queue.
 #[derive(Debug, Default)]
@@ -95,22 +89,6 @@ pub fn prepare(paths: &Paths) -> Result<()> {
     }
     owners::mend(paths);
     Ok(())
-}
-
-/// The number of requests that wait.
-#[must_use]
-pub fn length(paths: &Paths) -> usize {
-    let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| is_visible(&entry.file_name()))
-        .count()
-}
-
-/// Whether the request of this job waits.
-#[must_use]
-pub fn is_waiting(paths: &Paths, id: &JobId) -> bool {
-    let entry = paths.queue().join(format!("{id}.json"));
-    entry.symlink_metadata().is_ok_and(|entry| entry.is_file())
 }
 
 /// The request of this job, while it waits and is one.
@@ -179,29 +157,6 @@ pub fn put_back(paths: &Paths, job: &Job) -> Result<()> {
     enqueue(paths, &job.request)
 }
 
-/// Dot-files are others' unfinished work, which does not count.
-fn is_visible(name: &OsStr) -> bool {
-    !name.as_encoded_bytes().starts_with(b".")
-}
-
-/// Every name in the queue, sorted.
-fn names(paths: &Paths) -> Result<Vec<OsString>> {
-    let queue = paths.queue();
-    let mut names = Vec::new();
-    let entries =
-        fs::read_dir(&queue).with_context(|| format!("failed to read {}", quoted(&queue)))?;
-    for entry in entries {
-        let name = entry
-            .with_context(|| format!("failed to read {}", quoted(&queue)))?
-            .file_name();
-        if is_visible(&name) {
-            names.push(name);
-        }
-    }
-    sorted::sort(&mut names);
-    Ok(names)
-}
-
 fn parse(paths: &Paths, name: &OsStr) -> Result<Request, Unreadable> {
     let refused = |why: String| Unreadable::Refused(why);
     let id = name
@@ -221,50 +176,6 @@ fn unserved(paths: &Paths, request: Request) -> Option<Job> {
         Some(job) => Some(job.anew()),
         None => Some(Job::new(request)),
     }
-}
-
-fn refuse(paths: &Paths, name: &OsStr, why: &str) -> Result<()> {
-    let what = format!("the queue entry {}", shown(name));
-    refuse_in(paths, &paths.queue(), name, &what, why)
-}
-
-/// Moves what lies in a directory of the doors and does not belong there to `refused/`, and says so.
-fn refuse_in(paths: &Paths, directory: &Path, name: &OsStr, what: &str, why: &str) -> Result<()> {
-    journal::request_refused(what, why);
-    let target = paths.refused().join(name);
-    // something may lie there under this name: the newest is kept, beside it
-    let target = if target.symlink_metadata().is_ok() {
-        // a name has 255 bytes at most
-        let name = name.as_encoded_bytes();
-        let mut unique = OsStr::from_bytes(&name[..name.len().min(200)]).to_owned();
-        unique.push(format!(".{}", JobId::new()?));
-        paths.refused().join(unique)
-    } else {
-        target
-    };
-    let entry = directory.join(name);
-    rename_durably(&entry, &target).or_else(|error| {
-        // whoever put it there may take it away again at any moment
-        let is_gone = entry
-            .symlink_metadata()
-            .is_err_and(|e| e.kind() == ErrorKind::NotFound);
-        anyhow::ensure!(is_gone, error);
-        Ok(())
-    })
-}
-
-/// Takes away what was followed. Its name may have become a directory's since it was looked at.
-fn remove(paths: &Paths, name: &OsStr) -> Result<()> {
-    let path = paths.queue().join(name);
-    if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-        return refuse(paths, name, "it is not a regular file");
-    }
-    // one that becomes a directory only now is put aside there, and refused by the next round
-    remove_durably(&path)
-}
-
-fn shown(name: &OsStr) -> String {
-    crate::request::shown(&name.to_string_lossy())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use anyhow::{Context, Result, ensure};
 
+use super::entries::{self, MAX_WAITING};
 use crate::fs::{remove_all_durably, rename_durably, write_atomically};
 use crate::paths::Paths;
 use crate::request::JobId;
@@ -66,9 +67,9 @@ impl Order {
     /// Leaves the order for the worker, durably.
     pub fn leave(&self, paths: &Paths) -> Result<()> {
         ensure!(
-            super::length(paths) < super::MAX_WAITING,
+            entries::length(paths) < MAX_WAITING,
             "{} requests wait already",
-            super::MAX_WAITING
+            MAX_WAITING
         );
         let name = format!("{}.{self}", JobId::new()?);
         let prepared = paths.tmp().join(&name);
@@ -103,7 +104,7 @@ pub fn remove(paths: &Paths, names: &[&OsString]) -> Result<()> {
     let (directories, files): (Vec<OsString>, Vec<OsString>) =
         names.iter().copied().cloned().partition(is_directory);
     for name in &directories {
-        super::remove(paths, name)?;
+        entries::remove(paths, name)?;
     }
     remove_all_durably(&paths.queue(), &files)
 }
