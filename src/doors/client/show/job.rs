@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
+use super::fields::{count, list, name, text, texts};
+use super::kept_back;
 use super::lists::status;
 use super::view::View;
-use super::{count, kept_back, list, name, text, texts};
 use crate::journal::plain;
 
 /// The record. What its error says is not said once more.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{list, text};
+use super::fields::{list, text};
 use crate::journal::plain;
 
 /// So many are each shown with their reason; more are counted by their cause.

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+use super::fields::{list, name, text, texts};
+use super::kept_back;
+use super::table::Table;
 use super::view::{Colour, View, painted};
-use super::{Table, kept_back, list, name, text, texts};
 use crate::journal::plain;
 
 /// What a column says of an update.

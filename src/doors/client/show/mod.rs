@@ -1,5 +1,6 @@
 //! Records for people: lines and tables that fit the terminal, free of what could steer it.
 
+mod fields;
 mod job;
 mod kept_back;
 mod lists;
@@ -7,48 +8,9 @@ mod status;
 mod table;
 mod view;
 
-use serde_json::Value;
-
+pub use fields::text;
 pub use job::{asked, job};
 pub use lists::{conflicts, jobs, plan, updates};
 pub use status::{health, status};
 pub use table::Table;
 pub use view::View;
-
-/// A text of a record; empty when it is not there.
-pub fn text<'a>(record: &'a Value, key: &str) -> &'a str {
-    record[key].as_str().unwrap_or("")
-}
-
-/// A list of texts.
-pub fn texts<'a>(record: &'a Value, key: &str) -> Vec<&'a str> {
-    let items = list(record, key);
-    items.filter_map(Value::as_str).collect()
-}
-
-/// The items of a list; none when it is not there.
-fn list<'a>(record: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    record[key].as_array().into_iter().flatten()
-}
-
-fn number(record: &Value, key: &str) -> u64 {
-    record[key].as_u64().unwrap_or(0)
-}
-
-/// So many of something, in English.
-fn count(number: u64, one: &str) -> String {
-    if number == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{number} {one}s")
-    }
-}
-
-/// A package with its architecture, and that which it had before, where that was another one.
-fn name(of: &Value) -> String {
-    let (package, architecture) = (text(of, "package"), text(of, "architecture"));
-    match text(of, "former_architecture") {
-        "" => format!("{package}:{architecture}"),
-        former => format!("{package}:{architecture} (was {former})"),
-    }
-}

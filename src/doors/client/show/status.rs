@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::fields::{count, list, number, text, texts};
+use super::kept_back;
 use super::view::{Colour, View, painted};
-use super::{count, kept_back, list, number, text, texts};
 use crate::journal::plain;
 
 /// Where the values begin: behind the longest label.
