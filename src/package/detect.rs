@@ -1,4 +1,5 @@
-//! Which package manager a host has: what it says of itself and which tools are there, decided purely.
+//! Which package manager a host has: what it says of itself and which tools are there. Looked up here, and decided
+//! purely.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use super::apk::Apk;
+use super::apt::Apt;
+use super::dnf::{Dialect, Dnf};
+use super::manager::PackageManager;
 use super::os_release::OsRelease;
+use super::pacman::Pacman;
+use super::zypper::Zypper;
+use crate::config::Config;
 use crate::sorted::InOrder;
 
 /// Package managers that a host may have.
@@ -257,6 +265,23 @@ impl Family {
             Self::Alpine => has("apk", Backend::Apk),
         }
     }
+}
+
+/// The package manager of this host: the configured one, or that of its distribution.
+pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>> {
+    let facts = Facts::gather();
+    Ok(match choose(config.backend.as_deref(), &facts)? {
+        Backend::Apt => Box::new(Apt::new(scratch)),
+        Backend::Pacman => Box::new(Pacman::new(scratch)),
+        Backend::Dnf => Box::new(Dnf::new(Dialect::Dnf4, scratch)),
+        Backend::Dnf5 => Box::new(Dnf::new(Dialect::Dnf5, scratch)),
+        Backend::Zypper => Box::new(Zypper::default()),
+        Backend::Yum => Box::new(Dnf::new(Dialect::Yum, scratch)),
+        Backend::Apk => {
+            let program = facts.tools.get("apk").map(PathBuf::as_path);
+            Box::new(Apk::new(program.unwrap_or(Path::new("/sbin/apk"))))
+        }
+    })
 }
 
 #[cfg(test)]

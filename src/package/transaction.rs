@@ -49,6 +49,18 @@ pub trait Observer {
     fn stop(&mut self) -> bool;
 }
 
+/// Listens to nothing, and asks for no stop: for what only reads.
+#[derive(Debug)]
+pub(super) struct Quiet;
+
+impl Observer for Quiet {
+    fn report(&mut self, _: Report) {}
+
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
 /// How a transaction ended, as far as its package manager can be believed: what it did is read from
 /// the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
