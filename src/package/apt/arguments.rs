@@ -3,16 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::explain::Asked;
-use super::{build, cache, former};
+use super::options::options;
+use super::{build, cache, names};
 use crate::exec::Program;
-use crate::package::{Former, Key, Selection, Update};
+use crate::package::{Former, FormerSource, Key, Selection, Update};
 
 /// apt's own front end for programs.
 pub const APT_GET: &str = "/usr/bin/apt-get";
 const DPKG: &str = "/usr/bin/dpkg";
 const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
-const APT_CONFIG: &str = "/usr/bin/apt-config";
 const APT_MARK: &str = "/usr/bin/apt-mark";
 
 /// Makes a package of what is installed; not on every host.
@@ -52,42 +51,7 @@ pub fn update() -> Program {
         .leashed()
 }
 
-/// Under which name [`settings`] tells where apt's lists are.
-pub const LISTS: &str = "LISTS";
-
-/// Under which name it tells where apt's cache is.
-pub const CACHE: &str = "CACHE";
-
-/// Under which names it tells how long apt waits for a word of a source, and from which settings.
-pub const TIMEOUT: [(&str, &str); 2] = [
-    ("TIMEOUT", "Acquire::http::Timeout"),
-    (
-        "TIMEOUT_OF_APT_GET",
-        "Binary::apt-get::Acquire::http::Timeout",
-    ),
-];
-
-/// The same of how often apt tries again.
-pub const RETRIES: [(&str, &str); 2] = [
-    ("RETRIES", "Acquire::Retries"),
-    ("RETRIES_OF_APT_GET", "Binary::apt-get::Acquire::Retries"),
-];
-
-/// Tells what is set of what concerns us, in the form of assignments in the shell.
-pub fn settings() -> Program {
-    let others = TIMEOUT.iter().chain(&RETRIES);
-    Program::new(APT_CONFIG)
-        .args(["shell", LISTS, "Dir::State::lists/d"])
-        .args([CACHE, "Dir::Cache::pkgcache/f"])
-        .args(others.flat_map(|(name, setting)| [name, setting]))
-}
-
-/// Lists every kind of file that apt may fetch with an index, with what is set of each.
-pub fn index_kinds() -> Program {
-    Program::new(APT_CONFIG).args(["dump", "--no-empty", "Acquire::IndexTargets"])
-}
-
-/// Leaves out of [`update`] every kind but the lists of packages, by what [`index_kinds`] tells: a kind without an
+/// Leaves out of [`update`] every kind but the lists of packages, by what [`index_kinds`](super::apt_config::index_kinds) tells: a kind without an
 /// address is none. Nothing is cleaned up then, because what is left out would be.
 pub fn packages_alone(kinds: &str) -> Vec<OsString> {
     let keys = kinds.lines().filter_map(|line| line.split(' ').next());
@@ -131,6 +95,16 @@ pub fn simulate_upgrade(words: &[String], lists: &[OsString]) -> Program {
         .args(lists)
         .args(["upgrade", "--with-new-pkgs"])
         .args(words)
+}
+
+/// A package that is kept back, and the version of it that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name, as apt gives it.
+    pub name: String,
+    /// The name with which apt is asked: with the architecture.
+    pub exact: String,
+    pub version: String,
 }
 
 /// Shows what installing these would do, whatever has to go for it: the reason why one is kept back. A full
@@ -181,13 +155,13 @@ pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]
 /// gate to see.
 pub fn put_back(former: &[Former], gate: (&Path, &[String])) -> Program {
     let apt = transaction(gate);
-    let apt = if former::removes(former) {
+    let apt = if removes(former) {
         apt
     } else {
         apt.arg("--no-remove")
     };
     apt.args(["install", "--allow-downgrades", "--no-install-recommends"])
-        .args(former::words(former))
+        .args(words(former))
 }
 
 /// A run of apt that changes packages, unless the gate refuses.
@@ -289,7 +263,7 @@ pub fn install_again(former: &[Former], gate: (&Path, &[String])) -> Program {
     transaction(gate)
         .args(["--no-remove", "install", "--reinstall"])
         .args(["--allow-downgrades", "--no-install-recommends"])
-        .args(former::words(former))
+        .args(words(former))
 }
 
 /// Lists what is in a package file.
@@ -417,14 +391,6 @@ fn simulation() -> Program {
     apt_get().arg("-s")
 }
 
-/// Options on a command line, each as `NAME=value`.
-pub fn options<T: AsRef<str>>(options: &[T]) -> Vec<OsString> {
-    options
-        .iter()
-        .flat_map(|option| ["-o".into(), option.as_ref().into()])
-        .collect()
-}
-
 /// `name:arch=version` disarms what apt reads into a name: a trailing `-`, a regular expression. New
 /// packages are not named: apt finds them as what the others need.
 fn exact(updates: &[Update]) -> impl Iterator<Item = String> {
@@ -432,6 +398,28 @@ fn exact(updates: &[Update]) -> impl Iterator<Item = String> {
         .iter()
         .filter(|u| u.installed.is_some())
         .map(|u| format!("{}:{}={}", u.package, u.architecture, u.candidate))
+}
+
+/// The words that name what is to be put back: files, exact versions, and a trailing dash for what is
+/// to go (apt-get(8), "install").
+fn words(former: &[Former]) -> Vec<PathBuf> {
+    let word = |former: &Former| match &former.source {
+        FormerSource::New => format!("{}-", former.change.key()).into(),
+        source => source.file().map_or_else(
+            || {
+                names::former_name(&former.change)
+                    .unwrap_or_default()
+                    .into()
+            },
+            Path::to_owned,
+        ),
+    };
+    former.iter().map(word).collect()
+}
+
+/// Whether something has to go.
+fn removes(former: &[Former]) -> bool {
+    former.iter().any(|f| f.source == FormerSource::New)
 }
 
 #[cfg(test)]

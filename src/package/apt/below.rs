@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use super::backend::Apt;
 use super::marks::Marks;
-use super::{Apt, arguments, contents, dependents, locks, run};
+use super::{arguments, contents, dependents, locks, run};
 use crate::package::climb::climb;
 use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::backend::Apt;
 use super::placed::Placing;
-use super::{Apt, arguments, former, index};
+use super::{arguments, names};
 use crate::package::damaged::{Damaged, Said, verified};
 use crate::package::{Former, FormerSource, Key};
 use crate::sorted::InOrder;
@@ -192,14 +193,14 @@ pub fn file(former: &Former, scratch: &Path) -> Option<PathBuf> {
     if let Some(file) = former.source.file() {
         return Some(file.to_owned());
     }
-    let name = former::file_name(&former.change.former_key(), former.change.from.as_deref()?);
-    let places = [scratch, Path::new(former::ARCHIVES)].map(|place| place.join(&name));
+    let name = names::file_name(&former.change.former_key(), former.change.from.as_deref()?);
+    let places = [scratch, Path::new(names::ARCHIVES)].map(|place| place.join(&name));
     places.into_iter().find(|file| file.exists())
 }
 
 /// Fetches the package file of a former version into a directory of its own.
 fn fetch(former: &Former, own: &Path, patience: &[OsString]) -> Result<PathBuf> {
-    let name = index::former_name(&former.change).context("there was no former version")?;
+    let name = names::former_name(&former.change).context("there was no former version")?;
     let fetch = || -> Result<PathBuf> {
         let _ = fs::remove_dir_all(own);
         fs::create_dir_all(own)?;

@@ -6,21 +6,12 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use super::{arguments, listing};
+use super::arguments::{self, Asked};
+use super::listing;
 use crate::package::KeptBackCause;
 
 /// The most runs of apt that are spent on it: with many packages it is said of all what was found out of some.
 const RUNS: usize = 12;
-
-/// A package that is kept back, and the version of it that is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// Its name, as apt gives it.
-    pub name: String,
-    /// The name with which apt is asked: with the architecture.
-    pub exact: String,
-    pub version: String,
-}
 
 /// What was found out, by name. Nothing of what could be installed as it is.
 pub type Reasons = BTreeMap<String, (KeptBackCause, String)>;

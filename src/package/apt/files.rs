@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use super::arguments;
 use super::index::{self, Index};
+use super::{arguments, names};
 use crate::checksum;
 use crate::package::{Change, Footprint, tar};
 
@@ -38,7 +38,7 @@ pub fn remove_damaged(index: &Index, changes: &[Change], since: SystemTime) -> R
         // several sources may carry the same version in different builds
         let records = records.iter();
         let mut known = records
-            .filter(|record| index::new_name(change).as_ref() == Some(&record.name))
+            .filter(|record| names::new_name(change).as_ref() == Some(&record.name))
             .filter_map(|record| record.sha256.as_deref())
             .peekable();
         let actual = checksum::sha256_of_file(file)?;
@@ -81,8 +81,8 @@ pub fn footprints(index: &Index, changes: &[Change]) -> Result<Vec<Footprint>> {
         sizes.max()
     };
     let footprint = |change: &Change| Footprint {
-        new: size(index::new_name(change)).unwrap_or_else(|| change.file_size().saturating_mul(4)),
-        old: size(index::former_name(change)).unwrap_or(0),
+        new: size(names::new_name(change)).unwrap_or_else(|| change.file_size().saturating_mul(4)),
+        old: size(names::former_name(change)).unwrap_or(0),
     };
     Ok(changes.iter().map(footprint).collect())
 }

@@ -1,14 +1,16 @@
 //! Former versions: where dpkg's packages can be had from again, and the transaction that puts them back.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::index::{self, Index, Record};
+use super::backend::Apt;
+use super::index::{Index, Record};
 use super::marks::Marks;
-use super::{Apt, arguments, database, run};
+use super::names::{self, ARCHIVES, file_name};
+use super::{arguments, database, run};
 use crate::checksum;
 use crate::package::climb::climb;
 use crate::package::{
@@ -16,9 +18,6 @@ use crate::package::{
     former,
 };
 use crate::sorted::InOrder;
-
-/// Where apt keeps what it fetched, unless a change list shows another place.
-pub const ARCHIVES: &str = "/var/cache/apt/archives";
 
 /// How long repacking all packages together may take: it holds up the transaction, and everybody else who
 /// waits for dpkg.
@@ -114,16 +113,10 @@ fn on_disk(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
     former::ours(change, kept).or_else(cached)
 }
 
-/// The name under which apt keeps a file: it writes a colon as `%3a` (apt's `flNotDir` of `StoreFilename`).
-pub fn file_name(key: &Key, version: &str) -> String {
-    let version = version.replace(':', "%3a");
-    format!("{}_{version}_{}.deb", key.package, key.architecture)
-}
-
 /// Whether an index lists the former version. One that is only installed is shown, too, but without a
 /// checksum: pure.
 fn is_listed(change: &Change, records: &[Record]) -> bool {
-    let name = index::former_name(change);
+    let name = names::former_name(change);
     let mut records = records.iter();
     records.any(|record| {
         let is_named = record.sha256.is_some() && Some(&record.name) == name.as_ref();
@@ -238,28 +231,6 @@ fn clear_cache(former: &[Former]) -> Result<()> {
     Ok(())
 }
 
-/// The words that name what is to be put back: files, exact versions, and a trailing dash for what is
-/// to go (apt-get(8), "install").
-pub fn words(former: &[Former]) -> Vec<PathBuf> {
-    let word = |former: &Former| match &former.source {
-        FormerSource::New => format!("{}-", former.change.key()).into(),
-        source => source.file().map_or_else(
-            || {
-                index::former_name(&former.change)
-                    .unwrap_or_default()
-                    .into()
-            },
-            Path::to_owned,
-        ),
-    };
-    former.iter().map(word).collect()
-}
-
-/// Whether something has to go.
-pub fn removes(former: &[Former]) -> bool {
-    former.iter().any(|f| f.source == FormerSource::New)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,14 +280,5 @@ mod tests {
         let broken = PackageState::Broken("unpacked".into());
         assert!(!is_installed(&change, &now("1", broken)));
         assert!(!is_installed(&change, &Database::new()));
-    }
-
-    #[test]
-    fn a_file_in_the_cache_has_no_colon() {
-        let key = Key {
-            package: "zlib1g".into(),
-            architecture: "amd64".into(),
-        };
-        assert_eq!(file_name(&key, "1:1.3+b1"), "zlib1g_1%3a1.3+b1_amd64.deb");
     }
 }

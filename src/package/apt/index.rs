@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 
+use super::names::{former_name, new_name};
 use super::{arguments, build};
 use crate::exec::Line;
-use crate::package::{Change, Key};
+use crate::package::Change;
 use crate::sorted::InOrder;
 
 /// One version, in one index or in the database.
@@ -106,20 +107,6 @@ pub fn file_sizes(names: &[String]) -> BTreeMap<String, u64> {
 fn names(change: &Change) -> impl Iterator<Item = String> {
     let versions = [former_name(change), new_name(change)];
     versions.into_iter().flatten()
-}
-
-/// `package:architecture=version` of the former version.
-pub fn former_name(change: &Change) -> Option<String> {
-    Some(name(&change.former_key(), change.from.as_deref()?))
-}
-
-/// The same of the new one.
-pub fn new_name(change: &Change) -> Option<String> {
-    Some(name(&change.key(), change.to.as_deref()?))
-}
-
-fn name(key: &Key, version: &str) -> String {
-    format!("{key}={version}")
 }
 
 /// Reads what `apt-cache show` prints, a line at a time. Empty lines are not delivered: each record begins

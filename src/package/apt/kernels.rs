@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+use super::backend::Apt;
 use super::{arguments, listing, run};
-use crate::package::{Change, Database, Ended, Observer, PackageManager};
+use crate::package::{Change, Database, Ended, Observer};
 
 /// What the names of a kernel's packages begin with, before its release.
 const PARTS: [&str; 5] = [
@@ -19,14 +20,14 @@ const PARTS: [&str; 5] = [
 /// Takes away what autoremove would of kernels, but for those of the releases in `keep` and what is held; what
 /// went. An error when apt would take anything else along.
 pub fn remove(
-    apt: &super::Apt,
+    apt: &Apt,
     keep: &[String],
     log: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Change>> {
     let of = |listed: String| listing::parse(&listed).map(|listing| listing.removals);
     let unneeded = of(arguments::simulate_autoremove().capture()?)?;
-    let before = apt.installed()?;
+    let before = apt.database()?;
     let old: Vec<String> = unneeded
         .into_iter()
         .filter(|name| is_old(name, keep) && !is_held(&before, name))
@@ -43,7 +44,7 @@ pub fn remove(
     );
     let program = arguments::remove_exactly(&old).log(log);
     let ended = run::supervised(&program, &apt.dpkg, observer)?.ended;
-    let gone = gone(&before, &apt.installed()?, &old);
+    let gone = gone(&before, &apt.database()?, &old);
     ensure!(
         ended == Ended::Done || !gone.is_empty(),
         "old kernels could not be removed: {ended:?}"

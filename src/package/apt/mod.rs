@@ -1,7 +1,9 @@
 //! apt and dpkg.
 
 pub(crate) mod acquire;
+mod apt_config;
 mod arguments;
+mod backend;
 mod below;
 mod build;
 mod cache;
@@ -17,6 +19,8 @@ mod kernels;
 pub(crate) mod listing;
 mod locks;
 mod marks;
+mod names;
+mod options;
 mod overwritten;
 mod owed;
 mod pending;
@@ -34,18 +38,16 @@ pub(crate) mod status;
 mod words;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 pub use arguments::APT_GET;
-use settings::Settings;
+pub use backend::Apt;
 
 use crate::checksum;
 use crate::exec::Process;
@@ -56,67 +58,6 @@ use crate::package::{
     Update, stamp,
 };
 use crate::sorted;
-
-/// apt on this host.
-#[derive(Debug)]
-pub struct Apt {
-    settings: OnceLock<Settings>,
-    dpkg: PathBuf,
-    index: index::Index,
-    /// Where a view of the lists without the failed sources may be laid out.
-    scratch: PathBuf,
-}
-
-impl Apt {
-    /// apt, with a directory of ours to lay out temporary files in.
-    pub fn new(scratch: impl Into<PathBuf>) -> Self {
-        Self {
-            settings: OnceLock::new(),
-            dpkg: "/var/lib/dpkg".into(),
-            index: index::Index::default(),
-            scratch: scratch.into(),
-        }
-    }
-
-    /// How the administrator has configured apt.
-    fn settings(&self) -> &Settings {
-        self.settings.get_or_init(Settings::ask)
-    }
-
-    /// Where apt keeps its lists.
-    fn lists(&self) -> PathBuf {
-        let asked = self.settings.get().cloned();
-        asked.unwrap_or_else(Settings::of_places).lists()
-    }
-
-    /// The options that hide the indexes of failed sources: a directory of links to all others.
-    fn lists_without(&self, failed: &[&Source]) -> Result<Vec<OsString>> {
-        if failed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let view = self.scratch.join("apt-lists");
-        let lay_out = || -> io::Result<()> {
-            if view.exists() {
-                fs::remove_dir_all(&view)?;
-            }
-            fs::create_dir_all(view.join("partial"))?;
-            for entry in fs::read_dir(self.lists())? {
-                let entry = entry?;
-                let name = entry.file_name();
-                let text = name.to_string_lossy();
-                let is_failed = failed
-                    .iter()
-                    .any(|source| acquire::is_of(&source.file, &text));
-                if entry.file_type()?.is_file() && !is_failed {
-                    std::os::unix::fs::symlink(entry.path(), view.join(&name))?;
-                }
-            }
-            Ok(())
-        };
-        lay_out().context("failed to lay out the indexes of the good sources")?;
-        Ok(arguments::other_lists(&view))
-    }
-}
 
 impl PackageManager for Apt {
     fn name(&self) -> &'static str {
@@ -149,7 +90,7 @@ impl PackageManager for Apt {
     }
 
     fn installed(&self) -> Result<Database> {
-        database::parse(&arguments::query_database().capture()?)
+        self.database()
     }
 
     fn build_of(&self, file: &Path) -> Result<Option<String>> {

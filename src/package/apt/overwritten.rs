@@ -7,8 +7,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::backend::Apt;
 use super::relations::{self, Compare, Package};
-use super::{Apt, contents, former};
+use super::{contents, former};
 use crate::package::{Change, Former, Kept, Key};
 use crate::sorted::InOrder;
 

@@ -6,13 +6,14 @@ use std::thread;
 
 use anyhow::{Result, bail, ensure};
 
-use super::explain::{self, Asked};
+use super::arguments::{self, Asked};
+use super::backend::Apt;
+use super::explain;
 use super::listing::{self, Listing};
 use super::policy::{self, Known, Versions};
-use super::{Apt, arguments, index};
+use super::{index, names};
 use crate::package::{
-    Change, Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
-    replaced,
+    Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update, replaced,
 };
 
 /// The most updates that are looked at one by one when they cannot be had together.
@@ -90,7 +91,7 @@ struct Host {
 
 impl Host {
     fn read(apt: &Apt) -> Result<Self> {
-        let database = apt.installed()?;
+        let database = apt.database()?;
         let native = policy::native(&database);
         Ok(Self { database, native })
     }
@@ -161,7 +162,7 @@ fn know(apt: &Apt, updates: &mut [Update], database: &Database) -> Result<()> {
     }
     let answer = apt.index.of(&changes)?;
     for (update, change) in rebuilt.iter_mut().zip(&changes) {
-        let name = index::new_name(change);
+        let name = names::new_name(change);
         let now = database
             .get(&update.key())
             .and_then(|now| now.build.as_ref());
@@ -409,7 +410,7 @@ fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<V
         }
     }
     if along {
-        know(apt, &mut listed, &apt.installed()?)?;
+        know(apt, &mut listed, &apt.database()?)?;
     }
     Ok(Some(listed))
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use super::acquire::{self, Heard, Said};
+use super::backend::Apt;
 use super::owed::{self, Owed};
 use super::settings::Settings;
-use super::{Apt, arguments};
+use super::{apt_config, arguments};
 use crate::checksum;
 use crate::exec::{Ending, Line, Watch};
 use crate::package::{Observer, Refreshed, Report, Source, lock};
@@ -86,7 +87,7 @@ fn without_extras(
         .clone()
         .map(|source| index_of(&lists, source))
         .collect();
-    let second = arguments::index_kinds().capture().and_then(|kinds| {
+    let second = apt_config::index_kinds().capture().and_then(|kinds| {
         let options = [settings.patience(), arguments::packages_alone(&kinds)];
         update(&options.concat(), started, observer)
     });

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use super::{Apt, arguments};
+use super::backend::Apt;
+use super::{arguments, database};
 use crate::package::climb::climb;
-use crate::package::{Change, Key, Observer, PackageManager, PackageState, sentences};
+use crate::package::{Change, Key, Observer, PackageState, sentences};
 
 /// Climbs until nothing is wrong any more; what cannot be healed is named. No rung's exit code is
 /// believed: after a full disk both of the first return 0 while a package is broken (measured).
 pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
-    if apt.problems()?.is_empty() && !apt.is_unconfigured()? {
+    if database::problems(&apt.dpkg)?.is_empty() && !database::is_unconfigured(&apt.dpkg)? {
         return Ok(());
     }
     climb(&arguments::configure_all(), log, observer)?;
@@ -27,7 +28,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
         }
     }
     climb(&arguments::fix_broken(), log, observer)?;
-    let problems = sentences(apt.problems()?);
+    let problems = sentences(database::problems(&apt.dpkg)?);
     ensure!(
         problems.is_empty(),
         "the package database could not be repaired: {}",
@@ -38,7 +39,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
 
 /// Packages that only unpacking them again heals: dpkg was killed between two of its steps.
 fn torn(apt: &Apt) -> Result<Vec<(Key, String)>> {
-    let database = apt.installed()?;
+    let database = apt.database()?;
     let torn = database
         .into_iter()
         .filter(|(_, installed)| match &installed.state {

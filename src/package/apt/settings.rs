@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::arguments;
+use super::apt_config;
+use super::options::options;
 
 /// Where apt keeps its lists unless it is told otherwise (apt.conf(5), `Dir::State::lists`).
 const LISTS: &str = "/var/lib/apt/lists";
@@ -20,7 +21,7 @@ pub struct Settings(BTreeMap<String, String>);
 impl Settings {
     /// Asks apt. What apt cannot read says nothing here, and the run of apt that follows says why.
     pub fn ask() -> Self {
-        let shown = arguments::settings().capture();
+        let shown = apt_config::settings().capture();
         Self(parse(&shown.unwrap_or_default()))
     }
 
@@ -44,12 +45,12 @@ impl Settings {
 
     /// Where apt keeps what it has made of the lists and of dpkg's status file; a directory where it keeps nothing.
     pub fn cache(&self) -> PathBuf {
-        PathBuf::from(self.0.get(arguments::CACHE).map_or(CACHE, String::as_str))
+        PathBuf::from(self.0.get(apt_config::CACHE).map_or(CACHE, String::as_str))
     }
 
     /// Where apt keeps its lists.
     pub fn lists(&self) -> PathBuf {
-        let lists = self.0.get(arguments::LISTS);
+        let lists = self.0.get(apt_config::LISTS);
         let lists = lists.map(|lists| lists.trim_end_matches('/'));
         PathBuf::from(lists.filter(|lists| !lists.is_empty()).unwrap_or(LISTS))
     }
@@ -59,13 +60,13 @@ impl Settings {
     /// holds for https as well (`methods/http.cc` of apt).
     pub fn patience(&self) -> Vec<OsString> {
         let ours = [
-            (&arguments::TIMEOUT, "Acquire::http::Timeout=20"),
-            (&arguments::RETRIES, "Acquire::Retries=2"),
+            (&apt_config::TIMEOUT, "Acquire::http::Timeout=20"),
+            (&apt_config::RETRIES, "Acquire::Retries=2"),
         ];
         let unsaid = ours
             .iter()
             .filter(|(names, _)| names.iter().all(|(name, _)| !self.0.contains_key(*name)));
-        arguments::options(&unsaid.map(|(_, option)| option).collect::<Vec<_>>())
+        options(&unsaid.map(|(_, option)| option).collect::<Vec<_>>())
     }
 }
 
