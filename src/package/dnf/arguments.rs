@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Dialect;
+use super::dialect::Dialect;
 use super::plugin::Plugin;
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{evr, held, locks};

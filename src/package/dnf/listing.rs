@@ -2,11 +2,16 @@
 
 use anyhow::{Context, Result, bail};
 
-use super::{Dialect, Dnf, UPDATES_ARE_THERE, arguments, table};
+use super::backend::Dnf;
+use super::dialect::Dialect;
+use super::{arguments, table};
 use crate::exec::{Ending, Program};
 use crate::package::rpm::held;
 use crate::package::rpm::resolved::{self, Advisories};
 use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source};
+
+/// `check-update` has found updates, which is a success (dnf(8), "check-update").
+pub const UPDATES_ARE_THERE: i32 = 100;
 
 impl Dnf {
     /// Whether an enabled repository carries advisories.

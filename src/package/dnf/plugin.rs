@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Dialect, actions};
+use super::actions;
+use super::dialect::Dialect;
 use crate::exec::Program;
 use crate::fs::write_atomically;
 use crate::package::rpm::held;

@@ -1,15 +1,109 @@
-//! What a refresh says of each repository.
+//! A refresh, and what it says of each repository.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::Dialect;
+use anyhow::{Result, bail};
+
+use super::backend::Dnf;
+use super::dialect::Dialect;
+use super::listing::{UPDATES_ARE_THERE, listed};
+use super::{arguments, output};
+use crate::exec::{Ending, Line, Watch};
+use crate::package::rpm::known;
 use crate::package::rpm::repositories::{self, Repository};
+use crate::package::{Observer, Refreshed, Report, Source};
 use crate::sorted::InOrder;
+
+/// The time a refresh may take, its waiting for a lock included.
+const REFRESH_LIMIT: Duration = Duration::from_secs(120);
 
 /// The repository of dnf 5's own plugin `local`, which holds copies of what was installed: it comes and goes,
 /// and nobody has configured it.
 const LOCAL_ID: &str = "_dnf_local";
 const LOCAL_NAME: &str = "Local libdnf5 plugin repo";
+
+/// Fetches the index of every enabled repository.
+pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<Refreshed> {
+    known::read_ahead();
+    let configured = dnf.configured();
+    let (heard, _) = update(dnf, &configured, observer)?;
+    let mut errors = heard.errors;
+    if heard.repositories.is_empty() && errors.is_empty() {
+        errors.push("no package repository is enabled; see dnf.conf(5)".to_owned());
+    }
+    let indexes = dnf.indexes();
+    let sources: Vec<Source> = heard
+        .repositories
+        .into_iter()
+        .map(|(id, error)| {
+            let configured = configured.iter().find(|repository| repository.id == id);
+            repositories::source(&id, configured, error, &indexes)
+        })
+        .collect();
+    Ok(Refreshed::of(sources, errors, is_network_error))
+}
+
+/// One run of the refresh.
+fn update(
+    dnf: &Dnf,
+    configured: &[Repository],
+    observer: &mut dyn Observer,
+) -> Result<(Heard, bool)> {
+    let program = arguments::refresh(dnf.dialect).limit(REFRESH_LIMIT);
+    let mut watch = Refresh {
+        reader: Reader::new(dnf.dialect, configured),
+        observer,
+        waiting: String::new(),
+    };
+    let finished = program.run(&mut watch)?;
+    let failed = match finished.ending {
+        Ending::Exited(0 | UPDATES_ARE_THERE) => false,
+        Ending::Exited(_) => true,
+        Ending::TimedOut if !watch.waiting.is_empty() => bail!("{}", watch.waiting),
+        Ending::TimedOut => bail!(
+            "{} was ended after {} s; a repository does not answer, or too slowly",
+            dnf.dialect.name(),
+            REFRESH_LIMIT.as_secs(),
+        ),
+        Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
+    };
+    let mut reader = watch.reader;
+    if !reader.is_complete()
+        && let Ok(listed) = listed(&arguments::repositories(dnf.dialect))
+    {
+        reader.enabled(&listed);
+    }
+    let mut heard = reader.finish();
+    if failed && heard.errors.is_empty() && heard.repositories.values().all(Option::is_none) {
+        heard.errors.push(program.failure(&finished));
+    }
+    Ok((heard, failed))
+}
+
+struct Refresh<'a> {
+    reader: Reader<'a>,
+    observer: &'a mut dyn Observer,
+    /// Whom it waits for.
+    waiting: String,
+}
+
+impl Watch for Refresh<'_> {
+    fn line(&mut self, line: Line<'_>) {
+        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
+        self.reader.line(text);
+        let text = repositories::without_credentials(text);
+        if output::is_waiting(&text) && self.waiting != text {
+            self.waiting.clone_from(&text);
+            self.observer.report(Report::Waiting(text.clone()));
+        }
+        self.observer.report(Report::Output(text));
+    }
+
+    fn stop(&mut self) -> bool {
+        self.observer.stop()
+    }
+}
 
 /// What was heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,20 +5,20 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::arguments::{self, Scope};
+use super::backend::Dnf;
+use super::dialect::Dialect;
 use super::output::Run;
 use super::plugin::Plugin;
-use super::{Dialect, Dnf};
 use crate::package::rpm::resolved::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, locks, repositories};
 use crate::package::{
-    Applied, Change, Database, Ended, Former, KeptBack, Observer, PackageManager, Restore,
-    Selection, Transaction,
+    Applied, Change, Database, Ended, Former, KeptBack, Observer, Restore, Selection, Transaction,
 };
 
 impl Tool for Dnf {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
-        self.fingerprint(transaction.failed)
+        self.stamp(transaction.failed)
     }
 
     fn download(
@@ -54,7 +54,7 @@ impl Tool for Dnf {
             .map(|planned| resolved::file_name(&planned.key, &planned.evr))
             .collect();
         let files = repositories::files([self.dialect.cache()], &names);
-        let database = self.installed()?;
+        let database = self.database()?;
         let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
         let kept_back = self.marked(kept_back, transaction);

@@ -1,0 +1,84 @@
+//! dnf or yum on this host, as the other parts use it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::dialect::Dialect;
+use crate::package::rpm::former::Archived;
+use crate::package::rpm::repositories::{self, Repository};
+use crate::package::rpm::{held, known, stamp};
+use crate::package::{Database, Source};
+use crate::sorted::InOrder;
+
+/// dnf or yum on this host.
+#[derive(Debug)]
+pub struct Dnf {
+    pub(super) dialect: Dialect,
+    /// Where temporary files may lie.
+    pub(super) scratch: PathBuf,
+    /// The former versions that the repositories have, where dnf has said so with the change list.
+    pub(super) archived: Archived,
+}
+
+impl Dnf {
+    /// The member of the family, with a directory of ours for temporary files.
+    pub fn new(dialect: Dialect, scratch: impl Into<PathBuf>) -> Self {
+        Self {
+            dialect,
+            scratch: scratch.into(),
+            archived: Archived::default(),
+        }
+    }
+
+    /// The repositories that are configured.
+    pub(super) fn configured(&self) -> Vec<Repository> {
+        repositories::configured(self.dialect.repositories())
+    }
+
+    /// The directories in which a directory of each repository lies: yum has one for each
+    /// architecture and release.
+    pub(super) fn caches(&self) -> Vec<PathBuf> {
+        let below = |directory: &Path| -> Vec<PathBuf> {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect()
+        };
+        match self.dialect {
+            Dialect::Dnf4 | Dialect::Dnf5 => vec![self.dialect.cache().to_owned()],
+            Dialect::Yum => below(self.dialect.cache())
+                .iter()
+                .flat_map(|architecture| below(architecture))
+                .collect(),
+        }
+    }
+
+    /// The fetched index of each repository, by id, where there is one.
+    pub(super) fn indexes(&self) -> BTreeMap<String, Option<repositories::Index>> {
+        let caches = self.caches();
+        let directories = caches.iter().flat_map(|cache| repositories::cached(cache));
+        let index = |directory: &Path| {
+            let places = ["repodata/repomd.xml", "repomd.xml"];
+            let read = |place: &&str| fs::read(directory.join(place)).ok();
+            let bytes = places.iter().find_map(read)?;
+            repositories::index(&String::from_utf8_lossy(&bytes))
+        };
+        directories
+            .map(|(id, directory)| (id, index(&directory)))
+            .in_order()
+    }
+
+    /// The package database.
+    pub(super) fn database(&self) -> Result<Database> {
+        let patterns = held::dnf();
+        Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
+    }
+
+    /// What changes whenever the index, the package database or the `failed` sources do.
+    pub(super) fn stamp(&self, failed: &[&Source]) -> String {
+        let caches = self.caches();
+        let caches: Vec<&Path> = caches.iter().map(PathBuf::as_path).collect();
+        stamp::stamp(failed, &caches, self.dialect.configuration())
+    }
+}

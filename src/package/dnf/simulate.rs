@@ -1,0 +1,57 @@
+//! What dnf or yum would do: resolved without changing anything.
+
+use anyhow::{Result, bail};
+
+use super::arguments::{self, Scope};
+use super::backend::Dnf;
+use super::output::Run;
+use crate::exec::Ending;
+use crate::package::rpm::resolved::{self, Resolved, Without};
+use crate::package::transaction::Quiet;
+use crate::package::{KeptBack, Key, Source, Update};
+
+impl Dnf {
+    /// Resolves without changing anything; which packages are left out is among what is kept back.
+    pub(super) fn simulate(
+        &self,
+        updates: Option<&[Update]>,
+        failed: &[&Source],
+    ) -> Result<(Resolved, Vec<KeptBack>)> {
+        let (resolved, (), without) = self.without_removals(|excluded| {
+            let scope = Scope {
+                updates,
+                excluded,
+                failed,
+            };
+            if scope.is_empty() {
+                return Ok((Resolved::default(), ()));
+            }
+            let program = arguments::simulate(self.dialect, scope);
+            let mut quiet = Quiet;
+            let mut run = Run::new(&mut quiet);
+            let finished = program.run(&mut run)?;
+            // it exits with 1, because it was told to say no
+            let resolved = run.finish(finished.ending).resolved;
+            let empty = resolved.install.is_empty() && resolved.skipped.is_empty();
+            let said_no = finished.ending == Ending::Exited(0)
+                || (finished.ending == Ending::Exited(1) && !empty);
+            if !said_no {
+                bail!("{}", program.failure(&finished));
+            }
+            Ok((resolved, ()))
+        })?;
+        Ok((resolved, without.kept_back))
+    }
+
+    /// Resolves as often as it takes until no package would go.
+    pub(super) fn without_removals<T>(
+        &self,
+        resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
+    ) -> Result<(Resolved, T, Without)> {
+        let is_installed = |key: &Key| {
+            let installed = self.database().unwrap_or_default();
+            installed.keys().any(|one| one.package == key.package)
+        };
+        resolved::without_removals(&is_installed, resolve)
+    }
+}
