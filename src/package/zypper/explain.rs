@@ -2,8 +2,11 @@
 
 use anyhow::Result;
 
-use super::{Quiet, Scope, arguments, output, removals, run};
+use super::locks::until_unlocked;
+use super::scope::Scope;
+use super::{arguments, output, removals};
 use crate::package::rpm::resolved::{Planned, Resolved};
+use crate::package::transaction::Quiet;
 use crate::package::{KeptBack, KeptBackCause};
 
 /// The most runs that are spent on single updates, of which a run of all does not say it.
@@ -15,7 +18,7 @@ pub fn reasons(left: Vec<Planned>, scope: &Scope) -> Result<Vec<KeptBack>> {
         return Ok(Vec::new());
     }
     let program = arguments::any_vendor(&scope.repositories);
-    let changed = output::vendor_changes(&run::until_unlocked(&program, &mut Quiet)?.document);
+    let changed = output::vendor_changes(&until_unlocked(&program, &mut Quiet)?.document);
     let (vendors, left): (Vec<Planned>, Vec<Planned>) = left
         .into_iter()
         .partition(|planned| changed.contains(&planned.key));

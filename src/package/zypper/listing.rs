@@ -1,13 +1,15 @@
-//! What zypper lists besides a plan: what is passed over, what replaces something, what only a failed repository has.
+//! What zypper lists besides a plan: what is passed over, what only a failed repository has.
 
 use anyhow::{Result, bail};
 
 use super::output::{self, Finished};
-use super::{Quiet, Scope, arguments, enabled, explain, indexes, run};
+use super::scope::{Scope, enabled, indexes};
+use super::{arguments, explain, locks};
 use crate::exec::Program;
 use crate::package::rpm::gate::Versions;
 use crate::package::rpm::held;
-use crate::package::rpm::resolved::{self, Planned, Resolved};
+use crate::package::rpm::resolved::{self, Planned};
+use crate::package::transaction::Quiet;
 use crate::package::{Ended, KeptBack, KeptBackCause, Pending, Source};
 use crate::sorted::InOrder;
 
@@ -22,7 +24,7 @@ pub fn has_advisories() -> bool {
 
 /// Runs what only reads; a failure is an error.
 pub fn read(program: &Program) -> Result<Finished> {
-    let finished = run::until_unlocked(program, &mut Quiet)?;
+    let finished = locks::until_unlocked(program, &mut Quiet)?;
     match &finished.ended {
         Ended::Done => Ok(finished),
         Ended::Stopped => bail!("zypper was stopped"),
@@ -49,28 +51,6 @@ pub fn updates_and_archived(scope: &Scope) -> Result<(Vec<Planned>, Option<Versi
         }
     }
     Ok((updates(scope)?, None))
-}
-
-/// What of a plan replaces packages that would go, each with those.
-pub fn replacing(resolved: &Resolved, scope: &Scope) -> Result<Vec<(Planned, Vec<String>)>> {
-    let mut replacing: Vec<(Planned, Vec<String>)> = Vec::new();
-    for removal in &resolved.remove {
-        let program = arguments::obsoleting(&removal.package, &scope.repositories);
-        // where none is found, it fails
-        let listed = run::until_unlocked(&program, &mut Quiet)?.document;
-        let obsoleting = output::versions(&listed);
-        let is_it = |planned: &&Planned| {
-            let mut found = obsoleting.iter();
-            found.any(|(key, evr)| *key == planned.key && *evr == planned.evr)
-        };
-        for new in resolved.install.iter().filter(is_it) {
-            match replacing.iter_mut().find(|(known, _)| known == new) {
-                Some((_, gone)) => gone.push(removal.package.clone()),
-                None => replacing.push((new.clone(), vec![removal.package.clone()])),
-            }
-        }
-    }
-    Ok(replacing)
 }
 
 /// Adds what of `all` updates is not in the plan, and why: zypper passes it over in silence.

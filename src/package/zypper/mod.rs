@@ -1,121 +1,46 @@
 //! zypper.
 
 mod arguments;
+mod backend;
 mod explain;
 mod listing;
+mod locks;
 mod marks;
 mod output;
 mod patches;
 mod refresh;
 mod removals;
 mod run;
+mod scope;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
-use super::rpm::former::Archived;
-use super::rpm::repositories::{self, Index, Repository};
+pub use backend::Zypper;
+
+use self::locks::until_unlocked;
+use self::scope::{PACKAGES, Scope, enabled, indexes};
+use super::rpm::repositories;
 use super::rpm::resolved::{self, NO_ADVISORIES};
 use super::rpm::{
-    below, beside, brings, contents, database, former, gate, held, known, locks, reboot, repair,
-    scriptlet, stamp, transaction,
+    below, beside, brings, contents, database, former, gate, held, known, reboot, repair,
+    scriptlet, transaction,
 };
+use super::transaction::Quiet;
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
-    Pending, Problem, Refreshed, Report, Restore, Script, Source, TakenBack, Transaction, Update,
+    Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction, Update, rpm,
 };
 use crate::exec::Process;
 use crate::sorted::InOrder;
 
-/// Where it keeps the index of each repository, and the packages.
-const INDEXES: &str = "/var/cache/zypp/raw";
-const PACKAGES: &str = "/var/cache/zypp/packages";
-
-/// Where repositories are configured (zypper(8), "FILES").
-const REPOSITORIES: [&str; 1] = ["/etc/zypp/repos.d"];
-
-/// The files whose change may change what is pending.
-const CONFIGURATION: [&str; 7] = [
-    "/etc/zypp/repos.d",
-    "/etc/zypp/zypp.conf",
-    "/etc/zypp/zypp.conf.d",
-    "/etc/zypp/multiversion.d",
-    "/etc/zypp/vendors.d",
-    "/etc/zypp/zypper.conf",
-    "/etc/zypp/locks",
-];
-
 /// What libzypp leaves when it has installed a package that asks for a reboot (`installhint(reboot-needed)`);
 /// `zypper needs-rebooting` looks at nothing else.
 const REBOOT_NEEDED: &str = "/run/reboot-needed";
-
-/// zypper on this host.
-#[derive(Debug, Default)]
-pub struct Zypper {
-    archived: Archived,
-}
-
-/// What an update is about.
-#[derive(Debug, Clone, Default)]
-struct Scope {
-    /// Exactly these, or everything.
-    names: Option<Vec<String>>,
-    /// The only repositories that are used; all when it is empty.
-    repositories: Vec<String>,
-}
-
-impl Scope {
-    fn new(updates: Option<&[Update]>, failed: &[&Source]) -> Self {
-        let enabled = enabled().into_iter().map(|repository| repository.id);
-        Self {
-            names: updates.map(arguments::names),
-            repositories: arguments::good(enabled, failed),
-        }
-    }
-
-    /// The same, about exactly these.
-    fn naming(&self, names: &[String]) -> Self {
-        Self {
-            names: Some(names.to_vec()),
-            repositories: self.repositories.clone(),
-        }
-    }
-}
-
-fn enabled() -> Vec<Repository> {
-    let mut repositories = repositories::configured(&REPOSITORIES);
-    repositories.retain(|repository| repository.enabled);
-    repositories
-}
-
-fn indexes() -> BTreeMap<String, Option<Index>> {
-    let index = |directory: &Path| {
-        let bytes = fs::read(directory.join("repodata/repomd.xml")).ok()?;
-        repositories::index(&String::from_utf8_lossy(&bytes))
-    };
-    repositories::cached(Path::new(INDEXES))
-        .into_iter()
-        .map(|(id, directory)| {
-            let index = index(&directory);
-            (id, index)
-        })
-        .in_order()
-}
-
-struct Quiet;
-
-impl Observer for Quiet {
-    fn report(&mut self, _: Report) {}
-
-    fn stop(&mut self) -> bool {
-        false
-    }
-}
 
 impl PackageManager for Zypper {
     fn name(&self) -> &'static str {
@@ -143,13 +68,13 @@ impl PackageManager for Zypper {
     /// What it has fetched it checks against the index again before it installs it.
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
         let scope = Scope::new(None, failed);
-        let (resolved, _) = removals::simulate(&scope, &self.installed()?)?;
+        let (resolved, _) = removals::simulate(&scope, &backend::database()?)?;
         let names: Vec<String> = resolved.install.iter().map(arguments::planned).collect();
         if names.is_empty() {
             return Ok(true);
         }
         let program = arguments::download_ahead(&names, &scope.repositories);
-        let finished = run::until_unlocked(&program, observer)?;
+        let finished = until_unlocked(&program, observer)?;
         // it exits with 0, whatever it could not fetch (measured)
         let errors = output::messages(&finished.document, "error");
         match (&finished.ended, errors.first()) {
@@ -160,7 +85,7 @@ impl PackageManager for Zypper {
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
         let scope = Scope::new(None, failed);
-        let database = self.installed()?;
+        let database = backend::database()?;
         let advised = patches::advised(&scope)?;
         let (resolved, kept_back) = removals::simulate(&scope, &database)?;
         let security = advised.keys(&resolved.install, &database);
@@ -179,7 +104,7 @@ impl PackageManager for Zypper {
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
         let scope = Scope::new(Some(updates), failed);
-        let database = self.installed()?;
+        let database = backend::database()?;
         let (resolved, kept_back) = removals::simulate(&scope, &database)?;
         let security = resolved::advisories_of(updates);
         let mut pending = resolved.pending(&database, &security);
@@ -188,8 +113,7 @@ impl PackageManager for Zypper {
     }
 
     fn installed(&self) -> Result<Database> {
-        let patterns = held::zypper();
-        Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
+        backend::database()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -206,7 +130,7 @@ impl PackageManager for Zypper {
     }
 
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
-        locks::wait_until_free(observer)
+        rpm::locks::wait_until_free(observer)
     }
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
@@ -224,7 +148,7 @@ impl PackageManager for Zypper {
         Ok(former::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {
                 let program = arguments::versions(names);
-                let finished = run::until_unlocked(&program, &mut Quiet)?;
+                let finished = until_unlocked(&program, &mut Quiet)?;
                 Ok(output::versions(&finished.document).into_iter().in_order())
             })
         }))
@@ -305,6 +229,6 @@ impl PackageManager for Zypper {
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {
-        stamp::stamp(failed, &[Path::new(INDEXES)], &CONFIGURATION)
+        backend::stamp(failed)
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::{Scope, arguments, listing, output};
+use super::scope::Scope;
+use super::{arguments, listing, output};
 use crate::package::rpm::evr;
 use crate::package::rpm::resolved::{Advisories, Planned};
 use crate::package::rpm::xml::{self, Node};

@@ -3,9 +3,12 @@
 
 use anyhow::{Result, bail};
 
+use super::arguments;
+use super::locks::until_unlocked;
 use super::output::{self, Finished};
-use super::{Quiet, Scope, arguments, listing, run};
+use super::scope::Scope;
 use crate::package::rpm::resolved::{self, Planned, Resolved};
+use crate::package::transaction::Quiet;
 use crate::package::{Database, Ended, KeptBack, KeptBackCause, replaced};
 
 /// A run that makes no package go.
@@ -35,7 +38,7 @@ pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<Kep
 /// One run that changes nothing.
 pub fn simulated(scope: &Scope) -> Result<Finished> {
     let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
-    run::until_unlocked(&program, &mut Quiet)
+    until_unlocked(&program, &mut Quiet)
 }
 
 /// Runs, and runs again without what makes packages go, or cannot be had, if need be. What replaces something the
@@ -59,7 +62,7 @@ pub fn without(
                 kept_back,
             });
         }
-        let replacing = listing::replacing(&finished.resolved, &scope)?;
+        let replacing = replacing(&finished.resolved, &scope)?;
         if let Some(names) = narrower(&scope, &finished.resolved, database, &replacing) {
             for (new, old) in &replacing {
                 let is_installed = replaced(database, &new.key).is_some();
@@ -91,6 +94,28 @@ impl Without {
             kept_back,
         }
     }
+}
+
+/// What of a plan replaces packages that would go, each with those.
+fn replacing(resolved: &Resolved, scope: &Scope) -> Result<Vec<(Planned, Vec<String>)>> {
+    let mut replacing: Vec<(Planned, Vec<String>)> = Vec::new();
+    for removal in &resolved.remove {
+        let program = arguments::obsoleting(&removal.package, &scope.repositories);
+        // where none is found, it fails
+        let listed = until_unlocked(&program, &mut Quiet)?.document;
+        let obsoleting = output::versions(&listed);
+        let is_it = |planned: &&Planned| {
+            let mut found = obsoleting.iter();
+            found.any(|(key, evr)| *key == planned.key && *evr == planned.evr)
+        };
+        for new in resolved.install.iter().filter(is_it) {
+            match replacing.iter_mut().find(|(known, _)| known == new) {
+                Some((_, gone)) => gone.push(removal.package.clone()),
+                None => replacing.push((new.clone(), vec![removal.package.clone()])),
+            }
+        }
+    }
+    Ok(replacing)
 }
 
 /// The exact names that are left without what replaces something; none where that would be the same question. Of

@@ -1,4 +1,4 @@
-//! The runs of zypper, which does not wait for its lock by itself.
+//! The transactions of zypper.
 //!
 //! It downloads in one run and installs in another, because nothing of it may refuse in between (libzypp 17.36):
 //! its commit plugins are told before the download and only listened to, and an `rpm` without a terminal fails at
@@ -10,43 +10,19 @@ use std::thread;
 
 use anyhow::{Result, bail};
 
-use super::output::{Finished, Run};
+use super::backend::{self, Zypper};
+use super::locks::until_unlocked;
 use super::removals::{self, Without};
-use super::{PACKAGES, Scope, Zypper, arguments, listing, patches};
-use crate::exec::Program;
+use super::scope::{PACKAGES, Scope};
+use super::{arguments, listing, patches};
 use crate::package::rpm::resolved;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
 use crate::package::rpm::{beside, gate, repositories};
-use crate::package::{
-    Change, Ended, Former, Observer, PackageManager, Restore, Selection, Transaction, lock,
-};
-
-/// How often a run is started anew because somebody else holds the lock: ten minutes.
-const LOCK_TRIES: u32 = 1200;
-
-/// Runs a program until nobody else holds zypper's lock.
-pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<Finished> {
-    let mut wait = lock::Wait::default();
-    let mut tries = 0;
-    loop {
-        let mut run = Run::new(observer);
-        let ending = program.run(&mut run)?.ending;
-        let mut finished = run.finish(ending);
-        tries += 1;
-        let Some(holder) = finished.locked.take().filter(|_| tries < LOCK_TRIES) else {
-            return Ok(finished);
-        };
-        if observer.stop() {
-            finished.ended = Ended::Stopped;
-            return Ok(finished);
-        }
-        wait.moment(&holder, lock::RETRY, observer);
-    }
-}
+use crate::package::{Change, Ended, Former, Observer, Restore, Selection, Transaction};
 
 impl Tool for Zypper {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
-        self.fingerprint(transaction.failed)
+        backend::stamp(transaction.failed)
     }
 
     fn download(
@@ -59,7 +35,7 @@ impl Tool for Zypper {
             Selection::Exactly(updates) => Some(&updates[..]),
         };
         let scope = Scope::new(updates, transaction.failed);
-        let database = self.installed()?;
+        let database = backend::database()?;
         // what is listed is the same meanwhile
         let everything = updates.is_none().then(|| scope.clone());
         let (downloaded, listed) = thread::scope(|threads| {

@@ -1,0 +1,30 @@
+//! zypper's lock, for which it does not wait by itself.
+
+use anyhow::Result;
+
+use super::output::{Finished, Run};
+use crate::exec::Program;
+use crate::package::{Ended, Observer, lock};
+
+/// How often a run is started anew because somebody else holds the lock: ten minutes.
+const LOCK_TRIES: u32 = 1200;
+
+/// Runs a program until nobody else holds zypper's lock.
+pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<Finished> {
+    let mut wait = lock::Wait::default();
+    let mut tries = 0;
+    loop {
+        let mut run = Run::new(observer);
+        let ending = program.run(&mut run)?.ending;
+        let mut finished = run.finish(ending);
+        tries += 1;
+        let Some(holder) = finished.locked.take().filter(|_| tries < LOCK_TRIES) else {
+            return Ok(finished);
+        };
+        if observer.stop() {
+            finished.ended = Ended::Stopped;
+            return Ok(finished);
+        }
+        wait.moment(&holder, lock::RETRY, observer);
+    }
+}

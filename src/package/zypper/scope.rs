@@ -1,0 +1,67 @@
+//! What a run is about: which packages, and of which repositories.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::arguments;
+use crate::package::rpm::repositories::{self, Index, Repository};
+use crate::package::{Source, Update};
+use crate::sorted::InOrder;
+
+/// Where it keeps the index of each repository, and the packages.
+pub const INDEXES: &str = "/var/cache/zypp/raw";
+pub const PACKAGES: &str = "/var/cache/zypp/packages";
+
+/// Where repositories are configured (zypper(8), "FILES").
+const REPOSITORIES: [&str; 1] = ["/etc/zypp/repos.d"];
+
+/// What an update is about.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// Exactly these, or everything.
+    pub names: Option<Vec<String>>,
+    /// The only repositories that are used; all when it is empty.
+    pub repositories: Vec<String>,
+}
+
+impl Scope {
+    /// Of these updates, or of everything, without the failed sources.
+    pub fn new(updates: Option<&[Update]>, failed: &[&Source]) -> Self {
+        let enabled = enabled().into_iter().map(|repository| repository.id);
+        Self {
+            names: updates.map(arguments::names),
+            repositories: arguments::good(enabled, failed),
+        }
+    }
+
+    /// The same, about exactly these.
+    pub fn naming(&self, names: &[String]) -> Self {
+        Self {
+            names: Some(names.to_vec()),
+            repositories: self.repositories.clone(),
+        }
+    }
+}
+
+/// The repositories that are configured and enabled.
+pub fn enabled() -> Vec<Repository> {
+    let mut repositories = repositories::configured(&REPOSITORIES);
+    repositories.retain(|repository| repository.enabled);
+    repositories
+}
+
+/// The fetched index of each repository, by id, where there is one.
+pub fn indexes() -> BTreeMap<String, Option<Index>> {
+    let index = |directory: &Path| {
+        let bytes = fs::read(directory.join("repodata/repomd.xml")).ok()?;
+        repositories::index(&String::from_utf8_lossy(&bytes))
+    };
+    repositories::cached(Path::new(INDEXES))
+        .into_iter()
+        .map(|(id, directory)| {
+            let index = index(&directory);
+            (id, index)
+        })
+        .in_order()
+}
