@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{DATABASE, arguments};
+use super::arguments;
+use super::local::DATABASE;
 
 /// The defaults of `CacheDir` and `HookDir`.
 const CACHE: &str = "/var/cache/pacman/pkg/";
@@ -119,6 +120,14 @@ pub fn redacted(text: &str) -> String {
         }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// The file of that name in the first cache that has it.
+pub fn in_caches(caches: &[PathBuf], name: impl AsRef<Path>) -> Option<PathBuf> {
+    caches
+        .iter()
+        .map(|cache| cache.join(&name))
+        .find(|file| file.exists())
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::conf::Conf;
+use super::conf::{Conf, in_caches};
 use super::sync::{Stamp, stamp};
-use super::upgrade::in_caches;
 use crate::exec::Process;
 use crate::fs::write_atomically;
 use crate::package::{Change, Database, Script};

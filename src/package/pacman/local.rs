@@ -11,6 +11,9 @@ use crate::checksum;
 use crate::package::{Change, Database, Installed, Key, PackageState, Problem, tar};
 use crate::sorted::{self, InOrder};
 
+/// pacman's own database.
+pub const DATABASE: &str = "/var/lib/pacman";
+
 /// What `local/ALPM_DB_VERSION` says since pacman 4.2; another layout is not guessed at.
 const LAYOUT: &str = "9";
 

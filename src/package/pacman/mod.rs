@@ -1,6 +1,7 @@
 //! pacman.
 
 mod arguments;
+mod backend;
 mod conf;
 mod contents;
 mod former;
@@ -22,10 +23,11 @@ use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
+
+pub use backend::Pacman;
 
 use crate::checksum;
 use crate::exec::Process;
@@ -36,64 +38,13 @@ use crate::package::{
     Transaction, Update, stamp,
 };
 use conf::Conf;
-use hook::Gate;
+use local::DATABASE;
 use locks::{Held, LOCK};
-use sync::Tree;
 use upgrade::{is_everything, left_out};
-
-/// pacman's own database.
-const DATABASE: &str = "/var/lib/pacman";
-
-/// Where our tree of databases lies: durable, because which of them were live matters after a power cut.
-const TREE: &str = "/var/lib/linux_patch_api/pacman";
 
 /// Why anything but everything is refused.
 const PARTIAL: &str = "partial upgrades are unsupported on Arch Linux: only all pending updates together \
     can be applied, or the only pending one";
-
-/// pacman on this host.
-#[derive(Debug)]
-pub struct Pacman {
-    tree: Tree,
-    gate: Gate,
-    conf: Mutex<Option<Conf>>,
-}
-
-impl Pacman {
-    /// pacman, with a directory of ours for volatile files.
-    #[must_use]
-    pub fn new(scratch: &Path) -> Self {
-        Self {
-            tree: Tree::new(TREE),
-            gate: Gate::below(scratch),
-            conf: Mutex::default(),
-        }
-    }
-
-    /// The configuration as it is now.
-    fn read_conf(&self) -> Result<Conf> {
-        let conf = Conf::read()?;
-        self.remember(conf.clone());
-        Ok(conf)
-    }
-
-    /// Writes a configuration of ours, for where that of the host cannot be read.
-    fn plain_configuration(&self) -> Result<PathBuf> {
-        self.gate.write("plain.conf", conf::PLAIN)
-    }
-
-    fn remember(&self, conf: Conf) {
-        if let Ok(mut known) = self.conf.lock() {
-            *known = Some(conf);
-        }
-    }
-
-    /// The configuration as it was at the last refresh, which is the beginning of every work here.
-    fn conf(&self) -> Result<Conf> {
-        let known = self.conf.lock().ok().and_then(|known| known.clone());
-        known.map_or_else(|| self.read_conf(), Ok)
-    }
-}
 
 impl PackageManager for Pacman {
     fn name(&self) -> &'static str {
@@ -146,7 +97,7 @@ impl PackageManager for Pacman {
     }
 
     fn installed(&self) -> Result<Database> {
-        local::read(&Path::new(DATABASE).join("local"))
+        backend::database()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -282,7 +233,7 @@ impl PackageManager for Pacman {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        let (changes, conf) = self.gate.announced(input, &self.installed()?)?;
+        let (changes, conf) = self.gate.announced(input, &backend::database()?)?;
         self.remember(conf);
         Ok(changes)
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::backend::Pacman;
 use super::conf::{Repository, redacted};
-use super::{Pacman, arguments, run};
+use super::{arguments, run};
 use crate::exec::{Ending, Finished, Line, Program, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
 

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::arguments::Run;
-use super::local;
+use super::arguments::{self, Run};
+use super::local::{self, DATABASE};
 use super::locks::{self, Held};
 use super::sync::Tree;
-use super::{DATABASE, arguments};
 use crate::package::climb::climb;
 use crate::package::{Change, Observer, PackageState, sentences};
 

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 
+use super::arguments;
 use super::conf::Repository;
-use super::{DATABASE, arguments};
+use super::local::{self, DATABASE};
 use crate::checksum;
 use crate::exec::Line;
 use crate::fs::write_atomically;
@@ -253,7 +254,7 @@ pub fn stamp(file: &Path) -> String {
 
 /// What is installed, as far as the names of the database's directories tell.
 fn installed_mark() -> Result<String> {
-    let directories = super::local::directories(&PathBuf::from(DATABASE).join("local"))?;
+    let directories = local::directories(&PathBuf::from(DATABASE).join("local"))?;
     let names: Vec<String> = directories
         .iter()
         .map(|d| d.display().to_string())

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::arguments::Run;
+use super::arguments::{self, Run};
+use super::backend::Pacman;
 use super::conf::Conf;
 use super::hook::Plan;
+use super::local::DATABASE;
 use super::locks::{self, Held, LOCK};
-use super::run;
 use super::upgrade::Upgrade;
-use super::{DATABASE, Pacman, arguments, contents};
+use super::{contents, run};
 use crate::exec::{Line, Program};
 use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Transaction};
 

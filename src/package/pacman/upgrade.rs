@@ -1,16 +1,14 @@
 //! What an upgrade would do: all of it, or nothing.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use super::conf::Conf;
-use super::{Pacman, arguments, listing};
+use super::backend::{self, Pacman};
+use super::conf::{Conf, in_caches};
+use super::{arguments, listing};
 use crate::exec::{Ending, Finished, Line, Program};
-use crate::package::{
-    Change, Database, KeptBack, KeptBackCause, Key, PackageManager, Pending, Source, Update,
-};
+use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update};
 use crate::sorted::{self, InOrder};
 
 /// What an upgrade would do: [`Pending`], with what pacman needs to know to do it.
@@ -32,7 +30,7 @@ impl Pacman {
         conf: &Conf,
         (failed, left_out): (&[&Source], &[String]),
     ) -> Result<Upgrade> {
-        let installed = self.installed()?;
+        let installed = backend::database()?;
         let (mut targets, mut kept_back) = self.everything(conf)?;
         let replacing = self.replacing(&targets, &installed)?;
         let of_failed =
@@ -181,14 +179,6 @@ pub fn left_out(updates: &[Update], pending: &[Update]) -> Vec<String> {
     due.filter(|update| !asked.contains(&update.key()))
         .map(|update| update.package.clone())
         .collect()
-}
-
-/// The file of that name in the first cache that has it.
-pub fn in_caches(caches: &[PathBuf], name: impl AsRef<Path>) -> Option<PathBuf> {
-    caches
-        .iter()
-        .map(|cache| cache.join(&name))
-        .find(|file| file.exists())
 }
 
 /// The bytes of a package file: pacman counts none for one that it has fetched already.
