@@ -1,11 +1,13 @@
 //! apk.
 
 mod arguments;
+mod backend;
 mod database;
 mod former;
 mod listing;
 mod refresh;
 mod run;
+mod simulate;
 mod world;
 
 use std::fmt::Write as _;
@@ -17,8 +19,10 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub use backend::Apk;
+
 use crate::checksum;
-use crate::exec::{Ending, Line, Process};
+use crate::exec::Process;
 use crate::package::climb::climb;
 use crate::package::rpm::gate;
 use crate::package::{
@@ -27,80 +31,10 @@ use crate::package::{
     TakenBack, Transaction, Update, sentences,
 };
 use crate::sorted;
-use arguments::Arguments;
-use listing::Step;
-
-/// Our cache: what a refresh has confirmed, and what is fetched before the first file changes.
-const CACHE: &str = "/var/cache/linux_patch_api/apk";
+use backend::CACHE;
 
 /// Where repositories are named.
 const REPOSITORIES: &str = "/etc/apk/repositories";
-
-/// apk on this host.
-#[derive(Debug)]
-pub struct Apk {
-    apk: Arguments,
-    database: PathBuf,
-}
-
-impl Apk {
-    /// apk, by its path.
-    #[must_use]
-    pub fn new(program: &Path) -> Self {
-        let apk = Arguments {
-            program: program.to_owned(),
-            cache: CACHE.into(),
-        };
-        Self {
-            apk,
-            database: arguments::database(),
-        }
-    }
-
-    /// What an upgrade of these packages, or of everything, would change.
-    fn simulate(&self, names: &[String]) -> Result<Result<Vec<Step>, String>> {
-        let (mut output, mut said) = (String::new(), Vec::new());
-        let program = self.apk.simulate(names);
-        let finished = program.run(&mut |line: Line<'_>| {
-            let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
-            if text.starts_with("ERROR: ") || (text.starts_with("  ") && !said.is_empty()) {
-                said.push(text.trim().to_owned());
-            }
-            output.push_str(text);
-            output.push('\n');
-        })?;
-        match finished.ending {
-            // where a package was broken before, it exits with the number of those
-            Ending::Exited(_) if said.is_empty() => listing::simulated(&output).map(Ok),
-            Ending::Exited(_) => Ok(Err(said.join("; "))),
-            _ => bail!("{}", program.failure(&finished)),
-        }
-    }
-
-    fn changes(&self, steps: Vec<Step>) -> Result<Vec<Change>> {
-        let installed = self.installed()?;
-        let native = installed
-            .keys()
-            .map(|key| &key.architecture)
-            .find(|a| *a != "noarch");
-        let native = native.cloned().unwrap_or_else(|| "noarch".to_owned());
-        let change = |step: Step| {
-            let known = installed.keys().find(|key| key.package == step.package);
-            Change {
-                architecture: known.map_or_else(|| native.clone(), |key| key.architecture.clone()),
-                package: step.package,
-                from: step.from,
-                to: step.to,
-                file: None,
-                ..Change::default()
-            }
-        };
-        let mut changes: Vec<Change> = steps.into_iter().map(change).collect();
-        changes.retain(|change| change.from != change.to);
-        sorted::sort(&mut changes);
-        Ok(changes)
-    }
-}
 
 impl PackageManager for Apk {
     fn name(&self) -> &'static str {
@@ -168,7 +102,7 @@ impl PackageManager for Apk {
     }
 
     fn installed(&self) -> Result<Database> {
-        database::read(&self.database)
+        self.read_database()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::backend::{Apk, CACHE};
 use super::listing::{self, redacted};
-use super::{Apk, CACHE, run};
+use super::run;
 use crate::exec::{Ending, Line, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
 

@@ -1,0 +1,39 @@
+//! apk on this host, as the other parts use it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::arguments::{self, Arguments};
+use super::database;
+use crate::package::Database;
+
+/// Our cache: what a refresh has confirmed, and what is fetched before the first file changes.
+pub const CACHE: &str = "/var/cache/linux_patch_api/apk";
+
+/// apk on this host.
+#[derive(Debug)]
+pub struct Apk {
+    pub(super) apk: Arguments,
+    pub(super) database: PathBuf,
+}
+
+impl Apk {
+    /// apk, by its path.
+    #[must_use]
+    pub fn new(program: &Path) -> Self {
+        let apk = Arguments {
+            program: program.to_owned(),
+            cache: CACHE.into(),
+        };
+        Self {
+            apk,
+            database: arguments::database(),
+        }
+    }
+
+    /// The package database.
+    pub(super) fn read_database(&self) -> Result<Database> {
+        database::read(&self.database)
+    }
+}
