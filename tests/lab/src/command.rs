@@ -70,22 +70,8 @@ impl Spawned {
         fs::create_dir(&files)
             .with_context(|| format!("failed to create '{}'", files.display()))?;
         let cgroup = scratch.cgroup()?.leaf(&name)?;
-        let child = Command::new("sh")
-            .args(["-c", ENTER_CGROUP, "sh"])
-            .arg(cgroup.entrance())
-            .args(["nsenter", "-m", "-u", "-i", "-n", "-p", "-C", "-t"])
-            .arg(pid1.to_string())
-            .args([
-                "--",
-                "env",
-                "-i",
-                PATH,
-                "HOME=/root",
-                "LC_ALL=C",
-                "DEBIAN_FRONTEND=noninteractive",
-            ])
+        let child = inside(&cgroup, pid1, "LC_ALL=C")
             .args(arguments)
-            .current_dir("/")
             .stdin(Stdio::null())
             // files, not pipes: a daemon that a script leaves behind keeps nobody waiting
             .stdout(File::create_new(files.join("stdout"))?)
@@ -153,6 +139,34 @@ impl Drop for Spawned {
         self.cgroup.remove();
         let _ = fs::remove_dir_all(&self.files);
     }
+}
+
+/// Runs a program inside the host on the caller's own standard input, output and error, for as long as it takes.
+pub(crate) fn run_attached(scratch: &Scratch, pid1: u32, arguments: &[&str]) -> Result<i32> {
+    let cgroup = scratch.cgroup()?.leaf("attached")?;
+    let terminal = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+    let status = inside(&cgroup, pid1, "LC_ALL=C.UTF-8")
+        .arg(format!("TERM={terminal}"))
+        .args(arguments)
+        .status()
+        .with_context(|| format!("failed to start {arguments:?}"))?;
+    cgroup.kill()?;
+    cgroup.remove();
+    Ok(status_code(status))
+}
+
+/// The command that enters the control group and the host's namespaces; a program and its arguments follow.
+fn inside(cgroup: &Cgroup, pid1: u32, locale: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", ENTER_CGROUP, "sh"])
+        .arg(cgroup.entrance())
+        .args(["nsenter", "-m", "-u", "-i", "-n", "-p", "-C", "-t"])
+        .arg(pid1.to_string())
+        .args(["--", "env", "-i", PATH, "HOME=/root", locale])
+        .arg("DEBIAN_FRONTEND=noninteractive")
+        .current_dir("/");
+    command
 }
 
 /// Waits for a child's end without polling; `None` when the limit passes first.

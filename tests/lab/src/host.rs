@@ -1,6 +1,7 @@
 //! A host: a Debian of its own under its own systemd, from the first boot to the last, with every way to lose power between.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::base::Release;
 use crate::boot::{self, Running};
 use crate::builder::HostBuilder;
 use crate::cache;
-use crate::command::{Output, Spawned, TIME_LIMIT};
+use crate::command::{self, Output, Spawned, TIME_LIMIT};
 use crate::deb::Deb;
 use crate::files::{self, Tree};
 use crate::manager::Manager;
@@ -105,12 +106,19 @@ impl Host {
     #[track_caller]
     pub fn mount(&self, arguments: &str) {
         // from Debian 14 on it comes in a package of its own, which no host needs to boot
-        if !self.try_sh("command -v mount").success() {
-            self.copy_in(Path::new("/usr/bin/mount"), "/usr/local/bin/mount");
-            self.copy_in(Path::new("/usr/bin/umount"), "/usr/local/bin/umount");
-            self.sh("chmod 0755 /usr/local/bin/mount /usr/local/bin/umount");
-        }
+        self.provide("mount");
+        self.provide("umount");
         self.sh(&format!("mount {arguments}"));
+    }
+
+    /// Copies a program of the machine's util-linux to a host that has none.
+    #[track_caller]
+    fn provide(&self, program: &str) {
+        if !self.try_sh(&format!("command -v {program}")).success() {
+            let copy = format!("/usr/local/bin/{program}");
+            self.copy_in(&Path::new("/usr/bin").join(program), &copy);
+            self.sh(&format!("chmod 0755 {copy}"));
+        }
     }
 
     /// Runs a shell script as an ordinary user, who is created when missing.
@@ -141,6 +149,20 @@ impl Host {
         self.try_pid1()
             .and_then(|pid1| Spawned::start(&self.scratch, pid1, &["sh", "-c", script]))
             .unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// Gives the caller's terminal a root shell on the host, or runs what standard input says when that is no terminal;
+    /// returns the shell's exit status.
+    pub fn shell(&self) -> Result<i32> {
+        // a terminal of the host's own, for job control: util-linux's `script` makes one
+        let script = "cd /root; exec script -q -e -c 'exec bash -l' /dev/null";
+        let arguments: &[&str] = if std::io::stdin().is_terminal() {
+            self.provide("script");
+            &["sh", "-c", script]
+        } else {
+            &["bash"]
+        };
+        command::run_attached(&self.scratch, self.try_pid1()?, arguments)
     }
 
     /// Writes a file, and the directories above it. Also while the host is off.
