@@ -1,19 +1,18 @@
 //! What the doors show of jobs: records, pages of them, output; each read within a limit, however much there is.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::picture::Progress;
 use super::value;
 use crate::paths::Paths;
 use crate::queue;
-use crate::request::{JobId, Request};
+use crate::request::JobId;
 use crate::sorted;
 use crate::state;
 use crate::state::job::{self, Job, JobStatus};
@@ -95,32 +94,32 @@ pub fn find(paths: &Paths, id: &JobId) -> Result<Option<Job>> {
     }
 }
 
-/// What is shown of a record that is too large: how the job stands, without the packages.
-#[derive(Deserialize)]
+/// What is shown of a record that is too large: how the job stands, without the packages. The values stay JSON here:
+/// reading a job from a file piece by piece would be 20 kB of code for this alone.
+#[derive(Serialize, Deserialize)]
 struct Head {
-    request: Request,
-    status: JobStatus,
+    request: Value,
+    status: Value,
     #[serde(default)]
     reached: bool,
-    started_at: Option<DateTime<Utc>>,
-    finished_at: Option<DateTime<Utc>>,
-    transaction: JobId,
     #[serde(default)]
-    error: Option<String>,
+    started_at: Value,
+    #[serde(default)]
+    finished_at: Value,
+    transaction: Value,
+    #[serde(default)]
+    error: Value,
 }
 
 impl Head {
     fn read(path: &Path) -> Result<Job> {
         let shown = || format!("failed to read '{}'", path.display());
-        let file = File::open(path).with_context(shown)?;
-        let head: Self = serde_json::from_reader(BufReader::new(file)).with_context(shown)?;
-        let mut job = Job::new(head.request);
-        job.status = head.status;
-        job.reached = head.reached;
-        job.started_at = head.started_at;
-        job.finished_at = head.finished_at;
-        job.transaction = head.transaction;
-        job.error = head.error;
+        let mut file = BufReader::new(File::open(path).with_context(shown)?);
+        // the type that what a package manager answers is read by, too
+        let text = Read::take(&mut file as &mut dyn BufRead, u64::MAX);
+        let head: Self = serde_json::from_reader(text).with_context(shown)?;
+        let mut job: Job =
+            serde_json::from_slice(&serde_json::to_vec(&head)?).with_context(shown)?;
         job.notes.push(format!(
             "the record is too large for an answer and is shown without its packages; all of it is in '{}'",
             path.display()

@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::fs::write_atomically;
 use crate::package::KeptBack;
 use crate::paths::Paths;
+use crate::sorted::InOrder;
 
 /// Packages, and why each is kept back, as the journal has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Told {
         let kept = kept_back.iter();
         let now = kept.map(|kept| (kept.package.clone(), kept.reason.clone()));
         if everything {
-            self.0 = now.collect();
+            self.0 = now.in_order();
         } else {
             self.0.extend(now);
         }

@@ -169,5 +169,5 @@ fn installed(target: &Target, covered: &[Update], database: &Database) -> BTreeM
     let covered = covered
         .iter()
         .filter_map(|update| Some((update.former_key().to_string(), update.installed.clone()?)));
-    named.chain(covered).collect()
+    named.chain(covered).in_order()
 }

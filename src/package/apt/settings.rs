@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::apt_config;
 use super::options::options;
+use crate::sorted::InOrder;
 
 /// Where apt keeps its lists unless it is told otherwise (apt.conf(5), `Dir::State::lists`).
 const LISTS: &str = "/var/lib/apt/lists";
@@ -98,7 +99,7 @@ fn parse(shown: &str) -> BTreeMap<String, String> {
         let value = value.strip_suffix('\'')?.replace(r"'\''", "'");
         Some((name.to_owned(), value))
     };
-    shown.lines().filter_map(line).collect()
+    shown.lines().filter_map(line).in_order()
 }
 
 #[cfg(test)]

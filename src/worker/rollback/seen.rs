@@ -120,11 +120,13 @@ fn read(file: &PathBuf) -> Result<(Seen, Etc)> {
     let failed = || format!("failed to read {}", quoted(file));
     let mut lines = BufReader::new(fs::File::open(file).with_context(failed)?).lines();
     let first = lines.next().context("it is empty").and_then(|l| Ok(l?));
-    let seen = serde_json::from_str(&first.with_context(failed)?).with_context(failed)?;
+    let seen = serde_json::from_slice(first.with_context(failed)?.as_bytes());
+    let seen = seen.with_context(failed)?;
     let mut etc = Etc::new();
     for line in lines {
         let line = line.with_context(failed)?;
-        let (path, what): (String, String) = serde_json::from_str(&line).with_context(failed)?;
+        let entry = serde_json::from_slice(line.as_bytes());
+        let (path, what): (String, String) = entry.with_context(failed)?;
         etc.insert(path, what);
     }
     Ok((seen, etc))
