@@ -144,6 +144,6 @@ pub fn binary() -> Vec<Row> {
         unit: Unit::Megabytes,
         other: None,
         ours: f64::from(u32::try_from(bytes).unwrap()) / 1e6,
-        target: Target::Limit(2.5),
+        target: Target::Limit(3.6),
     }]
 }

@@ -34,8 +34,17 @@ fn it_installs_on_a_bare_host(release: Release) {
     assert_eq!(overridden.unwrap().stdout.matches("patch-").count(), 1);
 }
 
+/// The most bytes that the program may have as it is released; Cargo.toml and debian/rules say what keeps it small.
+const PROGRAM: u64 = 3_600_000;
+
 /// Units, directories, accounts and the door, as every package has to leave them.
 pub fn everything_is_in_place(host: &Host) {
+    let size = host.sh("stat -c %s /usr/bin/patchctl");
+    let size: u64 = size.trim().parse().unwrap();
+    assert!(
+        size <= PROGRAM || !product::is_as_released(),
+        "patchctl has {size} bytes, and may have {PROGRAM}"
+    );
     for (name, state, enabled) in [
         ("patch-refresh.timer", "active", "enabled"),
         ("patch-retry.timer", "inactive", "enabled"),

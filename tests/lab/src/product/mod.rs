@@ -165,6 +165,13 @@ fn key_of(kind: Kind, top: &Path) -> Result<String> {
     Ok(cache::key(contents))
 }
 
+/// Whether the package is built as it is released: no variable of the environment sets another release profile.
+#[must_use]
+pub fn is_as_released() -> bool {
+    let other = |name: &OsStr| name.to_string_lossy().starts_with("CARGO_PROFILE_RELEASE_");
+    !std::env::vars_os().any(|(name, _)| other(&name))
+}
+
 fn is_profile(variable: &OsStr) -> bool {
     variable.to_string_lossy().starts_with("CARGO_PROFILE_")
 }
