@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::package::rpm::gate::Announced;
-use crate::package::rpm::{evr, repositories, resolved};
+use crate::package::rpm::{evr, repositories, resolution};
 use crate::package::{Change, Database, Installed, Key, replaced};
 use crate::sorted;
 
@@ -166,7 +166,7 @@ pub fn announced(
     }
     let name = |change: &Change| {
         let to = change.to.as_deref()?;
-        Some(resolved::file_name(&change.key(), to))
+        Some(resolution::file_name(&change.key(), to))
     };
     let names: Vec<String> = announced.iter().filter_map(|a| name(&a.change)).collect();
     let files = repositories::files([cache], &names);

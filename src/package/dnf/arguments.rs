@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::dialect::Dialect;
 use super::plugin::Plugin;
 use crate::exec::{Program, READ_LIMIT};
-use crate::package::rpm::{evr, held, locks};
+use crate::package::rpm::{conf, evr, locks};
 use crate::package::{Change, Former, FormerSource, Key, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
@@ -32,7 +32,7 @@ pub fn refresh(dialect: Dialect) -> Program {
 fn patience() -> impl Iterator<Item = String> {
     let unsaid = [("retries", 2), ("timeout", 20)]
         .into_iter()
-        .filter(|(setting, _)| !held::is_set(setting));
+        .filter(|(setting, _)| !conf::is_set(setting));
     unsaid.map(|(setting, value)| format!("--setopt={setting}={value}"))
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::dialect::Dialect;
-use crate::package::rpm::former::Archived;
 use crate::package::rpm::repositories::{self, Repository};
-use crate::package::rpm::{held, known, stamp};
+use crate::package::rpm::rollback::Archived;
+use crate::package::rpm::{database_cache, fingerprint, versionlock};
 use crate::package::{Database, Source};
 use crate::sorted::InOrder;
 
@@ -71,14 +71,14 @@ impl Dnf {
 
     /// The package database.
     pub(super) fn database(&self) -> Result<Database> {
-        let patterns = held::dnf();
-        Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
+        let patterns = versionlock::dnf();
+        Ok(database_cache::read()?.database(&|name| versionlock::is_held(&patterns, name)))
     }
 
     /// What changes whenever the index, the package database or the `failed` sources do.
     pub(super) fn stamp(&self, failed: &[&Source]) -> String {
         let caches = self.caches();
         let caches: Vec<&Path> = caches.iter().map(PathBuf::as_path).collect();
-        stamp::stamp(failed, &caches, self.dialect.configuration())
+        fingerprint::stamp(failed, &caches, self.dialect.configuration())
     }
 }

@@ -6,8 +6,8 @@ use super::backend::Dnf;
 use super::dialect::Dialect;
 use super::{arguments, table};
 use crate::exec::{Ending, Program};
-use crate::package::rpm::held;
-use crate::package::rpm::resolved::{self, Advisories};
+use crate::package::rpm::resolution::{self, Advisories};
+use crate::package::rpm::versionlock;
 use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source};
 
 /// `check-update` has found updates, which is a success (dnf(8), "check-update").
@@ -36,14 +36,14 @@ impl Dnf {
 
     /// What is pending and locked or excluded: asked for only where something is.
     pub(super) fn locked(&self, pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBack>> {
-        let patterns = held::dnf();
+        let patterns = versionlock::dnf();
         if patterns.is_empty() {
             return Ok(Vec::new());
         }
         let program = arguments::updates_without_locks(self.dialect, failed);
         let all = table::list(&listed(&program)?);
-        Ok(resolved::only_in(pending, &all, |planned| {
-            let held = held::is_held(&patterns, &planned.key.package);
+        Ok(resolution::only_in(pending, &all, |planned| {
+            let held = versionlock::is_held(&patterns, &planned.key.package);
             let reason = || format!("{} is locked or excluded by the administrator", planned.evr);
             held.then(|| (KeptBackCause::Held, reason()))
         }))
@@ -59,7 +59,7 @@ impl Dnf {
             return Ok(Vec::new());
         }
         let all = table::list(&listed(&arguments::updates(self.dialect, &[]))?);
-        Ok(resolved::only_in(pending, &all, |planned| {
+        Ok(resolution::only_in(pending, &all, |planned| {
             let why = "comes from a source whose last refresh failed";
             let from_failed = failed.iter().any(|s| s.suite == planned.repository);
             from_failed.then(|| (KeptBackCause::Source, format!("{} {why}", planned.evr)))

@@ -26,10 +26,10 @@ pub use dialect::Dialect;
 use self::listing::listed;
 use self::output::Run;
 use self::plugin::Plugin;
-use super::rpm::resolved::{self, NO_ADVISORIES};
+use super::rpm::resolution::{self, NO_ADVISORIES};
 use super::rpm::{
-    below, beside, brings, contents, database, former, gate, held, known, locks, reboot, repair,
-    scriptlet, transaction,
+    below, brings, conf, contents, database, database_cache, gate, installonly, locks, reboot,
+    repair, rollback, scripts, transaction,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
@@ -66,7 +66,7 @@ impl PackageManager for Dnf {
             self.only_from_failed(&pending, failed)?,
         ];
         pending.kept_back.extend(more.concat());
-        pending.kept_back = resolved::marked(pending.kept_back, &advisories);
+        pending.kept_back = resolution::marked(pending.kept_back, &advisories);
         Ok(pending)
     }
 
@@ -76,7 +76,7 @@ impl PackageManager for Dnf {
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
         let (resolved, mut kept_back) = self.simulate(Some(updates), failed)?;
-        let advisories = resolved::advisories_of(updates);
+        let advisories = resolution::advisories_of(updates);
         let mut pending = resolved.pending(&self.installed()?, &advisories);
         pending.kept_back.append(&mut kept_back);
         Ok(pending)
@@ -87,15 +87,15 @@ impl PackageManager for Dnf {
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
-        Ok(known::read()?.problems())
+        Ok(database_cache::read()?.problems())
     }
 
     fn is_interrupted(&self) -> Result<bool> {
-        Ok(!known::read()?.duplicates().is_empty())
+        Ok(!database_cache::read()?.duplicates().is_empty())
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         if let Some(plugin) = Plugin::set_up(self.dialect, &self.scratch, transaction.gate)?
             && let Some(applied) = self.gated(&plugin, transaction, observer)?
         {
@@ -109,19 +109,19 @@ impl PackageManager for Dnf {
     }
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         let native = arguments::remove_duplicates(self.dialect);
         repair::run(changes, Some(&native), log, observer)
     }
 
     fn script(&self, process: &Process) -> Option<Script> {
-        scriptlet::running(process)
+        scripts::running(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        let parallel = former::parallel(changes, held::Front::Dnf)?;
+        let parallel = rollback::parallel(changes, conf::Front::Dnf)?;
         let caches = [self.dialect.cache()];
-        Ok(former::find(changes, kept, &caches, &parallel, |names| {
+        Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {
                 let listed = listed(&arguments::versions(self.dialect, names))?;
                 let available = listed
@@ -136,7 +136,7 @@ impl PackageManager for Dnf {
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         run::put_back(self.dialect, &self.scratch, restore, observer)
     }
 
@@ -158,7 +158,7 @@ impl PackageManager for Dnf {
     }
 
     fn in_use(&self, former: &[Former]) -> Result<Vec<(Key, String)>> {
-        beside::in_use(former)
+        installonly::in_use(former)
     }
 
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
@@ -166,7 +166,7 @@ impl PackageManager for Dnf {
     }
 
     fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         contents::install_again(restore, &[self.dialect.cache()], observer, |former| {
             arguments::install_again(self.dialect, former)
         })
@@ -177,7 +177,7 @@ impl PackageManager for Dnf {
     }
 
     fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         below::put_back(restore, observer)
     }
 

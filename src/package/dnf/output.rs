@@ -1,9 +1,9 @@
 //! What dnf and yum print while they work: progress, failures, whom they wait for.
 
 use crate::exec::{Ending, Line, Watch};
-use crate::package::rpm::resolved::Resolved;
+use crate::package::rpm::resolution::Resolved;
 use crate::package::rpm::transaction::Changed;
-use crate::package::rpm::{repositories, scriptlet, unmerged, words};
+use crate::package::rpm::{conffiles, repositories, scripts, words};
 use crate::package::{Ended, Key, Observer, Report};
 
 use super::{plugin, table};
@@ -56,10 +56,10 @@ impl<'a> Run<'a> {
         self.gated |= text == plugin::LOADED;
         self.table.line(text);
         self.error(text);
-        if let Some(failure) = scriptlet::failed(text) {
+        if let Some(failure) = scripts::failed(text) {
             self.failures.push(failure);
         }
-        self.notes.extend(unmerged::note(text));
+        self.notes.extend(conffiles::note(text));
         self.changing |= text.starts_with("Running transaction") && !text.ends_with("test");
         if is_waiting(text) {
             if self.waiting != text {

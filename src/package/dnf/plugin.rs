@@ -12,7 +12,7 @@ use super::actions;
 use super::dialect::Dialect;
 use crate::exec::Program;
 use crate::fs::write_atomically;
-use crate::package::rpm::held;
+use crate::package::rpm::conf;
 
 /// What dnf 4 is given to load.
 const PLUGIN: &str = include_str!("gate.py");
@@ -79,7 +79,7 @@ impl Plugin {
 }
 
 fn of_dnf_4(directory: &Path, gate: &[&str]) -> Result<Option<Plugin>> {
-    let configured = !held::of_dnf("pluginpath").is_empty();
+    let configured = !conf::of_dnf("pluginpath").is_empty();
     let Some(usual) = usual(Path::new("/usr/lib")).filter(|_| !configured) else {
         return Ok(None);
     };
@@ -103,9 +103,9 @@ fn of_dnf_4(directory: &Path, gate: &[&str]) -> Result<Option<Plugin>> {
 /// an answer of nothing means no (measured), unless the administrator has said otherwise.
 fn of_dnf_5(plugins: &Path, scratch: &Path, gate: &[&str]) -> Result<Option<Plugin>> {
     let settings = ["pluginconfpath", "pluginpath", "assumeyes"];
-    let configured = settings.iter().any(|s| !held::of_dnf(s).is_empty());
+    let configured = settings.iter().any(|s| !conf::of_dnf(s).is_empty());
     let enabled = fs::read_to_string(plugins.join(ACTIONS)).unwrap_or_default();
-    let enabled = held::of_main(&enabled, &["enabled"]);
+    let enabled = conf::of_main(&enabled, &["enabled"]);
     if configured || !["1", "yes", "true"].contains(&enabled.concat().as_str()) {
         return Ok(None);
     }

@@ -10,7 +10,7 @@ use super::dialect::Dialect;
 use super::listing::{UPDATES_ARE_THERE, listed};
 use super::{arguments, output};
 use crate::exec::{Ending, Line, Watch};
-use crate::package::rpm::known;
+use crate::package::rpm::database_cache;
 use crate::package::rpm::repositories::{self, Repository};
 use crate::package::{Observer, Refreshed, Report, Source};
 use crate::sorted::InOrder;
@@ -25,7 +25,7 @@ const LOCAL_NAME: &str = "Local libdnf5 plugin repo";
 
 /// Fetches the index of every enabled repository.
 pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<Refreshed> {
-    known::read_ahead();
+    database_cache::read_ahead();
     let configured = dnf.configured();
     let (heard, _) = update(dnf, &configured, observer)?;
     let mut errors = heard.errors;

@@ -9,9 +9,9 @@ use super::backend::Dnf;
 use super::dialect::Dialect;
 use super::output::Run;
 use super::plugin::Plugin;
-use crate::package::rpm::resolved::{self, Resolved};
+use crate::package::rpm::resolution::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
-use crate::package::rpm::{beside, gate, locks, repositories};
+use crate::package::rpm::{gate, installonly, locks, repositories};
 use crate::package::{
     Applied, Change, Database, Ended, Former, KeptBack, Observer, Restore, Selection, Transaction,
 };
@@ -51,7 +51,7 @@ impl Tool for Dnf {
         let names: Vec<String> = resolved
             .install
             .iter()
-            .map(|planned| resolved::file_name(&planned.key, &planned.evr))
+            .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
         let files = repositories::files([self.dialect.cache()], &names);
         let database = self.database()?;
@@ -142,9 +142,9 @@ impl Dnf {
         }
         let security = match transaction.selection {
             Selection::Everything => self.advisories(transaction.failed).unwrap_or_default(),
-            Selection::Exactly(updates) => resolved::advisories_of(updates),
+            Selection::Exactly(updates) => resolution::advisories_of(updates),
         };
-        resolved::marked(kept_back, &security)
+        resolution::marked(kept_back, &security)
     }
 
     /// What an upgrade of everything leaves as it is.
@@ -157,7 +157,7 @@ impl Dnf {
         if *transaction.selection != Selection::Everything {
             return Ok(Vec::new());
         }
-        let pending = resolved.pending(database, &resolved::Advisories::new());
+        let pending = resolved.pending(database, &resolution::Advisories::new());
         let mut kept_back = pending.kept_back.clone();
         kept_back.extend(self.locked(&pending, transaction.failed)?);
         kept_back.extend(self.only_from_failed(&pending, transaction.failed)?);
@@ -176,7 +176,7 @@ pub fn put_back(
     for former in restore.former {
         former.check()?;
     }
-    let former = beside::settled(restore.former)?;
+    let former = installonly::settled(restore.former)?;
     let script = scratch.join("dnf-shell");
     std::fs::write(&script, arguments::shell_script(&former))
         .with_context(|| format!("failed to write '{}'", script.display()))?;
@@ -184,7 +184,11 @@ pub fn put_back(
     // the resolver may find that more has to go than what we know of
     let mut run = Run::new(observer);
     let ending = program("--assumeno").log(restore.log).run(&mut run)?.ending;
-    if let Some(more) = run.finish(ending).resolved.beyond(&beside::agreed(&former)) {
+    if let Some(more) = run
+        .finish(ending)
+        .resolved
+        .beyond(&installonly::agreed(&former))
+    {
         return Ok(Ended::Failed(more));
     }
     let changes: Vec<Change> = former.iter().map(Former::undone).collect();

@@ -6,7 +6,7 @@ use super::arguments::{self, Scope};
 use super::backend::Dnf;
 use super::output::Run;
 use crate::exec::Ending;
-use crate::package::rpm::resolved::{self, Resolved, Without};
+use crate::package::rpm::resolution::{self, Resolved, Without};
 use crate::package::transaction::Quiet;
 use crate::package::{KeptBack, Key, Source, Update};
 
@@ -52,6 +52,6 @@ impl Dnf {
             let installed = self.database().unwrap_or_default();
             installed.keys().any(|one| one.package == key.package)
         };
-        resolved::without_removals(&is_installed, resolve)
+        resolution::without_removals(&is_installed, resolve)
     }
 }

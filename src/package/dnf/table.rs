@@ -2,7 +2,7 @@
 
 use crate::package::Key;
 use crate::package::rpm::evr;
-use crate::package::rpm::resolved::{Planned, Removal, Resolved};
+use crate::package::rpm::resolution::{Planned, Removal, Resolved};
 
 /// Reads a run's output line by line.
 #[derive(Debug, Default)]

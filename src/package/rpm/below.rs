@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{beside, database, evr, locks};
+use super::{database, evr, installonly, locks};
 use crate::exec::Line;
 use crate::package::climb::climb;
 use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
@@ -15,7 +15,7 @@ pub const TOOL: &str = "rpm";
 /// Puts former versions back, all of whose files are on this host, and takes away what was new afterwards:
 /// both have some files then, and these stay.
 pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-    let former = beside::settled(restore.former)?;
+    let former = installonly::settled(restore.former)?;
     let (files, going) = split(&former)?;
     if !locks::wait_for_others(observer)? {
         bail!("a stop was asked for while another rpm was waited for");

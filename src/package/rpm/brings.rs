@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{repositories, resolved};
+use super::{repositories, resolution};
 use crate::exec::Program;
 use crate::package::{Change, Update, tar};
 
@@ -32,7 +32,7 @@ pub fn brings(changes: &[Change], there: &dyn Fn(&Path) -> bool) -> Result<Vec<O
 
 /// The changes of these updates, with the package files that lie in and below the caches.
 pub fn fetched(updates: &[Update], caches: &[&Path]) -> Vec<Change> {
-    let name = |update: &Update| resolved::file_name(&update.key(), &update.candidate);
+    let name = |update: &Update| resolution::file_name(&update.key(), &update.candidate);
     let wanted: Vec<String> = updates.iter().map(name).collect();
     let files = repositories::files(caches.iter().copied(), &wanted);
     let change = |update: &Update| Change {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{database, repositories, resolved};
+use super::{database, repositories, resolution};
 use crate::exec::Program;
 use crate::package::climb::climb;
 use crate::package::damaged::{Said, verified};
@@ -69,7 +69,7 @@ fn file(former: &Former, caches: &[&Path]) -> Option<PathBuf> {
         return Some(file.to_owned());
     }
     let version = former.change.from.as_deref()?;
-    let name = resolved::file_name(&former.change.former_key(), version);
+    let name = resolution::file_name(&former.change.former_key(), version);
     let mut found = repositories::files(caches.iter().copied(), std::slice::from_ref(&name));
     found.remove(&name)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{evr, held};
+use super::{conf, evr, versionlock};
 use crate::exec::Program;
 use crate::package::{Change, Database, Installed, Key, PackageState, Problem};
 use crate::sorted::{self, InOrder};
@@ -36,7 +36,7 @@ pub fn read() -> Result<Contents> {
     let entries = entries(&listed.or_else(|_| all("").capture())?)?;
     let several = several(&entries);
     let names: Vec<&str> = several.keys().map(|key| key.package.as_str()).collect();
-    let parallel = parallel_among(&names, &held::parallel())?;
+    let parallel = parallel_among(&names, &conf::parallel())?;
     Ok(Contents { entries, parallel })
 }
 
@@ -177,7 +177,8 @@ fn several(entries: &[Entry]) -> BTreeMap<Key, Vec<String>> {
 fn parallel(provided: &str, configured: &[String]) -> BTreeSet<String> {
     let name = |line: &str| {
         let (name, provides) = line.split_once('\t')?;
-        let may = held::is_held(configured, provides) || held::is_held(configured, name);
+        let may =
+            versionlock::is_held(configured, provides) || versionlock::is_held(configured, name);
         may.then(|| name.to_owned())
     };
     provided.lines().filter_map(name).in_order()

@@ -1,23 +1,24 @@
 //! What dnf, yum and zypper have in common: RPM's database, repositories and scripts, and the gate.
 
 pub mod below;
-pub mod beside;
 pub mod brings;
+pub mod conf;
+pub mod conffiles;
 pub mod contents;
 pub mod database;
+pub mod database_cache;
 pub mod evr;
-pub mod former;
+pub mod fingerprint;
 pub mod gate;
-pub mod held;
-pub mod known;
+pub mod installonly;
 pub mod locks;
 pub mod reboot;
 pub mod repair;
 pub mod repositories;
-pub mod resolved;
-pub mod scriptlet;
-pub mod stamp;
+pub mod resolution;
+pub mod rollback;
+pub mod scripts;
 pub mod transaction;
-pub mod unmerged;
+pub mod versionlock;
 pub mod words;
 pub mod xml;

@@ -1,7 +1,7 @@
 //! The words in which rpm itself says what went wrong: the tools above it print them, and say of the failure only
 //! that there was one.
 
-use super::unmerged;
+use super::conffiles;
 
 /// What rpm says in a line such as `error: unpacking of archive failed on file /x;6b0d: cpio: rename failed - Device
 /// or resource busy` or `error: demo-1.1-1.noarch: install failed` (rpm 4.20; dnf 4 prints it as it is, zypper as a
@@ -10,7 +10,7 @@ use super::unmerged;
 pub fn error(line: &str) -> Option<&str> {
     let of_dnf_5 = || {
         let words = line.strip_prefix(">>> [RPM] ")?;
-        (unmerged::note(words).is_none() && !words.starts_with("waiting for ")).then_some(words)
+        (conffiles::note(words).is_none() && !words.starts_with("waiting for ")).then_some(words)
     };
     line.strip_prefix("error: ")
         .or_else(of_dnf_5)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::locks;
-use crate::package::rpm::resolved::Planned;
+use crate::package::rpm::resolution::Planned;
 use crate::package::{Former, FormerSource, Source, Update};
 
 /// zypper.

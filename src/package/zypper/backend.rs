@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::scope::INDEXES;
-use crate::package::rpm::former::Archived;
-use crate::package::rpm::{held, known, stamp};
+use crate::package::rpm::rollback::Archived;
+use crate::package::rpm::{database_cache, fingerprint, versionlock};
 use crate::package::{Database, Source};
 
 /// The files whose change may change what is pending.
@@ -29,11 +29,11 @@ pub struct Zypper {
 
 /// The package database.
 pub fn database() -> Result<Database> {
-    let patterns = held::zypper();
-    Ok(known::read()?.database(&|name| held::is_held(&patterns, name)))
+    let patterns = versionlock::zypper();
+    Ok(database_cache::read()?.database(&|name| versionlock::is_held(&patterns, name)))
 }
 
 /// What changes whenever the index, the package database or the `failed` sources do.
 pub fn stamp(failed: &[&Source]) -> String {
-    stamp::stamp(failed, &[Path::new(INDEXES)], &CONFIGURATION)
+    fingerprint::stamp(failed, &[Path::new(INDEXES)], &CONFIGURATION)
 }

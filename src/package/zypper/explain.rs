@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::locks::until_unlocked;
 use super::scope::Scope;
 use super::{arguments, output, removals};
-use crate::package::rpm::resolved::{Planned, Resolved};
+use crate::package::rpm::resolution::{Planned, Resolved};
 use crate::package::transaction::Quiet;
 use crate::package::{KeptBack, KeptBackCause};
 

@@ -7,8 +7,8 @@ use super::scope::{Scope, enabled, indexes};
 use super::{arguments, explain, locks};
 use crate::exec::Program;
 use crate::package::rpm::gate::Versions;
-use crate::package::rpm::held;
-use crate::package::rpm::resolved::{self, Planned};
+use crate::package::rpm::resolution::{self, Planned};
+use crate::package::rpm::versionlock;
 use crate::package::transaction::Quiet;
 use crate::package::{Ended, KeptBack, KeptBackCause, Pending, Source};
 use crate::sorted::InOrder;
@@ -60,8 +60,8 @@ pub fn keep_back(
     scope: &Scope,
     failed: &[&Source],
 ) -> Result<()> {
-    let patterns = held::zypper();
-    let is_locked = |planned: &Planned| held::is_held(&patterns, &planned.key.package);
+    let patterns = versionlock::zypper();
+    let is_locked = |planned: &Planned| versionlock::is_held(&patterns, &planned.key.package);
     let is_known = |planned: &Planned| {
         pending.updates.iter().any(|u| u.key() == planned.key)
             || pending
@@ -71,7 +71,7 @@ pub fn keep_back(
     };
     let left = all.iter().filter(|p| !is_locked(p) && !is_known(p));
     let left: Vec<Planned> = left.cloned().collect();
-    let locked = resolved::only_in(pending, all, |planned| {
+    let locked = resolution::only_in(pending, all, |planned| {
         let reason = || format!("{} is locked by the administrator", planned.evr);
         is_locked(planned).then(|| (KeptBackCause::Held, reason()))
     });
@@ -88,7 +88,7 @@ fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBac
         return Ok(Vec::new());
     }
     let all = output::updates(&read(&arguments::updates(&[]))?.document);
-    Ok(resolved::only_in(pending, &all, |planned| {
+    Ok(resolution::only_in(pending, &all, |planned| {
         let from_failed = failed.iter().any(|s| s.suite == planned.repository);
         let why = "comes from a source whose last refresh failed";
         from_failed.then(|| (KeptBackCause::Source, format!("{} {why}", planned.evr)))

@@ -25,10 +25,10 @@ pub use backend::Zypper;
 use self::locks::until_unlocked;
 use self::scope::{PACKAGES, Scope, enabled, indexes};
 use super::rpm::repositories;
-use super::rpm::resolved::{self, NO_ADVISORIES};
+use super::rpm::resolution::{self, NO_ADVISORIES};
 use super::rpm::{
-    below, beside, brings, contents, database, former, gate, held, known, reboot, repair,
-    scriptlet, transaction,
+    below, brings, conf, contents, database, database_cache, gate, installonly, reboot, repair,
+    rollback, scripts, transaction,
 };
 use super::transaction::Quiet;
 use super::{
@@ -48,7 +48,7 @@ impl PackageManager for Zypper {
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
-        known::read_ahead();
+        database_cache::read_ahead();
         let heard = refresh::run(observer)?;
         let (enabled, indexes) = (enabled(), indexes());
         let mut errors = heard.errors;
@@ -94,7 +94,7 @@ impl PackageManager for Zypper {
         let all = listing::updates(&scope)?;
         listing::keep_back(&mut pending, &all, &scope, failed)?;
         let security = advised.keys(&all, &database);
-        pending.kept_back = resolved::marked(pending.kept_back, &security);
+        pending.kept_back = resolution::marked(pending.kept_back, &security);
         Ok(pending)
     }
 
@@ -106,9 +106,9 @@ impl PackageManager for Zypper {
         let scope = Scope::new(Some(updates), failed);
         let database = backend::database()?;
         let (resolved, kept_back) = removals::simulate(&scope, &database)?;
-        let security = resolved::advisories_of(updates);
+        let security = resolution::advisories_of(updates);
         let mut pending = resolved.pending(&database, &security);
-        pending.kept_back = resolved::marked(kept_back, &security);
+        pending.kept_back = resolution::marked(kept_back, &security);
         Ok(pending)
     }
 
@@ -117,15 +117,15 @@ impl PackageManager for Zypper {
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
-        Ok(known::read()?.problems())
+        Ok(database_cache::read()?.problems())
     }
 
     fn is_interrupted(&self) -> Result<bool> {
-        Ok(!known::read()?.duplicates().is_empty())
+        Ok(!database_cache::read()?.duplicates().is_empty())
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         transaction::run(self, transaction, observer)
     }
 
@@ -134,18 +134,18 @@ impl PackageManager for Zypper {
     }
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         repair::run(changes, None, log, observer)
     }
 
     fn script(&self, process: &Process) -> Option<Script> {
-        scriptlet::running(process)
+        scripts::running(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        let parallel = former::parallel(changes, held::Front::Zypp)?;
+        let parallel = rollback::parallel(changes, conf::Front::Zypp)?;
         let caches = [Path::new(PACKAGES)];
-        Ok(former::find(changes, kept, &caches, &parallel, |names| {
+        Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
             self.archived.or_ask(|| {
                 let program = arguments::versions(names);
                 let finished = until_unlocked(&program, &mut Quiet)?;
@@ -155,7 +155,7 @@ impl PackageManager for Zypper {
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         run::put_back(restore, observer)
     }
 
@@ -172,7 +172,7 @@ impl PackageManager for Zypper {
     }
 
     fn in_use(&self, former: &[Former]) -> Result<Vec<(Key, String)>> {
-        beside::in_use(former)
+        installonly::in_use(former)
     }
 
     fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
@@ -180,7 +180,7 @@ impl PackageManager for Zypper {
     }
 
     fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         contents::install_again(restore, &[Path::new(PACKAGES)], observer, |former| {
             arguments::install_again(former)
         })
@@ -191,7 +191,7 @@ impl PackageManager for Zypper {
     }
 
     fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        let _forgets = known::Changing;
+        let _forgets = database_cache::Changing;
         below::put_back(restore, observer)
     }
 

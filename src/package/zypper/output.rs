@@ -1,9 +1,9 @@
 //! What zypper says in XML: plans, progress, failures.
 
 use crate::exec::{Ending, Line, Watch};
-use crate::package::rpm::resolved::{Planned, Removal, Resolved};
+use crate::package::rpm::resolution::{Planned, Removal, Resolved};
 use crate::package::rpm::xml::{self, Node};
-use crate::package::rpm::{evr, repositories, scriptlet, unmerged, words};
+use crate::package::rpm::{conffiles, evr, repositories, scripts, words};
 use crate::package::{Ended, Key, Observer, Report};
 
 /// The most error texts that a job's error quotes.
@@ -97,11 +97,11 @@ impl Watch for Run<'_> {
         let text = &repositories::without_credentials(text);
         self.document.push_str(text);
         self.document.push('\n');
-        if let Some((key, why)) = scriptlet::failed(text) {
+        if let Some((key, why)) = scripts::failed(text) {
             let why = why.trim_end_matches("</message>").to_owned();
             self.failures.push((key, why));
         }
-        self.notes.extend(unmerged::note(text));
+        self.notes.extend(conffiles::note(text));
         if let Some(report) = progress(text) {
             self.observer.report(report);
         }

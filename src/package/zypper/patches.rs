@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::scope::Scope;
 use super::{arguments, listing, output};
 use crate::package::rpm::evr;
-use crate::package::rpm::resolved::{Advisories, Planned};
+use crate::package::rpm::resolution::{Advisories, Planned};
 use crate::package::rpm::xml::{self, Node};
 use crate::package::{Database, replaced};
 use crate::sorted::InOrder;

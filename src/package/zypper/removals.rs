@@ -7,7 +7,7 @@ use super::arguments;
 use super::locks::until_unlocked;
 use super::output::{self, Finished};
 use super::scope::Scope;
-use crate::package::rpm::resolved::{self, Planned, Resolved};
+use crate::package::rpm::resolution::{self, Planned, Resolved};
 use crate::package::transaction::Quiet;
 use crate::package::{Database, Ended, KeptBack, KeptBackCause, replaced};
 
@@ -66,7 +66,7 @@ pub fn without(
         if let Some(names) = narrower(&scope, &finished.resolved, database, &replacing) {
             for (new, old) in &replacing {
                 let is_installed = replaced(database, &new.key).is_some();
-                kept_back.extend(resolved::replacing(new, old, is_installed));
+                kept_back.extend(resolution::replacing(new, old, is_installed));
             }
             scope.names = Some(names);
             continue;
@@ -80,7 +80,7 @@ pub fn without(
             scope.names = Some(free);
             continue;
         }
-        kept_back.extend(resolved::all_kept_back(&mut finished.resolved));
+        kept_back.extend(resolution::all_kept_back(&mut finished.resolved));
         return Ok(Without::nothing(kept_back));
     }
 }

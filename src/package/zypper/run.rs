@@ -15,9 +15,9 @@ use super::locks::until_unlocked;
 use super::removals::{self, Without};
 use super::scope::{PACKAGES, Scope};
 use super::{arguments, listing, patches};
-use crate::package::rpm::resolved;
+use crate::package::rpm::resolution;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
-use crate::package::rpm::{beside, gate, repositories};
+use crate::package::rpm::{gate, installonly, repositories};
 use crate::package::{Change, Ended, Former, Observer, Restore, Selection, Transaction};
 
 impl Tool for Zypper {
@@ -64,12 +64,12 @@ impl Tool for Zypper {
         let names: Vec<String> = resolved
             .install
             .iter()
-            .map(|planned| resolved::file_name(&planned.key, &planned.evr))
+            .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
         let files = repositories::files([Path::new(PACKAGES)], &names);
         let mut archived = None;
         if let (Some(listed), Some(scope)) = (listed, everything) {
-            let mut pending = resolved.pending(&database, &resolved::Advisories::new());
+            let mut pending = resolved.pending(&database, &resolution::Advisories::new());
             pending.kept_back = kept_back;
             let (all, installed) = listed?;
             archived = installed;
@@ -77,7 +77,7 @@ impl Tool for Zypper {
             kept_back = pending.kept_back;
             if !kept_back.is_empty() {
                 let advised = patches::advised(&scope)?.keys(&all, &database);
-                kept_back = resolved::marked(kept_back, &advised);
+                kept_back = resolution::marked(kept_back, &advised);
             }
         }
         Ok(Downloaded::Ready {
@@ -112,12 +112,12 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<En
     for former in restore.former {
         former.check()?;
     }
-    let former = beside::settled(restore.former)?;
+    let former = installonly::settled(restore.former)?;
     // the resolver may find that more has to go than what we know of
     let rehearsal = arguments::put_back(&former, true).log(restore.log);
     if let Some(more) = until_unlocked(&rehearsal, observer)?
         .resolved
-        .beyond(&beside::agreed(&former))
+        .beyond(&installonly::agreed(&former))
     {
         return Ok(Ended::Failed(more));
     }

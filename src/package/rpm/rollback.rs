@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
+use super::conf::{self, Front};
 use super::gate::{Announced, Versions};
-use super::held::{self, Front};
-use super::{database, repositories, resolved};
+use super::{database, repositories, resolution};
 use crate::package::{Change, Former, FormerSource, Kept, former};
 use crate::sorted::InOrder;
 
@@ -96,12 +96,12 @@ impl Archived {
 pub fn parallel(changes: &[Change], front: Front) -> Result<BTreeSet<String>> {
     let names = changes.iter().filter(|change| change.from.is_some());
     let names: Vec<&str> = names.map(|change| change.package.as_str()).collect();
-    database::parallel_among(&names, &held::parallel_by(front))
+    database::parallel_among(&names, &conf::parallel_by(front))
 }
 
 fn file_name(change: &Change) -> Option<String> {
     let version = change.from.as_deref()?;
-    Some(resolved::file_name(&change.former_key(), version))
+    Some(resolution::file_name(&change.former_key(), version))
 }
 
 #[cfg(test)]

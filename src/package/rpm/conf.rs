@@ -1,24 +1,8 @@
-//! What the administrator has configured about packages: locks, excludes, and which may be there in several
+//! What the administrator has configured of dnf, yum and zypper: settings, and which packages may be there in several
 //! versions.
 
 use std::fs;
 use std::path::PathBuf;
-
-/// The two names of one setting (dnf.conf(5)).
-const EXCLUDES: [&str; 2] = ["exclude", "excludepkgs"];
-
-/// The patterns of names that are locked, from the files that are there: those of dnf 4
-/// (`versionlock.list`), of dnf 5 (`versionlock.toml`), the `exclude` of both (dnf.conf(5)), and those
-/// of zypper (`locks`).
-pub fn dnf() -> Vec<String> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let mut patterns = versionlock(&read("/etc/dnf/plugins/versionlock.list"));
-    patterns.extend(versionlock(&read("/etc/yum/pluginconf.d/versionlock.list")));
-    patterns.extend(versionlock_toml(&read("/etc/dnf/versionlock.toml")));
-    patterns.extend(EXCLUDES.iter().flat_map(|setting| of_dnf(setting)));
-    patterns.extend(of_main(&read("/etc/yum.conf"), &EXCLUDES));
-    patterns
-}
 
 /// Where dnf 5 reads more of its configuration (dnf5.conf(5), "DROP-IN CONFIGURATION DIRECTORIES").
 const DROP_INS: [&str; 2] = ["/etc/dnf/libdnf5.conf.d", "/usr/share/dnf5/libdnf.conf.d"];
@@ -72,6 +56,7 @@ const PARALLEL: [&str; 15] = [
 /// Where libzypp reads its configuration: the administrator's file in the place of the distribution's, and what
 /// is added to it.
 const ZYPP_CONF: [&str; 2] = ["/etc/zypp/zypp.conf", "/usr/etc/zypp/zypp.conf"];
+
 const ZYPP_DROP_INS: [&str; 2] = ["/usr/etc/zypp/zypp.conf.d", "/etc/zypp/zypp.conf.d"];
 
 /// What may be installed in several versions at once by the rule of any program on this host: where two are
@@ -136,39 +121,6 @@ fn capability(pattern: String) -> String {
     }
 }
 
-/// The patterns of zypper's locks.
-pub fn zypper() -> Vec<String> {
-    zypper_locks(&fs::read_to_string("/etc/zypp/locks").unwrap_or_default())
-}
-
-/// Whether one of the patterns matches the name.
-pub fn is_held(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| matches(pattern, name))
-}
-
-/// Lines such as `demo-0:1.0-1.*`, also with patterns; a leading `!` excludes a version and is no lock.
-fn versionlock(text: &str) -> Vec<String> {
-    let lines = text.lines().map(str::trim);
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with(['#', '!']))
-        .map(|line| {
-            let mut parts = line.rsplitn(3, '-');
-            let _release = parts.next();
-            let _version = parts.next();
-            parts.next().unwrap_or(line).to_owned()
-        })
-        .collect()
-}
-
-/// `name = "demo"` in `[[packages]]`, and the keys of the conditions, which are no names.
-fn versionlock_toml(text: &str) -> Vec<String> {
-    let name = |line: &str| {
-        let (key, value) = line.split_once('=')?;
-        (key.trim() == "name").then(|| value.trim().trim_matches('"').to_owned())
-    };
-    text.lines().filter_map(name).collect()
-}
-
 /// The words of settings such as `exclude=a b,c` of the main section, which may go on in lines that are
 /// indented.
 pub fn of_main(text: &str, settings: &[&str]) -> Vec<String> {
@@ -194,57 +146,4 @@ pub fn of_main(text: &str, settings: &[&str]) -> Vec<String> {
         }
     }
     patterns
-}
-
-/// `solvable_name: demo` of each record that has no other type than packages.
-fn zypper_locks(text: &str) -> Vec<String> {
-    let name = |line: &str| {
-        line.strip_prefix("solvable_name:")
-            .map(|n| n.trim().to_owned())
-    };
-    text.lines().filter_map(name).collect()
-}
-
-/// A pattern of the shell with `*` and `?`, which is all that is used in these files in practice; one
-/// with brackets matches nothing here, and the package manager still respects it.
-fn matches(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            let rest = &pattern[1..];
-            matches(rest, name)
-                || name
-                    .chars()
-                    .next()
-                    .is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
-        }
-        (Some('?'), Some(c)) => matches(&pattern[1..], &name[c.len_utf8()..]),
-        (Some(p), Some(c)) if p == c => matches(&pattern[p.len_utf8()..], &name[c.len_utf8()..]),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_form_of_a_lock_is_read() {
-        let list = "# Added\ndemo-0:1.0-1.*\n!other-0:2-1.*\nkernel*-0:6-1.*\n";
-        assert_eq!(versionlock(list), ["demo", "kernel*"]);
-        let toml = "version = \"1.0\"\n[[packages]]\nname = \"demo\"\n[[packages.conditions]]\nkey = \"evr\"\n";
-        assert_eq!(versionlock_toml(toml), ["demo"]);
-        let conf = "[main]\ngpgcheck=1\nexcludepkgs = a*, b\n# no\n  d\nx=1\n  e\n[x]\nexclude=c\n";
-        assert_eq!(of_main(conf, &EXCLUDES), ["a*", "b", "d"]);
-        let locks = "\ntype: package\nmatch_type: glob\ncase_sensitive: on\nsolvable_name: demo\n";
-        assert_eq!(zypper_locks(locks), ["demo"]);
-    }
-
-    #[test]
-    fn patterns_match() {
-        let patterns = ["kernel*".to_owned(), "lib?".to_owned()];
-        assert!(is_held(&patterns, "kernel-core") && is_held(&patterns, "kernel"));
-        assert!(is_held(&patterns, "libz") && !is_held(&patterns, "libzz"));
-        assert!(!is_held(&patterns, "akernel"));
-    }
 }

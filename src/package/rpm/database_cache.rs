@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 
 use super::database::{self, Contents};
-use super::{held, stamp};
+use super::{conf, fingerprint};
 
 /// What was read, and of which state it is.
 struct Known {
@@ -31,7 +31,7 @@ const WHOLE_SECONDS: Duration = Duration::from_secs(2);
 /// DB when the cursor that writes is closed (`lib/backend/db3.c` of rpm 4.14).
 pub fn read() -> Result<Arc<Contents>> {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let (before, configured) = (stamp::database(), held::parallel());
+    let (before, configured) = (fingerprint::database(), conf::parallel());
     if let Some(known) = known.as_ref()
         && known.stamp == before.text
         && known.configured == configured
@@ -41,7 +41,7 @@ pub fn read() -> Result<Arc<Contents>> {
     *known = None;
     let told = before.newest.is_some_and(wait_until_told);
     let contents = Arc::new(database::read()?);
-    if told && stamp::database().text == before.text {
+    if told && fingerprint::database().text == before.text {
         *known = Some(Known {
             stamp: before.text,
             configured,
