@@ -1,21 +1,16 @@
-//! The command lines given to apt and dpkg: pure builders.
+//! The command lines given to apt: pure builders.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::options::options;
-use super::{build, cache, names};
+use super::{cache, names};
 use crate::exec::Program;
 use crate::package::{Former, FormerSource, Key, Selection, Update};
 
 /// apt's own front end for programs.
 pub const APT_GET: &str = "/usr/bin/apt-get";
-const DPKG: &str = "/usr/bin/dpkg";
-const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
 const APT_MARK: &str = "/usr/bin/apt-mark";
-
-/// Makes a package of what is installed; not on every host.
-pub const DPKG_REPACK: &str = "/usr/bin/dpkg-repack";
 
 /// Without this, `apt-get update` exits 0 with every mirror unreachable (measured; the option is
 /// there since apt 2.1.16).
@@ -198,64 +193,11 @@ pub fn mark_automatic(names: &[impl AsRef<OsStr>]) -> Program {
         .args(names)
 }
 
-/// Makes a package of what is installed, in `directory`.
-pub fn repack(key: &Key, directory: &Path) -> Program {
-    Program::new(DPKG_REPACK)
-        .arg(key.to_string())
-        .directory(directory)
-}
-
-/// Finishes what is unpacked and not configured.
-pub fn configure_all() -> Program {
-    dpkg().args(["--configure", "-a"])
-}
-
 /// Unpacks and configures one package again in the version it has.
 pub fn reinstall(key: &Key, version: &str) -> Program {
     healing()
         .args(["install", "--reinstall", "--allow-downgrades"])
         .arg(format!("{key}={version}"))
-}
-
-/// Installs package files that apt had verified when it fetched them.
-pub fn install_files(files: &[PathBuf]) -> Program {
-    dpkg().arg("-i").args(files)
-}
-
-/// Unpacks package files, and configures none, so that their order is of no matter: together with what goes
-/// they make the state that was there before, of which the relations are true.
-pub fn unpack_all(files: &[PathBuf]) -> Program {
-    dpkg()
-        .args([
-            "--force-depends",
-            "--force-breaks",
-            "--force-conflicts",
-            "--auto-deconfigure",
-            "--unpack",
-        ])
-        .args(files)
-}
-
-/// Takes packages away; dpkg refuses where another one needs them.
-pub fn remove(keys: &[Key]) -> Program {
-    let names = keys.iter().map(ToString::to_string);
-    dpkg().arg("--remove").args(names)
-}
-
-/// Takes away what is left of packages that are gone.
-pub fn purge(keys: &[Key]) -> Program {
-    let names = keys.iter().map(ToString::to_string);
-    dpkg().arg("--purge").args(names)
-}
-
-/// The MD5 sums of files.
-pub fn md5sums(paths: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
-    Program::new("/usr/bin/md5sum").arg("--").args(paths)
-}
-
-/// dpkg, keeping a changed configuration file and replacing an unchanged one.
-fn dpkg() -> Program {
-    Program::new(DPKG).args(["--force-confdef", "--force-confold"])
 }
 
 /// Installs exact versions once more, fetched again; nothing else changes.
@@ -264,13 +206,6 @@ pub fn install_again(former: &[Former], gate: (&Path, &[String])) -> Program {
         .args(["--no-remove", "install", "--reinstall"])
         .args(["--allow-downgrades", "--no-install-recommends"])
         .args(words(former))
-}
-
-/// Lists what is in a package file.
-pub fn contents(file: &Path) -> Program {
-    Program::new("/usr/bin/dpkg-deb")
-        .arg("--contents")
-        .arg(file)
 }
 
 /// Installs what is missing for what is there.
@@ -306,62 +241,6 @@ pub fn remove_exactly(names: &[String]) -> Program {
         .args(options(&["DPkg::Lock::Timeout=600", "Dpkg::Use-Pty=0"]))
         .arg("remove")
         .args(names)
-}
-
-/// Every package of the database, one a line.
-pub fn query_database() -> Program {
-    let fields = build::format();
-    let format = format!("${{Package}}\t${{Architecture}}\t${{Version}}\t${{Status}}\t{fields}\n");
-    Program::new(DPKG_QUERY).args(["-W", "-f", &format])
-}
-
-/// What tells the package in a file from another build of it.
-pub fn fields(file: &Path) -> Program {
-    let format = format!("--showformat={}\n", build::format());
-    Program::new("/usr/bin/dpkg-deb")
-        .args(["--show", &format])
-        .arg(file)
-}
-
-/// What dpkg has entered of these packages, each behind a line with its name: its paths, and behind a dash its
-/// configuration files.
-pub fn query_contents(keys: &[Key]) -> Program {
-    let format = "=${Package}:${Architecture}\n${db-fsys:Files}\n-\n${Conffiles}\n";
-    let names = keys.iter().map(ToString::to_string);
-    Program::new(DPKG_QUERY)
-        .args(["-W", "-f", format])
-        .args(names)
-}
-
-/// Names and states of all packages, with what each says of others.
-pub fn query_relations() -> Program {
-    let format = "${db:Status-Status}\t${Package}\t${Architecture}\t${Version}\t${Replaces}\t\
-        ${Provides}\t${Pre-Depends}, ${Depends}\n";
-    Program::new(DPKG_QUERY).args(["-W", "-f", format])
-}
-
-/// Compares the files of these packages with their sums as they were unpacked.
-pub fn verify(keys: &[Key]) -> Program {
-    let names = keys.iter().map(ToString::to_string);
-    Program::new(DPKG).arg("--verify").args(names)
-}
-
-/// Finds out whose files these are. What would be a pattern in a path is escaped.
-pub fn search(paths: impl IntoIterator<Item = impl AsRef<str>>) -> Program {
-    let escaped = |path: &str| -> String {
-        let special = |c| matches!(c, '*' | '?' | '[' | '\\');
-        let signs = path
-            .chars()
-            .flat_map(|c| special(c).then_some('\\').into_iter().chain([c]));
-        signs.collect()
-    };
-    let paths = paths.into_iter().map(|path| escaped(path.as_ref()));
-    Program::new(DPKG_QUERY).arg("-S").args(paths)
-}
-
-/// Whether one version and another are in this order.
-pub fn compare(one: &str, order: &str, other: &str) -> Program {
-    Program::new(DPKG).args(["--compare-versions", one, order, other])
 }
 
 /// Fetches a package file into the directory `into`, and checks it against the index.

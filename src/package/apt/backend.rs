@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::index::Index;
 use super::settings::Settings;
-use super::{acquire, arguments, database};
+use super::{acquire, arguments, database, dpkg};
 use crate::package::{Database, Source};
 
 /// apt on this host.
@@ -76,6 +76,6 @@ impl Apt {
 
     /// The package database.
     pub(super) fn database(&self) -> Result<Database> {
-        database::parse(&arguments::query_database().capture()?)
+        database::parse(&dpkg::query_database().capture()?)
     }
 }

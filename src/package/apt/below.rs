@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use super::auto_marks::Marks;
 use super::backend::Apt;
-use super::marks::Marks;
-use super::{arguments, contents, dependents, locks, run};
+use super::{arguments, contents, dependents, dpkg, locks, output};
 use crate::package::climb::climb;
 use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
 
@@ -23,7 +23,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     }
     locks::wait_until_free(&apt.dpkg, observer)?;
     if !files.is_empty() {
-        climb(&arguments::unpack_all(&files), restore.log, observer)?;
+        climb(&dpkg::unpack_all(&files), restore.log, observer)?;
     }
     let new = |former: &&Former| former.source == FormerSource::New;
     let new: Vec<Key> = restore
@@ -33,7 +33,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
         .map(|former| former.change.key())
         .collect();
     if !new.is_empty() {
-        climb(&arguments::remove(&new), restore.log, observer)?;
+        climb(&dpkg::remove(&new), restore.log, observer)?;
         let damaged = contents::damaged(apt, restore.former, restore.store)?;
         let lacking = |former: &&Former| {
             let mut damaged = damaged.iter().filter(|d| !d.missing.is_empty());
@@ -46,11 +46,11 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
             .filter_map(|former| former.source.file().map(Path::to_owned))
             .collect();
         if !again.is_empty() {
-            climb(&arguments::unpack_all(&again), restore.log, observer)?;
+            climb(&dpkg::unpack_all(&again), restore.log, observer)?;
         }
     }
     // what it could not do, the database says
-    climb(&arguments::configure_all(), restore.log, observer)?;
+    climb(&dpkg::configure_all(), restore.log, observer)?;
     Ok(Ended::Done)
 }
 
@@ -88,7 +88,7 @@ pub fn install_again(
     }
     if !files.is_empty() {
         locks::wait_until_free(&apt.dpkg, observer)?;
-        climb(&arguments::install_files(&files), restore.log, observer)?;
+        climb(&dpkg::install_files(&files), restore.log, observer)?;
     }
     if others.is_empty() {
         return Ok(Ended::Done);
@@ -97,7 +97,7 @@ pub fn install_again(
     let program = arguments::install_again(&others, restore.gate)
         .args(apt.settings().patience())
         .log(restore.log);
-    let outcome = run::supervised(&program, &apt.dpkg, observer)?;
+    let outcome = output::supervised(&program, &apt.dpkg, observer)?;
     marks.restore(restore.log);
     Ok(outcome.ended)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::backend::Apt;
 use super::placed::Placing;
-use super::{arguments, names};
+use super::{arguments, dpkg, names};
 use crate::package::damaged::{Damaged, Said, verified};
 use crate::package::{Former, FormerSource, Key};
 use crate::sorted::InOrder;
@@ -116,7 +116,7 @@ fn without_foreign(found: &mut [Damaged]) -> Result<()> {
 /// What dpkg has entered of these packages, in one question; nothing of one that is not there.
 pub fn entered(keys: &[Key]) -> Result<BTreeMap<Key, Entered>> {
     // it exits with 1 when one of them is not there
-    let (_, output) = arguments::query_contents(keys).heard()?;
+    let (_, output) = dpkg::query_contents(keys).heard()?;
     Ok(parse(&output))
 }
 
@@ -154,7 +154,7 @@ fn parse(output: &str) -> BTreeMap<Key, Entered> {
 
 /// The files of these packages that have other contents than when they were unpacked.
 fn differing(keys: &[Key]) -> Result<BTreeSet<String>> {
-    let (_, output) = arguments::verify(keys).heard()?;
+    let (_, output) = dpkg::verify(keys).heard()?;
     let differs = |line| match verified(line) {
         Some(Said::Differs(path)) => Some(path.to_owned()),
         _ => None,
@@ -164,11 +164,11 @@ fn differing(keys: &[Key]) -> Result<BTreeSet<String>> {
 
 /// Which of these paths belong to a package that is installed.
 fn owned(paths: &BTreeSet<&String>) -> Result<BTreeSet<String>> {
-    let database = arguments::query_database().capture()?;
+    let database = dpkg::query_database().capture()?;
     let database = super::database::parse(&database)?;
     let installed: BTreeSet<&str> = database.keys().map(|key| &*key.package).in_order();
     // it exits with 1 when one of them belongs to none
-    let (_, output) = arguments::search(paths).heard()?;
+    let (_, output) = dpkg::search(paths).heard()?;
     let of_installed = |line: &str| {
         let (names, path) = line.split_once(": ")?;
         let mut names = names.split(", ").filter_map(|name| name.split(':').next());
@@ -182,7 +182,7 @@ fn owned(paths: &BTreeSet<&String>) -> Result<BTreeSet<String>> {
 fn contents(former: &Former, scratch: &Path, patience: &[OsString]) -> Result<Vec<String>> {
     let own = scratch.join("fetched");
     let file = file(former, scratch).map_or_else(|| fetch(former, &own, patience), Ok);
-    let output = file.and_then(|file| arguments::contents(&file).capture());
+    let output = file.and_then(|file| dpkg::contents(&file).capture());
     let _ = fs::remove_dir_all(own);
     Ok(output?.lines().filter_map(listed).collect())
 }

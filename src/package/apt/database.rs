@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::build;
 use crate::package::{Database, Installed, Key, PackageState, Problem};
 
-/// Parses the output of [`super::arguments::query_database`]. A package that is gone but for its
+/// Parses the output of [`super::dpkg::query_database`]. A package that is gone but for its
 /// configuration files is left out; every other state than `ok installed` is broken, `reinstreq`
 /// among them, which a look at the version alone would pass (dpkg(1), "Package states").
 pub fn parse(output: &str) -> Result<Database> {

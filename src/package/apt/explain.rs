@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use super::arguments::{self, Asked};
-use super::listing;
+use super::simulate;
 use crate::package::KeptBackCause;
 
 /// The most runs of apt that are spent on it: with many packages it is said of all what was found out of some.
@@ -22,7 +22,7 @@ pub fn explain(asked: Vec<Asked>, lists: &[OsString]) -> Result<Reasons> {
         let program = arguments::simulate_anyway(asked, lists);
         let (finished, output) = program.heard()?;
         Ok(if finished.succeeded() {
-            Answer::Possible(listing::parse(&output)?.removals)
+            Answer::Possible(simulate::parse(&output)?.removals)
         } else {
             Answer::Impossible(unmet(&output))
         })

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::backend::Apt;
-use super::{arguments, listing, run};
+use super::{arguments, output, simulate};
 use crate::package::{Change, Database, Ended, Observer};
 
 /// What the names of a kernel's packages begin with, before its release.
@@ -25,7 +25,7 @@ pub fn remove(
     log: &Path,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Change>> {
-    let of = |listed: String| listing::parse(&listed).map(|listing| listing.removals);
+    let of = |listed: String| simulate::parse(&listed).map(|listing| listing.removals);
     let unneeded = of(arguments::simulate_autoremove().capture()?)?;
     let before = apt.database()?;
     let old: Vec<String> = unneeded
@@ -43,7 +43,7 @@ pub fn remove(
         other.map_or("", String::as_str)
     );
     let program = arguments::remove_exactly(&old).log(log);
-    let ended = run::supervised(&program, &apt.dpkg, observer)?.ended;
+    let ended = output::supervised(&program, &apt.dpkg, observer)?.ended;
     let gone = gone(&before, &apt.database()?, &old);
     ensure!(
         ended == Ended::Done || !gone.is_empty(),

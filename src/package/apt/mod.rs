@@ -2,7 +2,9 @@
 
 pub(crate) mod acquire;
 mod apt_config;
+mod archives;
 mod arguments;
+mod auto_marks;
 mod backend;
 mod below;
 mod build;
@@ -10,36 +12,37 @@ mod cache;
 mod contents;
 pub(crate) mod database;
 mod dependents;
+mod dpkg;
 mod explain;
-mod files;
-mod former;
-pub(crate) mod hook;
+mod fingerprint;
+pub(crate) mod gate;
 mod index;
 mod kernels;
-pub(crate) mod listing;
 mod locks;
-mod marks;
 mod names;
 mod options;
+mod output;
 mod overwritten;
 mod owed;
 mod pending;
 mod placed;
+mod plan;
 pub(crate) mod policy;
 mod protocol;
+mod reboot;
 mod refresh;
 mod relations;
 mod remains;
 mod repair;
-mod run;
-mod script;
+mod rollback;
+mod scripts;
 mod settings;
+pub(crate) mod simulate;
 pub(crate) mod status;
+mod transaction;
 mod words;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::fs;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -49,15 +52,13 @@ use anyhow::Result;
 pub use arguments::APT_GET;
 pub use backend::Apt;
 
-use crate::checksum;
 use crate::exec::Process;
 use crate::package::climb::climb;
 use crate::package::{
     Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Key, Observer,
     PackageManager, Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction,
-    Update, stamp,
+    Update,
 };
-use crate::sorted;
 
 impl PackageManager for Apt {
     fn name(&self) -> &'static str {
@@ -86,7 +87,7 @@ impl PackageManager for Apt {
     }
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
-        pending::exactly(self, updates, &self.lists_without(failed)?)
+        plan::exactly(self, updates, &self.lists_without(failed)?)
     }
 
     fn installed(&self) -> Result<Database> {
@@ -94,7 +95,7 @@ impl PackageManager for Apt {
     }
 
     fn build_of(&self, file: &Path) -> Result<Option<String>> {
-        let shown = arguments::fields(file).capture()?;
+        let shown = dpkg::fields(file).capture()?;
         Ok(Some(build::sum(shown.trim_end_matches('\n').split('\t'))))
     }
 
@@ -111,37 +112,11 @@ impl PackageManager for Apt {
     }
 
     fn configure(&self, log: &Path, observer: &mut dyn Observer) -> Result<()> {
-        climb(&arguments::configure_all(), log, observer)
+        climb(&dpkg::configure_all(), log, observer)
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
-        let lists = self.lists_without(transaction.failed)?;
-        let marks = marks::Marks::read();
-        let options = [self.settings().patience(), lists.clone()].concat();
-        let outcome = run::transaction(transaction, &options, &self.dpkg, observer)?;
-        marks.restore(transaction.log);
-        let kept_back = if transaction.failed.is_empty() {
-            pending::reasons(self, &outcome.kept, &lists)
-        } else {
-            // the run was not shown what only the failed sources have
-            self.pending(transaction.failed).map(|p| p.kept_back)
-        };
-        // the update may have broken apt, and is judged all the same
-        let mut notes = outcome.notes;
-        let kept_back = kept_back.unwrap_or_else(|error| {
-            notes.push(format!(
-                "what was kept back, and why, could not be found out: {error:#}"
-            ));
-            Vec::new()
-        });
-        Ok(Applied {
-            ended: outcome.ended,
-            kept_back,
-            notes,
-            failures: Vec::new(),
-            displaced: outcome.displaced,
-            interrupted: false,
-        })
+        transaction::apply(self, transaction, observer)
     }
 
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
@@ -153,15 +128,15 @@ impl PackageManager for Apt {
     }
 
     fn script(&self, process: &Process) -> Option<Script> {
-        script::of(process)
+        scripts::of(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {
-        former::find(&self.index, changes, kept, scratch)
+        rollback::find(&self.index, changes, kept, scratch)
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-        former::put_back(self, restore, observer)
+        rollback::put_back(self, restore, observer)
     }
 
     fn overwritten(&self, former: &[Former], kept: &[Kept]) -> Result<Vec<Former>> {
@@ -173,7 +148,7 @@ impl PackageManager for Apt {
     }
 
     fn automatic(&self) -> Option<BTreeSet<String>> {
-        Some(marks::Marks::read().into_names())
+        Some(auto_marks::Marks::read().into_names())
     }
 
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
@@ -214,15 +189,15 @@ impl PackageManager for Apt {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        hook::parse(input)
+        gate::parse(input)
     }
 
     fn remove_damaged(&self, changes: &[Change], since: SystemTime) -> Result<Vec<String>> {
-        files::remove_damaged(&self.index, changes, since)
+        archives::remove_damaged(&self.index, changes, since)
     }
 
     fn footprints(&self, changes: &[Change]) -> Result<Vec<Footprint>> {
-        files::footprints(&self.index, changes)
+        archives::footprints(&self.index, changes)
     }
 
     fn brings(
@@ -230,11 +205,11 @@ impl PackageManager for Apt {
         changes: &[Change],
         there: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<Option<u64>>> {
-        files::brings(&self.dpkg, changes, there)
+        archives::brings(&self.dpkg, changes, there)
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
-        files::of(&self.dpkg, change)
+        archives::of(&self.dpkg, change)
     }
 
     fn runs_scripts_from(&self) -> Option<&Path> {
@@ -251,44 +226,10 @@ impl PackageManager for Apt {
     }
 
     fn reboot_reasons(&self, _: &TakenBack) -> Vec<String> {
-        if !Path::new("/run/reboot-required").exists() {
-            return Vec::new();
-        }
-        let packages = fs::read_to_string("/run/reboot-required.pkgs").unwrap_or_default();
-        let mut reasons: Vec<String> = packages
-            .lines()
-            .map(|package| format!("{package} was updated"))
-            .collect();
-        reasons.dedup();
-        if reasons.is_empty() {
-            reasons.push("/run/reboot-required is there".to_owned());
-        }
-        reasons
+        reboot::reasons()
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {
-        let mut text = String::new();
-        for source in failed {
-            let _ = write!(text, "{source};");
-        }
-        for path in [
-            "/etc/apt/sources.list",
-            "/etc/apt/sources.list.d",
-            "/etc/apt/preferences",
-            "/etc/apt/preferences.d",
-            "/etc/apt/apt.conf",
-            "/etc/apt/apt.conf.d",
-        ] {
-            stamp::add_all(&mut text, Path::new(path));
-        }
-        stamp::add(&mut text, &self.dpkg.join("status"));
-        let mut lists: Vec<PathBuf> = fs::read_dir(self.lists())
-            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default();
-        // the dates of the signed files change with every fetch, those of the indexes only when new
-        lists.retain(|path| path.to_string_lossy().contains("_Packages"));
-        sorted::sort(&mut lists);
-        lists.iter().for_each(|path| stamp::add(&mut text, path));
-        checksum::sha256(text.as_bytes())
+        fingerprint::fingerprint(self, failed)
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::backend::Apt;
 use super::relations::{self, Compare, Package};
-use super::{contents, former};
+use super::{contents, rollback};
 use crate::package::{Change, Former, Kept, Key};
 use crate::sorted::InOrder;
 
@@ -39,7 +39,7 @@ pub fn find(apt: &Apt, former: &[Former], kept: &[Kept]) -> Result<Vec<Former>> 
         .filter(is_overwritten)
         .map(|package| as_it_is(package))
         .collect();
-    Ok(former::find_whole(&apt.index, &changes, kept))
+    Ok(rollback::find_whole(&apt.index, &changes, kept))
 }
 
 /// Installed packages outside of these that one of these says it replaces files of.

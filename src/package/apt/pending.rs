@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::thread;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 use super::arguments::{self, Asked};
 use super::backend::Apt;
 use super::explain;
-use super::listing::{self, Listing};
 use super::policy::{self, Known, Versions};
+use super::simulate::{self, Listing};
 use super::{index, names};
 use crate::package::{
     Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update, replaced,
 };
 
 /// The most updates that are looked at one by one when they cannot be had together.
-const ALONE: usize = 32;
+pub const ALONE: usize = 32;
 
 /// What an upgrade of everything would do, without what only failed sources have.
 pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
@@ -34,7 +34,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
         let all = Versions::ask(&host.names(), &[])?;
         host.mark(&mut pending.updates, &all);
         let program = arguments::simulate_upgrade(&host.frozen(&all), &[]);
-        let mut with_failed = listing::parse(&program.capture()?)?.updates;
+        let mut with_failed = simulate::parse(&program.capture()?)?.updates;
         host.mark(&mut with_failed, &all);
         let kept_back = only_from_failed(&with_failed, &pending);
         pending.kept_back.extend(kept_back);
@@ -147,7 +147,7 @@ impl Host {
 }
 
 /// apt tells that a package is updated, and not that it has another architecture then, or only another build.
-fn know(apt: &Apt, updates: &mut [Update], database: &Database) -> Result<()> {
+pub fn know(apt: &Apt, updates: &mut [Update], database: &Database) -> Result<()> {
     for update in updates.iter_mut().filter(|u| u.installed.is_some()) {
         if let Some((former, _)) = replaced(database, &update.key()) {
             let former = Some(former.architecture.clone());
@@ -190,7 +190,7 @@ impl Due {
     fn find(host: &Host, lists: &[OsString]) -> Result<Self> {
         let names = host.names();
         let simulate = |words: &[String]| -> Result<Listing> {
-            listing::parse(&arguments::simulate_upgrade(words, lists).capture()?)
+            simulate::parse(&arguments::simulate_upgrade(words, lists).capture()?)
         };
         let (listing, versions) = thread::scope(|threads| {
             // apt-cache has done both before apt-get has worked out the upgrade
@@ -301,7 +301,7 @@ fn pinned(host: &Host, versions: &Versions, known_already: &[KeptBack]) -> Vec<K
 }
 
 /// Why each of these is kept back.
-pub fn reasons(apt: &Apt, kept: &[listing::Kept], lists: &[OsString]) -> Result<Vec<KeptBack>> {
+pub fn reasons(apt: &Apt, kept: &[simulate::Kept], lists: &[OsString]) -> Result<Vec<KeptBack>> {
     if kept.is_empty() {
         return Ok(Vec::new());
     }
@@ -314,11 +314,11 @@ pub fn reasons(apt: &Apt, kept: &[listing::Kept], lists: &[OsString]) -> Result<
 
 fn reasons_of(
     host: &Host,
-    kept: &[listing::Kept],
+    kept: &[simulate::Kept],
     versions: &Versions,
     lists: &[OsString],
 ) -> Result<Vec<KeptBack>> {
-    let asked = |kept: &listing::Kept| {
+    let asked = |kept: &simulate::Kept| {
         let (key, known) = (host.key(&kept.package)?, versions.of(&kept.package)?);
         (!kept.phased && !host.is_held(&kept.package)).then(|| Asked {
             name: kept.package.clone(),
@@ -328,7 +328,7 @@ fn reasons_of(
     };
     let asked: Vec<Asked> = kept.iter().filter_map(asked).collect();
     let explained = explain::explain(asked, lists)?;
-    let reason = |kept: &listing::Kept| {
+    let reason = |kept: &simulate::Kept| {
         let known = versions.of(&kept.package);
         let candidate = known.map_or("", |known| known.candidate.as_str());
         let security = known.is_some_and(|known| known.is_security(candidate));
@@ -347,89 +347,6 @@ fn reasons_of(
         KeptBack::new(&kept.package, cause, reason).marked(security)
     };
     Ok(kept.iter().map(reason).collect())
-}
-
-/// What installing exactly these updates would do. What cannot be had is kept back alone.
-pub fn exactly(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Pending> {
-    let planned = |updates: &[Update]| install(apt, updates, lists);
-    if let Some(together) = planned(updates)? {
-        return Ok(Pending {
-            updates: together,
-            kept_back: Vec::new(),
-        });
-    }
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    if updates.len() > 1 && updates.len() <= ALONE {
-        for update in updates {
-            let alone = planned(std::slice::from_ref(update))?;
-            let list = if alone.is_some() { &mut good } else { &mut bad };
-            list.push(update.clone());
-        }
-    }
-    let together = if good.is_empty() {
-        None
-    } else {
-        planned(&good)?
-    };
-    let bad = if together.is_some() { &bad } else { updates };
-    Ok(Pending {
-        kept_back: impossible(bad, lists)?,
-        updates: together.unwrap_or_default(),
-    })
-}
-
-/// What installing exactly these would do; nothing when a package would have to go for it, or something that
-/// is needed cannot be had.
-fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<Vec<Update>>> {
-    let program = arguments::simulate_install(updates, lists);
-    let (finished, output) = program.heard()?;
-    if !finished.succeeded() {
-        // apt 2.6, 3.0 and 3.3
-        let impossible = [
-            "remove is disabled",
-            "Unable to correct problems",
-            "Unable to satisfy dependencies",
-        ];
-        let mut errors = finished.errors.iter();
-        let known = errors.any(|line| impossible.iter().any(|text| line.contains(text)));
-        ensure!(known, "{}", program.failure(&finished));
-        return Ok(None);
-    }
-    let mut listed = listing::parse(&output)?.updates;
-    let mut along = false;
-    for update in &mut listed {
-        let mut asked = updates.iter();
-        if let Some(asked) = asked.find(|asked| asked.key() == update.key()) {
-            update.security |= asked.security;
-            update.size = asked.size;
-            update
-                .former_architecture
-                .clone_from(&asked.former_architecture);
-        } else {
-            along |= update.installed.is_some();
-        }
-    }
-    if along {
-        know(apt, &mut listed, &apt.database()?)?;
-    }
-    Ok(Some(listed))
-}
-
-fn impossible(updates: &[Update], lists: &[OsString]) -> Result<Vec<KeptBack>> {
-    let asked = |update: &Update| Asked {
-        name: update.package.clone(),
-        exact: update.key().to_string(),
-        version: update.candidate.clone(),
-    };
-    let mut explained = explain::explain(updates.iter().map(asked).collect(), lists)?;
-    let kept = |update: &Update| {
-        let (cause, reason) = explained.remove(&update.package).unwrap_or_else(|| {
-            let together = "it cannot be had together with the others";
-            (KeptBackCause::Dependency, together.to_owned())
-        });
-        KeptBack::new(&update.package, cause, reason).marked(update.security)
-    };
-    Ok(updates.iter().map(kept).collect())
 }
 
 /// What would be updated with the failed sources and is not without them.

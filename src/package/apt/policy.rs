@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use super::arguments;
-use super::listing::is_security_suite;
+use super::simulate::is_security_suite;
 use crate::package::{Database, Key};
 use crate::sorted::InOrder;
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::arguments;
+use super::dpkg;
 use crate::exec::Ending;
 use crate::package::Key;
 
@@ -40,12 +40,12 @@ impl Relation {
 
 /// Every installed package.
 pub fn read() -> Result<Vec<Package>> {
-    parse(&arguments::query_relations().capture()?)
+    parse(&dpkg::query_relations().capture()?)
 }
 
 /// Asks dpkg.
 pub fn compare(one: &str, sign: &str, other: &str) -> Result<bool> {
-    let program = arguments::compare(one, sign, other);
+    let program = dpkg::compare(one, sign, other);
     let (finished, _) = program.heard()?;
     match finished.ending {
         Ending::Exited(0) => Ok(true),
@@ -54,7 +54,7 @@ pub fn compare(one: &str, sign: &str, other: &str) -> Result<bool> {
     }
 }
 
-/// Parses the output of [`arguments::query_relations`].
+/// Parses the output of [`dpkg::query_relations`].
 fn parse(output: &str) -> Result<Vec<Package>> {
     let mut packages = Vec::new();
     for line in output.lines() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{arguments, locks};
+use super::{dpkg, locks};
 use crate::package::climb::climb;
 use crate::package::{Key, Observer};
 use crate::sorted::InOrder;
@@ -104,7 +104,7 @@ pub fn clear(
                 let _ = fs::remove_file(script);
             }
         }
-        climb(&arguments::purge(&cleared), log, observer)?;
+        climb(&dpkg::purge(&cleared), log, observer)?;
         let still = read(dpkg)?;
         let kept = cleared.into_iter().filter(|key| still.contains_key(key));
         stay.extend(kept.map(|key| (key, "dpkg has not taken it away".to_owned())));
@@ -117,7 +117,7 @@ fn sums(paths: &BTreeSet<&String>) -> Result<BTreeMap<String, String>> {
     if paths.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let (_, output) = arguments::md5sums(paths).heard()?;
+    let (_, output) = dpkg::md5sums(paths).heard()?;
     let sum = |line: &str| {
         let (sum, path) = line.split_once("  ")?;
         Some((path.to_owned(), sum.to_owned()))
@@ -131,7 +131,7 @@ fn owners(paths: &BTreeSet<&String>) -> Result<BTreeMap<String, Vec<String>>> {
         return Ok(BTreeMap::new());
     }
     // it exits with 1 when one of them belongs to none
-    let (_, output) = arguments::search(paths).heard()?;
+    let (_, output) = dpkg::search(paths).heard()?;
     let of = |line: &str| {
         let (names, path) = line.split_once(": ")?;
         let name = |name: &str| name.split(':').next().unwrap_or_default().to_owned();

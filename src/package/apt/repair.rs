@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::backend::Apt;
-use super::{arguments, database};
+use super::{arguments, database, dpkg};
 use crate::package::climb::climb;
 use crate::package::{Change, Key, Observer, PackageState, sentences};
 
@@ -15,7 +15,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
     if database::problems(&apt.dpkg)?.is_empty() && !database::is_unconfigured(&apt.dpkg)? {
         return Ok(());
     }
-    climb(&arguments::configure_all(), log, observer)?;
+    climb(&dpkg::configure_all(), log, observer)?;
     for (key, version) in torn(apt)? {
         climb(&arguments::reinstall(&key, &version), log, observer)?;
         // without the archive, the file that the interrupted run was installing
@@ -24,7 +24,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
             .find(|change| [change.key(), change.former_key()].contains(&key))
             .and_then(|c| c.file.clone());
         if let Some(file) = file.filter(|file| file.exists() && is_torn(apt, &key)) {
-            climb(&arguments::install_files(&[file]), log, observer)?;
+            climb(&dpkg::install_files(&[file]), log, observer)?;
         }
     }
     climb(&arguments::fix_broken(), log, observer)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::package::apt::status as progress;
 use crate::package::apt::{
-    acquire, database as dpkg, hook as protocol, listing as simulation, policy,
+    acquire, database as dpkg, gate as protocol, policy, simulate as simulation,
 };
 use crate::package::{Change, PackageState, Report, Update};
 

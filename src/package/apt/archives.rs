@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use super::index::{self, Index};
-use super::{arguments, names};
+use super::{dpkg, names};
 use crate::checksum;
 use crate::package::{Change, Footprint, tar};
 
@@ -58,7 +58,7 @@ pub fn of(dpkg: &Path, change: &Change) -> Result<Vec<PathBuf>> {
     let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
         return Ok(Vec::new());
     };
-    Ok(tar::files(&arguments::contents(file).capture()?))
+    Ok(tar::files(&dpkg::contents(file).capture()?))
 }
 
 /// The files and directories of the installed version, by dpkg's list; none where there is no such list.
@@ -95,5 +95,5 @@ pub fn brings(
     there: &dyn Fn(&Path) -> bool,
 ) -> Result<Vec<Option<u64>>> {
     let known = |change: &Change| listed(dpkg, change);
-    tar::brought(changes, there, known, arguments::contents)
+    tar::brought(changes, there, known, dpkg::contents)
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::auto_marks::Marks;
 use super::backend::Apt;
 use super::index::{Index, Record};
-use super::marks::Marks;
 use super::names::{self, ARCHIVES, file_name};
-use super::{arguments, database, run};
+use super::{arguments, database, dpkg, output};
 use crate::checksum;
 use crate::package::climb::climb;
 use crate::package::{
@@ -37,7 +37,7 @@ pub fn find(
     let (found, nowhere) = look_up(index, changes, kept);
     let last_resort = found.iter().any(|(_, source)| source.is_none());
     let installed = if last_resort {
-        database::parse(&arguments::query_database().capture()?)?
+        database::parse(&dpkg::query_database().capture()?)?
     } else {
         Database::new()
     };
@@ -137,7 +137,7 @@ fn repack(
     let own = scratch.join("repack");
     let attempt = || -> Result<FormerSource> {
         ensure!(
-            Path::new(arguments::DPKG_REPACK).exists(),
+            Path::new(dpkg::DPKG_REPACK).exists(),
             "dpkg-repack is not installed"
         );
         let version = change.from.as_deref().unwrap_or_default();
@@ -153,7 +153,7 @@ fn repack(
             "there is no room for dpkg-repack"
         );
         fs::create_dir_all(&own)?;
-        let program = arguments::repack(&change.former_key(), &own).limit(left);
+        let program = dpkg::repack(&change.former_key(), &own).limit(left);
         program.capture().context("dpkg-repack failed")?;
         // dpkg-repack leaves out the epoch, as dpkg-deb --build does
         let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
@@ -188,7 +188,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     }
     if database::is_interrupted(&apt.dpkg) {
         // apt refuses to work before that, whatever it leaves
-        climb(&arguments::configure_all(), restore.log, observer)?;
+        climb(&dpkg::configure_all(), restore.log, observer)?;
     }
     clear_cache(restore.former)?;
     let new = |former: &&Former| former.source == FormerSource::New;
@@ -197,7 +197,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     let program = arguments::put_back(restore.former, restore.gate)
         .args(apt.settings().patience())
         .log(restore.log);
-    let outcome = run::supervised(&program, &apt.dpkg, observer)?;
+    let outcome = output::supervised(&program, &apt.dpkg, observer)?;
     marks.restore(restore.log);
     match outcome.ended {
         Ended::Stopped => bail!("a stop was asked for while former versions were put back"),

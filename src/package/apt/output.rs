@@ -1,13 +1,12 @@
-//! One transaction of apt: what it prints, how it ends.
+//! What a running apt prints, and how it ended.
 
-use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
 
-use super::{acquire, arguments, listing, locks, status, words};
+use super::{acquire, locks, simulate, status, words};
 use crate::exec::{Ending, Line, Program, Watch};
-use crate::package::{Ended, Observer, Report, Transaction, lock};
+use crate::package::{Ended, Observer, Report, lock};
 
 /// How often a lock that somebody else holds is looked at or tried again before the job fails with that.
 const LOCK_TRIES: u32 = 1200;
@@ -18,21 +17,10 @@ const QUOTED: usize = 8;
 /// What a run said of itself.
 pub struct Outcome {
     pub ended: Ended,
-    pub kept: Vec<listing::Kept>,
+    pub kept: Vec<simulate::Kept>,
     pub notes: Vec<String>,
     /// Whether a package did not get a file because another one had it.
     pub displaced: bool,
-}
-
-/// Runs the transaction.
-pub fn transaction(
-    transaction: &Transaction<'_>,
-    options: &[OsString],
-    dpkg: &Path,
-    observer: &mut dyn Observer,
-) -> Result<Outcome> {
-    let program = arguments::apply(transaction.selection, transaction.gate, options);
-    supervised(&program.log(transaction.log), dpkg, observer)
 }
 
 /// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before, and are not for apt
@@ -75,7 +63,7 @@ const REPLACED_BY: &str = "Replaced by files in installed package";
 
 struct Run<'a> {
     observer: &'a mut dyn Observer,
-    listing: listing::Reader,
+    listing: simulate::Reader,
     words: words::Reader,
     notes: Vec<String>,
     /// Whether a package did not get a file because another one had it.
@@ -86,7 +74,7 @@ impl<'a> Run<'a> {
     fn new(observer: &'a mut dyn Observer) -> Self {
         Self {
             observer,
-            listing: listing::Reader::default(),
+            listing: simulate::Reader::default(),
             words: words::Reader::default(),
             notes: Vec::new(),
             displaced: false,
