@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::dialect::Dialect;
-use super::plugin::Plugin;
+use super::gate::Plugin;
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{conf, evr, locks};
 use crate::package::{Change, Former, FormerSource, Key, Source, Update};

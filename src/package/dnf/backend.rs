@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::dialect::Dialect;
+use crate::package::Database;
 use crate::package::rpm::repositories::{self, Repository};
 use crate::package::rpm::rollback::Archived;
-use crate::package::rpm::{database_cache, fingerprint, versionlock};
-use crate::package::{Database, Source};
+use crate::package::rpm::{database_cache, versionlock};
 use crate::sorted::InOrder;
 
 /// dnf or yum on this host.
@@ -73,12 +73,5 @@ impl Dnf {
     pub(super) fn database(&self) -> Result<Database> {
         let patterns = versionlock::dnf();
         Ok(database_cache::read()?.database(&|name| versionlock::is_held(&patterns, name)))
-    }
-
-    /// What changes whenever the index, the package database or the `failed` sources do.
-    pub(super) fn stamp(&self, failed: &[&Source]) -> String {
-        let caches = self.caches();
-        let caches: Vec<&Path> = caches.iter().map(PathBuf::as_path).collect();
-        fingerprint::stamp(failed, &caches, self.dialect.configuration())
     }
 }

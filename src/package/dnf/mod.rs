@@ -1,17 +1,18 @@
 //! dnf 4, dnf 5 and yum.
 
-mod actions;
 mod arguments;
+mod auto_marks;
 mod backend;
 mod dialect;
-mod listing;
-mod marks;
+mod fingerprint;
+mod gate;
 mod output;
-mod plugin;
+mod pending;
 mod refresh;
-mod run;
+mod rollback;
 mod simulate;
 mod table;
+mod transaction;
 
 use std::collections::BTreeSet;
 use std::io::BufRead;
@@ -23,20 +24,15 @@ use anyhow::Result;
 pub use backend::Dnf;
 pub use dialect::Dialect;
 
-use self::listing::listed;
-use self::output::Run;
-use self::plugin::Plugin;
-use super::rpm::resolution::{self, NO_ADVISORIES};
+use super::rpm::resolution::NO_ADVISORIES;
 use super::rpm::{
-    below, brings, conf, contents, database, database_cache, gate, installonly, locks, reboot,
-    repair, rollback, scripts, transaction,
+    below, brings, contents, database, database_cache, installonly, locks, reboot, repair, scripts,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
     Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction, Update,
 };
 use crate::exec::Process;
-use crate::sorted::InOrder;
 
 impl PackageManager for Dnf {
     fn name(&self) -> &'static str {
@@ -48,26 +44,11 @@ impl PackageManager for Dnf {
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-        let program = arguments::download_ahead(self.dialect, failed);
-        let mut run = Run::new(observer);
-        let ending = program.run(&mut run)?.ending;
-        let ended = run.finish(ending).changed.ended;
-        ended.came_to_its_end(self.name())
+        transaction::download_ahead(self, failed, observer)
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
-        let database = self.installed()?;
-        let advisories = self.advisories(failed)?;
-        let (resolved, mut kept_back) = self.simulate(None, failed)?;
-        let mut pending = resolved.pending(&database, &advisories);
-        pending.kept_back.append(&mut kept_back);
-        let more = [
-            self.locked(&pending, failed)?,
-            self.only_from_failed(&pending, failed)?,
-        ];
-        pending.kept_back.extend(more.concat());
-        pending.kept_back = resolution::marked(pending.kept_back, &advisories);
-        Ok(pending)
+        pending::everything(self, failed)
     }
 
     fn no_security(&self) -> Result<Option<String>> {
@@ -75,11 +56,7 @@ impl PackageManager for Dnf {
     }
 
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
-        let (resolved, mut kept_back) = self.simulate(Some(updates), failed)?;
-        let advisories = resolution::advisories_of(updates);
-        let mut pending = resolved.pending(&self.installed()?, &advisories);
-        pending.kept_back.append(&mut kept_back);
-        Ok(pending)
+        pending::exactly(self, updates, failed)
     }
 
     fn installed(&self) -> Result<Database> {
@@ -96,12 +73,7 @@ impl PackageManager for Dnf {
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
         let _forgets = database_cache::Changing;
-        if let Some(plugin) = Plugin::set_up(self.dialect, &self.scratch, transaction.gate)?
-            && let Some(applied) = self.gated(&plugin, transaction, observer)?
-        {
-            return Ok(applied);
-        }
-        transaction::run(self, transaction, observer)
+        transaction::apply(self, transaction, observer)
     }
 
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
@@ -119,25 +91,12 @@ impl PackageManager for Dnf {
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
-        let parallel = rollback::parallel(changes, conf::Front::Dnf)?;
-        let caches = [self.dialect.cache()];
-        Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
-            self.archived.or_ask(|| {
-                let listed = listed(&arguments::versions(self.dialect, names))?;
-                let available = listed
-                    .split_once("Available")
-                    .map_or("", |(_, available)| available);
-                let versions = table::list(available).into_iter();
-                Ok(versions
-                    .map(|planned| (planned.key, planned.evr))
-                    .in_order())
-            })
-        }))
+        rollback::find(self, changes, kept)
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
         let _forgets = database_cache::Changing;
-        run::put_back(self.dialect, &self.scratch, restore, observer)
+        rollback::put_back(self.dialect, &self.scratch, restore, observer)
     }
 
     fn compares_files(&self) -> bool {
@@ -147,11 +106,11 @@ impl PackageManager for Dnf {
     /// dnf 4 and yum keep them in a database that only they read.
     fn automatic(&self) -> Option<BTreeSet<String>> {
         let is_read = self.dialect == Dialect::Dnf5;
-        is_read.then(marks::automatic).flatten()
+        is_read.then(auto_marks::automatic).flatten()
     }
 
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
-        marks::mark_automatic(self.dialect.program(), names)
+        auto_marks::mark_automatic(self.dialect.program(), names)
             .log(log)
             .capture()
             .map(drop)
@@ -182,11 +141,7 @@ impl PackageManager for Dnf {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        let announced = if actions::asks() {
-            actions::announced(input, &mut std::io::stdout(), self.dialect.cache())?
-        } else {
-            gate::announced(input)?
-        };
+        let announced = gate::announced(self.dialect, input)?;
         Ok(self.archived.heard(announced))
     }
 
@@ -217,6 +172,6 @@ impl PackageManager for Dnf {
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {
-        self.stamp(failed)
+        fingerprint::fingerprint(self, failed)
     }
 }

@@ -6,7 +6,7 @@ use crate::package::rpm::transaction::Changed;
 use crate::package::rpm::{conffiles, repositories, scripts, words};
 use crate::package::{Ended, Key, Observer, Report};
 
-use super::{plugin, table};
+use super::{gate, table};
 
 /// The most error lines that a job's error quotes.
 const QUOTED: usize = 8;
@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
     }
 
     fn output(&mut self, text: &str) {
-        self.gated |= text == plugin::LOADED;
+        self.gated |= text == gate::LOADED;
         self.table.line(text);
         self.error(text);
         if let Some(failure) = scripts::failed(text) {

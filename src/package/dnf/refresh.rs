@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::backend::Dnf;
 use super::dialect::Dialect;
-use super::listing::{UPDATES_ARE_THERE, listed};
+use super::pending::{UPDATES_ARE_THERE, listed};
 use super::{arguments, output};
 use crate::exec::{Ending, Line, Watch};
 use crate::package::rpm::database_cache;

@@ -1,4 +1,5 @@
-//! What dnf and yum list besides a plan: advisories, what is locked, what only a failed repository has.
+//! What is pending, and what dnf and yum list besides a plan: advisories, what is locked, what only a failed repository
+//! has.
 
 use anyhow::{Context, Result, bail};
 
@@ -8,10 +9,35 @@ use super::{arguments, table};
 use crate::exec::{Ending, Program};
 use crate::package::rpm::resolution::{self, Advisories};
 use crate::package::rpm::versionlock;
-use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source};
+use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source, Update};
 
 /// `check-update` has found updates, which is a success (dnf(8), "check-update").
 pub const UPDATES_ARE_THERE: i32 = 100;
+
+/// What an upgrade of everything would do, and what it leaves as it is.
+pub fn everything(dnf: &Dnf, failed: &[&Source]) -> Result<Pending> {
+    let database = dnf.database()?;
+    let advisories = dnf.advisories(failed)?;
+    let (resolved, mut kept_back) = dnf.simulate(None, failed)?;
+    let mut pending = resolved.pending(&database, &advisories);
+    pending.kept_back.append(&mut kept_back);
+    let more = [
+        dnf.locked(&pending, failed)?,
+        dnf.only_from_failed(&pending, failed)?,
+    ];
+    pending.kept_back.extend(more.concat());
+    pending.kept_back = resolution::marked(pending.kept_back, &advisories);
+    Ok(pending)
+}
+
+/// What installing exactly these updates needs.
+pub fn exactly(dnf: &Dnf, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
+    let (resolved, mut kept_back) = dnf.simulate(Some(updates), failed)?;
+    let advisories = resolution::advisories_of(updates);
+    let mut pending = resolved.pending(&dnf.database()?, &advisories);
+    pending.kept_back.append(&mut kept_back);
+    Ok(pending)
+}
 
 impl Dnf {
     /// Whether an enabled repository carries advisories.

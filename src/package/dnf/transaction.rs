@@ -1,24 +1,45 @@
 //! The transactions of dnf and yum.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::arguments::{self, Scope};
 use super::backend::Dnf;
-use super::dialect::Dialect;
+use super::fingerprint::fingerprint;
+use super::gate::Plugin;
 use super::output::Run;
-use super::plugin::Plugin;
 use crate::package::rpm::resolution::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
-use crate::package::rpm::{gate, installonly, locks, repositories};
+use crate::package::rpm::{locks, repositories};
 use crate::package::{
-    Applied, Change, Database, Ended, Former, KeptBack, Observer, Restore, Selection, Transaction,
+    Applied, Change, Database, Ended, KeptBack, Observer, Selection, Source, Transaction,
 };
+
+/// Fetches what an upgrade of everything would install; whether it came to its end.
+pub fn download_ahead(dnf: &Dnf, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
+    let program = arguments::download_ahead(dnf.dialect, failed);
+    let mut run = Run::new(observer);
+    let ending = program.run(&mut run)?.ending;
+    let ended = run.finish(ending).changed.ended;
+    ended.came_to_its_end(dnf.dialect.name())
+}
+
+/// Runs one transaction, with the gate in it where dnf can load that.
+pub fn apply(
+    dnf: &Dnf,
+    transaction: &Transaction<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Applied> {
+    if let Some(plugin) = Plugin::set_up(dnf.dialect, &dnf.scratch, transaction.gate)?
+        && let Some(applied) = dnf.gated(&plugin, transaction, observer)?
+    {
+        return Ok(applied);
+    }
+    transaction::run(dnf, transaction, observer)
+}
 
 impl Tool for Dnf {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
-        self.stamp(transaction.failed)
+        fingerprint(self, transaction.failed)
     }
 
     fn download(
@@ -162,46 +183,5 @@ impl Dnf {
         kept_back.extend(self.locked(&pending, transaction.failed)?);
         kept_back.extend(self.only_from_failed(&pending, transaction.failed)?);
         Ok(kept_back)
-    }
-}
-
-/// Puts former versions back in one transaction. The files were fetched by the package manager, which
-/// checked them then; that they are still the same is checked here.
-pub fn put_back(
-    dialect: Dialect,
-    scratch: &Path,
-    restore: &Restore<'_>,
-    observer: &mut dyn Observer,
-) -> Result<Ended> {
-    for former in restore.former {
-        former.check()?;
-    }
-    let former = installonly::settled(restore.former)?;
-    let script = scratch.join("dnf-shell");
-    std::fs::write(&script, arguments::shell_script(&former))
-        .with_context(|| format!("failed to write '{}'", script.display()))?;
-    let program = |answer| arguments::put_back(dialect, &former, &script, answer);
-    // the resolver may find that more has to go than what we know of
-    let mut run = Run::new(observer);
-    let ending = program("--assumeno").log(restore.log).run(&mut run)?.ending;
-    if let Some(more) = run
-        .finish(ending)
-        .resolved
-        .beyond(&installonly::agreed(&former))
-    {
-        return Ok(Ended::Failed(more));
-    }
-    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
-    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
-        return Ok(Ended::Failed(refusal));
-    }
-    let program = program("-y").log(restore.log);
-    let mut run = Run::new(observer);
-    let ending = program.run(&mut run)?.ending;
-    let ended = run.finish(ending).changed.ended;
-    let _ = std::fs::remove_file(&script);
-    match ended {
-        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
-        ended => Ok(ended),
     }
 }

@@ -2,17 +2,20 @@
 //! download and another to change. dnf says no by itself, and yes only when it has loaded the gate: anything
 //! that keeps it from that is noticed before something changes.
 
+mod actions;
+
 use std::fs;
+use std::io::BufRead;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::actions;
 use super::dialect::Dialect;
 use crate::exec::Program;
 use crate::fs::write_atomically;
 use crate::package::rpm::conf;
+use crate::package::rpm::gate::{self, Announced};
 
 /// What dnf 4 is given to load.
 const PLUGIN: &str = include_str!("gate.py");
@@ -31,6 +34,15 @@ const ACTIONS_OF_IT: &str = "actions.d";
 
 /// A name that comes after those of others, who may still refuse before the gate decides.
 const OURS: &str = "~patch-gate.actions";
+
+/// Parses the change list that dnf 5, or we, hand to the gate.
+pub fn announced(dialect: Dialect, input: &mut dyn BufRead) -> Result<Vec<Announced>> {
+    if actions::asks() {
+        actions::announced(input, &mut std::io::stdout(), dialect.cache())
+    } else {
+        gate::announced(input)
+    }
+}
 
 /// The gate, ready to be loaded.
 #[derive(Debug, Default)]

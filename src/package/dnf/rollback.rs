@@ -1,0 +1,74 @@
+//! Former versions: where dnf's packages can be had from again, and the transaction that puts them back.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::backend::Dnf;
+use super::dialect::Dialect;
+use super::output::Run;
+use super::pending::listed;
+use super::{arguments, table};
+use crate::package::rpm::conf::Front;
+use crate::package::rpm::{gate, installonly, rollback};
+use crate::package::{Change, Ended, Former, Kept, Observer, Restore};
+use crate::sorted::InOrder;
+
+/// Looks each former version up.
+pub fn find(dnf: &Dnf, changes: &[Change], kept: &[Kept]) -> Result<Vec<Former>> {
+    let parallel = rollback::parallel(changes, Front::Dnf)?;
+    let caches = [dnf.dialect.cache()];
+    Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
+        dnf.archived.or_ask(|| {
+            let listed = listed(&arguments::versions(dnf.dialect, names))?;
+            let available = listed
+                .split_once("Available")
+                .map_or("", |(_, available)| available);
+            let versions = table::list(available).into_iter();
+            Ok(versions
+                .map(|planned| (planned.key, planned.evr))
+                .in_order())
+        })
+    }))
+}
+
+/// Puts former versions back in one transaction. The files were fetched by the package manager, which
+/// checked them then; that they are still the same is checked here.
+pub fn put_back(
+    dialect: Dialect,
+    scratch: &Path,
+    restore: &Restore<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Ended> {
+    for former in restore.former {
+        former.check()?;
+    }
+    let former = installonly::settled(restore.former)?;
+    let script = scratch.join("dnf-shell");
+    std::fs::write(&script, arguments::shell_script(&former))
+        .with_context(|| format!("failed to write '{}'", script.display()))?;
+    let program = |answer| arguments::put_back(dialect, &former, &script, answer);
+    // the resolver may find that more has to go than what we know of
+    let mut run = Run::new(observer);
+    let ending = program("--assumeno").log(restore.log).run(&mut run)?.ending;
+    if let Some(more) = run
+        .finish(ending)
+        .resolved
+        .beyond(&installonly::agreed(&former))
+    {
+        return Ok(Ended::Failed(more));
+    }
+    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
+    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
+        return Ok(Ended::Failed(refusal));
+    }
+    let program = program("-y").log(restore.log);
+    let mut run = Run::new(observer);
+    let ending = program.run(&mut run)?.ending;
+    let ended = run.finish(ending).changed.ended;
+    let _ = std::fs::remove_file(&script);
+    match ended {
+        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        ended => Ok(ended),
+    }
+}
