@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::locks::until_unlocked;
 use super::scope::Scope;
-use super::{arguments, output, removals};
+use super::{arguments, output, simulate};
 use crate::package::rpm::resolution::{Planned, Resolved};
 use crate::package::transaction::Quiet;
 use crate::package::{KeptBack, KeptBackCause};
@@ -27,7 +27,7 @@ pub fn reasons(left: Vec<Planned>, scope: &Scope) -> Result<Vec<KeptBack>> {
         return Ok(kept_back);
     }
     let names: Vec<String> = left.iter().map(arguments::planned).collect();
-    let finished = removals::simulated(&scope.naming(&names))?;
+    let finished = simulate::simulated(&scope.naming(&names))?;
     let resolved = Resolved {
         skipped: left,
         problems: output::problems(&finished.document),
@@ -37,11 +37,11 @@ pub fn reasons(left: Vec<Planned>, scope: &Scope) -> Result<Vec<KeptBack>> {
     for (planned, name) in resolved.skipped.iter().zip(&names) {
         let mut found = resolved
             .why_skipped(planned)
-            .map(|why| (removals::cause(&why), why));
+            .map(|why| (simulate::cause(&why), why));
         if found.is_none() && runs > 0 {
             runs -= 1;
-            let alone = removals::simulated(&scope.naming(std::slice::from_ref(name)))?;
-            found = removals::wrong(&alone);
+            let alone = simulate::simulated(&scope.naming(std::slice::from_ref(name)))?;
+            found = simulate::wrong(&alone);
         }
         let (cause, why) = found.unwrap_or_else(|| passed_over(planned));
         kept_back.push(KeptBack::new(&planned.key.package, cause, why));

@@ -1,9 +1,10 @@
 //! zypper's lock, for which it does not wait by itself.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::output::{Finished, Run};
 use crate::exec::Program;
+use crate::package::transaction::Quiet;
 use crate::package::{Ended, Observer, lock};
 
 /// How often a run is started anew because somebody else holds the lock: ten minutes.
@@ -26,5 +27,17 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
             return Ok(finished);
         }
         wait.moment(&holder, lock::RETRY, observer);
+    }
+}
+
+/// Runs what only reads; a failure is an error.
+pub fn read(program: &Program) -> Result<Finished> {
+    let finished = until_unlocked(program, &mut Quiet)?;
+    match &finished.ended {
+        Ended::Done => Ok(finished),
+        Ended::Stopped => bail!("zypper was stopped"),
+        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
+            bail!("zypper: {why}")
+        }
     }
 }

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::scope::Scope;
-use super::{arguments, listing, output};
+use super::locks::read;
+use super::scope::{Scope, has_advisories};
+use super::{arguments, output};
 use crate::package::rpm::evr;
 use crate::package::rpm::resolution::{Advisories, Planned};
 use crate::package::rpm::xml::{self, Node};
@@ -31,15 +32,15 @@ struct Fixed {
 
 /// What all needed security patches close.
 pub fn advised(scope: &Scope) -> Result<Advised> {
-    if !listing::has_advisories() {
+    if !has_advisories() {
         return Ok(Advised::default());
     }
-    let listed = listing::read(&arguments::patches(&scope.repositories))?;
+    let listed = read(&arguments::patches(&scope.repositories))?;
     let names = needed(&listed.document);
     if names.is_empty() {
         return Ok(Advised::default());
     }
-    let shown = listing::read(&arguments::patch_contents(&names, &scope.repositories))?;
+    let shown = read(&arguments::patch_contents(&names, &scope.repositories))?;
     Ok(contents(&shown.document))
 }
 

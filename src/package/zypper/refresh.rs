@@ -1,4 +1,4 @@
-//! What a refresh says of each repository.
+//! A refresh, and what it says of each repository.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,8 +7,10 @@ use anyhow::{Result, bail, ensure};
 
 use super::arguments;
 use super::output::{self, Run};
+use super::scope::{enabled, indexes};
 use crate::exec::Ending;
-use crate::package::{Ended, Observer, lock};
+use crate::package::rpm::{database_cache, repositories};
+use crate::package::{Ended, Observer, Refreshed, Source, lock};
 
 /// The time a refresh may take, its waiting for zypper's lock included.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -20,8 +22,27 @@ pub struct Heard {
     pub errors: Vec<String>,
 }
 
+/// Fetches the index of every enabled repository.
+pub fn run(observer: &mut dyn Observer) -> Result<Refreshed> {
+    database_cache::read_ahead();
+    let heard = fetch(observer)?;
+    let (enabled, indexes) = (enabled(), indexes());
+    let mut errors = heard.errors;
+    if enabled.is_empty() && errors.is_empty() {
+        errors.push("no repository is enabled; see 'zypper repos'".to_owned());
+    }
+    let sources: Vec<Source> = enabled
+        .iter()
+        .map(|repository| {
+            let error = heard.repositories.get(&repository.id).cloned();
+            repositories::source(&repository.id, Some(repository), error, &indexes)
+        })
+        .collect();
+    Ok(Refreshed::of(sources, errors, is_network_error))
+}
+
 /// Refreshes every repository; tried again while somebody else holds zypper's lock.
-pub fn run(observer: &mut dyn Observer) -> Result<Heard> {
+fn fetch(observer: &mut dyn Observer) -> Result<Heard> {
     let started = Instant::now();
     let mut wait = lock::Wait::default();
     loop {

@@ -65,3 +65,12 @@ pub fn indexes() -> BTreeMap<String, Option<Index>> {
         })
         .in_order()
 }
+
+/// Whether an enabled repository carries advisories.
+pub fn has_advisories() -> bool {
+    let indexes = indexes();
+    enabled()
+        .iter()
+        .filter_map(|repository| indexes.get(&repository.id))
+        .any(|index| index.as_ref().is_some_and(|index| index.advisories))
+}

@@ -1,37 +1,41 @@
-//! What zypper lists besides a plan: what is passed over, what only a failed repository has.
+//! What is pending, and what zypper lists besides a plan: what is passed over, what only a failed repository has.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-use super::output::{self, Finished};
-use super::scope::{Scope, enabled, indexes};
-use super::{arguments, explain, locks};
-use crate::exec::Program;
+use super::locks::read;
+use super::scope::Scope;
+use super::{arguments, backend, explain, output, patches, simulate};
 use crate::package::rpm::gate::Versions;
 use crate::package::rpm::resolution::{self, Planned};
 use crate::package::rpm::versionlock;
-use crate::package::transaction::Quiet;
-use crate::package::{Ended, KeptBack, KeptBackCause, Pending, Source};
+use crate::package::{KeptBack, KeptBackCause, Pending, Source, Update};
 use crate::sorted::InOrder;
 
-/// Whether an enabled repository carries advisories.
-pub fn has_advisories() -> bool {
-    let indexes = indexes();
-    enabled()
-        .iter()
-        .filter_map(|repository| indexes.get(&repository.id))
-        .any(|index| index.as_ref().is_some_and(|index| index.advisories))
+/// What an upgrade of everything would do, and what it leaves as it is.
+pub fn everything(failed: &[&Source]) -> Result<Pending> {
+    let scope = Scope::new(None, failed);
+    let database = backend::database()?;
+    let advised = patches::advised(&scope)?;
+    let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
+    let security = advised.keys(&resolved.install, &database);
+    let mut pending = resolved.pending(&database, &security);
+    pending.kept_back.extend(kept_back);
+    let all = updates(&scope)?;
+    keep_back(&mut pending, &all, &scope, failed)?;
+    let security = advised.keys(&all, &database);
+    pending.kept_back = resolution::marked(pending.kept_back, &security);
+    Ok(pending)
 }
 
-/// Runs what only reads; a failure is an error.
-pub fn read(program: &Program) -> Result<Finished> {
-    let finished = locks::until_unlocked(program, &mut Quiet)?;
-    match &finished.ended {
-        Ended::Done => Ok(finished),
-        Ended::Stopped => bail!("zypper was stopped"),
-        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
-            bail!("zypper: {why}")
-        }
-    }
+/// What installing exactly these updates needs.
+pub fn exactly(updates: &[Update], failed: &[&Source]) -> Result<Pending> {
+    let scope = Scope::new(Some(updates), failed);
+    let database = backend::database()?;
+    let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
+    let security = resolution::advisories_of(updates);
+    let mut pending = resolved.pending(&database, &security);
+    pending.kept_back = resolution::marked(kept_back, &security);
+    Ok(pending)
 }
 
 /// Every update there is, also of what is locked or cannot be installed.

@@ -11,18 +11,38 @@ use std::thread;
 use anyhow::{Result, bail};
 
 use super::backend::{self, Zypper};
+use super::fingerprint::fingerprint;
 use super::locks::until_unlocked;
-use super::removals::{self, Without};
 use super::scope::{PACKAGES, Scope};
-use super::{arguments, listing, patches};
+use super::simulate::{self, Without};
+use super::{arguments, output, patches, pending};
+use crate::package::rpm::repositories;
 use crate::package::rpm::resolution;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
-use crate::package::rpm::{gate, installonly, repositories};
-use crate::package::{Change, Ended, Former, Observer, Restore, Selection, Transaction};
+use crate::package::{Change, Ended, Observer, Selection, Source, Transaction};
+
+/// Fetches what an upgrade of everything would install; whether it came to its end. What it has fetched zypper checks
+/// against the index again before it installs it.
+pub fn download_ahead(failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
+    let scope = Scope::new(None, failed);
+    let (resolved, _) = simulate::simulate(&scope, &backend::database()?)?;
+    let names: Vec<String> = resolved.install.iter().map(arguments::planned).collect();
+    if names.is_empty() {
+        return Ok(true);
+    }
+    let program = arguments::download_ahead(&names, &scope.repositories);
+    let finished = until_unlocked(&program, observer)?;
+    // it exits with 0, whatever it could not fetch (measured)
+    let errors = output::messages(&finished.document, "error");
+    match (&finished.ended, errors.first()) {
+        (Ended::Done, Some(error)) => bail!("zypper: {error}"),
+        _ => finished.ended.came_to_its_end("zypper"),
+    }
+}
 
 impl Tool for Zypper {
     fn basis(&self, transaction: &Transaction<'_>) -> String {
-        backend::stamp(transaction.failed)
+        fingerprint(transaction.failed)
     }
 
     fn download(
@@ -41,8 +61,8 @@ impl Tool for Zypper {
         let (downloaded, listed) = thread::scope(|threads| {
             let listed = everything
                 .clone()
-                .map(|scope| threads.spawn(move || listing::updates_and_archived(&scope)));
-            let downloaded = removals::without(scope, &database, |scope| {
+                .map(|scope| threads.spawn(move || pending::updates_and_archived(&scope)));
+            let downloaded = simulate::without(scope, &database, |scope| {
                 let program = arguments::download(scope.names.as_deref(), &scope.repositories);
                 until_unlocked(&program.log(transaction.log), observer)
             });
@@ -73,7 +93,7 @@ impl Tool for Zypper {
             pending.kept_back = kept_back;
             let (all, installed) = listed?;
             archived = installed;
-            listing::keep_back(&mut pending, &all, &scope, transaction.failed)?;
+            pending::keep_back(&mut pending, &all, &scope, transaction.failed)?;
             kept_back = pending.kept_back;
             if !kept_back.is_empty() {
                 let advised = patches::advised(&scope)?.keys(&all, &database);
@@ -104,30 +124,5 @@ impl Tool for Zypper {
             failures: finished.failures,
             notes: finished.notes,
         })
-    }
-}
-
-/// Puts former versions back in one transaction.
-pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-    for former in restore.former {
-        former.check()?;
-    }
-    let former = installonly::settled(restore.former)?;
-    // the resolver may find that more has to go than what we know of
-    let rehearsal = arguments::put_back(&former, true).log(restore.log);
-    if let Some(more) = until_unlocked(&rehearsal, observer)?
-        .resolved
-        .beyond(&installonly::agreed(&former))
-    {
-        return Ok(Ended::Failed(more));
-    }
-    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
-    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
-        return Ok(Ended::Failed(refusal));
-    }
-    let program = arguments::put_back(&former, false).log(restore.log);
-    match until_unlocked(&program, observer)?.ended {
-        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
-        ended => Ok(ended),
     }
 }

@@ -1,0 +1,23 @@
+//! A text that changes whenever the index, the package database or the configuration does.
+
+use std::path::Path;
+
+use super::scope::INDEXES;
+use crate::package::Source;
+use crate::package::rpm::fingerprint;
+
+/// The files whose change may change what is pending.
+const CONFIGURATION: [&str; 7] = [
+    "/etc/zypp/repos.d",
+    "/etc/zypp/zypp.conf",
+    "/etc/zypp/zypp.conf.d",
+    "/etc/zypp/multiversion.d",
+    "/etc/zypp/vendors.d",
+    "/etc/zypp/zypper.conf",
+    "/etc/zypp/locks",
+];
+
+/// The text, for these `failed` sources.
+pub fn fingerprint(failed: &[&Source]) -> String {
+    fingerprint::stamp(failed, &[Path::new(INDEXES)], &CONFIGURATION)
+}

@@ -1,0 +1,53 @@
+//! Former versions: where zypper's packages can be had from again, and the transaction that puts them back.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::backend::Zypper;
+use super::locks::until_unlocked;
+use super::scope::PACKAGES;
+use super::{arguments, output};
+use crate::package::rpm::conf::Front;
+use crate::package::rpm::{gate, installonly, rollback};
+use crate::package::transaction::Quiet;
+use crate::package::{Change, Ended, Former, Kept, Observer, Restore};
+use crate::sorted::InOrder;
+
+/// Looks each former version up.
+pub fn find(zypper: &Zypper, changes: &[Change], kept: &[Kept]) -> Result<Vec<Former>> {
+    let parallel = rollback::parallel(changes, Front::Zypp)?;
+    let caches = [Path::new(PACKAGES)];
+    Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
+        zypper.archived.or_ask(|| {
+            let program = arguments::versions(names);
+            let finished = until_unlocked(&program, &mut Quiet)?;
+            Ok(output::versions(&finished.document).into_iter().in_order())
+        })
+    }))
+}
+
+/// Puts former versions back in one transaction.
+pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    for former in restore.former {
+        former.check()?;
+    }
+    let former = installonly::settled(restore.former)?;
+    // the resolver may find that more has to go than what we know of
+    let rehearsal = arguments::put_back(&former, true).log(restore.log);
+    if let Some(more) = until_unlocked(&rehearsal, observer)?
+        .resolved
+        .beyond(&installonly::agreed(&former))
+    {
+        return Ok(Ended::Failed(more));
+    }
+    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
+    if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
+        return Ok(Ended::Failed(refusal));
+    }
+    let program = arguments::put_back(&former, false).log(restore.log);
+    match until_unlocked(&program, observer)?.ended {
+        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        ended => Ok(ended),
+    }
+}
