@@ -106,6 +106,70 @@ fn the_fault_matrix_and_the_stories_name_each_other() {
     );
 }
 
+/// What stands between backticks in a paper.
+fn quoted(paper: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(paper).unwrap();
+    let code = text.split("```").step_by(2);
+    code.flat_map(|text| text.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn papers_name_only_files_and_commands_that_exist() {
+    let run = fs::read_to_string("tests/run").unwrap();
+    let mut wrong = Vec::new();
+    for paper in ["tests/README.md"] {
+        let directory = Path::new(paper).parent().unwrap();
+        for name in quoted(paper) {
+            let word = name.split(' ').next().unwrap();
+            let is_path =
+                word.ends_with('/') || [".rs", ".md", ".txt"].iter().any(|end| word.ends_with(end));
+            if let Some(command) = name.strip_prefix("tests/run ") {
+                let command = command.split(' ').next().unwrap();
+                if !run.contains(&format!("#   tests/run {command} ")) {
+                    wrong.push(format!("{paper}: tests/run has no command {command}"));
+                }
+            } else if is_path
+                && !word.starts_with(['/', '.'])
+                && !Path::new(word).exists()
+                && !directory.join(word).exists()
+            {
+                wrong.push(format!("{paper}: there is no {word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_variable_of_the_tests_is_explained() {
+    let explained: BTreeSet<String> = quoted("tests/README.md")
+        .iter()
+        .flat_map(|name| name.split('=').next().map(str::to_owned))
+        .collect();
+    for file in sources("tests")
+        .iter()
+        .filter(|file| !file.ends_with("papers.rs"))
+    {
+        let text = fs::read_to_string(file).unwrap();
+        for prefix in ["\"LAB_", "\"STORY_"] {
+            for (at, _) in text.match_indices(prefix) {
+                let name: String = text[at + 1..]
+                    .chars()
+                    .take_while(|c| c.is_ascii_uppercase() || *c == '_')
+                    .collect();
+                assert!(
+                    explained.contains(&name),
+                    "tests/README.md does not explain {name} of {}",
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(explained.contains("LAB_CACHE"), "the table was not found");
+}
+
 #[test]
 fn every_paper_asks_for_the_same_rust() {
     let after = |file: &str, before: &str| {
