@@ -95,6 +95,9 @@ pub struct UpdateState {
     /// When the latest update that succeeded did so; this one or one before it.
     #[serde(default)]
     pub last_success_at: Option<DateTime<Utc>>,
+    /// While an update is staged ahead of a request: a checksum of its changes, by which another one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<String>,
 }
 
 impl UpdateState {
@@ -184,6 +187,38 @@ mod tests {
             ..second
         };
         assert_eq!(done.begin("nginx", now).attempt_count, 1);
+    }
+
+    #[test]
+    fn one_package_has_its_versions_and_several_their_number() {
+        let change = |from: Option<&str>, to: Option<&str>| Change {
+            package: "a".into(),
+            from: from.map(Into::into),
+            to: to.map(Into::into),
+            ..Change::default()
+        };
+        let update = change(Some("1"), Some("2"));
+        for (changes, from, to) in [
+            (vec![], None, None),
+            (vec![update.clone()], Some("1"), Some("2")),
+            (vec![change(None, Some("2"))], None, Some("2")),
+            (vec![change(Some("1"), None)], Some("1"), None),
+            (
+                vec![update.clone(); 2],
+                Some("2 packages"),
+                Some("2 packages"),
+            ),
+            (
+                vec![update; 500],
+                Some("500 packages"),
+                Some("500 packages"),
+            ),
+        ] {
+            let mut state = UpdateState::default();
+            state.set_versions(&changes);
+            assert_eq!(state.from_version.as_deref(), from, "{}", changes.len());
+            assert_eq!(state.to_version.as_deref(), to, "{}", changes.len());
+        }
     }
 
     #[test]

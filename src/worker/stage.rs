@@ -1,16 +1,19 @@
 //! Downloading ahead: a refresh also fetches what is pending, so that an update only has to install it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use super::lifecycle::{Event, next};
 use super::refresh;
 use crate::host::{clock, systemd};
 use crate::package::{Change, Observer, Report};
+use crate::sorted::InOrder;
 use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
 use crate::state::update::{Phase, UpdateState};
 use crate::worker::bookkeeping::context::Context;
-use crate::{journal, queue};
+use crate::{checksum, journal, queue};
 
 /// Fetches what is pending, unless it was fetched already, and says so in the state of the update. A
 /// request that comes meanwhile has the right of way; the next refresh fetches the rest. An update that
@@ -49,10 +52,8 @@ fn settle(ctx: &Context, event: Event, changes: &[Change]) -> Result<()> {
         ..UpdateState::default()
     };
     state.set_versions(changes);
-    let same = |a: &UpdateState, b: &UpdateState| {
-        (a.phase, &a.from_version, &a.to_version) == (b.phase, &b.from_version, &b.to_version)
-    };
-    if same(&known, &state) {
+    state.staged = (phase == Phase::Staged).then(|| checksum_of(changes));
+    if (known.phase, &known.staged) == (state.phase, &state.staged) {
         return Ok(());
     }
     state.save(&ctx.paths)?;
@@ -60,6 +61,23 @@ fn settle(ctx: &Context, event: Event, changes: &[Change]) -> Result<()> {
         journal::staged(changes.len());
     }
     Ok(())
+}
+
+/// What tells one set of changes from another, of the same size, too.
+fn checksum_of(changes: &[Change]) -> String {
+    let line = |change: &Change| {
+        let version = |version: &Option<String>| version.clone().unwrap_or_default();
+        let builds = change.rebuilt.as_ref();
+        let build = builds.and_then(|builds| builds.to.clone());
+        let (from, to) = (version(&change.from), version(&change.to));
+        format!(
+            "{} {from} {to} {}\n",
+            change.key(),
+            build.unwrap_or_default()
+        )
+    };
+    let lines: BTreeSet<String> = changes.iter().map(line).in_order();
+    checksum::sha256(lines.into_iter().collect::<String>().as_bytes())
 }
 
 /// Ends the download as soon as anybody asks for anything.

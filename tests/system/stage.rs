@@ -5,7 +5,7 @@ use lab::{Fault, Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 
 use crate::job::{applied, changes, events_of_kind, host_with};
-use crate::story::{installed, property, refresh_succeeds};
+use crate::story::{installed, property, refresh_succeeds, state};
 
 /// A host that downloads ahead, on which an update of `demo` is staged.
 fn staged(release: Release) -> (Host, Repo) {
@@ -97,6 +97,31 @@ fn what_somebody_else_has_installed_is_not_staged_any_more() {
     refresh_succeeds(&host);
 
     assert_eq!(property(&host, "Phase"), "idle");
+}
+
+#[test]
+fn another_set_of_the_same_size_is_news_and_one_that_is_staged_already_is_none() {
+    let (host, repo) = staged(Release::Trixie);
+    let told = || events_of_kind(&host, message::STAGED).len();
+    repo.add(&plain("other", "1.1"));
+    refresh_succeeds(&host);
+    assert_eq!(property(&host, "ToVersion"), "2 packages");
+    assert_eq!(told(), 2);
+    let since = || state(&host, "state/update.json")["updated_at"].clone();
+    let before = since();
+
+    repo.add(&plain("demo", "1.2"));
+    refresh_succeeds(&host);
+
+    assert_eq!(property(&host, "ToVersion"), "2 packages");
+    assert_eq!(told(), 3);
+    let after = since();
+    assert_ne!(after, before);
+    refresh_succeeds(&host);
+    assert_eq!((told(), since()), (3, after));
+    let job = applied(&host, "all");
+    assert_eq!(job["update"]["from_version"], "2 packages", "{job:#}");
+    assert_eq!(job["update"]["to_version"], "2 packages", "{job:#}");
 }
 
 #[test]
