@@ -23,7 +23,9 @@ use crate::worker::jobs::record;
 /// Serves the apply jobs of a batch; the jobs as they ended, and how the refresh before them went.
 pub fn run(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
     let mut update = Update::begin(ctx, &target_of(&jobs));
-    let refreshed = update.step(Event::Begin).and_then(|()| refresh::run(ctx));
+    let refreshed = update
+        .step(Event::Begin)
+        .and_then(|()| refresh::run(ctx, jobs.first().map(Job::id)));
     if let Err(error) = &refreshed {
         if ctx.stopping() {
             update.cancel();

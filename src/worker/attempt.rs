@@ -54,7 +54,7 @@ pub fn run(
         Err(why) => {
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;
-            match refresh::run(ctx) {
+            match refresh::run(ctx, Some(leader)) {
                 Err(_) if ctx.stopping() => {
                     update.cancel();
                     return Ok(Ending::of(Outcome::Cancelled, false));

@@ -26,7 +26,7 @@ pub fn before(ctx: &Context, leader: &JobId) -> Result<()> {
         return Ok(());
     }
     // it may only be in somebody's hands at this moment
-    packages.wait_until_idle(&mut Quiet::new(ctx))?;
+    packages.wait_until_idle(&mut Quiet::new(ctx, Some(leader)))?;
     if packages.is_interrupted()? {
         let _held_off = reboot::hold_off(ctx, &format!("job {leader} repairs packages"));
         repair(ctx, leader, &[]);

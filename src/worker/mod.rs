@@ -112,7 +112,8 @@ impl Worker {
     pub fn refresh(&self) -> Result<()> {
         let left = sandbox::is_in_the_way(&self.ctx).then(|| sandbox::leave_to_worker(&self.ctx));
         let lock = self.lock("refresh")?;
-        let refresh = || refresh::run(&self.ctx).and_then(|()| refresh::list_pending(&self.ctx));
+        let refresh =
+            || refresh::run(&self.ctx, None).and_then(|()| refresh::list_pending(&self.ctx));
         let result = left.unwrap_or_else(refresh);
         if result.is_ok()
             && self.ctx.config.stage
@@ -351,7 +352,9 @@ impl Worker {
         let mut done = if applies.is_empty() && refreshes.is_empty() {
             Vec::new()
         } else if applies.is_empty() {
-            let refreshed = refresh::run(&self.ctx).and_then(|()| refresh::list_pending(&self.ctx));
+            let first = refreshes.first().map(Job::id);
+            let refreshed =
+                refresh::run(&self.ctx, first).and_then(|()| refresh::list_pending(&self.ctx));
             refreshes
                 .iter_mut()
                 .for_each(|job| finish_refresh(&self.ctx, job, &refreshed));

@@ -39,27 +39,67 @@ pub struct Progress {
     pub action: String,
 }
 
-/// Listens to a refresh: there is nothing to report but whom it waits for.
+/// Listens to a refresh, or to whoever waits for a package manager: there is nothing to report but who holds it up.
 pub struct Quiet<'a> {
     ctx: &'a Context,
+    /// Where that is published: of the job that it is done for.
+    publisher: Option<Publisher<'a>>,
+    /// Whether it has waited.
+    waited: bool,
 }
 
 impl<'a> Quiet<'a> {
-    pub fn new(ctx: &'a Context) -> Self {
-        Self { ctx }
+    /// For a job, where there is one.
+    pub fn new(ctx: &'a Context, job: Option<&'a JobId>) -> Self {
+        Self {
+            ctx,
+            publisher: job.map(|job| Publisher::new(ctx, job)),
+            waited: false,
+        }
+    }
+
+    fn say(&mut self, action: &str) {
+        match &mut self.publisher {
+            Some(publisher) => publisher.publish(0, action),
+            None => systemd::status(&journal::plain(action)),
+        }
     }
 }
 
 impl Observer for Quiet<'_> {
     fn report(&mut self, report: Report) {
-        if let Report::Waiting(what) = report {
-            systemd::status(&format!("waiting: {}", journal::plain(&what)));
-            journal::waiting(None, &what);
+        match report {
+            Report::Waiting(what) => {
+                self.waited = true;
+                journal::waiting(self.publisher.as_ref().map(|p| p.job), &what);
+                self.say(&format!("waiting: {what}"));
+            }
+            Report::Downloading { .. } if self.waited => {
+                self.waited = false;
+                self.say("refreshing the package index");
+            }
+            _ => {}
         }
     }
 
     fn stop(&mut self) -> bool {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.catch_up();
+        }
         self.ctx.stopping()
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        // what comes next publishes something of its own, or has no words
+        if self
+            .publisher
+            .as_ref()
+            .is_some_and(Publisher::has_published)
+        {
+            forget(self.ctx);
+        }
     }
 }
 
@@ -91,6 +131,10 @@ impl<'a> Publisher<'a> {
         self.reached = self.reached.max(percent);
         self.held = Some((self.reached, journal::plain(action)));
         self.catch_up();
+    }
+
+    fn has_published(&self) -> bool {
+        self.last.is_some()
     }
 
     /// Says what could not be said before.

@@ -76,7 +76,9 @@ pub fn run(ctx: &Context) -> Result<bool> {
     let mut transactions = unfinished(ctx, &ids);
     if !transactions.is_empty() {
         shut_the_gate(ctx, &transactions)?;
-        let idle = ctx.packages.wait_until_idle(&mut Quiet::new(ctx));
+        let idle = ctx
+            .packages
+            .wait_until_idle(&mut Quiet::new(ctx, transactions.keys().next()));
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
     deaths::count(ctx, &mut transactions)?;

@@ -8,6 +8,7 @@ use super::{alert, block, reboot};
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
 use crate::package::{Pending, Refreshed, Source};
+use crate::request::JobId;
 use crate::state::alert::Cause;
 use crate::state::cache::Cache;
 use crate::state::job::Job;
@@ -15,17 +16,17 @@ use crate::state::pending::PendingList;
 use crate::worker::bookkeeping::context::Context;
 use crate::{journal, queue};
 
-/// Refreshes the index of every source. Before every apply, always.
-pub fn run(ctx: &Context) -> Result<()> {
-    let result = attempt(ctx);
+/// Refreshes the index of every source, for a job where there is one. Before every apply, always.
+pub fn run(ctx: &Context, job: Option<&JobId>) -> Result<()> {
+    let result = attempt(ctx, job);
     alert::refreshed(ctx, &result);
     result
 }
 
-fn attempt(ctx: &Context) -> Result<()> {
+fn attempt(ctx: &Context, job: Option<&JobId>) -> Result<()> {
     systemd::status("refreshing the package index");
     let known = Cache::load(&ctx.paths);
-    let answer = ctx.packages.refresh(&mut Quiet::new(ctx));
+    let answer = ctx.packages.refresh(&mut Quiet::new(ctx, job));
     if answer.is_err() && ctx.stopping() {
         // it says nothing of the sources, and leaves what is known of them as it was
         bail!("the refresh was stopped on request");

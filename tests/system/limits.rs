@@ -91,7 +91,7 @@ fn a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it_on_bookworm()
 }
 
 fn waits(release: Release) {
-    let (host, _repo) = host(release);
+    let (host, repo) = host(release);
     let holder = host.spawn(
         "exec python3 -c 'import fcntl, os, signal
 lock = open(\"/var/lib/apt/lists/lock\", \"w\")
@@ -111,7 +111,12 @@ signal.pause()'",
     host.wait_for("the event", || {
         !events(&host, "MESSAGE_ID", id::WAITING).is_empty()
     });
+    repo.fault("", Fault::Hang);
     holder.kill();
+    host.wait_for("the end of the waiting", || {
+        unit(&host, name, "StatusText") == "refreshing the package index"
+    });
+    repo.heal();
     host.wait_for("the end of the refresh", || {
         unit(&host, name, "ActiveState") == "inactive"
     });

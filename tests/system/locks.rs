@@ -4,7 +4,7 @@ use lab::fixtures::{plain, slow};
 use lab::{Host, Release};
 use linux_patch_api::journal::id as message;
 
-use crate::job::{changes, events_of_kind, host_with, text};
+use crate::job::{changes, events_of_kind, host_with, id_of, text};
 use crate::story::{installed, jobs, last_job, property};
 
 #[test]
@@ -147,9 +147,14 @@ fn locks_of_others_are_waited_for(release: Release) {
             .try_sh("systemctl status 'patch-apply*.service'")
             .stdout;
         assert!(status.contains("waiting"), "{status}");
+        let waits = host.spawn(&format!("patchctl wait {}", id_of(&last_job(&host))));
+        host.wait_for("the one who waits to be told", || {
+            waits.output_so_far().contains(why)
+        });
         host.sh("touch /run/lab-let-go");
 
         assert!(running.wait().success(), "{lock}");
+        assert!(waits.wait().success(), "{lock}");
         assert!(holder.wait().success());
         assert_eq!(installed(&host, "demo"), format!("1.{number} installed"));
         assert!(jobs(&host).iter().all(|job| job["status"] == "succeeded"));

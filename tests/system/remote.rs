@@ -231,6 +231,7 @@ fn is_not_reachable(output: &Output, host: &str) {
     }
 }
 
+// fault: the link to the host of `-H` goes away
 #[test]
 fn a_link_that_stays_away_ends_with_how_to_ask_again() {
     let pair = Pair::new(Release::Trixie, &fixtures::slow("demo", "1.1"));
@@ -263,11 +264,13 @@ fn a_link_that_stays_away_ends_with_how_to_ask_again() {
     );
 }
 
+// fault: the link to the host of `-H` goes away
 #[test]
 fn a_link_that_drops_in_mid_apply_costs_nothing_but_time_on_trixie() {
     a_link_that_drops_in_mid_apply(Release::Trixie);
 }
 
+// fault: the link to the host of `-H` goes away
 #[test]
 fn a_link_that_drops_in_mid_apply_costs_nothing_but_time_on_bookworm() {
     a_link_that_drops_in_mid_apply(Release::Bookworm);
@@ -297,6 +300,7 @@ fn a_link_that_drops_in_mid_apply(release: Release) {
     assert_eq!(installed(&pair.there, "demo"), "1.1 installed");
 }
 
+// fault: the link to the host of `-H` goes away
 #[test]
 fn a_job_that_ends_while_the_link_is_away_is_reported_afterwards() {
     let pair = Pair::new(Release::Trixie, &fixtures::slow("demo", "1.1"));

@@ -107,6 +107,12 @@ impl Reader {
             || line.starts_with("Configured access method ")
     }
 
+    /// Whether with this line apt asks one of its methods for something.
+    #[must_use]
+    pub fn is_request(line: &str) -> bool {
+        line.starts_with(" -> ")
+    }
+
     /// Who holds a lock that stopped the run, in apt's words.
     #[must_use]
     pub fn lock_holder(&self) -> Option<&str> {

@@ -128,6 +128,7 @@ pub fn download(
     let finished = program.run(&mut Refresh {
         reader: acquire::Reader::default(),
         observer,
+        fetches: false,
     })?;
     ensure!(
         finished.succeeded() || finished.ending == Ending::Stopped,
@@ -148,11 +149,13 @@ fn update(options: &[OsString], started: Instant, observer: &mut dyn Observer) -
         let mut refresh = Refresh {
             reader: acquire::Reader::default(),
             observer,
+            fetches: false,
         };
         let finished = program.run(&mut refresh)?;
         let Refresh {
             reader,
             observer: again,
+            ..
         } = refresh;
         let ended = |said, failed| Run {
             said,
@@ -246,12 +249,18 @@ fn has_target(targets: &str, source: &Source) -> bool {
 struct Refresh<'a> {
     reader: acquire::Reader,
     observer: &'a mut dyn Observer,
+    /// Whether it has begun to: it has its lock then.
+    fetches: bool,
 }
 
 impl Watch for Refresh<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.reader.line(text);
+        if !self.fetches && acquire::Reader::is_request(text) {
+            self.fetches = true;
+            self.observer.report(Report::Downloading { percent: 0 });
+        }
         if !acquire::Reader::is_protocol(text) {
             self.observer
                 .report(Report::Output(acquire::redacted(text)));

@@ -55,12 +55,13 @@ fn update(
         reader: Reader::new(dnf.dialect, configured),
         observer,
         waiting: String::new(),
+        waits: false,
     };
     let finished = program.run(&mut watch)?;
     let failed = match finished.ending {
         Ending::Exited(0 | UPDATES_ARE_THERE) => false,
         Ending::Exited(_) => true,
-        Ending::TimedOut if !watch.waiting.is_empty() => bail!("{}", watch.waiting),
+        Ending::TimedOut if watch.waits => bail!("{}", watch.waiting),
         Ending::TimedOut => bail!(
             "{} was ended after {} s; a repository does not answer, or too slowly",
             dnf.dialect.name(),
@@ -84,8 +85,10 @@ fn update(
 struct Refresh<'a> {
     reader: Reader<'a>,
     observer: &'a mut dyn Observer,
-    /// Whom it waits for.
+    /// Whom it has waited for last.
     waiting: String,
+    /// Whether it still does.
+    waits: bool,
 }
 
 impl Watch for Refresh<'_> {
@@ -93,9 +96,16 @@ impl Watch for Refresh<'_> {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.reader.line(text);
         let text = repositories::without_credentials(text);
-        if output::is_waiting(&text) && self.waiting != text {
-            self.waiting.clone_from(&text);
-            self.observer.report(Report::Waiting(text.clone()));
+        if output::is_waiting(&text) {
+            if !self.waits || self.waiting != text {
+                self.waiting.clone_from(&text);
+                self.observer.report(Report::Waiting(text.clone()));
+            }
+            self.waits = true;
+        } else if self.waits && !text.starts_with(' ') {
+            // yum says with a blank before it what the other one is
+            self.waits = false;
+            self.observer.report(Report::Downloading { percent: 0 });
         }
         self.observer.report(Report::Output(text));
     }

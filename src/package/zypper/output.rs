@@ -316,6 +316,10 @@ fn is_fetch_error(error: &str) -> bool {
 /// `<message type="info">Retrieving: demo-1.1-1.noarch (Lab) (1/3), …` and
 /// `<progress id="install-resolvable" name="(1/2) Installing: demo-1.1-1.noarch" …`.
 fn progress(line: &str) -> Option<Report> {
+    // of a refresh, which has its lock then (recorded with zypper 1.14.89)
+    if line.contains("<progress id=\"raw-refresh\"") || line.contains(" is up to date.<") {
+        return Some(Report::Downloading { percent: 0 });
+    }
     if let Some((_, rest)) = line.split_once(">Retrieving: ") {
         let count = rest.rsplit_once(" (")?.1.split(')').next()?;
         return Some(Report::Downloading {

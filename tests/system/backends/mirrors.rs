@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use lab::fixtures::plain;
 use lab::{Fault, Manager, Repo};
 use linux_patch_api::journal::id as message;
+use serde_json::Value;
 
 use super::Backend;
 use crate::job::{applied, changes, events_of_kind, failed, kept_back, text};
@@ -60,6 +61,7 @@ pub fn a_superseded_package_is_followed_by_refreshing_once(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: network cut, reset, drip, 404, 500
 pub fn a_package_that_stays_away_fails_the_job(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
@@ -199,4 +201,44 @@ pub fn a_package_that_nobody_signed_is_refused(backend: Backend) {
     applied(&host, "all");
     assert_eq!(backend.installed(&host, "demo"), backend.version("1.2"));
     assert_eq!(property(&host, "Health"), "healthy");
+}
+
+/// The two of them that take a lock for a refresh. While it waits, the one who has asked for it sees for whom.
+// fault: lock held
+#[test]
+fn with_dnf_4_and_zypper_a_refresh_says_for_whom_it_waits() {
+    let dnf4 = "Waiting for process with pid";
+    let zypper = "System management is locked by the application with pid";
+    for (backend, lock, words) in [
+        (Backend::dnf4(), "/var/cache/dnf/metadata_lock.pid", dnf4),
+        (Backend::zypper(), "/run/zypp.pid", zypper),
+    ] {
+        let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
+        let holder = host.spawn(&format!("echo $$ >{lock}; exec sleep infinity"));
+        host.wait_for("the lock", || host.exists(lock));
+        let refresh = host.spawn("patchctl refresh");
+        host.wait_for("the one who waits to be told", || {
+            let shown = refresh.output_so_far();
+            shown.contains(&format!("waiting: {words}"))
+        });
+        let action = || {
+            let picture = host.sh("patchctl status --cached --json");
+            let picture: Value = serde_json::from_str(&picture).expect("no picture");
+            text(&picture, "action").to_owned()
+        };
+        assert!(action().contains(words), "{}", action());
+
+        repo.fault("primary", Fault::Hang);
+        holder.kill();
+        host.sh(&format!("rm -f {lock}"));
+
+        host.wait_for("the end of the waiting", || {
+            action() == "refreshing the package index"
+        });
+        repo.heal();
+        let refresh = refresh.wait();
+        assert!(refresh.success(), "{refresh}");
+        let told = events_of_kind(&host, message::WAITING).len();
+        assert_eq!(told, 1, "said once, not at every try");
+    }
 }
