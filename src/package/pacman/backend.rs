@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use anyhow::Result;
 
 use super::conf::{self, Conf};
-use super::hook::Gate;
-use super::local::{self, DATABASE};
-use super::sync::Tree;
+use super::database::{self, DATABASE};
+use super::database_sync::Tree;
+use super::gate::Gate;
 use crate::package::Database;
 
 /// Where our tree of databases lies: durable, because which of them were live matters after a power cut.
@@ -61,5 +61,5 @@ impl Pacman {
 
 /// The package database.
 pub fn database() -> Result<Database> {
-    local::read(&Path::new(DATABASE).join("local"))
+    database::read(&Path::new(DATABASE).join("local"))
 }

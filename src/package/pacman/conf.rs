@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::arguments;
-use super::local::DATABASE;
+use super::database::DATABASE;
 
 /// The defaults of `CacheDir` and `HookDir`.
 const CACHE: &str = "/var/cache/pacman/pkg/";

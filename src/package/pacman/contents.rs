@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
-use super::{arguments, local};
+use super::{arguments, database};
 use crate::exec::{Ending, Line};
 use crate::package::{Damaged, Former, FormerSource};
 use crate::sorted::InOrder;
@@ -103,7 +103,7 @@ pub fn moving_back(
 
 /// The files that the database has of a package that goes, without their first slash.
 fn entered(database: &Path, former: &Former) -> Vec<String> {
-    let files = local::files(database, &former.undone());
+    let files = database::files(database, &former.undone());
     let plain = |file: PathBuf| file.to_string_lossy().trim_start_matches('/').to_owned();
     files.into_iter().map(plain).collect()
 }

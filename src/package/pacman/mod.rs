@@ -4,43 +4,40 @@ mod arguments;
 mod backend;
 mod conf;
 mod contents;
-mod former;
-mod hook;
+mod database;
+mod database_sync;
+mod fingerprint;
+mod gate;
 mod listing;
-mod local;
 mod locks;
+mod output;
 mod reboot;
 mod refresh;
 mod repair;
-mod run;
-mod sync;
+mod rollback;
+mod scripts;
+mod simulate;
 mod transaction;
-mod upgrade;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::fs;
 use std::io::BufRead;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 pub use backend::Pacman;
 
-use crate::checksum;
-use crate::exec::Process;
-use crate::package::boot;
-use crate::package::{
-    AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer,
-    PackageManager, Pending, Problem, Refreshed, Restore, Script, Selection, Source, TakenBack,
-    Transaction, Update, stamp,
+use self::conf::Conf;
+use self::database::DATABASE;
+use self::locks::{Held, LOCK};
+use self::simulate::is_everything;
+use super::{
+    AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Observer,
+    PackageManager, Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction,
+    Update,
 };
-use conf::Conf;
-use local::DATABASE;
-use locks::{Held, LOCK};
-use upgrade::{is_everything, left_out};
+use crate::exec::Process;
 
 /// Why anything but everything is refused.
 const PARTIAL: &str = "partial upgrades are unsupported on Arch Linux: only all pending updates together \
@@ -56,16 +53,7 @@ impl PackageManager for Pacman {
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-        let upgrade = self.upgrade(&self.conf()?, (failed, &[]))?;
-        let program = arguments::download_ahead(self.tree.path(), &upgrade.without);
-        let outcome = run::run(&program, upgrade.changes.len(), observer)?;
-        match outcome.ended {
-            Ended::Done => Ok(true),
-            Ended::Stopped => Ok(false),
-            Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
-                bail!("{why}")
-            }
-        }
+        self.download_ahead(failed, observer)
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
@@ -101,20 +89,7 @@ impl PackageManager for Pacman {
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
-        let mut problems = local::problems(&Path::new(DATABASE).join("local"))?;
-        let before_start = || {
-            let started = boot::started(Path::new("/"));
-            let locked = fs::metadata(LOCK).map(|lock| lock.mtime()).ok();
-            locked
-                .zip(started)
-                .is_some_and(|(lock, start)| lock < start)
-        };
-        match locks::held(Path::new(LOCK)) {
-            Held::Stale => problems.push(locks::stale().into()),
-            Held::Unknown if before_start() => problems.push(locks::stale().into()),
-            Held::No | Held::By(_) | Held::Unknown => {}
-        }
-        Ok(problems)
+        repair::problems()
     }
 
     fn sees_problems(&self) -> bool {
@@ -126,47 +101,7 @@ impl PackageManager for Pacman {
     }
 
     fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
-        let conf = self.conf()?;
-        // what somebody else is changing at this moment cannot be planned with
-        transaction::free(observer)?;
-        let mut upgrade = self.upgrade(&conf, (transaction.failed, &[]))?;
-        if let Selection::Exactly(updates) = transaction.selection {
-            // that this may be is known from its plan
-            let left_out = left_out(updates, &upgrade.pending.updates);
-            if !left_out.is_empty() {
-                upgrade = self.upgrade(&conf, (transaction.failed, &left_out))?;
-            }
-        }
-        let kept_back = upgrade.pending.kept_back.clone();
-        let done = |ended| Applied {
-            ended,
-            kept_back,
-            notes: Vec::new(),
-            failures: Vec::new(),
-            displaced: false,
-            interrupted: false,
-        };
-        if upgrade.changes.is_empty() {
-            return Ok(done(Ended::Done));
-        }
-        let outcome = self.transact(&conf, &upgrade, transaction, observer)?;
-        let key = |package: &str| {
-            let change = upgrade
-                .changes
-                .iter()
-                .find(|change| change.package == package);
-            change.map(Change::key)
-        };
-        let failures: Vec<(Key, String)> = outcome
-            .failed
-            .into_iter()
-            .filter_map(|(package, why)| Some((key(&package)?, why)))
-            .collect();
-        Ok(Applied {
-            notes: outcome.notes,
-            failures,
-            ..done(outcome.ended)
-        })
+        self.upgrade_host(transaction, observer)
     }
 
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()> {
@@ -178,7 +113,7 @@ impl PackageManager for Pacman {
     }
 
     fn script(&self, process: &Process) -> Option<Script> {
-        hook::install_script(process)
+        scripts::running(process)
     }
 
     fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
@@ -186,7 +121,7 @@ impl PackageManager for Pacman {
             tracing::warn!("{error:#}");
             Conf::default_directories()
         });
-        Ok(former::find(changes, kept, &conf.caches))
+        Ok(rollback::find(changes, kept, &conf.caches))
     }
 
     fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
@@ -198,7 +133,7 @@ impl PackageManager for Pacman {
     }
 
     fn automatic(&self) -> Option<BTreeSet<String>> {
-        local::automatic(&Path::new(DATABASE).join("local")).ok()
+        database::automatic(&Path::new(DATABASE).join("local")).ok()
     }
 
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
@@ -244,7 +179,7 @@ impl PackageManager for Pacman {
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
-        Ok(local::files(&Path::new(DATABASE).join("local"), change))
+        Ok(database::files(&Path::new(DATABASE).join("local"), change))
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {
@@ -259,7 +194,7 @@ impl PackageManager for Pacman {
         changes: &[Change],
         there: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<Option<u64>>> {
-        local::brings(&Path::new(DATABASE).join("local"), changes, there)
+        database::brings(&Path::new(DATABASE).join("local"), changes, there)
     }
 
     fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String> {
@@ -268,14 +203,6 @@ impl PackageManager for Pacman {
     }
 
     fn fingerprint(&self, failed: &[&Source]) -> String {
-        let mut text = self.tree.fingerprint();
-        for source in failed {
-            let _ = write!(text, "{source};");
-        }
-        stamp::add_all(&mut text, Path::new("/etc/pacman.d"));
-        for path in ["/etc/pacman.conf", "/var/lib/pacman/local"] {
-            text.push_str(&sync::stamp(Path::new(path)));
-        }
-        checksum::sha256(text.as_bytes())
+        fingerprint::fingerprint(self, failed)
     }
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::local;
+use super::database;
 use crate::package::boot::{self, TakenBack};
 
 /// Packages whose update takes effect with the next start only, and is not seen by their files.
@@ -19,7 +19,7 @@ pub fn reasons(root: &Path, database: &Path, taken_back: &TakenBack) -> Vec<Stri
     let started = boot::started(root);
     for package in EVERYWHERE {
         let reason = format!("{package} was updated");
-        let installed = local::find(database, package).and_then(|desc| desc.installed);
+        let installed = database::find(database, package).and_then(|desc| desc.installed);
         let installed = installed.and_then(|installed| i64::try_from(installed).ok());
         if let (Some(installed), Some(started)) = (installed, started)
             && boot::is_replaced(installed, &reason, started, taken_back)

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::backend::Pacman;
 use super::conf::{Repository, redacted};
-use super::{arguments, run};
+use super::{arguments, output};
 use crate::exec::{Ending, Finished, Line, Program, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
 
@@ -75,7 +75,7 @@ impl Pacman {
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
             errors.push(failure(&program, &finished, &said));
         }
-        Ok(Refreshed::of(sources, errors, run::is_network_error))
+        Ok(Refreshed::of(sources, errors, output::is_network_error))
     }
 }
 
@@ -93,7 +93,7 @@ impl Watch for Refresh<'_> {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
         if let Some(error) = text.strip_prefix("error: ")
-            && !run::is_harmless(error)
+            && !output::is_harmless(error)
         {
             self.errors.push(error.to_owned());
         }

@@ -1,16 +1,36 @@
 //! Healing what an interrupted transaction left behind: it is made whole in the direction it went.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::arguments::{self, Run};
-use super::local::{self, DATABASE};
+use super::database::{self, DATABASE};
+use super::database_sync::Tree;
 use super::locks::{self, Held};
-use super::sync::Tree;
+use crate::package::boot;
 use crate::package::climb::climb;
-use crate::package::{Change, Observer, PackageState, sentences};
+use crate::package::{Change, Observer, PackageState, Problem, sentences};
+
+/// What is wrong with the database: entries that are not whole, and a lock that was left behind.
+pub fn problems() -> Result<Vec<Problem>> {
+    let mut problems = database::problems(&Path::new(DATABASE).join("local"))?;
+    let before_start = || {
+        let started = boot::started(Path::new("/"));
+        let locked = fs::metadata(locks::LOCK).map(|lock| lock.mtime()).ok();
+        locked
+            .zip(started)
+            .is_some_and(|(lock, start)| lock < start)
+    };
+    match locks::held(Path::new(locks::LOCK)) {
+        Held::Stale => problems.push(locks::stale().into()),
+        Held::Unknown if before_start() => problems.push(locks::stale().into()),
+        Held::No | Held::By(_) | Held::Unknown => {}
+    }
+    Ok(problems)
+}
 
 /// Takes the lock away that the interrupted run left, and installs all it was installing again: its
 /// database entries do not tell which files, scriptlets and hooks it had got to. Without a stale lock it
@@ -62,7 +82,7 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
             bail!("the package database could not be repaired: {wrong}");
         }
     }
-    let problems = local::problems(&local)?;
+    let problems = database::problems(&local)?;
     ensure!(
         problems.is_empty(),
         "the package database could not be repaired: {}",
@@ -78,7 +98,7 @@ fn finish_removals(
     log: &Path,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let database = local::read(local)?;
+    let database = database::read(local)?;
     let going: Vec<&str> = changes
         .iter()
         .filter(|change| change.to.is_none() && database.contains_key(&change.key()))
@@ -94,7 +114,7 @@ fn finish_removals(
 /// beside the right one: pacman would go on with neither.
 fn clear_damaged(local: &Path, changes: &[Change]) -> Result<bool> {
     let mut cleared = false;
-    let directories = local::directories(local)?;
+    let directories = database::directories(local)?;
     let name = |directory: &Path| {
         directory
             .file_name()
@@ -104,7 +124,7 @@ fn clear_damaged(local: &Path, changes: &[Change]) -> Result<bool> {
     };
     for directory in &directories {
         let full = name(directory);
-        let Some((package, version)) = local::split(&full) else {
+        let Some((package, version)) = database::split(&full) else {
             continue;
         };
         let Some(change) = changes.iter().find(|change| change.package == package) else {
@@ -112,11 +132,11 @@ fn clear_damaged(local: &Path, changes: &[Change]) -> Result<bool> {
         };
         let twin = directories.iter().any(|other| {
             other != directory
-                && local::split(&name(other)).is_some_and(|(other, _)| other == package)
+                && database::split(&name(other)).is_some_and(|(other, _)| other == package)
         });
         let text = fs::read_to_string(directory.join("desc")).unwrap_or_default();
         let superfluous = twin && change.to.as_deref() != Some(version);
-        if local::Desc::parse(&text).is_none() || superfluous {
+        if database::Desc::parse(&text).is_none() || superfluous {
             fs::remove_dir_all(directory)
                 .with_context(|| format!("failed to remove '{}'", directory.display()))?;
             cleared = true;
@@ -127,7 +147,7 @@ fn clear_damaged(local: &Path, changes: &[Change]) -> Result<bool> {
 
 /// The first change that is not as intended, in a sentence.
 fn wrong(local: &Path, changes: &[Change]) -> Result<Option<String>> {
-    let database = local::read(local)?;
+    let database = database::read(local)?;
     Ok(changes.iter().find_map(|change| {
         let key = change.key();
         match (database.get(&key), &change.to) {
@@ -165,7 +185,7 @@ mod tests {
         };
         let changes = [change("demo"), change("lib")];
         assert!(clear_damaged(root.path(), &changes).unwrap());
-        let left: Vec<String> = local::directories(root.path())
+        let left: Vec<String> = database::directories(root.path())
             .unwrap()
             .iter()
             .map(|d| d.file_name().unwrap().to_string_lossy().into_owned())

@@ -1,20 +1,19 @@
-//! One transaction: fetched, put through the gate, made; and the one that undoes it.
+//! One transaction: fetched, put through the gate, made.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::arguments::{self, Run};
+use super::arguments;
 use super::backend::Pacman;
 use super::conf::Conf;
-use super::hook::Plan;
-use super::local::DATABASE;
+use super::gate::Plan;
 use super::locks::{self, Held, LOCK};
-use super::upgrade::Upgrade;
-use super::{contents, run};
-use crate::exec::{Line, Program};
-use crate::package::{Change, Ended, Former, FormerSource, Observer, Restore, Transaction};
+use super::output;
+use super::simulate::{Upgrade, left_out};
+use crate::exec::Program;
+use crate::package::{Applied, Change, Ended, Key, Observer, Selection, Source, Transaction};
 
 /// How long a transaction waits for somebody else's.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
@@ -23,16 +22,83 @@ const LOCK_LIMIT: Duration = Duration::from_secs(600);
 const LOCK_TRIES: u32 = 20;
 
 impl Pacman {
+    /// Fetches what an upgrade of everything would install; whether it came to its end.
+    pub(super) fn download_ahead(
+        &self,
+        failed: &[&Source],
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
+        let upgrade = self.upgrade(&self.conf()?, (failed, &[]))?;
+        let program = arguments::download_ahead(self.tree.path(), &upgrade.without);
+        let outcome = output::run(&program, upgrade.changes.len(), observer)?;
+        match outcome.ended {
+            Ended::Done => Ok(true),
+            Ended::Stopped => Ok(false),
+            Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
+                bail!("{why}")
+            }
+        }
+    }
+
+    /// Runs one transaction.
+    pub(super) fn upgrade_host(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<Applied> {
+        let conf = self.conf()?;
+        // what somebody else is changing at this moment cannot be planned with
+        free(observer)?;
+        let mut upgrade = self.upgrade(&conf, (transaction.failed, &[]))?;
+        if let Selection::Exactly(updates) = transaction.selection {
+            // that this may be is known from its plan
+            let left_out = left_out(updates, &upgrade.pending.updates);
+            if !left_out.is_empty() {
+                upgrade = self.upgrade(&conf, (transaction.failed, &left_out))?;
+            }
+        }
+        let kept_back = upgrade.pending.kept_back.clone();
+        let done = |ended| Applied {
+            ended,
+            kept_back,
+            notes: Vec::new(),
+            failures: Vec::new(),
+            displaced: false,
+            interrupted: false,
+        };
+        if upgrade.changes.is_empty() {
+            return Ok(done(Ended::Done));
+        }
+        let outcome = self.transact(&conf, &upgrade, transaction, observer)?;
+        let key = |package: &str| {
+            let change = upgrade
+                .changes
+                .iter()
+                .find(|change| change.package == package);
+            change.map(Change::key)
+        };
+        let failures: Vec<(Key, String)> = outcome
+            .failed
+            .into_iter()
+            .filter_map(|(package, why)| Some((key(&package)?, why)))
+            .collect();
+        Ok(Applied {
+            notes: outcome.notes,
+            failures,
+            ..done(outcome.ended)
+        })
+    }
+
     /// Moves the live databases, and upgrades by them in one run, which fetches, checks, and asks the gate, as
     /// `pacman -Syu` does for anybody: checked in a run of its own, each package would be checked twice. Nobody
     /// else gets the lock meanwhile. When nothing was changed in the end, they go back to where they were.
-    pub(super) fn transact(
+    fn transact(
         &self,
         conf: &Conf,
         upgrade: &Upgrade,
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<run::Outcome> {
+    ) -> Result<output::Outcome> {
         free(observer)?;
         let failed = |repository: &str| transaction.failed.iter().any(|s| s.suite == repository);
         let moving: Vec<&str> = conf
@@ -59,22 +125,22 @@ impl Pacman {
         } else {
             ahead(outcome.ended)
         };
-        Ok(run::Outcome { ended, ..outcome })
+        Ok(output::Outcome { ended, ..outcome })
     }
 
     /// Runs pacman on the live database; again when somebody else was faster with the lock.
-    fn run(
+    pub(super) fn run(
         &self,
         program: &Program,
         total: usize,
         observer: &mut dyn Observer,
-    ) -> Result<run::Outcome> {
+    ) -> Result<output::Outcome> {
         let mut tries = 0;
         loop {
             tries += 1;
             free(observer)?;
             self.tree.begin()?;
-            let outcome = run::run(program, total, observer)?;
+            let outcome = output::run(program, total, observer)?;
             match outcome.ended {
                 // whoever repairs it is to know whose lock it was
                 Ended::Interrupted(_) => {}
@@ -95,95 +161,19 @@ impl Pacman {
     }
 
     /// The hook directories of a run: ours, and the administrator's, which an option would hide.
-    fn hooks(&self, conf: &Conf, plan: &Plan, gate: (&Path, &[String])) -> Result<Vec<PathBuf>> {
+    pub(super) fn hooks(
+        &self,
+        conf: &Conf,
+        plan: &Plan,
+        gate: (&Path, &[String]),
+    ) -> Result<Vec<PathBuf>> {
         let ours = self.gate.set_up(plan, gate)?;
         Ok(conf.hooks.iter().cloned().chain([ours]).collect())
     }
-
-    /// The new packages go in a run of their own, when those that need them are gone: pacman has no
-    /// transaction that does both. A configuration is given where that of the host cannot be read.
-    pub(super) fn put_back(
-        &self,
-        conf: &Conf,
-        configuration: Option<&Path>,
-        restore: &Restore<'_>,
-        observer: &mut dyn Observer,
-    ) -> Result<Ended> {
-        restore.former.iter().try_for_each(Former::check)?;
-        let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
-        let files: Vec<PathBuf> = restore
-            .former
-            .iter()
-            .filter_map(|f| f.source.file().map(Path::to_owned))
-            .collect();
-        let (going, names) = going(restore.former);
-        let local = Path::new(DATABASE).join("local");
-        let without_dependencies = !going.is_empty()
-            && is_only_needed_by(&names, &arguments::rehearse(&files, configuration))?;
-        let over = contents::moving_back(&local, &going, &files, configuration)?;
-        let plan = Plan {
-            changes,
-            conf: conf.clone(),
-            databases: Vec::new(),
-        };
-        let hooks = self.hooks(conf, &plan, restore.gate)?;
-        // the gate is asked once, for all of it
-        let gated = if files.is_empty() {
-            &hooks
-        } else {
-            &conf.hooks
-        };
-        let run = |hooks| Run {
-            hooks,
-            configuration,
-            without_dependencies,
-        };
-        let programs = [
-            (!files.is_empty()).then(|| arguments::install(&files, &over, run(&hooks))),
-            (!names.is_empty()).then(|| arguments::remove(&names, run(gated))),
-        ];
-        for program in programs.into_iter().flatten() {
-            let program = program.log(restore.log);
-            let outcome = self.run(&program, restore.former.len(), observer)?;
-            if outcome.ended != Ended::Done {
-                return Ok(outcome.ended);
-            }
-        }
-        self.tree.put_back()?;
-        Ok(Ended::Done)
-    }
-}
-
-/// Whether all that speaks against a run are packages that go afterwards, as it says when it is rehearsed.
-fn is_only_needed_by(going: &[&str], rehearsal: &Program) -> Result<bool> {
-    let mut lines = Vec::new();
-    let finished = rehearsal.run(&mut |line: Line<'_>| {
-        let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
-        lines.push(text.to_owned());
-    })?;
-    Ok(!finished.succeeded() && needed_only_by(going, &lines))
-}
-
-/// `:: installing helper (1.0-1) breaks dependency 'helper>=1.1' required by newdep` (pacman 7.0): pure.
-fn needed_only_by(going: &[&str], lines: &[String]) -> bool {
-    let problems: Vec<&String> = lines.iter().filter(|l| l.starts_with(":: ")).collect();
-    let of_going = |line: &&String| {
-        let needed = line.rsplit_once(" required by ");
-        needed.is_some_and(|(_, name)| going.contains(&name.trim()))
-    };
-    !problems.is_empty() && problems.iter().all(of_going)
-}
-
-/// The packages that were new, and their names.
-fn going(former: &[Former]) -> (Vec<&Former>, Vec<&str>) {
-    let new = |former: &&Former| former.source == FormerSource::New;
-    let going: Vec<&Former> = former.iter().filter(new).collect();
-    let names = going.iter().map(|f| f.change.package.as_str()).collect();
-    (going, names)
 }
 
 /// Waits until somebody else has finished; an error when the lock is nobody's.
-pub(super) fn free(observer: &mut dyn Observer) -> Result<()> {
+fn free(observer: &mut dyn Observer) -> Result<()> {
     match locks::wait(observer, Some(LOCK_LIMIT))? {
         Held::Stale | Held::Unknown => bail!("{}", locks::stale()),
         Held::No | Held::By(_) => Ok(()),
@@ -207,23 +197,6 @@ fn ahead(ended: Ended) -> Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_goes_may_have_its_dependencies_broken() {
-        let line = |name: &str| {
-            format!(
-                ":: installing helper (1.0-1) breaks dependency 'helper>=1.1' required by {name}"
-            )
-        };
-        let head = "error: failed to prepare transaction (could not satisfy dependencies)";
-        let ours = [head.to_owned(), line("newdep")];
-        assert!(needed_only_by(&["newdep"], &ours));
-        assert!(!needed_only_by(
-            &["newdep"],
-            &[line("newdep"), line("stranger")]
-        ));
-        assert!(!needed_only_by(&["newdep"], &ours[..1]));
-    }
 
     #[test]
     fn a_failure_says_that_the_databases_are_ahead() {

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::arguments;
 use super::conf::Repository;
-use super::local::{self, DATABASE};
+use super::database::{self, DATABASE};
 use crate::checksum;
 use crate::exec::Line;
 use crate::fs::write_atomically;
@@ -254,7 +254,7 @@ pub fn stamp(file: &Path) -> String {
 
 /// What is installed, as far as the names of the database's directories tell.
 fn installed_mark() -> Result<String> {
-    let directories = local::directories(&PathBuf::from(DATABASE).join("local"))?;
+    let directories = database::directories(&PathBuf::from(DATABASE).join("local"))?;
     let names: Vec<String> = directories
         .iter()
         .map(|d| d.display().to_string())

@@ -9,10 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::conf::{Conf, in_caches};
-use super::sync::{Stamp, stamp};
-use crate::exec::Process;
+use super::database_sync::{Stamp, stamp};
 use crate::fs::write_atomically;
-use crate::package::{Change, Database, Script};
+use crate::package::{Change, Database};
 use crate::sorted;
 
 /// The changes that a run is going to make. The hook is told names only, so that this is written first.
@@ -153,18 +152,6 @@ fn announced(names: &str, plan: &[Change], installed: &Database) -> Result<Vec<C
     sorted::sort(&mut changes);
     changes.dedup();
     Ok(changes)
-}
-
-/// The package's script that this process runs: a shell that sources `.INSTALL` from a directory of
-/// pacman's own and calls one function of it (libalpm, `_alpm_runscriptlet`). It does not say whose.
-pub fn install_script(process: &Process) -> Option<Script> {
-    let mut words = process.arguments.iter();
-    let script = words.find(|word| word.starts_with(". ") && word.contains("/.INSTALL;"))?;
-    let (_, call) = script.split_once("; ")?;
-    Some(Script {
-        package: None,
-        name: call.split_whitespace().next()?.to_owned(),
-    })
 }
 
 #[cfg(test)]
