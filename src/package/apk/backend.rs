@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::arguments::{self, Arguments};
-use super::database;
-use crate::package::Database;
+use super::{database, locks};
+use crate::package::{Database, Observer};
 
 /// Our cache: what a refresh has confirmed, and what is fetched before the first file changes.
 pub const CACHE: &str = "/var/cache/linux_patch_api/apk";
@@ -35,5 +35,10 @@ impl Apk {
     /// The package database.
     pub(super) fn read_database(&self) -> Result<Database> {
         database::read(&self.database)
+    }
+
+    /// Waits until no other apk works: takes the lock that every apk holds while it works, and gives it back.
+    pub(super) fn wait(&self, observer: &mut dyn Observer) -> Result<()> {
+        locks::wait(&self.database.with_file_name("lock"), observer)
     }
 }

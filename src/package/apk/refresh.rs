@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::backend::{Apk, CACHE};
 use super::listing::{self, redacted};
-use super::run;
+use super::output;
 use crate::exec::{Ending, Line, Watch};
 use crate::package::{Observer, Refreshed, Report, Source};
 
@@ -71,7 +71,7 @@ impl Apk {
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
             errors.push(program.failure(&finished));
         }
-        Ok(Refreshed::of(sources, errors, run::is_network_error))
+        Ok(Refreshed::of(sources, errors, output::is_network_error))
     }
 }
 

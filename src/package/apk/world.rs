@@ -1,12 +1,11 @@
-//! What is to be there (`/etc/apk/world`), kept while a rollback pins versions in it; and apk's lock.
+//! What is to be there (`/etc/apk/world`), kept while a rollback pins versions in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::fs::{Lock, write_atomically};
-use crate::package::{Observer, lock};
+use crate::fs::write_atomically;
 
 /// The world as it was.
 pub struct World {
@@ -32,14 +31,6 @@ impl World {
         }
         write_atomically(&self.path, &self.bytes, 0o644)
     }
-}
-
-/// Waits until nobody holds the lock, which is one of flock(2). An error when a stop was asked for first.
-pub fn wait(path: &Path, observer: &mut dyn Observer) -> Result<()> {
-    lock::wait_until_free(observer, || {
-        let is_held = Lock::try_take(path)?.is_none();
-        Ok(is_held.then(|| format!("'{}' is held by another apk", path.display())))
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
-//! Former versions: what we keep, and what lies in a cache of apk's.
+//! Former versions: what we keep, what lies in a cache of apk's, and the transaction that puts them back.
 
 use std::path::{Path, PathBuf};
 
-use crate::package::{Change, Former, FormerSource, Kept, former};
+use anyhow::Result;
+
+use super::backend::Apk;
+use super::world::World;
+use super::{arguments, output};
+use crate::package::rpm::gate;
+use crate::package::{Change, Ended, Former, FormerSource, Kept, Observer, Restore, former};
 
 /// Looks each former version up.
 pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former> {
@@ -47,6 +53,26 @@ fn is_of(path: &Path, stem: &str) -> bool {
                 !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
             })
     })
+}
+
+/// Puts former versions back. apk takes what was new away by itself, because nobody needs it any more.
+pub fn put_back(apk: &Apk, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    restore.former.iter().try_for_each(Former::check)?;
+    let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+    let files: Vec<PathBuf> = restore
+        .former
+        .iter()
+        .filter_map(|f| f.source.file().map(Path::to_owned))
+        .collect();
+    if let Some(words) = gate::ask(restore.gate, &changes, restore.log)? {
+        return Ok(Ended::Failed(words));
+    }
+    let world = World::keep(Path::new(arguments::WORLD))?;
+    let program = apk.apk.install(&files).log(restore.log);
+    let ended = output::run(&program, false, observer);
+    // a pin would keep the package from every later update
+    world.write_back()?;
+    ended
 }
 
 #[cfg(test)]

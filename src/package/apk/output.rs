@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::listing::{redacted, step};
-use crate::exec::{Ending, Line, Process, Program, Watch};
-use crate::package::{Ended, Observer, Report, Script};
+use crate::exec::{Ending, Line, Program, Watch};
+use crate::package::{Ended, Observer, Report};
 
 /// The most lines that a job's error quotes.
 const QUOTED: usize = 8;
@@ -45,22 +45,6 @@ impl Watch for Run<'_> {
         let asked = self.observer.stop();
         asked && self.may_stop
     }
-}
-
-/// The script that this process runs: apk gives it the name `PACKAGE-VERSION-rN.KIND` in its directory
-/// (apk-tools, `apk_ipkg_run_script`).
-pub fn script(process: &Process) -> Option<Script> {
-    let script = Script::below(
-        process,
-        &["/lib/apk/exec/", "lib/apk/exec/", "/usr/lib/apk/exec/"],
-    )?;
-    let file = script.name.rsplit('/').next()?;
-    let mut parts = file.rsplitn(3, '-');
-    let (_revision, _version) = (parts.next(), parts.next());
-    Some(Script {
-        package: parts.next().map(str::to_owned),
-        ..script
-    })
 }
 
 /// How far `(2/3) Upgrading demo (…)` or `(2/3) Downloading demo-1.1-r0` is.
