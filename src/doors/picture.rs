@@ -523,9 +523,9 @@ impl Stamps {
             records: files(paths).iter().map(|path| stamp(path)).collect(),
             directories: directories(paths).map(|path| access(&path)).to_vec(),
             progress: stamp(&paths.progress()),
-            database: package::DATABASES
+            database: package::database_files()
                 .map(|path| stamp(&paths.host(path)))
-                .to_vec(),
+                .collect(),
             units,
             fingerprint,
         }

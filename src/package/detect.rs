@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::apk::Apk;
-use super::apt::Apt;
+use super::apk::{self, Apk};
+use super::apt::{self, Apt};
 use super::dnf::{Dialect, Dnf};
 use super::manager::PackageManager;
 use super::os_release::OsRelease;
-use super::pacman::Pacman;
+use super::pacman::{self, Pacman};
+use super::rpm;
 use super::zypper::Zypper;
 use crate::config::Config;
 use crate::sorted::InOrder;
@@ -282,6 +283,18 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
             Box::new(Apk::new(program.unwrap_or(Path::new("/sbin/apk"))))
         }
     })
+}
+
+/// The files that change whenever a package database does, of every package manager: the database itself, its journal,
+/// a lock that may be left behind. None of them changes when it is only read.
+pub fn database_files() -> impl Iterator<Item = &'static str> {
+    let files: [&[&str]; 4] = [
+        &apt::DATABASE_FILES,
+        &rpm::DATABASE_FILES,
+        &pacman::DATABASE_FILES,
+        &apk::DATABASE_FILES,
+    ];
+    files.into_iter().flatten().copied()
 }
 
 #[cfg(test)]

@@ -264,19 +264,3 @@ pub trait PackageManager: Send + Sync {
     /// A text that changes whenever the index, the package database or the `failed` sources do.
     fn fingerprint(&self, failed: &[&Source]) -> String;
 }
-
-/// The files that change whenever a package database does, of every package manager: the database itself,
-/// its journal, a lock that may be left behind. None of them changes when it is only read.
-pub const DATABASES: [&str; 11] = [
-    "/var/lib/dpkg/status",
-    "/var/lib/dpkg/updates",
-    "/usr/lib/sysimage/rpm/Packages.db",
-    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
-    "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
-    "/var/lib/rpm/Packages",
-    "/var/lib/rpm/rpmdb.sqlite",
-    "/var/lib/rpm/rpmdb.sqlite-wal",
-    "/var/lib/pacman",
-    "/var/lib/pacman/local",
-    "/lib/apk/db",
-];

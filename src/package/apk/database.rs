@@ -7,6 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use crate::package::{Database, Installed, Key, PackageState};
 
+/// What changes whenever the database does, and not when it is only read.
+pub const FILES: [&str; 1] = ["/lib/apk/db"];
+
 /// Reads it.
 pub fn read(file: &Path) -> Result<Database> {
     let text =

@@ -25,6 +25,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 pub use backend::Apk;
+pub use database::FILES as DATABASE_FILES;
 
 use self::backend::CACHE;
 use super::rpm::gate;

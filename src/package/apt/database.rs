@@ -7,6 +7,9 @@ use anyhow::{Context, Result};
 use super::build;
 use crate::package::{Database, Installed, Key, PackageState, Problem};
 
+/// What changes whenever the database does, and not when it is only read.
+pub const FILES: [&str; 2] = ["/var/lib/dpkg/status", "/var/lib/dpkg/updates"];
+
 /// Parses the output of [`super::dpkg::query_database`]. A package that is gone but for its
 /// configuration files is left out; every other state than `ok installed` is broken, `reinstreq`
 /// among them, which a look at the version alone would pass (dpkg(1), "Package states").

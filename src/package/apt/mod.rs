@@ -51,6 +51,7 @@ use anyhow::Result;
 
 pub use arguments::APT_GET;
 pub use backend::Apt;
+pub use database::FILES as DATABASE_FILES;
 
 use crate::exec::Process;
 use crate::package::climb::climb;

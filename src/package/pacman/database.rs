@@ -11,6 +11,9 @@ use crate::checksum;
 use crate::package::{Change, Database, Installed, Key, PackageState, Problem, tar};
 use crate::sorted::{self, InOrder};
 
+/// What changes whenever the database does, and not when it is only read.
+pub const FILES: [&str; 2] = ["/var/lib/pacman", "/var/lib/pacman/local"];
+
 /// pacman's own database.
 pub const DATABASE: &str = "/var/lib/pacman";
 

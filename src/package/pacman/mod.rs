@@ -27,6 +27,7 @@ use std::time::SystemTime;
 use anyhow::{Result, ensure};
 
 pub use backend::Pacman;
+pub use database::FILES as DATABASE_FILES;
 
 use self::conf::Conf;
 use self::database::DATABASE;

@@ -12,6 +12,16 @@ use crate::sorted::{self, InOrder};
 
 const RPM: &str = "/usr/bin/rpm";
 
+/// What changes whenever the database does, and not when it is only read.
+pub const FILES: [&str; 6] = [
+    "/usr/lib/sysimage/rpm/Packages.db",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal",
+    "/var/lib/rpm/Packages",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/rpmdb.sqlite-wal",
+];
+
 /// One installed version of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

@@ -22,3 +22,5 @@ pub mod transaction;
 pub mod versionlock;
 pub mod words;
 pub mod xml;
+
+pub use database::FILES as DATABASE_FILES;
