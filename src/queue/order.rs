@@ -68,8 +68,7 @@ impl Order {
     pub fn leave(&self, paths: &Paths) -> Result<()> {
         ensure!(
             entries::length(paths) < MAX_WAITING,
-            "{} requests wait already",
-            MAX_WAITING
+            "{MAX_WAITING} requests wait already"
         );
         let name = format!("{}.{self}", JobId::new()?);
         let prepared = paths.tmp().join(&name);
