@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 
 use super::index::Index;
 use super::settings::Settings;
-use super::{acquire, arguments, database, dpkg};
-use crate::package::{Database, Source};
+use super::{acquire, arguments};
+use crate::package::Source;
 
 /// apt on this host.
 #[derive(Debug)]
@@ -72,10 +72,5 @@ impl Apt {
         };
         lay_out().context("failed to lay out the indexes of the good sources")?;
         Ok(arguments::other_lists(&view))
-    }
-
-    /// The package database.
-    pub(super) fn database(&self) -> Result<Database> {
-        database::parse(&dpkg::query_database().capture()?)
     }
 }

@@ -4,11 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::build;
+use super::{build, dpkg};
 use crate::package::{Database, Installed, Key, PackageState, Problem};
 
 /// What changes whenever the database does, and not when it is only read.
 pub const FILES: [&str; 2] = ["/var/lib/dpkg/status", "/var/lib/dpkg/updates"];
+
+/// What is installed.
+pub fn installed() -> Result<Database> {
+    parse(&dpkg::query_database().capture()?)
+}
 
 /// Parses the output of [`super::dpkg::query_database`]. A package that is gone but for its
 /// configuration files is left out; every other state than `ok installed` is broken, `reinstreq`

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::backend::Apt;
-use super::{arguments, output, simulate};
+use super::{arguments, database, output, simulate};
 use crate::package::{Change, Database, Ended, Observer};
 
 /// What the names of a kernel's packages begin with, before its release.
@@ -27,7 +27,7 @@ pub fn remove(
 ) -> Result<Vec<Change>> {
     let of = |listed: String| simulate::parse(&listed).map(|listing| listing.removals);
     let unneeded = of(arguments::simulate_autoremove().capture()?)?;
-    let before = apt.database()?;
+    let before = database::installed()?;
     let old: Vec<String> = unneeded
         .into_iter()
         .filter(|name| is_old(name, keep) && !is_held(&before, name))
@@ -44,7 +44,7 @@ pub fn remove(
     );
     let program = arguments::remove_exactly(&old).log(log);
     let ended = output::supervised(&program, &apt.dpkg, observer)?.ended;
-    let gone = gone(&before, &apt.database()?, &old);
+    let gone = gone(&before, &database::installed()?, &old);
     ensure!(
         ended == Ended::Done || !gone.is_empty(),
         "old kernels could not be removed: {ended:?}"

@@ -76,7 +76,7 @@ impl PackageManager for Apt {
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
         let lists = self.lists_without(failed)?;
-        refresh::download(self, &pending::words(self, &lists)?, &lists, observer)
+        refresh::download(self, &pending::words(&lists)?, &lists, observer)
     }
 
     fn pending(&self, failed: &[&Source]) -> Result<Pending> {
@@ -92,7 +92,7 @@ impl PackageManager for Apt {
     }
 
     fn installed(&self) -> Result<Database> {
-        self.database()
+        database::installed()
     }
 
     fn build_of(&self, file: &Path) -> Result<Option<String>> {

@@ -11,7 +11,7 @@ use super::backend::Apt;
 use super::explain;
 use super::policy::{self, Known, Versions};
 use super::simulate::{self, Listing};
-use super::{index, names};
+use super::{database, index, names};
 use crate::package::{
     Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update, replaced,
 };
@@ -22,7 +22,7 @@ pub const ALONE: usize = 32;
 /// What an upgrade of everything would do, without what only failed sources have.
 pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
     let lists = apt.lists_without(failed)?;
-    let host = Host::read(apt)?;
+    let host = Host::read()?;
     let due = Due::find(&host, &lists)?;
     let mut pending = Pending {
         updates: due.updates,
@@ -44,8 +44,8 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
 
 /// Names with versions that an upgrade of everything has to be told, so that it neither stops nor passes over a
 /// security update.
-pub fn words(apt: &Apt, lists: &[OsString]) -> Result<Vec<String>> {
-    let host = Host::read(apt)?;
+pub fn words(lists: &[OsString]) -> Result<Vec<String>> {
+    let host = Host::read()?;
     if !is_to_be_told(&Versions::ask(&host.names(), lists)?) {
         return Ok(Vec::new());
     }
@@ -58,7 +58,7 @@ pub fn words(apt: &Apt, lists: &[OsString]) -> Result<Vec<String>> {
 pub fn must_be_told(apt: &Apt, list: Option<&Pending>, failed: &[&Source]) -> Result<bool> {
     let Some(list) = list else {
         let lists = apt.lists_without(failed)?;
-        let names = Host::read(apt)?.names();
+        let names = Host::read()?.names();
         return Ok(is_to_be_told(&Versions::ask(&names, &lists)?));
     };
     let is_told = |kept: &KeptBack| {
@@ -90,8 +90,8 @@ struct Host {
 }
 
 impl Host {
-    fn read(apt: &Apt) -> Result<Self> {
-        let database = apt.database()?;
+    fn read() -> Result<Self> {
+        let database = database::installed()?;
         let native = policy::native(&database);
         Ok(Self { database, native })
     }
@@ -301,11 +301,11 @@ fn pinned(host: &Host, versions: &Versions, known_already: &[KeptBack]) -> Vec<K
 }
 
 /// Why each of these is kept back.
-pub fn reasons(apt: &Apt, kept: &[simulate::Kept], lists: &[OsString]) -> Result<Vec<KeptBack>> {
+pub fn reasons(kept: &[simulate::Kept], lists: &[OsString]) -> Result<Vec<KeptBack>> {
     if kept.is_empty() {
         return Ok(Vec::new());
     }
-    let host = Host::read(apt)?;
+    let host = Host::read()?;
     let keys = kept.iter().filter_map(|kept| host.key(&kept.package));
     let names: Vec<String> = keys.map(Key::to_string).collect();
     let versions = Versions::ask(&names, lists)?;

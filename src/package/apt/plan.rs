@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::arguments::{self, Asked};
 use super::backend::Apt;
 use super::pending::{ALONE, know};
-use super::{explain, simulate};
+use super::{database, explain, simulate};
 use crate::package::{KeptBack, KeptBackCause, Pending, Update};
 
 /// What installing exactly these updates would do. What cannot be had is kept back alone.
@@ -71,7 +71,7 @@ fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<V
         }
     }
     if along {
-        know(apt, &mut listed, &apt.database()?)?;
+        know(apt, &mut listed, &database::installed()?)?;
     }
     Ok(Some(listed))
 }

@@ -16,14 +16,14 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
         return Ok(());
     }
     climb(&dpkg::configure_all(), log, observer)?;
-    for (key, version) in torn(apt)? {
+    for (key, version) in torn()? {
         climb(&arguments::reinstall(&key, &version), log, observer)?;
         // without the archive, the file that the interrupted run was installing
         let file = changes
             .iter()
             .find(|change| [change.key(), change.former_key()].contains(&key))
             .and_then(|c| c.file.clone());
-        if let Some(file) = file.filter(|file| file.exists() && is_torn(apt, &key)) {
+        if let Some(file) = file.filter(|file| file.exists() && is_torn(&key)) {
             climb(&dpkg::install_files(&[file]), log, observer)?;
         }
     }
@@ -38,8 +38,8 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
 }
 
 /// Packages that only unpacking them again heals: dpkg was killed between two of its steps.
-fn torn(apt: &Apt) -> Result<Vec<(Key, String)>> {
-    let database = apt.database()?;
+fn torn() -> Result<Vec<(Key, String)>> {
+    let database = database::installed()?;
     let torn = database
         .into_iter()
         .filter(|(_, installed)| match &installed.state {
@@ -53,6 +53,6 @@ fn torn(apt: &Apt) -> Result<Vec<(Key, String)>> {
         .collect())
 }
 
-fn is_torn(apt: &Apt, key: &Key) -> bool {
-    torn(apt).is_ok_and(|torn| torn.iter().any(|(torn, _)| torn == key))
+fn is_torn(key: &Key) -> bool {
+    torn().is_ok_and(|torn| torn.iter().any(|(torn, _)| torn == key))
 }

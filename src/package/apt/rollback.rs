@@ -37,7 +37,7 @@ pub fn find(
     let (found, nowhere) = look_up(index, changes, kept);
     let last_resort = found.iter().any(|(_, source)| source.is_none());
     let installed = if last_resort {
-        database::parse(&dpkg::query_database().capture()?)?
+        database::installed()?
     } else {
         Database::new()
     };

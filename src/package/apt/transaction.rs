@@ -23,7 +23,7 @@ pub fn apply(
     let outcome = run(transaction, &options, &apt.dpkg, observer)?;
     marks.restore(transaction.log);
     let kept_back = if transaction.failed.is_empty() {
-        pending::reasons(apt, &outcome.kept, &lists)
+        pending::reasons(&outcome.kept, &lists)
     } else {
         // the run was not shown what only the failed sources have
         pending::everything(apt, transaction.failed).map(|p| p.kept_back)

@@ -4,13 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-
 use super::dialect::Dialect;
-use crate::package::Database;
 use crate::package::rpm::repositories::{self, Repository};
 use crate::package::rpm::rollback::Archived;
-use crate::package::rpm::{database_cache, versionlock};
 use crate::sorted::InOrder;
 
 /// dnf or yum on this host.
@@ -67,11 +63,5 @@ impl Dnf {
         directories
             .map(|(id, directory)| (id, index(&directory)))
             .in_order()
-    }
-
-    /// The package database.
-    pub(super) fn database(&self) -> Result<Database> {
-        let patterns = versionlock::dnf();
-        Ok(database_cache::read()?.database(&|name| versionlock::is_held(&patterns, name)))
     }
 }

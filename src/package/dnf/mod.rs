@@ -3,6 +3,7 @@
 mod arguments;
 mod auto_marks;
 mod backend;
+mod database;
 mod dialect;
 mod fingerprint;
 mod gate;
@@ -26,7 +27,7 @@ pub use dialect::Dialect;
 
 use super::rpm::resolution::NO_ADVISORIES;
 use super::rpm::{
-    below, brings, contents, database, database_cache, installonly, locks, reboot, repair, scripts,
+    self, below, brings, contents, database_cache, installonly, locks, reboot, repair, scripts,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
@@ -60,7 +61,7 @@ impl PackageManager for Dnf {
     }
 
     fn installed(&self) -> Result<Database> {
-        self.database()
+        database::installed()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -152,7 +153,7 @@ impl PackageManager for Dnf {
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
-        database::files_of(change)
+        rpm::database::files_of(change)
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 
 use super::backend::Dnf;
 use super::dialect::Dialect;
-use super::{arguments, table};
+use super::{arguments, database, table};
 use crate::exec::{Ending, Program};
 use crate::package::rpm::resolution::{self, Advisories};
 use crate::package::rpm::versionlock;
@@ -16,7 +16,7 @@ pub const UPDATES_ARE_THERE: i32 = 100;
 
 /// What an upgrade of everything would do, and what it leaves as it is.
 pub fn everything(dnf: &Dnf, failed: &[&Source]) -> Result<Pending> {
-    let database = dnf.database()?;
+    let database = database::installed()?;
     let advisories = dnf.advisories(failed)?;
     let (resolved, mut kept_back) = dnf.simulate(None, failed)?;
     let mut pending = resolved.pending(&database, &advisories);
@@ -34,7 +34,7 @@ pub fn everything(dnf: &Dnf, failed: &[&Source]) -> Result<Pending> {
 pub fn exactly(dnf: &Dnf, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
     let (resolved, mut kept_back) = dnf.simulate(Some(updates), failed)?;
     let advisories = resolution::advisories_of(updates);
-    let mut pending = resolved.pending(&dnf.database()?, &advisories);
+    let mut pending = resolved.pending(&database::installed()?, &advisories);
     pending.kept_back.append(&mut kept_back);
     Ok(pending)
 }

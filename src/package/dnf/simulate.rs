@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::arguments::{self, Scope};
 use super::backend::Dnf;
+use super::database;
 use super::output::Run;
 use crate::exec::Ending;
 use crate::package::rpm::resolution::{self, Resolved, Without};
@@ -17,7 +18,7 @@ impl Dnf {
         updates: Option<&[Update]>,
         failed: &[&Source],
     ) -> Result<(Resolved, Vec<KeptBack>)> {
-        let (resolved, (), without) = self.without_removals(|excluded| {
+        let (resolved, (), without) = without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
@@ -42,16 +43,15 @@ impl Dnf {
         })?;
         Ok((resolved, without.kept_back))
     }
+}
 
-    /// Resolves as often as it takes until no package would go.
-    pub(super) fn without_removals<T>(
-        &self,
-        resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
-    ) -> Result<(Resolved, T, Without)> {
-        let is_installed = |key: &Key| {
-            let installed = self.database().unwrap_or_default();
-            installed.keys().any(|one| one.package == key.package)
-        };
-        resolution::without_removals(&is_installed, resolve)
-    }
+/// Resolves as often as it takes until no package would go.
+pub fn without_removals<T>(
+    resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
+) -> Result<(Resolved, T, Without)> {
+    let is_installed = |key: &Key| {
+        let installed = database::installed().unwrap_or_default();
+        installed.keys().any(|one| one.package == key.package)
+    };
+    resolution::without_removals(&is_installed, resolve)
 }

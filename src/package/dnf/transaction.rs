@@ -4,9 +4,11 @@ use anyhow::Result;
 
 use super::arguments::{self, Scope};
 use super::backend::Dnf;
+use super::database;
 use super::fingerprint::fingerprint;
 use super::gate::Plugin;
 use super::output::Run;
+use super::simulate::without_removals;
 use crate::package::rpm::resolution::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
 use crate::package::rpm::{locks, repositories};
@@ -51,7 +53,7 @@ impl Tool for Dnf {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let (resolved, ended, without) = self.without_removals(|excluded| {
+        let (resolved, ended, without) = without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,
@@ -75,7 +77,7 @@ impl Tool for Dnf {
             .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
         let files = repositories::files([self.dialect.cache()], &names);
-        let database = self.database()?;
+        let database = database::installed()?;
         let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
         let kept_back = self.marked(kept_back, transaction);
@@ -118,7 +120,7 @@ impl Dnf {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let (resolved, ran, without) = self.without_removals(|excluded| {
+        let (resolved, ran, without) = without_removals(|excluded| {
             let scope = Scope {
                 updates,
                 excluded,

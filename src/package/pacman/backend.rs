@@ -6,10 +6,8 @@ use std::sync::Mutex;
 use anyhow::Result;
 
 use super::conf::{self, Conf};
-use super::database::{self, DATABASE};
 use super::database_sync::Tree;
 use super::gate::Gate;
-use crate::package::Database;
 
 /// Where our tree of databases lies: durable, because which of them were live matters after a power cut.
 const TREE: &str = "/var/lib/linux_patch_api/pacman";
@@ -57,9 +55,4 @@ impl Pacman {
         let known = self.conf.lock().ok().and_then(|known| known.clone());
         known.map_or_else(|| self.read_conf(), Ok)
     }
-}
-
-/// The package database.
-pub fn database() -> Result<Database> {
-    database::read(&Path::new(DATABASE).join("local"))
 }

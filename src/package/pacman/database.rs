@@ -14,6 +14,11 @@ use crate::sorted::{self, InOrder};
 /// What changes whenever the database does, and not when it is only read.
 pub const FILES: [&str; 2] = ["/var/lib/pacman", "/var/lib/pacman/local"];
 
+/// What is installed.
+pub fn installed() -> Result<Database> {
+    read(&Path::new(DATABASE).join("local"))
+}
+
 /// pacman's own database.
 pub const DATABASE: &str = "/var/lib/pacman";
 

@@ -86,7 +86,7 @@ impl PackageManager for Pacman {
     }
 
     fn installed(&self) -> Result<Database> {
-        backend::database()
+        database::installed()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -169,7 +169,7 @@ impl PackageManager for Pacman {
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        let (changes, conf) = self.gate.announced(input, &backend::database()?)?;
+        let (changes, conf) = self.gate.announced(input, &database::installed()?)?;
         self.remember(conf);
         Ok(changes)
     }

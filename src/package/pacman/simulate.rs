@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
-use super::backend::{self, Pacman};
+use super::backend::Pacman;
 use super::conf::{Conf, in_caches};
-use super::{arguments, listing};
+use super::{arguments, database, listing};
 use crate::exec::{Ending, Finished, Line, Program};
 use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update};
 use crate::sorted::{self, InOrder};
@@ -30,7 +30,7 @@ impl Pacman {
         conf: &Conf,
         (failed, left_out): (&[&Source], &[String]),
     ) -> Result<Upgrade> {
-        let installed = backend::database()?;
+        let installed = database::installed()?;
         let (mut targets, mut kept_back) = self.everything(conf)?;
         let replacing = self.replacing(&targets, &installed)?;
         let of_failed =

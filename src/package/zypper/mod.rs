@@ -3,6 +3,7 @@
 mod arguments;
 mod auto_marks;
 mod backend;
+mod database;
 mod explain;
 mod fingerprint;
 mod locks;
@@ -28,7 +29,7 @@ pub use backend::Zypper;
 use self::scope::PACKAGES;
 use super::rpm::resolution::NO_ADVISORIES;
 use super::rpm::{
-    self, below, brings, contents, database, database_cache, gate, installonly, repair, scripts,
+    self, below, brings, contents, database_cache, gate, installonly, repair, scripts,
 };
 use super::{
     Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
@@ -62,7 +63,7 @@ impl PackageManager for Zypper {
     }
 
     fn installed(&self) -> Result<Database> {
-        backend::database()
+        database::installed()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -146,7 +147,7 @@ impl PackageManager for Zypper {
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {
-        database::files_of(change)
+        rpm::database::files_of(change)
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::locks::read;
 use super::scope::Scope;
-use super::{arguments, backend, explain, output, patches, simulate};
+use super::{arguments, database, explain, output, patches, simulate};
 use crate::package::rpm::gate::Versions;
 use crate::package::rpm::resolution::{self, Planned};
 use crate::package::rpm::versionlock;
@@ -14,7 +14,7 @@ use crate::sorted::InOrder;
 /// What an upgrade of everything would do, and what it leaves as it is.
 pub fn everything(failed: &[&Source]) -> Result<Pending> {
     let scope = Scope::new(None, failed);
-    let database = backend::database()?;
+    let database = database::installed()?;
     let advised = patches::advised(&scope)?;
     let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
     let security = advised.keys(&resolved.install, &database);
@@ -30,7 +30,7 @@ pub fn everything(failed: &[&Source]) -> Result<Pending> {
 /// What installing exactly these updates needs.
 pub fn exactly(updates: &[Update], failed: &[&Source]) -> Result<Pending> {
     let scope = Scope::new(Some(updates), failed);
-    let database = backend::database()?;
+    let database = database::installed()?;
     let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
     let security = resolution::advisories_of(updates);
     let mut pending = resolved.pending(&database, &security);

@@ -10,12 +10,12 @@ use std::thread;
 
 use anyhow::{Result, bail};
 
-use super::backend::{self, Zypper};
+use super::backend::Zypper;
 use super::fingerprint::fingerprint;
 use super::locks::until_unlocked;
 use super::scope::{PACKAGES, Scope};
 use super::simulate::{self, Without};
-use super::{arguments, output, patches, pending};
+use super::{arguments, database, output, patches, pending};
 use crate::package::rpm::repositories;
 use crate::package::rpm::resolution;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
@@ -25,7 +25,7 @@ use crate::package::{Change, Ended, Observer, Selection, Source, Transaction};
 /// against the index again before it installs it.
 pub fn download_ahead(failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
     let scope = Scope::new(None, failed);
-    let (resolved, _) = simulate::simulate(&scope, &backend::database()?)?;
+    let (resolved, _) = simulate::simulate(&scope, &database::installed()?)?;
     let names: Vec<String> = resolved.install.iter().map(arguments::planned).collect();
     if names.is_empty() {
         return Ok(true);
@@ -55,7 +55,7 @@ impl Tool for Zypper {
             Selection::Exactly(updates) => Some(&updates[..]),
         };
         let scope = Scope::new(updates, transaction.failed);
-        let database = backend::database()?;
+        let database = database::installed()?;
         // what is listed is the same meanwhile
         let everything = updates.is_none().then(|| scope.clone());
         let (downloaded, listed) = thread::scope(|threads| {
