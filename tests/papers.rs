@@ -171,6 +171,45 @@ fn every_variable_of_the_tests_is_explained() {
 }
 
 #[test]
+fn facts_are_numbered_from_one_on_and_every_citation_is_of_one() {
+    let text = fs::read_to_string("FACTS.md").unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows: Vec<Vec<&str>> = rows
+        .map(|row| row.trim_end_matches(" |").split(" | ").collect())
+        .filter(|row: &Vec<&str>| row[0] != "no.")
+        .collect();
+    let mut numbers = BTreeSet::new();
+    for row in &rows {
+        assert!(
+            row.len() == 4 && row.iter().all(|cell| !cell.is_empty()),
+            "FACTS.md: {row:?}"
+        );
+        let number: usize = row[0]
+            .parse()
+            .unwrap_or_else(|_| panic!("FACTS.md: {row:?}"));
+        assert!(
+            numbers.insert(number),
+            "FACTS.md has two facts with the number {number}"
+        );
+    }
+    let missing = (1..=rows.len()).find(|number| !numbers.contains(number));
+    assert_eq!(missing, None, "FACTS.md passes over a number");
+    assert!(rows.len() > 40, "the tables were not found");
+    for file in sources("src") {
+        let text = fs::read_to_string(&file).unwrap();
+        for after in text.split("FACTS ").skip(1) {
+            let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+            let number = digits.parse().unwrap_or(0);
+            assert!(
+                numbers.contains(&number),
+                "{}: FACTS.md has no fact '{digits}'",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn every_paper_asks_for_the_same_rust() {
     let after = |file: &str, before: &str| {
         let text = fs::read_to_string(file).unwrap();
