@@ -119,7 +119,12 @@ fn quoted(paper: &str) -> BTreeSet<String> {
 fn papers_name_only_files_and_commands_that_exist() {
     let run = fs::read_to_string("tests/run").unwrap();
     let mut wrong = Vec::new();
-    for paper in ["tests/README.md"] {
+    for paper in [
+        "CONTRIBUTING.md",
+        "FACTS.md",
+        "SECURITY.md",
+        "tests/README.md",
+    ] {
         let directory = Path::new(paper).parent().unwrap();
         for name in quoted(paper) {
             let word = name.split(' ').next().unwrap();
@@ -207,6 +212,37 @@ fn facts_are_numbered_from_one_on_and_every_citation_is_of_one() {
             );
         }
     }
+}
+
+#[test]
+fn the_map_shows_every_room() {
+    let front = fs::read_to_string("src/lib.rs").unwrap();
+    let text = fs::read_to_string("CONTRIBUTING.md").unwrap();
+    let map = text.split("```").nth(1).unwrap();
+    let words: BTreeSet<&str> = map.split_whitespace().collect();
+    let rooms = front
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | [`")?.split('`').next());
+    let missing: Vec<&str> = rooms.clone().filter(|room| !words.contains(room)).collect();
+    assert!(
+        missing.is_empty(),
+        "the map in CONTRIBUTING.md lacks {missing:?}"
+    );
+    assert!(rooms.count() > 10, "the table in src/lib.rs was not found");
+}
+
+#[test]
+fn the_glossary_has_every_term_once_and_in_order() {
+    let text = fs::read_to_string("CONTRIBUTING.md").unwrap();
+    let (_, glossary) = text.split_once("## Glossary").unwrap();
+    let rows = glossary.lines().filter_map(|line| line.strip_prefix("| "));
+    let terms: Vec<&str> = rows
+        .skip(1)
+        .filter_map(|row| row.split(" | ").next())
+        .collect();
+    let wrong: Vec<_> = terms.windows(2).filter(|pair| pair[0] >= pair[1]).collect();
+    assert!(wrong.is_empty(), "not in order, or there twice: {wrong:?}");
+    assert!(terms.len() > 40, "the table was not found");
 }
 
 #[test]
