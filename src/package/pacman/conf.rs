@@ -25,6 +25,9 @@ pub struct Repository {
     pub name: String,
     /// Its first address, without user name and password.
     pub server: String,
+    /// Of all its addresses the hosts, with their ports.
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 /// The settings that matter here.
@@ -89,21 +92,31 @@ impl Conf {
                 {
                     conf.repositories.push(Repository {
                         name: name.to_owned(),
-                        server: String::new(),
+                        ..Repository::default()
                     });
                 }
                 (name, "Server") => {
-                    servers
-                        .entry(name.to_owned())
-                        .or_insert_with(|| redacted(value));
+                    let of_name: &mut Vec<String> = servers.entry(name.to_owned()).or_default();
+                    of_name.push(redacted(value));
                 }
                 _ => {}
             }
         }
         for repository in &mut conf.repositories {
-            repository.server = servers.remove(&repository.name).unwrap_or_default();
+            let servers = servers.remove(&repository.name).unwrap_or_default();
+            repository.hosts = servers.iter().map(|server| host(server)).collect();
+            repository.server = servers.into_iter().next().unwrap_or_default();
         }
         conf
+    }
+}
+
+/// The host of an address, as pacman names it when something cannot be fetched from there.
+fn host(address: &str) -> String {
+    match address.split_once("://") {
+        Some(("file", _)) => "disk".to_owned(),
+        Some((_, rest)) => rest.split('/').next().unwrap_or_default().to_owned(),
+        None => String::new(),
     }
 }
 
@@ -138,17 +151,21 @@ mod tests {
     const SHOWN: &str = "[options]\nRootDir = /\nDBPath = /var/lib/pacman/\n\
         CacheDir = /var/cache/pacman/pkg/\nCacheDir = /srv/pkg/\nHookDir = /etc/pacman.d/hooks/\n\
         IgnorePkg = oth*\nCheckSpace\nSigLevel = PackageRequired\n\
-        [core]\nUsage = All\nServer = http://u:p@a/core\nServer = http://b/core\n[seen]\nUsage = Search\nUsage = Install\n\
+        [core]\nUsage = All\nServer = http://u:p@a/core\nServer = http://b/core\nServer = file:///core\n[seen]\nUsage = Search\nUsage = Install\n\
         [extra]\nUsage = Sync Search\n";
 
     #[test]
     fn the_settings_are_found() {
         let conf = Conf::parse(SHOWN);
-        let repository = |name: &str, server: &str| Repository {
+        let repository = |name: &str, server: &str, hosts: &[&str]| Repository {
             name: name.into(),
             server: server.into(),
+            hosts: hosts.iter().map(ToString::to_string).collect(),
         };
-        let expected = [repository("core", "http://a/core"), repository("extra", "")];
+        let expected = [
+            repository("core", "http://a/core", &["a", "b", "disk"]),
+            repository("extra", "", &[]),
+        ];
         assert_eq!(conf.repositories, expected);
         assert_eq!(conf.caches.len(), 2);
         assert_eq!(conf.hooks, [Path::new("/etc/pacman.d/hooks/")]);

@@ -23,6 +23,7 @@ impl Pacman {
         self.tree.prepare()?;
         let mut listener = Refresh {
             errors: Vec::new(),
+            skipped: Vec::new(),
             observer,
         };
         let program = arguments::refresh(self.tree.path()).limit(LIMIT);
@@ -34,7 +35,7 @@ impl Pacman {
             (finished, conf)
         });
         let (finished, conf) = (finished?, conf?);
-        let said = listener.errors;
+        let said = &listener.errors;
         match finished.ending {
             Ending::TimedOut => bail!(
                 "pacman -Sy was ended after {} s; a source does not answer, or too slowly",
@@ -48,12 +49,10 @@ impl Pacman {
         let wrong = self.tree.check(&conf.repositories, listed)?;
         let mut sources = Vec::new();
         for repository in &conf.repositories {
-            let Repository { name, server } = repository;
-            let of_file = format!("'{name}.db");
-            let said = said
-                .iter()
-                .find(|error| error.contains(&of_file))
-                .filter(|_| !finished.succeeded());
+            let Repository { name, server, .. } = repository;
+            let said = (!finished.succeeded())
+                .then(|| failed(repository, said, &listener.skipped))
+                .flatten();
             let wrong = wrong
                 .iter()
                 .find(|(other, _)| other == name)
@@ -63,7 +62,7 @@ impl Pacman {
                 suite: name.clone(),
                 last_success: None,
                 index_date: self.tree.date(name),
-                error: said.cloned().or(wrong),
+                error: said.or(wrong),
                 went_back: false,
                 tolerated: false,
                 file: format!("{name}.db"),
@@ -73,7 +72,7 @@ impl Pacman {
         if sources.is_empty() {
             errors.push("no repository is configured; see pacman.conf(5)".to_owned());
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
-            errors.push(failure(&program, &finished, &said));
+            errors.push(failure(&program, &finished, said));
         }
         Ok(Refreshed::of(sources, errors, output::is_network_error))
     }
@@ -81,6 +80,8 @@ impl Pacman {
 
 struct Refresh<'a> {
     errors: Vec<String>,
+    /// Hosts that are not asked any more.
+    skipped: Vec<String>,
     observer: &'a mut dyn Observer,
 }
 
@@ -97,6 +98,10 @@ impl Watch for Refresh<'_> {
         {
             self.errors.push(error.to_owned());
         }
+        let skipped = text.strip_prefix("warning: too many errors from ");
+        if let Some((host, _)) = skipped.and_then(|rest| rest.split_once(", skipping")) {
+            self.skipped.push(host.to_owned());
+        }
         self.observer.report(Report::Output(text));
     }
 
@@ -105,10 +110,72 @@ impl Watch for Refresh<'_> {
     }
 }
 
+/// Why a database could not be fetched, by what pacman `said` when it could not fetch all of them: a server that
+/// fails is no failure of the repository while another one has it, and pacman does not say which has. From three
+/// errors on it skips a host without a further word (`lib/libalpm/dload.c`).
+fn failed(repository: &Repository, said: &[String], skipped: &[String]) -> Option<String> {
+    let of_database = format!("'{}.db' from ", repository.name);
+    let of_file = format!("'{}.db", repository.name);
+    let about: Vec<&String> = said
+        .iter()
+        .filter(|error| error.contains(&of_file))
+        .collect();
+    let host = |error: &str| {
+        let (_, rest) = error.split_once(&of_database)?;
+        let (host, _) = rest.split_once(" : ")?;
+        Some(host.rsplit('@').next().unwrap_or(host).to_owned())
+    };
+    let failing: Vec<String> = about.iter().filter_map(|error| host(error)).collect();
+    let count = |hosts: &[String], host: &String| hosts.iter().filter(|one| *one == host).count();
+    let is_left = |host: &String| {
+        count(&failing, host) < count(&repository.hosts, host) && !skipped.contains(host)
+    };
+    // a signature, say
+    let others = about.iter().any(|error| host(error).is_none());
+    let known = failing.iter().all(|host| repository.hosts.contains(host));
+    let answered = known && !others && repository.hosts.iter().any(is_left);
+    about.first().filter(|_| !answered).map(ToString::to_string)
+}
+
 fn failure(program: &Program, finished: &Finished, said: &[String]) -> String {
     if said.is_empty() {
         program.failure(finished)
     } else {
         said.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_has_failed_when_all_its_servers_have() {
+        // pacman 7.0
+        let line = |file: &str, host: &str| {
+            format!(
+                "failed retrieving file '{file}' from {host} : The requested URL returned error: 404"
+            )
+        };
+        let hosts = ["a:81", "b", "b"].map(str::to_owned);
+        let lab = Repository {
+            name: "lab".into(),
+            hosts: hosts.to_vec(),
+            ..Repository::default()
+        };
+        let why = |said: &[String], skipped: &[&str]| {
+            let skipped: Vec<String> = skipped.iter().map(ToString::to_string).collect();
+            failed(&lab, said, &skipped)
+        };
+        let (a, b) = (line("lab.db", "a:81"), line("lab.db", "b"));
+        let other = line("other.db", "b");
+        assert_eq!(why(&[other.clone(), other.clone()], &[]), None);
+        assert_eq!(why(&[a.clone(), b.clone(), other], &[]), None);
+        assert_eq!(why(&[a.clone(), b.clone(), b], &[]), Some(a.clone()));
+        assert_eq!(why(std::slice::from_ref(&a), &["b"]), Some(a));
+        let elsewhere = line("lab.db", "c");
+        assert_eq!(why(std::slice::from_ref(&elsewhere), &[]), Some(elsewhere));
+        let signature = line("lab.db.sig", "b");
+        assert_eq!(why(std::slice::from_ref(&signature), &[]), Some(signature));
     }
 }
