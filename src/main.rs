@@ -23,7 +23,9 @@ use linux_patch_api::paths::Paths;
 use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::installed::NotInstalled;
 use linux_patch_api::state::job::{Job, JobStatus};
-use linux_patch_api::worker::{RefreshFailed, Worker, answer_inquiries, gate, hook, rollback};
+use linux_patch_api::worker::{
+    RefreshFailed, Worker, answer_inquiries, answer_left_inquiries, gate, hook, rollback,
+};
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
 
@@ -188,7 +190,11 @@ fn run_unit(run: Run) -> Result<ExitCode> {
             };
         }
         Run::Drain => {
-            worker()?.drain()?;
+            let drained = worker()?.drain();
+            if let Err(error) = answer_left_inquiries(&Paths::default()) {
+                tracing::warn!("what the planner had left was not answered: {error:#}");
+            }
+            drained?;
         }
         Run::Plan => answer_inquiries(&Paths::default())?,
         Run::Retry => worker()?.retry()?,

@@ -29,6 +29,11 @@ pub trait PackageManager: Send + Sync {
         Vec::new()
     }
 
+    /// The same of the directories without writing to which it looks nothing up.
+    fn looks_up_in(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// Fetches what an update of everything would install, at idle priority, and installs nothing; whether
     /// it came to its end. An error when this package manager cannot do that.
     fn download(&self, _failed: &[&Source], _observer: &mut dyn Observer) -> Result<bool> {

@@ -28,6 +28,9 @@ const PENDING: &str = "pending";
 /// The name of the question for everything that is installed.
 const INSTALLED: &str = "installed";
 
+/// The mark beside the questions that they are left to the worker; it is no question.
+const LEFT: &str = ".left";
+
 /// One question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inquiry {
@@ -103,8 +106,14 @@ impl Inquiry {
     /// Takes the next question away and returns it: those for everything first, then the oldest. An entry
     /// that is no question is moved to `refused/`.
     pub fn take(paths: &Paths) -> Result<Option<Self>> {
+        Self::take_of(paths, |_| true)
+    }
+
+    /// The same of the questions that are picked; the others go on waiting.
+    pub fn take_of(paths: &Paths, is_picked: impl Fn(&Self) -> bool) -> Result<Option<Self>> {
         for name in names(paths)? {
             match parse(paths, &name) {
+                Ok(inquiry) if !is_picked(&inquiry) => {}
                 Ok(inquiry) => {
                     let path = paths.inquiries().join(&name);
                     fs::remove_file(&path)
@@ -144,8 +153,21 @@ fn parse(paths: &Paths, name: &OsStr) -> Result<Inquiry, Unreadable> {
     Ok(inquiry)
 }
 
+/// Leaves the questions that wait to the worker, which looks at them when it has served the queue.
+pub fn leave_to_worker(paths: &Paths) -> Result<()> {
+    let mark = paths.inquiries().join(LEFT);
+    fs::write(&mark, "").with_context(|| format!("failed to write {}", quoted(&mark)))
+}
+
+/// Whether they were left to it since this was last asked.
+#[must_use]
+pub fn were_left(paths: &Paths) -> bool {
+    fs::remove_file(paths.inquiries().join(LEFT)).is_ok()
+}
+
 /// How many wait.
-fn waiting(paths: &Paths) -> usize {
+#[must_use]
+pub fn waiting(paths: &Paths) -> usize {
     let entries = fs::read_dir(paths.inquiries())
         .into_iter()
         .flatten()

@@ -42,7 +42,7 @@ mod unit;
 mod update;
 mod verify;
 
-pub use planner::answer as answer_inquiries;
+pub use planner::{answer as answer_inquiries, answer_left as answer_left_inquiries};
 pub use refresh::RefreshFailed;
 
 use std::sync::atomic::AtomicBool;

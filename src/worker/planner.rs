@@ -7,13 +7,13 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::{FAILURE_PAUSE, plan, refresh, select};
+use super::{FAILURE_PAUSE, STOP_INTERVAL, WORKER, plan, refresh, sandbox, select};
 use crate::fs::Lock;
-use crate::host::clock;
+use crate::host::{clock, systemd};
 use crate::package::{Database, Pending, Source, Update};
 use crate::paths::Paths;
 use crate::queue;
-use crate::queue::inquiry::Inquiry;
+use crate::queue::inquiry::{self, Inquiry};
 use crate::request::Target;
 use crate::sorted::InOrder;
 use crate::state::blocked::Blocked;
@@ -37,10 +37,35 @@ fn answer_all(paths: &Paths) -> Result<()> {
     queue::prepare(paths)?;
     // a worker may be using the package manager's temporary files in the usual place
     let ctx = Context::new(paths.clone(), Arc::default(), &std::env::temp_dir());
-    while let Some(inquiry) = Inquiry::take(paths)? {
+    let left = sandbox::keeps_from_looking(&ctx);
+    let is_picked = |inquiry: &Inquiry| !left || *inquiry == Inquiry::Installed;
+    while let Some(inquiry) = Inquiry::take_of(paths, is_picked)? {
         look(&ctx, &inquiry).save(paths, &inquiry.name())?;
     }
+    while left && inquiry::waiting(paths) > 0 {
+        inquiry::leave_to_worker(paths)?;
+        if let Err(error) = systemd::start_unit_soon(WORKER.to_owned()) {
+            tracing::debug!("{WORKER} was not asked for: {error:#}");
+        }
+        thread::sleep(STOP_INTERVAL);
+    }
     findings::prune(paths)
+}
+
+/// The worker answers what the planner has left to it: as many questions as may wait at once, and no more that
+/// callers ask meanwhile.
+pub fn answer_left(paths: &Paths) -> Result<()> {
+    if !inquiry::were_left(paths) {
+        return Ok(());
+    }
+    let ctx = Context::new(paths.clone(), Arc::default(), &std::env::temp_dir());
+    for _ in 0..inquiry::MAX_WAITING {
+        let Some(inquiry) = Inquiry::take(paths)? else {
+            break;
+        };
+        look(&ctx, &inquiry).save(paths, &inquiry.name())?;
+    }
+    Ok(())
 }
 
 /// The answer to one question: the last one, where nothing that it depends on has changed since.

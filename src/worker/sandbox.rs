@@ -1,4 +1,5 @@
-//! A refresh by the timer's unit, which is sandboxed, where the package manager keeps its indexes out of its reach.
+//! A refresh by the timer's unit, and answers of the planner, which are sandboxed, where the package manager keeps
+//! its indexes out of their reach.
 
 use std::path::Path;
 use std::{fs, thread};
@@ -18,6 +19,12 @@ use crate::worker::bookkeeping::context::Context;
 /// Whether the package manager would write where this process cannot, or where no other process would see it.
 pub fn is_in_the_way(ctx: &Context) -> bool {
     let places = ctx.packages.refreshes_in();
+    places.iter().any(|place| !is_within_reach(place))
+}
+
+/// The same of the directories without which it looks nothing up: the planner has a sandbox as well.
+pub fn keeps_from_looking(ctx: &Context) -> bool {
+    let places = ctx.packages.looks_up_in();
     places.iter().any(|place| !is_within_reach(place))
 }
 
