@@ -30,6 +30,7 @@ mod job;
 mod large;
 mod limits;
 mod locks;
+mod metadata;
 mod moved;
 mod newer;
 mod orphans;

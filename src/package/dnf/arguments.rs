@@ -27,6 +27,20 @@ pub fn refresh(dialect: Dialect) -> Program {
     .leashed()
 }
 
+/// Has dnf 5 fetch of a repository what every update depends on, and nothing else, into a cache of its own.
+pub fn refresh_packages_alone(id: &str, cache: &Path) -> Program {
+    Program::new(Dialect::Dnf5.program())
+        .args(["check-update", "-y", "--refresh"])
+        .arg(format!("--repo={id}"))
+        .arg(format!("--setopt=system_cachedir={}", cache.display()))
+        .args([
+            "--setopt=optional_metadata_types=",
+            "--setopt=*.skip_if_unavailable=0",
+        ])
+        .args(patience())
+        .leashed()
+}
+
 /// How often to try again, and for how long to wait for a word of a mirror, where the administrator has left that
 /// to dnf, whose ten times and half a minute are more than a refresh has (dnf.conf(5)).
 fn patience() -> impl Iterator<Item = String> {

@@ -34,25 +34,9 @@ impl Dnf {
         repositories::configured(self.dialect.repositories())
     }
 
-    /// The directories in which a directory of each repository lies: yum has one for each
-    /// architecture and release.
-    pub(super) fn caches(&self) -> Vec<PathBuf> {
-        let below = |directory: &Path| -> Vec<PathBuf> {
-            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-            entries.map(|entry| entry.path()).collect()
-        };
-        match self.dialect {
-            Dialect::Dnf4 | Dialect::Dnf5 => vec![self.dialect.cache().to_owned()],
-            Dialect::Yum => below(self.dialect.cache())
-                .iter()
-                .flat_map(|architecture| below(architecture))
-                .collect(),
-        }
-    }
-
     /// The fetched index of each repository, by id, where there is one.
     pub(super) fn indexes(&self) -> BTreeMap<String, Option<repositories::Index>> {
-        let caches = self.caches();
+        let caches = self.dialect.caches();
         let directories = caches.iter().flat_map(|cache| repositories::cached(cache));
         let index = |directory: &Path| {
             let places = ["repodata/repomd.xml", "repomd.xml"];

@@ -1,7 +1,5 @@
 //! The members of dnf's family, and where they differ.
 
-use std::path::Path;
-
 /// Which of the family it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -31,16 +29,6 @@ impl Dialect {
             Self::Dnf5 => "/usr/bin/dnf5",
             Self::Yum => "/usr/bin/yum",
         }
-    }
-
-    /// Where it keeps what it has fetched, in a directory for each repository.
-    #[must_use]
-    pub fn cache(self) -> &'static Path {
-        Path::new(match self {
-            Self::Dnf4 => "/var/cache/dnf",
-            Self::Dnf5 => "/var/cache/libdnf5",
-            Self::Yum => "/var/cache/yum",
-        })
     }
 
     /// Where repositories are configured: the defaults of `reposdir` (dnf.conf(5), yum.conf(5)).

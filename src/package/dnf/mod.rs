@@ -3,12 +3,14 @@
 mod arguments;
 mod auto_marks;
 mod backend;
+mod confirmed;
 mod database;
 mod dialect;
 mod fingerprint;
 mod gate;
 mod output;
 mod pending;
+mod places;
 mod refresh;
 mod rollback;
 mod simulate;
@@ -42,6 +44,18 @@ impl PackageManager for Dnf {
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
         refresh::run(self, observer)
+    }
+
+    fn refreshes_in(&self) -> Vec<PathBuf> {
+        self.dialect.writes_to()
+    }
+
+    /// dnf 4 and yum lock their cache.
+    fn looks_up_in(&self) -> Vec<PathBuf> {
+        match self.dialect {
+            Dialect::Dnf4 | Dialect::Yum => self.dialect.writes_to(),
+            Dialect::Dnf5 => Vec::new(),
+        }
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
@@ -127,7 +141,7 @@ impl PackageManager for Dnf {
 
     fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
         let _forgets = database_cache::Changing;
-        contents::install_again(restore, &[self.dialect.cache()], observer, |former| {
+        contents::install_again(restore, &self.dialect.caches(), observer, |former| {
             arguments::install_again(self.dialect, former)
         })
     }
@@ -157,7 +171,7 @@ impl PackageManager for Dnf {
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {
-        brings::fetched(updates, &[self.dialect.cache()])
+        brings::fetched(updates, &self.dialect.caches())
     }
 
     fn brings(

@@ -1,11 +1,12 @@
 //! A refresh, and what it says of each repository.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use super::backend::Dnf;
+use super::confirmed::{self, Confirmed};
 use super::dialect::Dialect;
 use super::pending::{UPDATES_ARE_THERE, listed};
 use super::{arguments, output};
@@ -25,6 +26,7 @@ const LOCAL_NAME: &str = "Local libdnf5 plugin repo";
 
 /// Fetches the index of every enabled repository.
 pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<Refreshed> {
+    let ends = Instant::now() + REFRESH_LIMIT;
     database_cache::read_ahead();
     let configured = dnf.configured();
     let (heard, _) = update(dnf, &configured, observer)?;
@@ -32,13 +34,27 @@ pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<Refreshed> {
     if heard.repositories.is_empty() && errors.is_empty() {
         errors.push("no package repository is enabled; see dnf.conf(5)".to_owned());
     }
+    let is_away = |said: &Option<String>| said.as_deref().is_some_and(is_network_error);
+    let confirmed = Confirmed {
+        dnf,
+        offline: heard.repositories.values().all(is_away),
+        lacking_extras: heard.lacking_extras,
+        ends,
+    };
     let indexes = dnf.indexes();
     let sources: Vec<Source> = heard
         .repositories
         .into_iter()
-        .map(|(id, error)| {
+        .map(|(id, said)| {
             let configured = configured.iter().find(|repository| repository.id == id);
-            repositories::source(&id, configured, error, &indexes)
+            let source = |error| repositories::source(&id, configured, error, &indexes);
+            match confirmed.error(&id, said) {
+                Some(error) if confirmed.lacks_extras(&id) => {
+                    let error = confirmed.error_of_extras(error);
+                    repositories::lacking_extras(source(Some(error)), dnf.dialect.name())
+                }
+                error => source(error),
+            }
         })
         .collect();
     Ok(Refreshed::of(sources, errors, is_network_error))
@@ -50,6 +66,11 @@ fn update(
     configured: &[Repository],
     observer: &mut dyn Observer,
 ) -> Result<(Heard, bool)> {
+    if dnf.dialect == Dialect::Dnf5 {
+        let caches = dnf.dialect.caches();
+        let mut repositories = caches.iter().flat_map(|at| repositories::cached(at));
+        repositories.try_for_each(|(_, cache)| confirmed::expire(&cache))?;
+    }
     let program = arguments::refresh(dnf.dialect).limit(REFRESH_LIMIT);
     let mut watch = Refresh {
         reader: Reader::new(dnf.dialect, configured),
@@ -120,6 +141,8 @@ impl Watch for Refresh<'_> {
 pub struct Heard {
     /// Enabled repositories, by id; the failed ones with why.
     pub repositories: BTreeMap<String, Option<String>>,
+    /// Those of the failed ones of which only files could not be fetched that no update depends on.
+    pub lacking_extras: BTreeSet<String>,
     /// Failures of no repository.
     pub errors: Vec<String>,
 }
@@ -134,6 +157,8 @@ pub struct Reader<'a> {
     about: Option<String>,
     /// Those that dnf 5 has named; none once a name could be that of another one as well.
     named: Option<BTreeSet<String>>,
+    /// What dnf 5 complains of below each name. A mirror that fails is no failure while another one answers.
+    complaints: Vec<(String, String)>,
 }
 
 impl<'a> Reader<'a> {
@@ -144,6 +169,7 @@ impl<'a> Reader<'a> {
             heard: Heard::default(),
             about: None,
             named: Some(BTreeSet::new()),
+            complaints: Vec::new(),
         }
     }
 
@@ -172,10 +198,24 @@ impl<'a> Reader<'a> {
             Dialect::Dnf5 => self.named.take().filter(|named| *named == enabled),
             Dialect::Yum => None,
         };
-        for id in complete.iter().flatten() {
-            self.heard.repositories.entry(id.clone()).or_default();
+        for repository in self.configured {
+            if complete
+                .as_ref()
+                .is_some_and(|ids| ids.contains(&repository.id))
+            {
+                self.hears_of(&repository.id, &repository.name);
+            }
         }
         complete.is_some()
+    }
+
+    /// A repository of dnf 5 is enabled; with the first complaint below its name, which may be cut off.
+    fn hears_of(&mut self, id: &str, name: &str) {
+        let is_about = |(shown, _): &&(String, String)| name.starts_with(shown.as_str());
+        let complaint = self.complaints.iter().find(is_about);
+        let why = complaint.map(|(_, why)| why.clone());
+        let known = self.heard.repositories.entry(id.to_owned()).or_default();
+        *known = known.take().or(why);
     }
 
     /// With the repositories that are enabled, where the refresh itself does not name the good ones:
@@ -184,9 +224,11 @@ impl<'a> Reader<'a> {
         if self.dialect == Dialect::Dnf5 {
             let parsed: Vec<serde_json::Value> =
                 serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
-            let ids = parsed.iter().filter_map(|entry| entry["id"].as_str());
-            for id in ids.filter(|id| !id.starts_with(LOCAL_ID)) {
-                self.heard.repositories.entry(id.to_owned()).or_default();
+            for entry in &parsed {
+                let id = entry["id"].as_str().unwrap_or_default();
+                if !id.is_empty() && !id.starts_with(LOCAL_ID) {
+                    self.hears_of(id, entry["name"].as_str().unwrap_or_default());
+                }
             }
             return;
         }
@@ -231,6 +273,12 @@ impl<'a> Reader<'a> {
         {
             if let Some((id, why)) = rest.split_once("': ") {
                 self.fails(id, why);
+                if lacks_extras(why) {
+                    self.heard.lacking_extras.insert(id.to_owned());
+                    // of several mirrors, one may have said something else first
+                    let why = why.trim().to_owned();
+                    self.heard.repositories.insert(id.to_owned(), Some(why));
+                }
             }
         } else if let Some(ids) = line.strip_prefix("Ignoring repositories: ") {
             for id in ids.split(", ") {
@@ -244,8 +292,8 @@ impl<'a> Reader<'a> {
     /// Recorded with dnf 5.4: it names a repository by its `name`, cut to the width of a column.
     fn dnf5(&mut self, line: &str) {
         if let Some(why) = line.strip_prefix(">>> ") {
-            if let Some(id) = self.about.clone() {
-                self.fails(&id, why);
+            if let Some(shown) = self.about.clone() {
+                self.complaints.push((shown, why.trim().to_owned()));
             }
         } else if let Some(rest) = line.strip_prefix("Failed to download metadata (") {
             let id = rest.split("for repository \"").nth(1);
@@ -267,7 +315,7 @@ impl<'a> Reader<'a> {
                 (_, None, _) if shown == LOCAL_NAME => {}
                 _ => self.named = None,
             }
-            self.about = Some(repository.map_or(shown.clone(), |r| r.id.clone()));
+            self.about = Some(shown);
         } else if line.starts_with("Failed to ") {
             self.heard.errors.push(line.to_owned());
         }
@@ -292,6 +340,20 @@ impl<'a> Reader<'a> {
                 .push(line.trim_start_matches("Error: ").to_owned());
         }
     }
+}
+
+/// Whether dnf 4 says of files alone that no update depends on that it cannot fetch them:
+/// `Downloading error(s): repodata/5e-updateinfo.xml.gz - Cannot download, ...; repodata/...`.
+fn lacks_extras(why: &str) -> bool {
+    let files = why
+        .split_once("Downloading error(s): ")
+        .map(|(_, files)| files);
+    let mut files = files
+        .into_iter()
+        .flat_map(|files| files.split("; "))
+        .peekable();
+    files.peek().is_some()
+        && files.all(|file| repositories::is_extra(file.split(" - ").next().unwrap_or_default()))
 }
 
 /// Whether the failure means that the network, not the repository, is away: errors of libcurl for a name
@@ -369,7 +431,7 @@ mod tests {
             >>> Usable URL not found\n \
             Lab repository                         100% | 309.1 KiB/s |   6.8 KiB |  00m00s\n\
             Repositories loaded.\n",
-            r#"[{"id":"lab","name":"Lab repository","is_enabled":true},{"id":"two","name":"Two"},{"id":"_dnf_local","name":"x"}]"#,
+            r#"[{"id":"lab","name":"Lab repository","is_enabled":true},{"id":"two","name":"Two of a name that is cut off somewhere"},{"id":"_dnf_local","name":"x"}]"#,
         );
         assert_eq!(heard.repositories["lab"], None);
         assert!(
@@ -419,9 +481,10 @@ mod tests {
         ] {
             reader.line(line);
         }
+        reader.enabled(r#"[{"id":"lab","name":"Lab"}]"#);
         let heard = reader.finish().repositories;
-        assert_eq!(heard[LOCAL_NAME].as_deref(), Some("broken"));
-        assert!(!heard.contains_key("lab"), "it is not what is broken");
+        assert_eq!(heard.len(), 1);
+        assert_eq!(heard["lab"], None, "it is not what is broken");
         assert!(
             !told(&two, &["Lab"]).0,
             "one is configured otherwise elsewhere"
@@ -435,6 +498,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_only_dnf_5_can_write_out_is_found() {
+        let mut reader = Reader::new(Dialect::Dnf5, &[]);
+        for line in [" Fedora 42 - x86_64 100% | x |", ">>> Status code: 404"] {
+            reader.line(line);
+        }
+        assert!(!reader.is_complete());
+        reader.enabled(r#"[{"id":"fedora","name":"Fedora 42 - x86_64"}]"#);
+        let heard = reader.finish().repositories;
+        assert_eq!(heard["fedora"].as_deref(), Some("Status code: 404"));
+        assert_eq!(heard.len(), 1);
+    }
+
+    #[test]
     fn yum_3_as_its_source_says() {
         let heard = heard(
             Dialect::Yum,
@@ -445,6 +521,26 @@ mod tests {
         let ids: Vec<&str> = heard.repositories.keys().map(String::as_str).collect();
         assert_eq!(ids, ["base", "two", "updates"]);
         assert!(heard.repositories["two"].as_ref().unwrap().contains("404"));
+    }
+
+    #[test]
+    fn dnf_4_says_which_files_it_lacks() {
+        let of = |files: &str| {
+            lacks_extras(&format!(
+                "Yum repo downloading error: Downloading error(s): {files}"
+            ))
+        };
+        let why = "Cannot download, all mirrors were already tried without success";
+        assert!(of(&format!("repodata/04-updateinfo.xml.gz - {why}")));
+        assert!(of(&format!(
+            "repodata/04-filelists.xml.gz - {why}; repodata/04-updateinfo.xml.gz - {why}"
+        )));
+        assert!(!of(&format!(
+            "repodata/04-updateinfo.xml.gz - {why}; repodata/04-primary.xml.gz - {why}"
+        )));
+        assert!(!lacks_extras(
+            "Cannot download repomd.xml: All mirrors were tried"
+        ));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::sorted::InOrder;
 /// Looks each former version up.
 pub fn find(dnf: &Dnf, changes: &[Change], kept: &[Kept]) -> Result<Vec<Former>> {
     let parallel = rollback::parallel(changes, Front::Dnf)?;
-    let caches = [dnf.dialect.cache()];
+    let caches = dnf.dialect.caches();
     Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
         dnf.archived.or_ask(|| {
             let listed = listed(&arguments::versions(dnf.dialect, names))?;

@@ -76,7 +76,7 @@ impl Tool for Dnf {
             .iter()
             .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
-        let files = repositories::files([self.dialect.cache()], &names);
+        let files = repositories::files(&self.dialect.caches(), &names);
         let database = database::installed()?;
         let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);

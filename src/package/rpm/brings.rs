@@ -1,6 +1,6 @@
 //! What package files bring to a file system, by their headers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -31,10 +31,10 @@ pub fn brings(changes: &[Change], there: &dyn Fn(&Path) -> bool) -> Result<Vec<O
 }
 
 /// The changes of these updates, with the package files that lie in and below the caches.
-pub fn fetched(updates: &[Update], caches: &[&Path]) -> Vec<Change> {
+pub fn fetched(updates: &[Update], caches: &[PathBuf]) -> Vec<Change> {
     let name = |update: &Update| resolution::file_name(&update.key(), &update.candidate);
     let wanted: Vec<String> = updates.iter().map(name).collect();
-    let files = repositories::files(caches.iter().copied(), &wanted);
+    let files = repositories::files(caches, &wanted);
     let change = |update: &Update| Change {
         file: files.get(&name(update)).cloned(),
         ..Change::from(update)

@@ -55,9 +55,9 @@ const PARALLEL: [&str; 15] = [
 
 /// Where libzypp reads its configuration: the administrator's file in the place of the distribution's, and what
 /// is added to it.
-const ZYPP_CONF: [&str; 2] = ["/etc/zypp/zypp.conf", "/usr/etc/zypp/zypp.conf"];
+pub const ZYPP_CONF: [&str; 2] = ["/etc/zypp/zypp.conf", "/usr/etc/zypp/zypp.conf"];
 
-const ZYPP_DROP_INS: [&str; 2] = ["/usr/etc/zypp/zypp.conf.d", "/etc/zypp/zypp.conf.d"];
+pub const ZYPP_DROP_INS: [&str; 2] = ["/usr/etc/zypp/zypp.conf.d", "/etc/zypp/zypp.conf.d"];
 
 /// What may be installed in several versions at once by the rule of any program on this host: where two are
 /// there, they need not be halves of an update.

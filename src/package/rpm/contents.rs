@@ -2,7 +2,7 @@
 //! stays until the last of them goes (measured for dnf 4, dnf 5 and zypper), so that what moves between packages
 //! is not lost; what a script removes, or a power cut tears, is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -41,7 +41,7 @@ pub fn damaged(back: &[Former]) -> Result<Vec<Damaged>> {
 /// `fetched`, which is given the others, where they have to be fetched once more.
 pub fn install_again(
     restore: &Restore<'_>,
-    caches: &[&Path],
+    caches: &[PathBuf],
     observer: &mut dyn Observer,
     fetched: impl Fn(&[Former]) -> Program,
 ) -> Result<Ended> {
@@ -64,12 +64,12 @@ pub fn install_again(
 }
 
 /// Where the package file of a former version lies.
-fn file(former: &Former, caches: &[&Path]) -> Option<PathBuf> {
+fn file(former: &Former, caches: &[PathBuf]) -> Option<PathBuf> {
     if let Some(file) = former.source.file() {
         return Some(file.to_owned());
     }
     let version = former.change.from.as_deref()?;
     let name = resolution::file_name(&former.change.former_key(), version);
-    let mut found = repositories::files(caches.iter().copied(), std::slice::from_ref(&name));
+    let mut found = repositories::files(caches, std::slice::from_ref(&name));
     found.remove(&name)
 }

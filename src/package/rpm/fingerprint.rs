@@ -20,7 +20,7 @@ const DATABASE: [&str; 4] = [
 ];
 
 /// The stamp, with the caches and the configuration files and directories of a package manager.
-pub fn stamp(failed: &[&Source], caches: &[&Path], configuration: &[&str]) -> String {
+pub fn stamp(failed: &[&Source], caches: &[PathBuf], configuration: &[&str]) -> String {
     let mut text = String::new();
     for source in failed {
         let _ = write!(text, "{source};");

@@ -162,6 +162,43 @@ pub fn source(
     }
 }
 
+/// What stands in the names of files of metadata that no update depends on (`createrepo_c(8)`, `modifyrepo_c(8)`):
+/// lists of files, change logs, groups, deltas, advisories, descriptions for people.
+const EXTRAS: [&str; 10] = [
+    "filelists",
+    "other.",
+    "comps",
+    "group",
+    "prestodelta",
+    "deltainfo",
+    "updateinfo",
+    "appdata",
+    "appstream",
+    "susedata",
+];
+
+/// Whether a file of a repository's metadata is one that no update depends on.
+pub fn is_extra(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    !name.starts_with("repomd.xml")
+        && !name.contains("primary")
+        && EXTRAS.iter().any(|extra| name.contains(extra))
+}
+
+/// The record of a repository that lacks such a file alone. The tool takes all files of a repository or none, so
+/// that its updates wait, and those of no other.
+pub fn lacking_extras(source: Source, tool: &str) -> Source {
+    let why = source.error.unwrap_or_default();
+    let why = format!(
+        "{why} (no update depends on that file, but {tool} takes all files of a repository or none)"
+    );
+    Source {
+        error: Some(why),
+        tolerated: true,
+        ..source
+    }
+}
+
 /// The directories of a cache that belong to repositories, by id: dnf appends a dash and sixteen
 /// digits to the id, zypper nothing.
 pub fn cached(cache: &Path) -> BTreeMap<String, PathBuf> {
@@ -195,13 +232,13 @@ pub fn cached(cache: &Path) -> BTreeMap<String, PathBuf> {
 
 /// Files with these names in and below the directories, by name.
 pub fn files<'a>(
-    directories: impl IntoIterator<Item = &'a Path>,
+    directories: impl IntoIterator<Item = &'a PathBuf>,
     wanted: &[String],
 ) -> BTreeMap<String, PathBuf> {
     let mut found = BTreeMap::new();
     let mut left: Vec<(PathBuf, u32)> = directories
         .into_iter()
-        .map(|directory| (directory.to_owned(), 3))
+        .map(|directory| (directory.clone(), 3))
         .collect();
     while let Some((directory, depth)) = left.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -231,6 +268,26 @@ mod tests {
             without_credentials("404 for http://u:p@x.org/a - https://u:p@y.org b@c"),
             "404 for http://x.org/a - https://y.org b@c"
         );
+    }
+
+    #[test]
+    fn what_no_update_depends_on_is_told_by_its_name() {
+        for extra in [
+            "repodata/047e-updateinfo.xml.gz",
+            "x-filelists.xml.zst",
+            "other.xml",
+            "1-comps-BaseOS.xml",
+        ] {
+            assert!(is_extra(extra), "{extra}");
+        }
+        for file in [
+            "repodata/5eae-primary.xml.gz",
+            "repomd.xml",
+            "x-modules.yaml.gz",
+            "another-thing",
+        ] {
+            assert!(!is_extra(file), "{file}");
+        }
     }
 
     #[test]
@@ -292,7 +349,7 @@ mod tests {
         fs::create_dir(&packages).unwrap();
         fs::write(packages.join("demo-1.rpm"), "").unwrap();
         let wanted = ["demo-1.rpm".to_owned(), "demo-2.rpm".to_owned()];
-        let found = files([cache.path()], &wanted);
+        let found = files(&[cache.path().to_owned()], &wanted);
         assert_eq!(found.len(), 1);
         assert_eq!(found["demo-1.rpm"], packages.join("demo-1.rpm"));
     }

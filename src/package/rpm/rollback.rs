@@ -2,7 +2,7 @@
 //! into a package again: rpm has no such program.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
@@ -18,12 +18,12 @@ use crate::sorted::InOrder;
 pub fn find(
     changes: &[Change],
     kept: &[Kept],
-    caches: &[&Path],
+    caches: &[PathBuf],
     parallel: &BTreeSet<String>,
     listed: impl FnOnce(&[String]) -> Result<Versions>,
 ) -> Vec<Former> {
     let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
-    let cached = repositories::files(caches.iter().copied(), &wanted);
+    let cached = repositories::files(caches, &wanted);
     let mut found: Vec<(Change, Option<FormerSource>)> = Vec::new();
     for change in changes {
         let source = match &change.from {
@@ -131,10 +131,16 @@ mod tests {
             change("kernel", Some("1.0-1")),
         ];
         let parallel = BTreeSet::from(["kernel".to_owned(), "new".to_owned()]);
-        let found = find(&changes, &[], &[cache.path()], &parallel, |names| {
-            assert_eq!(names, ["tool", "gone"]);
-            Ok(BTreeSet::from([(changes[1].key(), "1.0-1".to_owned())]))
-        });
+        let found = find(
+            &changes,
+            &[],
+            &[cache.path().to_owned()],
+            &parallel,
+            |names| {
+                assert_eq!(names, ["tool", "gone"]);
+                Ok(BTreeSet::from([(changes[1].key(), "1.0-1".to_owned())]))
+            },
+        );
         let sources: Vec<&str> = found.iter().map(|f| f.source.as_str()).collect();
         assert_eq!(sources, ["cached", "archive", "missing", "new", "beside"]);
         assert_eq!(found[0].source.file(), Some(file.as_path()));

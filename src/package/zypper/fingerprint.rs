@@ -1,8 +1,6 @@
 //! A text that changes whenever the index, the package database or the configuration does.
 
-use std::path::Path;
-
-use super::scope::INDEXES;
+use super::places::Places;
 use crate::package::Source;
 use crate::package::rpm::fingerprint;
 
@@ -19,5 +17,5 @@ const CONFIGURATION: [&str; 7] = [
 
 /// The text, for these `failed` sources.
 pub fn fingerprint(failed: &[&Source]) -> String {
-    fingerprint::stamp(failed, &[Path::new(INDEXES)], &CONFIGURATION)
+    fingerprint::stamp(failed, &[Places::now().indexes], &CONFIGURATION)
 }

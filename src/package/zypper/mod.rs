@@ -10,6 +10,7 @@ mod locks;
 mod output;
 mod patches;
 mod pending;
+mod places;
 mod reboot;
 mod refresh;
 mod rollback;
@@ -26,7 +27,7 @@ use anyhow::Result;
 
 pub use backend::Zypper;
 
-use self::scope::PACKAGES;
+use self::places::Places;
 use super::rpm::resolution::NO_ADVISORIES;
 use super::rpm::{
     self, below, brings, contents, database_cache, gate, installonly, repair, scripts,
@@ -44,6 +45,15 @@ impl PackageManager for Zypper {
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
         refresh::run(observer)
+    }
+
+    fn refreshes_in(&self) -> Vec<PathBuf> {
+        let places = Places::now();
+        vec![places.indexes, places.solver]
+    }
+
+    fn looks_up_in(&self) -> Vec<PathBuf> {
+        vec![Places::now().solver]
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
@@ -123,7 +133,7 @@ impl PackageManager for Zypper {
 
     fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
         let _forgets = database_cache::Changing;
-        contents::install_again(restore, &[Path::new(PACKAGES)], observer, |former| {
+        contents::install_again(restore, &[Places::now().packages], observer, |former| {
             arguments::install_again(former)
         })
     }
@@ -151,7 +161,7 @@ impl PackageManager for Zypper {
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {
-        brings::fetched(updates, &[Path::new(PACKAGES)])
+        brings::fetched(updates, &[Places::now().packages])
     }
 
     fn brings(

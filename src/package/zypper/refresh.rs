@@ -1,6 +1,6 @@
 //! A refresh, and what it says of each repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -19,6 +19,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     pub repositories: BTreeMap<String, String>,
+    /// Those of them that lack nothing else than files that no update depends on.
+    pub lacking_extras: BTreeSet<String>,
+    /// Everything else that zypper called an error, while it called the refresh a success.
+    pub notes: Vec<String>,
     pub errors: Vec<String>,
 }
 
@@ -34,11 +38,17 @@ pub fn run(observer: &mut dyn Observer) -> Result<Refreshed> {
     let sources: Vec<Source> = enabled
         .iter()
         .map(|repository| {
-            let error = heard.repositories.get(&repository.id).cloned();
-            repositories::source(&repository.id, Some(repository), error, &indexes)
+            let id = &repository.id;
+            let error = heard.repositories.get(id).cloned();
+            let source = repositories::source(id, Some(repository), error, &indexes);
+            if heard.lacking_extras.contains(id) {
+                repositories::lacking_extras(source, "zypper")
+            } else {
+                source
+            }
         })
         .collect();
-    Ok(Refreshed::of(sources, errors, is_network_error))
+    Ok(Refreshed::of(sources, errors, is_network_error).noting(heard.notes))
 }
 
 /// Refreshes every repository; tried again while somebody else holds zypper's lock.
@@ -73,7 +83,13 @@ fn fetch(observer: &mut dyn Observer) -> Result<Heard> {
 fn heard(document: &str, ended: &Ended) -> Heard {
     let mut heard = Heard::default();
     for message in output::messages(document, "error") {
-        if let Some((alias, why)) = of_repository(&message) {
+        if message.contains(OF_SERVICE) {
+            let lines: Vec<&str> = message.lines().map(str::trim).collect();
+            heard.notes.push(lines.join(" ").trim().to_owned());
+        } else if let Some((alias, why)) = of_repository(&message) {
+            if lacks_extras(&message) {
+                heard.lacking_extras.insert(alias.clone());
+            }
             heard.repositories.entry(alias).or_insert(why);
         }
     }
@@ -83,6 +99,17 @@ fn heard(document: &str, ended: &Ended) -> Heard {
         heard.errors.push(why.clone());
     }
     heard
+}
+
+/// What a message says when a service could not list its repositories (zypper(8), "SERVICES"); those it listed
+/// before are refreshed all the same, and that is a success (measured).
+const OF_SERVICE: &str = "Problem retrieving the repository index file for service";
+
+/// Whether the files that a message names are all such as no update depends on.
+fn lacks_extras(message: &str) -> bool {
+    let words = message.split([' ', '\'', '\n']);
+    let mut files = words.filter(|word| word.contains(".xml")).peekable();
+    files.peek().is_some() && files.all(repositories::is_extra)
 }
 
 /// The repository a message is about, named in a line such as `[two|http://x/] Failed to retrieve new
@@ -144,6 +171,37 @@ mod tests {
         let two = &heard.repositories["two"];
         assert!(two.contains("type can't be determined") && !is_network_error(two));
         assert!(heard.errors.is_empty());
+    }
+
+    #[test]
+    fn a_service_is_no_repository() {
+        // zypper 1.14.89
+        let document = "<message type=\"error\">Problem retrieving the repository index file for service &apos;broken&apos;:\n\
+            [broken|file:/usr/lib/zypp/plugins/services/broken] boo\n\n</message>\n";
+        let found = heard(document, &Ended::Done);
+        assert!(found.repositories.is_empty() && found.errors.is_empty());
+        let [note] = &found.notes[..] else {
+            panic!("{found:?}")
+        };
+        assert!(note.ends_with(
+            "service 'broken': [broken|file:/usr/lib/zypp/plugins/services/broken] boo"
+        ));
+        assert_eq!(heard(document, &Ended::Failed("x".into())).errors, ["x"]);
+    }
+
+    #[test]
+    fn what_no_update_depends_on_is_told_from_the_packages() {
+        let document = |file: &str| {
+            format!(
+                "<message type=\"error\">Repository &apos;lab&apos; is invalid.\n\
+            [lab|http://x/] Valid metadata not found at specified URL\nHistory:\n \
+            - {file} has wrong checksum\n</message>\n"
+            )
+        };
+        let of = |file: &str| heard(&document(file), &Ended::Failed("x".into()));
+        assert!(of("04-updateinfo.xml.gz").lacking_extras.contains("lab"));
+        let packages = of("04-primary.xml.gz");
+        assert!(packages.lacking_extras.is_empty() && packages.repositories.contains_key("lab"));
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! Former versions: where zypper's packages can be had from again, and the transaction that puts them back.
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 
 use super::backend::Zypper;
 use super::locks::until_unlocked;
-use super::scope::PACKAGES;
+use super::places::Places;
 use super::{arguments, output};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
@@ -17,7 +15,7 @@ use crate::sorted::InOrder;
 /// Looks each former version up.
 pub fn find(zypper: &Zypper, changes: &[Change], kept: &[Kept]) -> Result<Vec<Former>> {
     let parallel = rollback::parallel(changes, Front::Zypp)?;
-    let caches = [Path::new(PACKAGES)];
+    let caches = [Places::now().packages];
     Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
         zypper.archived.or_ask(|| {
             let program = arguments::versions(names);

@@ -5,13 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use super::arguments;
+use super::places::Places;
 use crate::package::rpm::repositories::{self, Index, Repository};
 use crate::package::{Source, Update};
 use crate::sorted::InOrder;
-
-/// Where it keeps the index of each repository, and the packages.
-pub const INDEXES: &str = "/var/cache/zypp/raw";
-pub const PACKAGES: &str = "/var/cache/zypp/packages";
 
 /// Where repositories are configured (zypper(8), "FILES").
 const REPOSITORIES: [&str; 1] = ["/etc/zypp/repos.d"];
@@ -57,7 +54,7 @@ pub fn indexes() -> BTreeMap<String, Option<Index>> {
         let bytes = fs::read(directory.join("repodata/repomd.xml")).ok()?;
         repositories::index(&String::from_utf8_lossy(&bytes))
     };
-    repositories::cached(Path::new(INDEXES))
+    repositories::cached(&Places::now().indexes)
         .into_iter()
         .map(|(id, directory)| {
             let index = index(&directory);

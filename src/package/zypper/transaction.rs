@@ -5,7 +5,6 @@
 //! once where another holds its lock, so that this cannot keep it waiting for the gate (measured). What that costs
 //! is the second resolving, and that the packages are checked twice: 6 ms for one of 1.6 MB.
 
-use std::path::Path;
 use std::thread;
 
 use anyhow::{Result, bail};
@@ -13,7 +12,8 @@ use anyhow::{Result, bail};
 use super::backend::Zypper;
 use super::fingerprint::fingerprint;
 use super::locks::until_unlocked;
-use super::scope::{PACKAGES, Scope};
+use super::places::Places;
+use super::scope::Scope;
 use super::simulate::{self, Without};
 use super::{arguments, database, output, patches, pending};
 use crate::package::rpm::repositories;
@@ -86,7 +86,7 @@ impl Tool for Zypper {
             .iter()
             .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
-        let files = repositories::files([Path::new(PACKAGES)], &names);
+        let files = repositories::files(&[Places::now().packages], &names);
         let mut archived = None;
         if let (Some(listed), Some(scope)) = (listed, everything) {
             let mut pending = resolved.pending(&database, &resolution::Advisories::new());

@@ -2,7 +2,7 @@
 //! fetched and before the first file changes.
 
 use std::io::{BufRead, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -121,13 +121,13 @@ impl Dnf<'_> {
     }
 }
 
-/// What dnf is about to change, each with whether a repository has the former version; `cache` is where the
+/// What dnf is about to change, each with whether a repository has the former version; `caches` are where the
 /// files lie. An error when something would go that does not come in another version: the oldest of several
 /// is not meant.
 pub fn announced(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
-    cache: &Path,
+    caches: &[PathBuf],
 ) -> Result<Vec<Announced>> {
     let mut dnf = Dnf { input, output };
     let mut packages = dnf.get("trans_packages", &json!([]))?;
@@ -169,7 +169,7 @@ pub fn announced(
         Some(resolution::file_name(&change.key(), to))
     };
     let names: Vec<String> = announced.iter().filter_map(|a| name(&a.change)).collect();
-    let files = repositories::files([cache], &names);
+    let files = repositories::files(caches, &names);
     for announced in &mut announced {
         announced.change.file = name(&announced.change).and_then(|n| files.get(&n).cloned());
     }
@@ -196,7 +196,7 @@ mod tests {
         let (text, mut asked) = (replies.join("\n"), Vec::new());
         let cache = tempfile::tempdir().unwrap();
         std::fs::write(cache.path().join("demo-1.1-1.noarch.rpm"), "").unwrap();
-        let answer = announced(&mut text.as_bytes(), &mut asked, cache.path());
+        let answer = announced(&mut text.as_bytes(), &mut asked, &[cache.path().to_owned()]);
         let asked = String::from_utf8(asked).unwrap();
         (answer, asked.lines().map(str::to_owned).collect())
     }

@@ -38,7 +38,7 @@ const OURS: &str = "~patch-gate.actions";
 /// Parses the change list that dnf 5, or we, hand to the gate.
 pub fn announced(dialect: Dialect, input: &mut dyn BufRead) -> Result<Vec<Announced>> {
     if actions::asks() {
-        actions::announced(input, &mut std::io::stdout(), dialect.cache())
+        actions::announced(input, &mut std::io::stdout(), &dialect.caches())
     } else {
         gate::announced(input)
     }
