@@ -1,6 +1,7 @@
 //! The lab tested on itself: hosts without our package, and a repository that is good, bad, or gone.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use lab::{Fault, Host, Release, Repo, Tamper, fixtures};
@@ -33,6 +34,25 @@ fn two_hosts_at_once_reboot_lose_power_and_keep_their_files() {
     assert_ne!(boot_of(&one), before);
     assert_eq!(two.messages(&["-t", "lab"]), ["before the cut"]);
     one.poweroff();
+}
+
+#[test]
+fn a_shell_on_a_host_runs_what_standard_input_says() {
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_shell"))
+        .arg("trixie")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    input
+        .write_all(b"hostname; patchctl updates; exit 3\n")
+        .unwrap();
+    drop(input);
+    let output = shell.wait_with_output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{shown}");
+    assert!(shown.contains("host\n") && shown.contains("1.1"), "{shown}");
 }
 
 #[test]
