@@ -151,7 +151,7 @@ fn papers_name_only_files_and_commands_that_exist() {
 fn every_variable_of_the_tests_is_explained() {
     let explained: BTreeSet<String> = quoted("tests/README.md")
         .iter()
-        .flat_map(|name| name.split('=').next().map(str::to_owned))
+        .filter_map(|name| name.split('=').next().map(str::to_owned))
         .collect();
     for file in sources("tests")
         .iter()
