@@ -10,7 +10,8 @@ use zbus::{Connection, fdo};
 use zruntime::SharedRuntime;
 
 use super::idle::{Activity, Call};
-use super::picture::{Picture, Pictures};
+use super::picture::Picture;
+use super::pictures::Pictures;
 use super::shared::Shared;
 use super::value::{Record, Records};
 use super::{ask, inquire};

@@ -1,18 +1,16 @@
-//! The whole picture of the host, read from the records; read again only when they have changed.
+//! The whole picture of the host, read from the records.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use super::access;
 use super::deferred::Deferred;
 use super::facts::facts;
-use super::{access, inquire};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::health::{self, Facts, Health};
 use crate::host::clock::{self, Moment};
 use crate::package::{self, Pending, sentences};
@@ -98,7 +96,7 @@ pub struct Progress {
 
 impl Progress {
     /// What was published last; nothing when no job runs.
-    fn of(paths: &Paths, running: &[String]) -> Self {
+    pub(super) fn of(paths: &Paths, running: &[String]) -> Self {
         let published = state::try_read::<Self>(&paths.progress()).unwrap_or(None);
         published
             .filter(|_| !running.is_empty())
@@ -339,242 +337,8 @@ impl Picture {
     }
 }
 
-/// How long a look at the files behind a picture holds for the properties that are read one after the other, as
-/// `GetAll` does with all of them.
-const LOOK_HOLDS: Duration = Duration::from_millis(2);
-
-/// How long what the stamps cannot show of the index and the configuration, such as a list that was edited in
-/// place, is taken to be as it was.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// The latest picture, taken again when one of the files behind it has changed.
-pub struct Pictures {
-    paths: Paths,
-    latest: Mutex<Option<Latest>>,
-    /// What is wrong with the units that wake us, as it was last seen.
-    units: Mutex<Vec<String>>,
-    /// The turns of those who find that something has changed: the first has the new picture taken for all.
-    turn: zruntime::lock::Mutex<()>,
-}
-
-#[derive(Clone)]
-struct Latest {
-    stamps: Arc<Stamps>,
-    picture: Arc<Picture>,
-    /// When the files were last found to be as they were.
-    looked: Option<Instant>,
-    /// When index, package database and configuration were last looked at as a whole.
-    looked_whole: Option<Instant>,
-}
-
-/// When the files behind a picture have changed.
-#[derive(Clone, PartialEq, Eq)]
-struct Stamps {
-    records: Vec<Stamp>,
-    directories: Vec<Access>,
-    progress: Stamp,
-    database: Vec<Stamp>,
-    units: Vec<String>,
-    fingerprint: String,
-}
-
-/// What of a file tells that it has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(u64, u64, i64, i64, i64, i64);
-
-/// What of a directory tells who may use it: its number, owner, group and mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Access(u64, u32, u32, u32);
-
-impl Pictures {
-    /// No picture is taken yet.
-    #[must_use]
-    pub fn new(paths: Paths) -> Self {
-        Self {
-            paths,
-            latest: Mutex::new(None),
-            units: Mutex::default(),
-            turn: zruntime::lock::Mutex::new(()),
-        }
-    }
-
-    /// What was seen of the units that wake us: a sentence for each that is not as it has to be.
-    pub fn set_units(&self, wrong: Vec<String>) {
-        *self.units.lock().unwrap_or_else(PoisonError::into_inner) = wrong;
-        self.look_again();
-    }
-
-    /// As [`current`](Self::current), with everything looked at again.
-    pub async fn looked_at(&self) -> Arc<Picture> {
-        if let Some(latest) = &mut *self.latest() {
-            latest.looked_whole = None;
-        }
-        self.current().await
-    }
-
-    /// The picture as of now. It is taken in another thread, once for all who wait for it.
-    pub async fn current(&self) -> Arc<Picture> {
-        if let Some(known) = self.known(true) {
-            return known;
-        }
-        let _turn = self.turn.lock().await;
-        if let Some(known) = self.known(false) {
-            return known;
-        }
-        let (paths, units, before) = (self.paths.clone(), self.units(), self.latest().clone());
-        let latest = zruntime::unblock(move || Latest::after(&paths, units, before)).await;
-        let picture = Arc::clone(&latest.picture);
-        *self.latest() = Some(latest);
-        picture
-    }
-
-    /// Has the next caller look at the files, however short a time ago that was done.
-    pub fn look_again(&self) {
-        if let Some(latest) = &mut *self.latest() {
-            latest.looked = None;
-        }
-    }
-
-    /// The latest picture, if it still holds; `just_now` is enough where that was looked at a moment ago.
-    fn known(&self, just_now: bool) -> Option<Arc<Picture>> {
-        let units = self.units();
-        let mut latest = self.latest();
-        let known = latest.as_mut()?;
-        if !is_within(known.looked_whole, LOOK_AGAIN) {
-            return None;
-        }
-        if !(just_now && is_within(known.looked, LOOK_HOLDS)) {
-            let fingerprint = known.stamps.fingerprint.clone();
-            if *known.stamps != Stamps::of(&self.paths, units, fingerprint) {
-                return None;
-            }
-            known.looked = Some(Instant::now());
-        }
-        Some(Arc::clone(&known.picture))
-    }
-
-    fn units(&self) -> Vec<String> {
-        let units = self.units.lock();
-        units.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn latest(&self) -> MutexGuard<'_, Option<Latest>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn is_within(since: Option<Instant>, limit: Duration) -> bool {
-    since.is_some_and(|since| since.elapsed() < limit)
-}
-
-impl Latest {
-    /// The picture after `before`. While a job runs, its progress comes often: that is no reason to read
-    /// everything again, and as long as it comes, what the package manager is changing says nothing yet.
-    fn after(paths: &Paths, units: Vec<String>, before: Option<Self>) -> Self {
-        let known = before
-            .as_ref()
-            .filter(|b| is_within(b.looked_whole, LOOK_AGAIN));
-        let (fingerprint, looked_whole) = match known {
-            Some(known) => (known.stamps.fingerprint.clone(), known.looked_whole),
-            None => (
-                inquire::fingerprint(paths).unwrap_or_default(),
-                Some(Instant::now()),
-            ),
-        };
-        let mut stamps = Stamps::of(paths, units, fingerprint);
-        let picture = match before {
-            Some(before) if *before.stamps == stamps => before.picture,
-            Some(before) if before.is_further(&stamps) => {
-                // a job whose progress has stopped is looked at closely
-                stamps.database.clone_from(&before.stamps.database);
-                stamps.fingerprint.clone_from(&before.stamps.fingerprint);
-                Arc::new(Picture {
-                    progress: Progress::of(paths, &before.picture.running),
-                    ..Picture::clone(&before.picture)
-                })
-            }
-            _ => {
-                let mut picture = Picture::take(paths);
-                picture.blind.extend_from_slice(&stamps.units);
-                Arc::new(picture)
-            }
-        };
-        Self {
-            stamps: Arc::new(stamps),
-            picture,
-            looked: None,
-            looked_whole,
-        }
-    }
-
-    /// Whether nothing but the progress of a running job and what it changes is another than here.
-    fn is_further(&self, now: &Stamps) -> bool {
-        self.stamps.records == now.records
-            && self.stamps.directories == now.directories
-            && self.stamps.units == now.units
-            && self.stamps.progress != now.progress
-            && !self.picture.running.is_empty()
-    }
-}
-
-impl Stamps {
-    fn of(paths: &Paths, units: Vec<String>, fingerprint: String) -> Self {
-        Self {
-            records: files(paths).iter().map(|path| stamp(path)).collect(),
-            directories: directories(paths).map(|path| access(&path)).to_vec(),
-            progress: stamp(&paths.progress()),
-            database: package::database_files()
-                .map(|path| stamp(&paths.host(path)))
-                .collect(),
-            units,
-            fingerprint,
-        }
-    }
-}
-
-/// The directories of which a picture says only whether they can be used. What lies in them is no part of it: every
-/// caller who asks for a plan has entries come and go there.
-fn directories(paths: &Paths) -> [PathBuf; 6] {
-    [
-        paths.jobs(),
-        paths.tmp(),
-        paths.conflicts(),
-        paths.deferred(),
-        paths.inquiries(),
-        paths.keys(),
-    ]
-}
-
-/// The files behind a picture.
-fn files(paths: &Paths) -> Vec<PathBuf> {
-    let mut files = vec![paths.state(), paths.queue()];
-    // the records themselves, too: another program may write one in place
-    files.extend(records(paths));
-    let others = [
-        "/run/reboot-required",
-        "/run/reboot-required.pkgs",
-        shutdown::SCHEDULED,
-        "/run/linux_patch_api/services.json",
-        "/run/linux_patch_api/at-work",
-        "/run/linux_patch_api/reboot-taken-back.json",
-        "/run/reboot-needed",
-        services::MANAGER_SOCKET,
-        "/run/systemd/transient/patch-reboot.timer",
-        "/boot",
-        "/usr/lib/modules",
-        "/usr/lib/linux_patch_api/config.d",
-        "/etc/linux_patch_api/config.toml",
-        "/etc/linux_patch_api/config.d",
-        "/run/linux_patch_api/config.d",
-    ];
-    files.extend(others.iter().map(|path| paths.host(path)));
-    // a fragment that is edited in place leaves its directory as it was
-    files.extend(config::fragments(paths).unwrap_or_default());
-    files
-}
-
 /// The records that a picture is made of.
-fn records(paths: &Paths) -> Vec<PathBuf> {
+pub(super) fn records(paths: &Paths) -> Vec<PathBuf> {
     let names = [
         "alerts.json",
         "blocked.json",
@@ -585,25 +349,4 @@ fn records(paths: &Paths) -> Vec<PathBuf> {
         "updates.json",
     ];
     names.map(|name| paths.state().join(name)).to_vec()
-}
-
-fn access(path: &Path) -> Access {
-    std::fs::metadata(path).map_or(Access(0, 0, 0, 0), |m| {
-        Access(m.ino(), m.uid(), m.gid(), m.mode())
-    })
-}
-
-fn stamp(path: &Path) -> Stamp {
-    // the change of the inode tells another owner or mode
-    std::fs::metadata(path).map_or(Stamp(0, 0, 0, 0, 0, 0), |m| {
-        let (modified, changed) = ((m.mtime(), m.mtime_nsec()), (m.ctime(), m.ctime_nsec()));
-        Stamp(
-            m.ino(),
-            m.size(),
-            modified.0,
-            modified.1,
-            changed.0,
-            changed.1,
-        )
-    })
 }
