@@ -31,7 +31,7 @@ const ENVIRONMENT: [(&str, &str); 11] = [
 ];
 
 impl Program {
-    /// The program itself, or this one, which holds it on its leash (see [`hold`]).
+    /// The program itself, or this one, which holds it on its leash (see [`hold`](super::hold)).
     fn command(&self) -> Command {
         if !self.leashed {
             return Command::new(&self.path);

@@ -57,8 +57,8 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// The exact changes that installing `updates` needs, newly needed packages included. What would
-    /// need a removal is not among them, but among the kept back. The error is [`AllOrNothing`] where a
-    /// part cannot be had.
+    /// need a removal is not among them, but among the kept back. The error is
+    /// [`AllOrNothing`](super::AllOrNothing) where a part cannot be had.
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending>;
 
     /// The same of everything but what is left out, for a package manager that changes everything or nothing:
@@ -201,7 +201,7 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// What tells the package in this file from another build of its version, as the database will once it is
-    /// installed (see [`Installed::build`]); none where the database tells nothing.
+    /// installed (see [`Installed::build`](super::Installed::build)); none where the database tells nothing.
     fn build_of(&self, _file: &Path) -> Result<Option<String>> {
         Ok(None)
     }

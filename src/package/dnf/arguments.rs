@@ -114,7 +114,7 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
         .leashed()
 }
 
-/// Downloads and installs, with the gate in it (see [`plugin`](super::plugin)): without that dnf says no by
+/// Downloads and installs, with the gate in it (see [`gate`](super::gate)): without that dnf says no by
 /// itself. The index is used as it was fetched.
 pub fn gated(dialect: Dialect, scope: Scope<'_>, plugin: &Plugin) -> Program {
     let program = upgrade(dialect, scope.excluded, scope.failed)
