@@ -24,7 +24,7 @@ use linux_patch_api::request::{JobId, Requester, Target};
 use linux_patch_api::state::installed::NotInstalled;
 use linux_patch_api::state::job::{Job, JobStatus};
 use linux_patch_api::worker::{
-    RefreshFailed, Worker, answer_inquiries, answer_left_inquiries, gate, hook, rollback,
+    RefreshFailed, Worker, alert_hooks, answer_inquiries, answer_left_inquiries, gate, rollback,
 };
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
@@ -198,7 +198,9 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         }
         Run::Plan => answer_inquiries(&Paths::default())?,
         Run::Retry => worker()?.retry()?,
-        Run::Alert { instance } => hook::run(&Paths::default(), &instance, &hook::monitored())?,
+        Run::Alert { instance } => {
+            alert_hooks::run(&Paths::default(), &instance, &alert_hooks::monitored())?;
+        }
         Run::Agent { idle } => dbus::serve(Paths::default(), idle)?,
         Run::Varlink => varlink::serve(Paths::default())?,
         Run::Gate { job, back } => open_gate(&job, back)?,

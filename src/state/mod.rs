@@ -11,6 +11,7 @@ pub mod job;
 pub mod kept;
 pub mod kept_back;
 pub mod pending;
+pub mod progress;
 pub mod reboot;
 pub mod services;
 pub mod shutdown;

@@ -5,11 +5,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{gate, progress, rollback, verify};
 use crate::host::units::Units;
 use crate::package::{Kept, KeptBackCause};
 use crate::request::{RebootPolicy, Request, RestartPolicy};
 use crate::state;
+use crate::worker::bookkeeping::intent;
+use crate::worker::steps::{rollback, verify};
 
 /// Whether every sample is read, and written again as it was.
 struct Samples(Map<String, Value>);
@@ -43,12 +44,12 @@ fn records_are_written_as_they_were() {
     samples.check::<state::shutdown::Shutdown>("shutdown");
     samples.check::<Units>("units");
     samples.check::<Kept>("stored package");
-    samples.check::<gate::Intent>("gate intent");
-    samples.check::<gate::Expectation>("gate expectation");
+    samples.check::<intent::Intent>("gate intent");
+    samples.check::<intent::Expectation>("gate expectation");
     samples.check::<rollback::Intent>("rollback intent");
     samples.check::<rollback::Seen>("state before");
     samples.check::<verify::Rest>("units before");
-    samples.check::<progress::Progress>("progress");
+    samples.check::<state::progress::Progress>("progress");
     samples.check::<state::job::JobStatus>("job status");
     samples.check::<state::update::Phase>("phase");
     samples.check::<state::verification::CheckKind>("check kind");

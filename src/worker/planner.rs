@@ -7,7 +7,6 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::{FAILURE_PAUSE, STOP_INTERVAL, WORKER, plan, refresh, sandbox, select};
 use crate::fs::Lock;
 use crate::host::{clock, systemd};
 use crate::package::{Database, Pending, Source, Update};
@@ -21,7 +20,12 @@ use crate::state::cache::Cache;
 use crate::state::findings::{self, Findings, Found, Outcome};
 use crate::state::installed::Names;
 use crate::state::pending::PendingList;
-use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::context::{Context, FAILURE_PAUSE, STOP_INTERVAL};
+use crate::worker::bookkeeping::in_flight::WORKER;
+use crate::worker::jobs::sandbox;
+use crate::worker::model::selection;
+use crate::worker::steps::refresh;
+use crate::worker::transaction::plan;
 
 /// Answers every question that waits.
 pub fn answer(paths: &Paths) -> Result<()> {
@@ -151,10 +155,10 @@ impl Host<'_> {
         {
             anyhow::bail!("it is not known which updates are for security: {why}");
         }
-        let selected = select::covered(target, &pending);
+        let selected = selection::covered(target, &pending);
         let installed = installed(target, &selected, &database);
         let mut planned = Pending {
-            kept_back: select::kept_back(target, &pending.kept_back),
+            kept_back: selection::kept_back(target, &pending.kept_back),
             updates: selected,
         };
         if *target != Target::All && !planned.updates.is_empty() {
@@ -189,7 +193,7 @@ fn known(planned: Vec<Update>, listed: &Pending) -> Vec<Update> {
 fn installed(target: &Target, covered: &[Update], database: &Database) -> BTreeMap<String, String> {
     let named = database
         .iter()
-        .filter(|(key, _)| select::covers(target, &key.package, &key.architecture, false))
+        .filter(|(key, _)| selection::covers(target, &key.package, &key.architecture, false))
         .map(|(key, installed)| (key.to_string(), installed.version.clone()));
     let covered = covered
         .iter()

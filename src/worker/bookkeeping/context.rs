@@ -1,16 +1,27 @@
 //! What every step of a worker is given: the host's paths, its configuration and package manager, and whether the
 //! worker is to stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::config::Config;
 use crate::package::{self, PackageManager, Unusable};
 use crate::paths::Paths;
-use crate::worker::{deaths, orphans, stuck};
+use crate::request::JobId;
+use crate::state::hang::Hang;
+use crate::state::job::Job;
+
+/// How soon whoever waits follows a stop.
+pub const STOP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// For how long a drain that could not even claim its requests tries again before it fails. The path unit
+/// starts it anew at once, so that this is what keeps a full disk from being a busy loop.
+pub const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where a worker works, and with what.
 pub struct Context {
@@ -20,11 +31,11 @@ pub struct Context {
     /// Set when the worker is to end as soon as that is safe.
     pub stop: Arc<AtomicBool>,
     /// What hung meanwhile.
-    pub hangs: stuck::Seen,
+    pub hangs: Seen,
     /// Whether what it found of others is counted as their death.
-    pub deaths: deaths::Counted,
+    pub deaths: Counted,
     /// Whether it has looked for jobs that no worker has.
-    pub orphans: orphans::Looked,
+    pub orphans: Looked,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
     pub terminal: bool,
 }
@@ -48,9 +59,9 @@ impl Context {
             config,
             packages,
             stop,
-            hangs: stuck::Seen::default(),
-            deaths: deaths::Counted::default(),
-            orphans: orphans::Looked::default(),
+            hangs: Seen::default(),
+            deaths: Counted::default(),
+            orphans: Looked::default(),
             terminal: false,
         }
     }
@@ -59,5 +70,36 @@ impl Context {
     #[must_use]
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a worker has looked for them: while it has the lock, no more can appear.
+#[derive(Debug, Default)]
+pub struct Looked(pub AtomicBool);
+
+/// Whether a worker has counted what others have left: it tries again itself when it cannot go on.
+#[derive(Debug, Default)]
+pub struct Counted(pub AtomicBool);
+
+/// What hung while this worker ran, for the records of the jobs it was in the way of.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<BTreeMap<JobId, Vec<Hang>>>);
+
+impl Seen {
+    /// Enters what hung into the record of a job that ends.
+    pub fn enter(&self, job: &mut Job) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for hang in seen.remove(job.id()).unwrap_or_default() {
+            // the record may have it already, from while it lasted
+            job.hangs.retain(|known| known.since != hang.since);
+            job.hangs.push(hang);
+        }
+    }
+
+    pub fn add(&self, id: &JobId, hang: &Hang) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hangs = seen.entry(id.clone()).or_default();
+        hangs.retain(|known| known.since != hang.since);
+        hangs.push(hang.clone());
     }
 }

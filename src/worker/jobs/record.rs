@@ -9,14 +9,15 @@ use crate::request::Target;
 use crate::state::job::{Job, JobStatus};
 use crate::state::kept_back::Told;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::{alert, rollback, settle, verify};
+use crate::worker::bookkeeping::{alerts, job_result};
+use crate::worker::steps::{rollback, verify};
 
 /// Writes the records of jobs that have just ended, and says so in the journal.
 pub fn finish(ctx: &Context, jobs: &mut [Job]) -> Result<()> {
     let ended = end(ctx, jobs);
-    let alerts = alert::settled(ctx, &ended);
+    let alerts = alerts::settled(ctx, &ended);
     record_ended(ctx, &ended)?;
-    alerts.iter().for_each(alert::announce);
+    alerts.iter().for_each(alerts::announce);
     Ok(())
 }
 
@@ -33,7 +34,7 @@ fn end(ctx: &Context, jobs: &mut [Job]) -> Vec<Job> {
         // one that is recorded already is not told of twice, and a held one has its record elsewhere
         if job.status.is_final() && job.finished_at.is_none() {
             job.finished_at = Some(clock::now());
-            job.reached = settle::is_reached(job);
+            job.reached = job_result::is_reached(job);
             ctx.hangs.enter(job);
             ended.push(job.clone());
         }

@@ -1,0 +1,169 @@
+//! `state/running.json`: the jobs in a worker's hands, and those that no worker has any more.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use crate::fs::{remove_durably, write_atomically};
+use crate::host::systemd;
+use crate::paths::Paths;
+use crate::request::JobId;
+use crate::state::job::{self, Job};
+use crate::state::{self, at_work, progress};
+use crate::worker::bookkeeping::context::Context;
+use crate::{journal, queue};
+
+/// Finishes what an interrupted worker left.
+pub const RECOVERY: &str = "patch-recover.service";
+
+/// Serves the queue, and finishes what it finds.
+pub const WORKER: &str = "patch-apply.service";
+
+/// Remembers which jobs are in a worker's hands.
+pub fn remember<'a>(ctx: &Context, jobs: impl IntoIterator<Item = &'a Job>) -> Result<()> {
+    let ids: Vec<&JobId> = jobs.into_iter().map(Job::id).collect();
+    write_atomically(&path(&ctx.paths), &serde_json::to_vec(&ids)?, 0o644)
+}
+
+/// Has another worker started where jobs are in the hands of one that has died or could not go on: they are
+/// in no queue, and nothing else would come back to them before long. One that is at work is waited for.
+pub fn ask_for_another(paths: &Paths) {
+    let unit = match path(paths).exists() {
+        true => RECOVERY,
+        // that one is for those that are listed
+        false if any(paths) => WORKER,
+        false => return,
+    };
+    let _ = systemd::start_unit_soon(unit.to_owned());
+}
+
+/// No job is in a worker's hands any more.
+pub fn forget(ctx: &Context) -> Result<()> {
+    remove_durably(&path(&ctx.paths))?;
+    at_work::end(&ctx.paths);
+    progress::forget(&ctx.paths);
+    Ok(())
+}
+
+/// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
+/// the list cannot be read, these are all whose records say that they have not ended.
+pub fn in_hands(ctx: &Context) -> Option<Vec<JobId>> {
+    match listed(&ctx.paths) {
+        Ok(ids) => ids,
+        Err(why) => {
+            journal::state_unusable(&path(&ctx.paths), &why);
+            Some(job::ids(&ctx.paths.jobs()))
+        }
+    }
+}
+
+/// Whether the job is in a worker's hands, as far as can be read.
+pub fn has(paths: &Paths, id: &JobId) -> bool {
+    match listed(paths) {
+        Ok(ids) => ids.is_some_and(|ids| ids.contains(id)),
+        Err(_) => true,
+    }
+}
+
+/// The list of the jobs that are in a worker's hands, if there is one.
+pub fn listed(paths: &Paths) -> Result<Option<Vec<JobId>>, String> {
+    state::try_read(&path(paths))
+}
+
+/// The jobs in a worker's hands that this transaction serves.
+pub fn running(ctx: &Context, transaction: &JobId) -> Vec<Job> {
+    let ids = in_hands(ctx).unwrap_or_default();
+    let jobs = unfinished(ctx, &ids).remove(transaction);
+    jobs.unwrap_or_default()
+}
+
+/// The jobs that have not ended, by the transaction that served them.
+pub fn unfinished(ctx: &Context, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
+    let mut transactions: BTreeMap<JobId, Vec<Job>> = BTreeMap::new();
+    for id in ids {
+        if let Some(job) = Job::taken(&ctx.paths, id).filter(|job| !job.status.is_final()) {
+            transactions
+                .entry(job.transaction.clone())
+                .or_default()
+                .push(job);
+        }
+    }
+    transactions
+}
+
+pub fn path(paths: &Paths) -> std::path::PathBuf {
+    paths.state().join("running.json")
+}
+
+/// Names the transaction that serves each job; whether that is another one than before.
+pub fn lead(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
+    let mut moved = false;
+    for job in jobs {
+        let transaction = transaction(job);
+        moved |= job.transaction != transaction;
+        job.transaction = transaction;
+    }
+    moved
+}
+
+/// Has one transaction serve all jobs: whoever finds them after a crash has to find the intent of all of them,
+/// and no other.
+pub fn lead_all(ctx: &Context, jobs: &mut [Job], leader: &JobId) -> Result<()> {
+    if lead(jobs, |_| leader.clone()) {
+        Job::save_all(&ctx.paths, jobs)?;
+    }
+    Ok(())
+}
+
+/// Whether there is one, for a program that only asks for a worker then.
+pub fn any(paths: &Paths) -> bool {
+    let listed = listed(paths).ok().flatten().unwrap_or_default();
+    let mut suspects = written_since(paths).into_iter();
+    suspects.any(|id| !listed.contains(&id) && is_one(paths, &id))
+}
+
+/// The records whose files were written after the last look; all after a boot, and where the clock was set back.
+pub fn written_since(paths: &Paths) -> Vec<JobId> {
+    let dated = |time: SystemTime| {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or((0, 0), |since| (since.as_secs(), since.subsec_nanos()))
+    };
+    let looked = fs::metadata(mark(paths)).and_then(|mark| mark.modified());
+    let looked = looked.ok().filter(|looked| *looked <= SystemTime::now());
+    let ids = job::ids(&paths.jobs());
+    let Some(looked) = looked.map(dated) else {
+        return ids;
+    };
+    // by the inode's own date, which no copy can keep
+    let is_new = |id: &JobId| {
+        let record = fs::metadata(job::record(paths, id));
+        record.is_ok_and(|m| {
+            let seconds = u64::try_from(m.ctime()).unwrap_or(0);
+            let nanoseconds = u32::try_from(m.ctime_nsec()).unwrap_or(0);
+            (seconds, nanoseconds) >= looked
+        })
+    };
+    ids.into_iter().filter(is_new).collect()
+}
+
+/// Whether the record of the job has not ended, and nothing will come back to it: neither an entry in the queue,
+/// nor the time when deferred jobs are tried again.
+pub fn is_one(paths: &Paths, id: &JobId) -> bool {
+    let record: Result<Option<Job>, String> = state::try_read(&job::record(paths, id));
+    let Ok(Some(job)) = record else {
+        return false;
+    };
+    !job.status.is_final()
+        && job.id() == id
+        && !queue::is_waiting(paths, id)
+        && !job::deferred(paths, id).exists()
+}
+
+/// What is there since the last look.
+pub fn mark(paths: &Paths) -> PathBuf {
+    paths.run().join("looked-for-orphans")
+}

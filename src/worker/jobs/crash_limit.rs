@@ -1,0 +1,65 @@
+//! Jobs whose workers die again and again, by what they do perhaps: they end instead of being begun for ever.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Result, anyhow};
+
+use crate::request::JobId;
+use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::intent::{self, Intent};
+use crate::worker::bookkeeping::job_result;
+use crate::worker::bookkeeping::phase::Update;
+use crate::worker::jobs::record;
+use crate::worker::model::lifecycle::Event;
+use crate::worker::model::partial;
+
+/// How many workers a job may cost. The second after the first comes at once, each further one five minutes
+/// later (`RestartSec=` of patch-recover.service).
+const LIMIT: u32 = 5;
+
+/// Notes with each job that one more worker died with it.
+pub fn count(ctx: &Context, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+    if ctx.deaths.0.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    for jobs in transactions.values_mut() {
+        jobs.iter_mut().for_each(|job| job.deaths += 1);
+        Job::save_all(&ctx.paths, jobs)?;
+    }
+    ctx.deaths.0.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Ends the jobs that have cost too many workers, with what of them is done as far as the package database
+/// says so; the others. Neither repairing nor judging nor undoing is tried once more: one of these may be
+/// what the workers die of.
+pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec<Job>> {
+    let (mut ended, left): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| job.deaths >= LIMIT);
+    if ended.is_empty() {
+        return Ok(left);
+    }
+    let intent = intent::intent_of(ctx, transaction);
+    let mut update = match (intent, ctx.packages.installed()) {
+        (Some(Intent::Activated { changes, former }), Ok(now)) => {
+            let done = partial::done(&changes, &now);
+            job_result::enter(transaction, &mut ended, &done, &former);
+            Update::resume(ctx, &changes)
+        }
+        _ => Update::resume(ctx, &[]),
+    };
+    // what is installed was looked at, and no more
+    let _ = update.step(Event::Verify);
+    let why = anyhow!(
+        "{LIMIT} workers died or could not go on while they had it; it is not tried again: \
+             \"journalctl -u 'patch-*'\" says how each ended"
+    );
+    update.fail(&format!("{why:#}"));
+    ended.iter_mut().for_each(|job| job_result::fail(job, &why));
+    job_result::stamp(&mut ended, &update);
+    job_result::cap_log(ctx, transaction);
+    record::finish(ctx, &mut ended)?;
+    Ok(left)
+}

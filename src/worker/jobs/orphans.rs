@@ -1,0 +1,179 @@
+//! Records of jobs that have not ended and that no worker has: the list of what workers had in hand was lost, or
+//! was replaced by an older one, after a worker had died.
+//!
+//! A job that the gate let through is finished as any interrupted one, as long as the package database still fits
+//! its change list. Of any other, nobody can tell how long it has lain there: it ends, and is not begun again.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::package::{Change, Database, Former, Key};
+use crate::paths::quoted;
+use crate::queue::{self, Mark};
+use crate::request::JobId;
+use crate::sorted;
+use crate::state::job::{Job, JobStatus};
+use crate::state::update::Phase;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::in_flight::{is_one, mark, written_since};
+use crate::worker::bookkeeping::intent::{self, Intent};
+use crate::worker::bookkeeping::job_result;
+use crate::worker::bookkeeping::phase::Update;
+use crate::worker::jobs::record;
+use crate::worker::model::lifecycle::Event;
+use crate::worker::model::partial;
+use crate::worker::steps::rollback;
+
+/// What such a job ends with.
+const LOST: &str = "the worker that had it is gone, and so is the note that it had it (state/running.json); \
+    its records show no change of a package; ask for it again";
+
+/// The jobs that are in no hands but not ended. `listed` are those that a worker is known to have had.
+pub fn find(ctx: &Context, listed: &[JobId]) -> Vec<JobId> {
+    let paths = &ctx.paths;
+    let mut suspects = queue::marked(paths);
+    if !ctx.orphans.0.load(Ordering::Relaxed) {
+        suspects.extend(written_since(paths));
+    }
+    sorted::sort(&mut suspects);
+    suspects.dedup();
+    suspects.retain(|id| !listed.contains(id) && is_one(paths, id));
+    suspects
+}
+
+/// What there was of them is dealt with: the next worker looks at what was written since then.
+pub fn looked(ctx: &Context) -> Result<()> {
+    if ctx.orphans.0.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    let mark = mark(&ctx.paths);
+    // whatever was written before a moment ago has been seen; this worker's own records may be read once more
+    fs::write(&mark, "").with_context(|| format!("failed to write {}", quoted(&mark)))
+}
+
+/// Ends those among the jobs of a transaction that are not to be judged; the other jobs. No package manager of
+/// theirs is at work any more.
+pub fn end(
+    ctx: &Context,
+    transaction: &JobId,
+    jobs: Vec<Job>,
+    orphans: &[JobId],
+) -> Result<Vec<Job>> {
+    let (mut ended, left): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| orphans.contains(job.id()));
+    if ended.is_empty() {
+        return Ok(left);
+    }
+    let why = match let_through(ctx, transaction)? {
+        None => LOST.to_owned(),
+        Some((changes, former)) => {
+            let now = ctx.packages.installed()?;
+            let Some(other) = changed_since(&changes, &now) else {
+                return Ok([ended, left].concat());
+            };
+            let done = partial::done(&changes, &now);
+            job_result::enter(transaction, &mut ended, &done, &former);
+            other
+        }
+    };
+    for job in &mut ended {
+        let cancelled = why == LOST && Mark::Cancel.is_left(&ctx.paths, job.id());
+        if cancelled {
+            job.status = JobStatus::Cancelled;
+            partial::add(&mut job.notes, &[LOST.to_owned()]);
+        } else {
+            job_result::fail(job, &anyhow!("{why}"));
+            job.update.phase = Phase::Failed;
+            job.update.last_error.clone_from(&job.error);
+        }
+        queue::hold::unhold(&ctx.paths, job.id())?;
+    }
+    end_update(ctx, &ended, &why);
+    record::finish(ctx, &mut ended)?;
+    Ok(left)
+}
+
+/// What the gate let through of the transaction, on its way there or back.
+fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<(Vec<Change>, Vec<Former>)>> {
+    if let Some(intent) = rollback::Intent::load(&ctx.paths, transaction)? {
+        let changes = intent.former.iter().map(|f| f.change.clone()).collect();
+        return Ok(Some((changes, intent.former)));
+    }
+    Ok(match intent::intent_of(ctx, transaction) {
+        Some(Intent::Activated { changes, former }) => Some((changes, former)),
+        _ => None,
+    })
+}
+
+/// What somebody else has made of these changes since, in a sentence; none while each package has its former or
+/// its new version: pure.
+fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
+    let other = changes.iter().find(|change| {
+        let version = |key: &Key| now.get(key).map(|installed| &installed.version);
+        version(&change.former_key()) != change.from.as_ref()
+            && version(&change.key()) != change.to.as_ref()
+    })?;
+    let shown = |version: Option<&String>| version.map_or("none", String::as_str).to_owned();
+    let installed = now.get(&other.key()).map(|installed| &installed.version);
+    Some(format!(
+        "the worker that had it is gone, and so is the note that it had it (state/running.json); {}, which it \
+         changed from {} to {}, has been changed since then ({} is installed), so that it is neither judged nor \
+         undone",
+        other.key(),
+        shown(other.from.as_ref()),
+        shown(other.to.as_ref()),
+        shown(installed),
+    ))
+}
+
+/// The state of the host's latest update, which may be that of one of these jobs, ends with them.
+fn end_update(ctx: &Context, ended: &[Job], why: &str) {
+    let mut update = Update::latest(ctx);
+    let phase = update.state.phase;
+    if phase.is_final() || matches!(phase, Phase::Idle | Phase::Staged) {
+        return;
+    }
+    let is_cancelled = ended.iter().all(|job| job.status == JobStatus::Cancelled);
+    if phase == Phase::Activated {
+        let _ = update.step(Event::Verify);
+        update.fail(why);
+    } else if is_cancelled && phase != Phase::Verifying {
+        update.cancel();
+    } else {
+        update.fail(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Installed;
+
+    #[test]
+    fn what_fits_its_change_list_is_judged_and_nothing_else() {
+        let change = |from: Option<&str>| Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            from: from.map(Into::into),
+            to: Some("2".into()),
+            ..Change::default()
+        };
+        let now = |version: &str| {
+            let installed = Installed {
+                version: version.into(),
+                ..Installed::default()
+            };
+            Database::from([(change(None).key(), installed)])
+        };
+        assert_eq!(changed_since(&[change(Some("1"))], &now("1")), None);
+        assert_eq!(changed_since(&[change(Some("1"))], &now("2")), None);
+        assert_eq!(changed_since(&[change(None)], &Database::new()), None);
+        let why = changed_since(&[change(Some("1"))], &now("3")).unwrap();
+        assert!(
+            why.contains("a:all, which it changed from 1 to 2, has been changed since then (3")
+        );
+        assert!(changed_since(&[change(Some("1"))], &Database::new()).is_some());
+    }
+}

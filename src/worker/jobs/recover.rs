@@ -1,0 +1,279 @@
+//! Jobs that a worker left behind when it died: found again, judged by what is on the disk.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+
+use crate::fs::{remove_durably, remove_leftovers};
+use crate::package::{self, Applied, Change, Ended, Former};
+use crate::request::{JobId, Kind};
+use crate::state::at_work;
+use crate::state::cache::Cache;
+use crate::state::job::{self, Job};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::in_flight::{forget, in_hands, remember, unfinished};
+use crate::worker::bookkeeping::intent::{Intent, intent_of};
+use crate::worker::bookkeeping::job_result::{self, NOTE, enter};
+use crate::worker::bookkeeping::phase::Update;
+use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
+use crate::worker::model::lifecycle::Event;
+use crate::worker::model::partial::{self, done};
+use crate::worker::model::self_package::{self, is_asked_for};
+use crate::worker::monitor::progress::{Quiet, Repairing};
+use crate::worker::steps::verify::{Before, Judgement};
+use crate::worker::steps::{gate, hold_off, rollback};
+use crate::worker::transaction::conclude::conclude;
+use crate::worker::transaction::finish;
+use crate::worker::transaction::outcome::{Concluded, Outcome};
+use crate::{PACKAGE, exec, journal, queue};
+
+/// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.
+/// One with an intent is healed, and judged by the package database; no package is ever changed twice. Whether
+/// there was one.
+pub fn run(ctx: &Context) -> Result<bool> {
+    sweep(ctx)?;
+    let listed = in_hands(ctx);
+    let orphans = orphans::find(ctx, listed.as_deref().unwrap_or_default());
+    if listed.is_none() && orphans.is_empty() {
+        orphans::looked(ctx)?;
+        return Ok(false);
+    }
+    at_work::end(&ctx.paths);
+    let ids = [listed.unwrap_or_default(), orphans.clone()].concat();
+    let mut transactions = unfinished(ctx, &ids);
+    if !transactions.is_empty() {
+        shut_the_gate(ctx, &transactions)?;
+        let idle = ctx
+            .packages
+            .wait_until_idle(&mut Quiet::new(ctx, transactions.keys().next()));
+        idle.context("a package manager that an interrupted worker started is still at work")?;
+    }
+    crash_limit::count(ctx, &mut transactions)?;
+    let is_work = !transactions.is_empty();
+    let _held_off = is_work.then(|| hold_off::hold_off(ctx, "an interrupted update is finished"));
+    if !orphans.is_empty() {
+        for (transaction, jobs) in &mut transactions {
+            *jobs = orphans::end(ctx, transaction, std::mem::take(jobs), &orphans)?;
+        }
+        // what is left of them is in this worker's hands from here on, should it not come to its end
+        remember(ctx, transactions.values().flatten())?;
+    }
+    judge_all(ctx, transactions)?;
+    forget(ctx)?;
+    orphans::looked(ctx)?;
+    Ok(true)
+}
+
+/// Ends or puts back the jobs of every interrupted transaction.
+fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+    for (transaction, jobs) in transactions {
+        let jobs = crash_limit::give_up(ctx, &transaction, jobs)?;
+        if jobs.is_empty() {
+            continue;
+        }
+        if let Some(intent) = rollback::Intent::load(&ctx.paths, &transaction)? {
+            go_on_back(ctx, &transaction, jobs, intent)?;
+            continue;
+        }
+        match intent_of(ctx, &transaction) {
+            Some(Intent::Activated { changes, .. })
+                if self_package::is_of_the_part_before(&jobs, &changes) =>
+            {
+                put_back(ctx, &transaction, &jobs)?;
+            }
+            Some(Intent::Activated { changes, former }) => {
+                let done = heal(ctx, &transaction, &changes)?;
+                match done.filter(|_| !jobs.iter().any(|job| job.put_back)) {
+                    Some(done) => {
+                        let jobs = keep_done(ctx, &transaction, jobs, &done, &former)?;
+                        put_back(ctx, &transaction, &jobs)?;
+                    }
+                    None => judge(ctx, &transaction, jobs, &changes, former)?,
+                }
+            }
+            _ => put_back(ctx, &transaction, &jobs)?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes half files, once after each boot: before it, a writer may have died anywhere.
+fn sweep(ctx: &Context) -> Result<()> {
+    let swept = ctx.paths.run().join("swept");
+    if swept.exists() {
+        return Ok(());
+    }
+    for directory in [ctx.paths.jobs(), ctx.paths.state()] {
+        remove_leftovers(&directory)?;
+    }
+    std::fs::write(&swept, "").with_context(|| format!("failed to write '{}'", swept.display()))
+}
+
+/// A package manager that outlived its worker and is not yet through the gate stays outside, and is ended:
+/// its job is done anew, must not be done twice, and must not wait for what a slow mirror still sends.
+fn shut_the_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+    for (transaction, jobs) in transactions {
+        let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
+        let going_back = rollback::take_over(&ctx.paths, transaction)?;
+        let shut = is_apply && Intent::Stopped.create(&job::intent(&ctx.paths, transaction))?;
+        if shut {
+            exec::end_leftovers(&gate::arguments(transaction).join(" "))?;
+        }
+        let phase = match (going_back, is_apply && !shut) {
+            (true, _) => "rolling back",
+            (false, true) => "changing packages",
+            (false, false) => "preparing",
+        };
+        for job in jobs {
+            journal::job_interrupted(job.id(), phase);
+        }
+    }
+    Ok(())
+}
+
+/// Repairs what the interrupted transaction left; `None` when it is to be judged. One that is healed, and
+/// of which a part was never begun, need not be: its jobs can go back into the queue, and do the rest. Then
+/// this is what is done.
+fn heal(ctx: &Context, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
+    let log = job::log(&ctx.paths, transaction);
+    if let Err(error) = ctx
+        .packages
+        .repair(changes, &log, &mut Repairing::new(ctx, transaction))
+    {
+        journal::database_problem(transaction, &format!("{error:#}"));
+        return Ok(None);
+    }
+    let after = ctx.packages.installed()?;
+    let is_untouched = |change: &Change| change.undone().is_made(&after);
+    Ok(changes
+        .iter()
+        .any(is_untouched)
+        .then(|| done(changes, &after)))
+}
+
+/// Enters into each record what of it is done, and that it was put back: a transaction that is interrupted
+/// again, by what it does perhaps, is judged and not begun for ever.
+fn keep_done(
+    ctx: &Context,
+    transaction: &JobId,
+    mut jobs: Vec<Job>,
+    done: &[Change],
+    former: &[Former],
+) -> Result<Vec<Job>> {
+    enter(transaction, &mut jobs, done, former);
+    jobs.iter_mut().for_each(|job| job.put_back = true);
+    Before::hand_on(ctx, transaction, &jobs)?;
+    Job::save_all(&ctx.paths, &jobs)?;
+    Ok(jobs)
+}
+
+/// Judges a transaction as the worker would have that began it.
+fn judge(
+    ctx: &Context,
+    leader: &JobId,
+    jobs: Vec<Job>,
+    changes: &[Change],
+    former: Vec<Former>,
+) -> Result<()> {
+    let mut update = Update::resume(ctx, changes);
+    let (changes, former) = partial::Done::of(&jobs).with(changes.to_vec(), former);
+    let changes = &*changes;
+    let before = Before::remembered(ctx, leader, changes)?;
+    let intent = (changes, former);
+    let outcome = conclude(ctx, leader, &before, intent, noted(), &mut update)?;
+    let own_follows = !self_package::is_among(changes) && is_left(ctx, &jobs);
+    end(ctx, leader, jobs, &outcome, update, own_follows)
+}
+
+/// Ends the rollback that a dead worker began.
+fn go_on_back(
+    ctx: &Context,
+    leader: &JobId,
+    jobs: Vec<Job>,
+    intent: rollback::Intent,
+) -> Result<()> {
+    let changes: Vec<Change> = intent.former.iter().map(|f| f.change.clone()).collect();
+    let mut update = Update::resume(ctx, &changes);
+    update.step(Event::Verify)?;
+    let before = Before::remembered(ctx, leader, &changes)?;
+    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    if let Err(error) = ctx.packages.repair(
+        &undone,
+        &job::log(&ctx.paths, leader),
+        &mut Repairing::new(ctx, leader),
+    ) {
+        journal::database_problem(leader, &format!("{error:#}"));
+    }
+    let checks = intent.checks.clone();
+    let former = intent.former.clone();
+    let done = rollback::resume(ctx, leader, &before, intent)?;
+    Before::forget(&ctx.paths, leader);
+    let mut jobs = jobs;
+    if let [job] = &mut jobs[..]
+        && job.request.kind == Kind::Rollback
+    {
+        undo::resumed(ctx, job, done, &mut update);
+        return record::finish(ctx, &mut jobs);
+    }
+    let concluded = Concluded {
+        judgement: Judgement {
+            checks,
+            ..Judgement::default()
+        },
+        applied: noted(),
+        former,
+        rollback: Some(done),
+        unfinished: None,
+        removed: Vec::new(),
+    };
+    let outcome = Outcome::Changed(Box::new(concluded));
+    end(ctx, leader, jobs, &outcome, update, false)
+}
+
+fn noted() -> Applied {
+    Applied {
+        ended: Ended::Done,
+        kept_back: Vec::new(),
+        notes: vec![NOTE.to_owned()],
+        failures: Vec::new(),
+        displaced: false,
+        interrupted: true,
+    }
+}
+
+fn end(
+    ctx: &Context,
+    leader: &JobId,
+    mut jobs: Vec<Job>,
+    outcome: &Outcome,
+    mut update: Update<'_>,
+    own_follows: bool,
+) -> Result<()> {
+    finish::finish(ctx, &mut jobs, outcome, &mut update, own_follows);
+    job_result::stamp(&mut jobs, &update);
+    job_result::cap_log(ctx, leader);
+    if own_follows {
+        let (going_on, ended) = batch::go_on(ctx, jobs);
+        put_back(ctx, leader, &going_on)?;
+        jobs = ended;
+    }
+    record::finish(ctx, &mut jobs)
+}
+
+fn put_back(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+    for job in jobs {
+        queue::put_back(&ctx.paths, job)?;
+    }
+    remove_durably(&job::intent(&ctx.paths, transaction))
+}
+
+/// Whether one of the jobs asks for our own package and an update of it is pending.
+pub fn is_left(ctx: &Context, jobs: &[Job]) -> bool {
+    let cache = Cache::load(&ctx.paths);
+    let own = |update: &package::Update| update.package == PACKAGE;
+    jobs.iter().any(is_asked_for)
+        && ctx
+            .packages
+            .pending(&cache.failed_sources())
+            .is_ok_and(|pending| pending.updates.iter().any(own))
+}

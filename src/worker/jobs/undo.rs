@@ -1,0 +1,198 @@
+//! `patchctl rollback JOB`: the last update of these packages is undone because somebody asks for it.
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::package::{Change, Database, Former};
+use crate::request::Kind;
+use crate::state::job::{Job, JobStatus};
+use crate::state::verification::{Rollback, Undone};
+use crate::worker::bookkeeping::blocked::{self, By};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::job_result::{fail, tell_change};
+use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::{errors, package_store};
+use crate::worker::jobs::reboot;
+use crate::worker::model::lifecycle::Event;
+use crate::worker::steps::refresh;
+use crate::worker::steps::rollback::{self, Parts};
+use crate::worker::steps::verify::{self, Before};
+
+/// Serves a request to undo a job; the record of the request.
+pub fn serve(ctx: &Context, mut job: Job) -> Job {
+    job.transaction = job.id().clone();
+    match prepare(ctx, &job) {
+        Err(error) => fail(&mut job, &error),
+        Ok((undone, parts)) => {
+            match undo(ctx, &mut job, &undone, parts) {
+                // its intent is on the disk: the next boot finishes it
+                Err(error) if error.is::<errors::LeftForBoot>() => return job,
+                Err(error) => fail(&mut job, &error),
+                Ok(()) => {}
+            }
+        }
+    }
+    if let Err(error) = refresh::list_pending(ctx) {
+        tracing::warn!("what is pending could not be listed: {error:#}");
+    }
+    job
+}
+
+/// The job that is to be undone, and from where.
+fn prepare(ctx: &Context, job: &Job) -> Result<(Job, Parts)> {
+    let id = job.request.job.as_ref().context("no job is named")?;
+    let undone = Job::load(&ctx.paths, id)?.with_context(|| format!("there is no job {id}"))?;
+    ensure!(
+        undone.status.is_final() && !undone.changes.is_empty(),
+        "job {id} has changed no package, there is nothing to undo"
+    );
+    let now = ctx.packages.installed()?;
+    if let Some(other) = undone.changes.iter().find_map(|change| other(change, &now)) {
+        anyhow::bail!("{other} since job {id}; only the last change of a package can be undone");
+    }
+    let undone = without_room(undone);
+    let former = package_store::aside(
+        &ctx.paths,
+        ctx.packages.as_ref(),
+        &undone.changes,
+        &undone.former,
+    );
+    let parts = rollback::part(ctx, &former)?;
+    if let Some(why) = parts.why() {
+        ensure!(
+            job.request.partial,
+            "{why}; 'patchctl rollback --partial {id}' leaves that as it is and brings back the others"
+        );
+        ensure!(
+            !parts.back.is_empty(),
+            "nothing of job {id} can go back: {why}"
+        );
+    }
+    Ok((undone, parts))
+}
+
+/// The same without what an update removed for room, which does not come back for it. What a rollback removed had
+/// been new, and comes again: pure.
+fn without_room(mut undone: Job) -> Job {
+    if undone.request.kind != Kind::Rollback {
+        undone.changes.retain(|change| change.to.is_some());
+    }
+    undone
+}
+
+/// What has become of a package since it was changed, if anything: pure.
+fn other(change: &Change, now: &Database) -> Option<String> {
+    let key = change.key();
+    let now = now.get(&key);
+    let other_build = now.and_then(|now| change.other_build(now));
+    let now = now.map(|installed| &installed.version);
+    if now == change.to.as_ref() && other_build.is_none() {
+        return None;
+    }
+    Some(match now {
+        Some(now) if other_build.is_some() => {
+            format!("{key} has been changed to another build of {now}")
+        }
+        Some(now) => format!("{key} has been changed to {now}"),
+        None => format!("{key} has been removed"),
+    })
+}
+
+fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> {
+    let id = job.id().clone();
+    let mut update = Update::begin(ctx, &format!("rollback of job {}", undone.id()));
+    update
+        .state
+        .set_versions(&parts.back.iter().map(Former::undone).collect::<Vec<_>>());
+    for event in [
+        Event::Begin,
+        Event::Download,
+        Event::Stage,
+        Event::Activate,
+        Event::Verify,
+    ] {
+        update.step(event)?;
+    }
+    // what it is now is what the units are held against, and what it was the packages
+    let back: Vec<Change> = parts.back.iter().map(Former::undone).collect();
+    let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
+    rollback::remember(ctx, &id, false, || Before::look(ctx, &id, hooks))?;
+    let made: Vec<Change> = parts.back.iter().map(|f| f.change.clone()).collect();
+    let before = Before::remembered(ctx, &id, &made)?;
+    let door = &job.request.requester.door;
+    let reason = format!("asked for by {door}, to undo job {}", undone.id());
+    let done = rollback::undo(ctx, &id, &before, parts, (&reason, &[]))?;
+    Before::forget(&ctx.paths, &id);
+    finish(ctx, job, undone, done, &mut update);
+    Ok(())
+}
+
+/// Ends what a dead worker began.
+pub fn resumed(ctx: &Context, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
+    let id = job.request.job.as_ref();
+    match id.and_then(|id| Job::taken(&ctx.paths, id)) {
+        Some(undone) => finish(ctx, job, &without_room(undone), done, update),
+        None => fail(job, &anyhow::anyhow!("the job that was undone is gone")),
+    }
+}
+
+fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
+    job.verification.clone_from(&done.verification);
+    if done.outcome == Undone::RolledBack {
+        let mut made = undone.changes.clone();
+        made.retain(|change| !done.has_left(change));
+        job.changes = made.iter().map(Change::undone).collect();
+        for change in &job.changes {
+            tell_change(job.id(), change);
+        }
+        let why = (By::Hand, "an administrator has asked for that");
+        blocked::set(ctx, undone.id(), made, why);
+        reboot::not_after(ctx, undone);
+    }
+    match &done.error {
+        None if done.outcome == Undone::RolledBack => {
+            job.status = JobStatus::Succeeded;
+            if !done.as_before {
+                job.notes.push(done.summary.clone());
+            }
+            let _ = update.step(Event::Succeed);
+        }
+        error => {
+            let why = error.clone().unwrap_or_default();
+            update.fail(&why);
+            fail(job, &anyhow::anyhow!("{why}"));
+        }
+    }
+    job.rollback = Some(done);
+    job.update = update.state.clone();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::{Installed, PackageState};
+
+    #[test]
+    fn only_the_last_change_of_a_package_is_undone() {
+        let change = |to: Option<&str>| Change {
+            package: "a".into(),
+            architecture: "all".into(),
+            from: Some("1".into()),
+            to: to.map(Into::into),
+            file: None,
+            ..Change::default()
+        };
+        let installed = Installed {
+            version: "2".into(),
+            state: PackageState::Good,
+            held: false,
+            ..Installed::default()
+        };
+        let now = Database::from([(change(None).key(), installed)]);
+        assert_eq!(other(&change(Some("2")), &now), None);
+        assert_eq!(
+            other(&change(Some("3")), &now).unwrap(),
+            "a:all has been changed to 2"
+        );
+        assert!(other(&change(Some("2")), &Database::new()).is_some());
+    }
+}

@@ -1,0 +1,198 @@
+//! A package manager that reports nothing for too long: what hangs is named, once, and nothing is ended.
+//!
+//! The loop that waits for the package manager asks its listener once a second at least whether to stop;
+//! that is where the silence is measured, so that no other timer is needed. Processes are looked at when
+//! it has lasted, and not again before it is over.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::exec::{Process, deepest};
+use crate::host::{clock, systemd};
+use crate::journal;
+use crate::request::JobId;
+use crate::state::alert::Cause;
+use crate::state::hang::Hang;
+use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::{alerts, in_flight};
+
+/// The longest command line that is shown.
+const SHOWN: usize = 200;
+
+/// Measures the silence of one run of the package manager.
+pub struct Patience<'a> {
+    ctx: &'a Context,
+    leader: &'a JobId,
+    limit: Option<Duration>,
+    /// When something was reported last.
+    heard: Instant,
+    /// What it said last that it was doing.
+    action: Option<String>,
+    /// What hangs now.
+    hang: Option<Hang>,
+}
+
+impl<'a> Patience<'a> {
+    pub fn new(ctx: &'a Context, leader: &'a JobId) -> Self {
+        Self {
+            ctx,
+            leader,
+            limit: ctx.config.stuck_after,
+            heard: Instant::now(),
+            action: None,
+            hang: None,
+        }
+    }
+
+    /// Something was reported: what hung goes on.
+    pub fn heard(&mut self, action: Option<&str>) {
+        self.heard = Instant::now();
+        if let Some(action) = action {
+            self.action = Some(journal::plain(action));
+        }
+        self.over();
+    }
+
+    /// Whether it has been silent for too long, and that was not said yet.
+    pub fn is_exhausted(&self) -> bool {
+        self.hang.is_none()
+            && self
+                .limit
+                .is_some_and(|limit| self.heard.elapsed() >= limit)
+    }
+
+    /// Names what hangs, wherever somebody may look; the sentence.
+    pub fn tell(&mut self) -> String {
+        let silence = self.heard.elapsed();
+        let hang = name(
+            &deepest(),
+            |process| self.ctx.packages.script(process),
+            self.action.clone(),
+            clock::now() - silence,
+        );
+        let text = format!("{}; silent for {} s", hang.sentence(), silence.as_secs());
+        journal::stuck(self.leader, &hang_fields(&hang), silence.as_secs(), &text);
+        alerts::raise(self.ctx, Cause::UpdateStuck, &text, Some(self.leader));
+        self.write_down(&hang);
+        self.hang = Some(hang);
+        // nothing here waits for it
+        thread::spawn(systemd::wake_door);
+        text
+    }
+
+    /// What hung, if anything did, hangs no more.
+    fn over(&mut self) {
+        if let Some(hang) = self.hang.take() {
+            self.write_down(&Hang {
+                until: Some(clock::now()),
+                ..hang
+            });
+            alerts::resolve(self.ctx, Cause::UpdateStuck);
+            thread::spawn(systemd::wake_door);
+        }
+    }
+
+    /// Enters it into the records of the jobs that wait for it.
+    fn write_down(&self, hang: &Hang) {
+        let seen = &self.ctx.hangs;
+        let mut jobs = in_flight::running(self.ctx, self.leader);
+        for job in &mut jobs {
+            seen.add(job.id(), hang);
+            job.hangs.retain(|known| known.since != hang.since);
+            job.hangs.push(hang.clone());
+        }
+        if let Err(error) = Job::save_all(&self.ctx.paths, &jobs) {
+            tracing::warn!("what hangs could not be written down: {error:#}");
+        }
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        self.over();
+    }
+}
+
+fn hang_fields(hang: &Hang) -> journal::Stuck<'_> {
+    journal::Stuck {
+        package: hang.package.as_deref(),
+        script: hang.script.as_deref(),
+        pid: hang.pid,
+        command: hang.command.as_deref(),
+    }
+}
+
+/// What hangs, from the way down to the deepest process: the script nearest to it, or else that process
+/// itself.
+fn name(
+    way: &[Process],
+    script: impl Fn(&Process) -> Option<crate::package::Script>,
+    action: Option<String>,
+    since: chrono::DateTime<chrono::Utc>,
+) -> Hang {
+    let mut upwards = way.iter().rev();
+    let found = upwards.find_map(|process| Some((process.pid, script(process)?)));
+    let (running, script) = found.map_or((None, None), |(pid, script)| (Some(pid), Some(script)));
+    let deepest = way.last();
+    let shown = |process: &Process| {
+        let command = journal::plain(&process.arguments.join(" "));
+        command.chars().take(SHOWN).collect()
+    };
+    let plain = |text: &str| journal::plain(text);
+    Hang {
+        package: script
+            .as_ref()
+            .and_then(|script| script.package.as_deref())
+            .map(plain),
+        script: script.as_ref().map(|script| plain(&script.name)),
+        pid: running.or(deepest.map(|process| process.pid)),
+        command: deepest.map(shown),
+        action,
+        since,
+        until: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::Script;
+
+    fn process(pid: u32, command: &str) -> Process {
+        Process {
+            pid,
+            arguments: command.split(' ').map(str::to_owned).collect(),
+            environment: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_script_is_named_and_what_it_waits_for() {
+        let is_script = |process: &Process| {
+            let name = process.arguments.get(1)?;
+            let package = Some("demo".to_owned());
+            let name = name.ends_with(".postinst").then(|| name.clone())?;
+            Some(Script { package, name })
+        };
+        let now = clock::now();
+        let way = [
+            process(2, "apt-get install"),
+            process(3, "sh demo.postinst configure"),
+            process(4, "cat /run/fi\x1bfo"),
+        ];
+        let hang = name(&way, is_script, Some("Setting up demo".into()), now);
+        assert_eq!(
+            hang.sentence(),
+            "the script demo.postinst of demo hangs, process 3, in 'cat /run/fi fo', \
+             after 'Setting up demo'"
+        );
+        let hang = name(&way[..1], is_script, None, now);
+        assert_eq!(
+            hang.sentence(),
+            "the package manager hangs, process 2, in 'apt-get install'"
+        );
+        let hang = name(&[], is_script, None, now);
+        assert_eq!(hang.sentence(), "the package manager hangs");
+    }
+}

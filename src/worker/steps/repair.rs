@@ -1,0 +1,71 @@
+//! Healing a package database that somebody left interrupted: another program before us, or the package
+//! manager that we started and that was killed.
+
+use anyhow::Result;
+
+use crate::journal;
+use crate::package::{Change, Ended, Observer, Report};
+use crate::request::JobId;
+use crate::state::job;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::monitor::progress::{Quiet, Repairing};
+use crate::worker::steps::hold_off;
+
+/// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
+/// is left half-configured, which the administrator may have mended. What cannot be healed is said; the package
+/// manager then says the same in its own words.
+pub fn before(ctx: &Context, leader: &JobId) -> Result<()> {
+    let packages = &ctx.packages;
+    if !packages.is_interrupted()? && !packages.is_unconfigured()? {
+        return Ok(());
+    }
+    // it may only be in somebody's hands at this moment
+    packages.wait_until_idle(&mut Quiet::new(ctx, Some(leader)))?;
+    if packages.is_interrupted()? {
+        let _held_off = hold_off::hold_off(ctx, &format!("job {leader} repairs packages"));
+        repair(ctx, leader, &[]);
+    } else if packages.is_unconfigured()? {
+        let _held_off = hold_off::hold_off(ctx, &format!("job {leader} configures packages"));
+        let log = job::log(&ctx.paths, leader);
+        packages.configure(&log, &mut Repairing::new(ctx, leader))?;
+    }
+    Ok(())
+}
+
+/// After a transaction that did not come to its end by itself: what outlived it may still be at work and
+/// is waited for, the rest is repaired, so that what is judged is what stays.
+pub fn after(ctx: &Context, leader: &JobId, changes: &[Change], ended: &Ended) -> Result<()> {
+    if !matches!(ended, Ended::Interrupted(_)) && !ctx.packages.is_interrupted()? {
+        return Ok(());
+    }
+    ctx.packages.wait_until_idle(&mut Unstoppable)?;
+    repair(ctx, leader, changes);
+    Ok(())
+}
+
+fn repair(ctx: &Context, leader: &JobId, changes: &[Change]) {
+    journal::database_interrupted(leader);
+    let log = job::log(&ctx.paths, leader);
+    match ctx
+        .packages
+        .repair(changes, &log, &mut Repairing::new(ctx, leader))
+    {
+        Ok(()) => journal::database_repaired(leader),
+        Err(error) => journal::database_problem(leader, &format!("{error:#}")),
+    }
+}
+
+/// Waits for what changes packages, whoever asks to stop meanwhile: it is finished first.
+struct Unstoppable;
+
+impl Observer for Unstoppable {
+    fn report(&mut self, report: Report) {
+        if let Report::Waiting(what) = report {
+            journal::waiting(None, &what);
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,368 @@
+//! Undoing an update: exactly the former versions come back, and the record says whether all is as before.
+
+mod compare;
+mod defaults;
+mod etc;
+mod files;
+mod intent;
+mod items;
+mod marks;
+mod partial;
+mod reboots;
+mod restore;
+mod seen;
+mod words;
+
+pub use crate::worker::steps::rollback::intent::{Intent, forget, gate, take_over};
+pub(in crate::worker) use crate::worker::steps::rollback::partial::{
+    Parts, cannot_go_back, part, tell_what_cannot_go_back,
+};
+#[cfg(test)]
+pub use crate::worker::steps::rollback::seen::Seen;
+pub use crate::worker::steps::rollback::seen::{
+    files as seen_files, hand_on as hand_on_seen, take_over as take_over_seen, tidy as tidy_seen,
+};
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::host::{clock, systemd};
+use crate::journal;
+use crate::package::{Change, Former};
+use crate::request::JobId;
+use crate::sorted::InOrder;
+use crate::state::kept::Store;
+use crate::state::verification::{Check, Rollback, Undone};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::shutdown;
+use crate::worker::steps::hold_off;
+use crate::worker::steps::rollback::compare::Looked;
+use crate::worker::steps::rollback::items::{due, elsewhere, is_back};
+use crate::worker::steps::rollback::seen::Earlier;
+use crate::worker::steps::verify::{self, Before, Stage};
+
+/// Looks at what no package database knows of the host before a transaction, while `meanwhile` is done. That it
+/// cannot be looked at keeps nothing from being updated: it is not compared then.
+pub fn remember<T>(
+    ctx: &Context,
+    leader: &JobId,
+    is_second: bool,
+    meanwhile: impl FnOnce() -> T,
+) -> T {
+    let (paths, packages) = (&ctx.paths, &*ctx.packages);
+    let (seen, answer) = std::thread::scope(|scope| {
+        let looked = scope.spawn(move || seen::look(paths, packages));
+        let answer = meanwhile();
+        (looked.join(), answer)
+    });
+    // both looks are over here, so that the files are always written in the same order
+    let seen = seen.unwrap_or_else(|_| anyhow::bail!("the look at it failed"));
+    if let Err(error) = seen.and_then(|seen| seen::leave(paths, leader, is_second, &seen)) {
+        tracing::warn!("what the host is like before the update is not kept: {error:#}");
+    }
+    answer
+}
+
+/// Undoes a transaction that failed its verification; `None` when there is nothing to undo. As everywhere
+/// here, an error leaves the rest to the next worker: the host is going down.
+pub fn after(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Before,
+    former: &[Former],
+    checks: &[Check],
+) -> Result<Option<Rollback>> {
+    if former.is_empty() {
+        return Ok(None);
+    }
+    if !ctx.config.rollback.automatic {
+        let why = "rollback.automatic is off in the configuration";
+        return Ok(Some(not_done(Undone::Disabled, why)));
+    }
+    if due(former, &ctx.packages.installed()?).is_empty() {
+        // nothing has changed: the host may be at fault, and nothing speaks against the versions
+        start_again(before);
+        return Ok(None);
+    }
+    let against = checks.iter().filter(|check| check.decides_against());
+    let reasons: Vec<&str> = against.map(|check| &*check.message).collect();
+    let why = (&*reasons.join("; "), checks);
+    let parts = part(ctx, former)?;
+    let parts = if parts.is_of_use(ctx, checks) {
+        parts
+    } else {
+        Parts::whole(former)
+    };
+    undo(ctx, leader, before, parts, why).map(Some)
+}
+
+/// Undoes changes, for a reason and because of what these checks say; the record of it.
+pub fn undo(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Before,
+    parts: Parts,
+    why: (&str, &[Check]),
+) -> Result<Rollback> {
+    match begin(ctx, leader, parts, why) {
+        Ok(intent) => carry_on(ctx, leader, before, intent),
+        Err(error) => {
+            let why = format!("{error:#}");
+            journal::rollback_failed(leader, &why);
+            Ok(not_done(Undone::Impossible, &why))
+        }
+    }
+}
+
+fn begin(
+    ctx: &Context,
+    leader: &JobId,
+    parts: Parts,
+    (reason, checks): (&str, &[Check]),
+) -> Result<Intent> {
+    let mut former = parts.back;
+    for due in due(&former, &ctx.packages.installed()?) {
+        let Err(error) = due.check() else { continue };
+        let other = elsewhere(ctx, &due).ok_or(error)?;
+        former
+            .iter_mut()
+            .filter(|f| **f == due)
+            .for_each(|f| *f = other.clone());
+    }
+    let overwritten = overwritten(ctx, &former);
+    let intent = Intent {
+        reason: reason.to_owned(),
+        former,
+        begun_at: clock::now(),
+        attempt: 1,
+        checks: checks.to_vec(),
+        resumed: false,
+        overwritten,
+        stays: parts.stays,
+        tool: None,
+    };
+    intent.create(&ctx.paths, leader)?;
+    Ok(intent)
+}
+
+/// Packages outside of the update that lose files with it. That this cannot be told keeps nothing from going
+/// back.
+fn overwritten(ctx: &Context, former: &[Former]) -> Vec<Former> {
+    let store = Store::open(&ctx.paths);
+    let found = ctx.packages.overwritten(former, store.kept());
+    found.unwrap_or_else(|error| {
+        tracing::warn!("files that the update has taken over could not be looked for: {error:#}");
+        Vec::new()
+    })
+}
+
+/// Ends what a dead worker began, once; a second time the host is only looked at.
+pub fn resume(ctx: &Context, leader: &JobId, before: &Before, intent: Intent) -> Result<Rollback> {
+    if intent.resumed {
+        let why = "it was interrupted twice, and is not tried again";
+        let looked = look(ctx, &intent);
+        let result = Err(anyhow::anyhow!(why));
+        return conclude(ctx, leader, before, &intent, result, looked);
+    }
+    let intent = Intent {
+        resumed: true,
+        ..intent
+    };
+    match intent.save(&ctx.paths, leader) {
+        Ok(()) => carry_on(ctx, leader, before, intent),
+        Err(error) => {
+            let looked = look(ctx, &intent);
+            conclude(ctx, leader, before, &intent, Err(error), looked)
+        }
+    }
+}
+
+/// Looks at what is there, where nothing is changed any more.
+fn look(ctx: &Context, intent: &Intent) -> Looked {
+    Looked {
+        files: files::look(ctx, intent),
+        stays: Vec::new(),
+    }
+}
+
+/// Puts back what is not back yet, with all of its files, and looks at the host again.
+fn carry_on(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Before,
+    mut intent: Intent,
+) -> Result<Rollback> {
+    journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
+    let _held_off = hold_off::hold_off(ctx, &format!("job {leader} is undone"));
+    let result = restore::put_back(ctx, leader, before, &mut intent);
+    let looked = Looked {
+        files: files::make_whole(ctx, leader, &intent),
+        stays: compare::clear(ctx, leader, &intent, &Earlier::of(ctx, leader)),
+    };
+    conclude(ctx, leader, before, &intent, result, looked)
+}
+
+/// What the package database says decides, not what the package manager said of itself.
+fn conclude(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Before,
+    intent: &Intent,
+    result: Result<()>,
+    looked: Looked,
+) -> Result<Rollback> {
+    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    start_again(before);
+    let stays = intent.stays.iter().map(|former| former.change.clone());
+    let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
+    let judged = verify::judge(ctx, leader, before, (&expected, Stage::RolledBack), &[]);
+    let is_back = is_back(ctx, &intent.former);
+    let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
+    if !(is_back && is_good) {
+        shutdown::or_leave_bad()?;
+    }
+    let mut builds = Vec::new();
+    let (checks, strangers, as_before) = match judged {
+        Ok(judgement) => {
+            let unchanged = undone.iter().all(|change| {
+                let mut changed = judgement.verdict.changes.iter();
+                !changed.any(|found| found.key() == change.key())
+            });
+            let good = judgement.failures().is_empty() && unchanged;
+            builds = other_builds(&undone, &judgement.verdict.changes);
+            let strangers = judgement.verdict.stranger_sentences();
+            (judgement.checks, strangers, good && is_back)
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            (Vec::new(), Vec::new(), false)
+        }
+    };
+    let wrong = checks.iter().filter(|check| check.decides_against());
+    let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
+    why.extend(builds);
+    match &looked.files {
+        Ok(files) => why.extend(files::against(files)),
+        Err(error) => why.push(format!(
+            "the files of the former versions could not be compared: {error:#}"
+        )),
+    }
+    let good = (as_before && why.is_empty(), &*strangers, &looked);
+    let earlier = Earlier::of(ctx, leader);
+    let (compared, stayed) = compare::run(ctx, before, intent, &earlier, good);
+    let (as_before, summary) = (compared.as_before(), compared.sentence());
+    if !is_back {
+        let words = result.err().map(|error| format!("{error:#}"));
+        why.insert(
+            0,
+            words.unwrap_or_else(|| "not every former version is back".to_owned()),
+        );
+    }
+    let error = (!why.is_empty()).then(|| journal::plain(&why.join("; ")));
+    let outcome = if is_back {
+        Undone::RolledBack
+    } else {
+        Undone::Failed
+    };
+    if is_back {
+        let told = (as_before, &*summary);
+        journal::rolled_back(leader, undone.len(), told, error.as_deref());
+    } else {
+        journal::rollback_failed(leader, error.as_deref().unwrap_or("unknown"));
+    }
+    Ok(Rollback {
+        sources: sources(&intent.former),
+        outcome,
+        as_before,
+        compared: compared.named(),
+        summary: if is_back { summary } else { String::new() },
+        etc: compared.etc_named(),
+        stayed,
+        verification: checks,
+        error,
+        tool: intent.tool.clone(),
+        files: looked.files.unwrap_or_default(),
+    })
+}
+
+/// The packages that have their former version back, and in another build than it was, a sentence each: pure.
+fn other_builds(undone: &[Change], changed: &[Change]) -> Vec<String> {
+    let is_undone = |found: &&Change| undone.iter().any(|change| change.key() == found.key());
+    let rebuilt = changed.iter().filter(|found| found.rebuilt.is_some());
+    let sentence = |found: &Change| {
+        let (key, version) = (found.key(), found.to.as_deref().unwrap_or_default());
+        format!("{key} is back in {version}, but in another build of it than before")
+    };
+    rebuilt.filter(is_undone).map(sentence).collect()
+}
+
+/// Starts the services that ran before the update and do not now: a package need not do that when it
+/// goes back.
+fn start_again(before: &Before) {
+    let Some(units) = &before.rest.units else {
+        return;
+    };
+    let Ok(now) = verify::units_now() else {
+        return;
+    };
+    let ran = units.services.iter().filter(|(name, service)| {
+        service.sub == "running" && units.boot == now.boot && now.failed.contains(*name)
+    });
+    for (name, _) in ran {
+        if let Err(error) = systemd::start_unit(name) {
+            tracing::warn!("{name} could not be started again: {error:#}");
+        }
+    }
+}
+
+fn sources(former: &[Former]) -> BTreeMap<String, String> {
+    let source = |former: &Former| {
+        let source = former.source.as_str().to_owned();
+        (former.change.former_key().to_string(), source)
+    };
+    former.iter().map(source).in_order()
+}
+
+fn not_done(outcome: Undone, why: &str) -> Rollback {
+    Rollback {
+        sources: BTreeMap::new(),
+        outcome,
+        as_before: false,
+        compared: Vec::new(),
+        summary: String::new(),
+        etc: Vec::new(),
+        stayed: Vec::new(),
+        verification: Vec::new(),
+        error: Some(journal::plain(why)),
+        tool: None,
+        files: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::intent::tests::former;
+    use super::*;
+    use crate::package::FormerSource;
+
+    #[test]
+    fn another_build_than_before_is_named() {
+        let undone = [former("a", Some("1"), FormerSource::Archive).undone()];
+        let found = Change {
+            from: Some("1".into()),
+            rebuilt: Some(crate::package::Rebuilt::default()),
+            ..undone[0].clone()
+        };
+        let stranger = Change {
+            package: "b".into(),
+            ..found.clone()
+        };
+        let said = other_builds(&undone, &[found, stranger]);
+        assert_eq!(
+            said,
+            ["a:all is back in 1, but in another build of it than before"]
+        );
+        assert!(other_builds(&undone, &undone).is_empty());
+    }
+}

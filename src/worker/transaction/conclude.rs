@@ -1,0 +1,59 @@
+//! After the package manager has ended: what it brought is kept, judged, and undone when it is bad.
+
+use anyhow::Result;
+
+use crate::package::{Applied, Change, Former};
+use crate::request::JobId;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::package_store::{keep, make_room};
+use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::shutdown;
+use crate::worker::model::lifecycle::Event;
+use crate::worker::steps::verify::{self, Before, Stage};
+use crate::worker::steps::{files, rollback};
+use crate::worker::transaction::outcome::{Concluded, Outcome};
+
+/// Judges an activated transaction, and undoes it when it is bad and that is possible.
+pub fn conclude(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Before,
+    (changes, former): (&[Change], Vec<Former>),
+    mut applied: Applied,
+    update: &mut Update<'_>,
+) -> Result<Outcome> {
+    update.step(Event::Verify)?;
+    keep(&ctx.paths, changes);
+    let noted = files::after_update(ctx, leader, changes, &applied);
+    applied.notes.extend(noted.unwrap_or_else(|error| {
+        vec![format!(
+            "whether the packages have all of their files could not be looked at: {error:#}"
+        )]
+    }));
+    let mut judgement = verify::judge(
+        ctx,
+        leader,
+        before,
+        (changes, Stage::After),
+        &applied.failures,
+    )?;
+    let rollback = if judgement.is_to_be_undone() {
+        shutdown::or_leave_bad()?;
+        rollback::after(ctx, leader, before, &former, &judgement.checks)?
+    } else {
+        None
+    };
+    let now = match rollback {
+        None => Ok(std::mem::take(&mut judgement.database)),
+        Some(_) => ctx.packages.installed(),
+    };
+    make_room(ctx, now, changes, &former);
+    Ok(Outcome::Changed(Box::new(Concluded {
+        judgement,
+        applied,
+        former,
+        rollback,
+        unfinished: None,
+        removed: Vec::new(),
+    })))
+}

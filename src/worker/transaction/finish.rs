@@ -1,0 +1,246 @@
+//! What a transaction means for each job it served, and for the list of pending updates.
+
+use std::collections::BTreeSet;
+
+use crate::host::clock;
+use crate::journal;
+use crate::package::{Applied, Change, Ended, KeptBack, KeptBackCause, Key, Pending};
+use crate::request::{JobId, Target};
+use crate::state::blocked::Blocked;
+use crate::state::cache::Cache;
+use crate::state::job::{Job, JobStatus};
+use crate::state::pending::PendingList;
+use crate::state::verification::{Check, CheckKind, Rollback};
+use crate::worker::bookkeeping::blocked::{self, By};
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::job_result::{cancel, fail, tell_change, unreached};
+use crate::worker::bookkeeping::phase::Update;
+use crate::worker::model::lifecycle::Event;
+use crate::worker::model::partial::{self, add};
+use crate::worker::model::selection;
+use crate::worker::steps::verify::{self, Judgement};
+use crate::worker::steps::{refresh, rollback};
+use crate::worker::transaction::outcome::{Concluded, Outcome};
+
+/// Gives each job its own result; when our own package follows, that of the part before.
+pub fn finish(
+    ctx: &Context,
+    jobs: &mut [Job],
+    outcome: &Outcome,
+    update: &mut Update<'_>,
+    own_follows: bool,
+) {
+    let targets: Vec<Target> = jobs
+        .iter()
+        .filter_map(|job| job.request.packages.clone())
+        .collect();
+    let unasked = match outcome {
+        Outcome::Changed(concluded) => {
+            selection::unasked(&targets, &concluded.judgement.verdict.changes)
+        }
+        _ => BTreeSet::new(),
+    };
+    let told = partial::Done::of(jobs).changes;
+    for job in jobs.iter_mut() {
+        let target = job.request.packages.clone().unwrap_or(Target::All);
+        match outcome {
+            Outcome::Cancelled => cancel(job),
+            Outcome::Nothing { kept_back } => {
+                add(
+                    &mut job.kept_back,
+                    &selection::kept_back(&target, kept_back),
+                );
+                match unreached(&target, kept_back) {
+                    None => job.status = JobStatus::Succeeded,
+                    Some(why) => fail(job, &anyhow::anyhow!(why)),
+                }
+            }
+            Outcome::Changed(concluded) => finish_changed(job, &target, &unasked, concluded),
+        }
+    }
+    if let Outcome::Changed(concluded) = outcome {
+        if let Some(id) = jobs.first().map(|job| job.transaction.clone()) {
+            tell(&id, concluded, &told);
+        }
+        match failure(&Target::All, concluded) {
+            None => {
+                let _ = update.step(Event::Succeed);
+            }
+            Some(why) if concluded.is_undone() => update.roll_back(&why),
+            Some(why) => update.fail(&why),
+        }
+    }
+    if let Outcome::Changed(concluded) = outcome
+        && concluded.is_undone()
+        && targets.iter().all(|target| Some(target) == targets.first())
+        && let Some(job) = jobs.first()
+    {
+        let mut changes: Vec<Change> = concluded.former.iter().map(|f| f.change.clone()).collect();
+        changes.retain(|change| !concluded.has_left(change));
+        let reason = concluded.judgement.reason();
+        let why = (By::Verification, &*reason);
+        blocked::set(ctx, &job.transaction, changes, why);
+    }
+    carry_on_list(ctx, jobs, outcome, own_follows);
+}
+
+fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concluded: &Concluded) {
+    let Concluded {
+        judgement,
+        applied,
+        former,
+        rollback,
+        unfinished: _,
+        removed,
+    } = concluded;
+    // what was done before it was put back is among the changes, as far as it has stayed
+    partial::nothing_is_done(job);
+    let mut changes = selection::changes_of(target, unasked, &judgement.verdict.changes);
+    changes.retain(|change| concluded.has_left(change));
+    add(&mut job.changes, &changes);
+    add(&mut job.changes, removed);
+    let kept_back = selection::kept_back(target, &applied.kept_back);
+    add(&mut job.kept_back, &kept_back);
+    let warnings = judgement.checks.iter().filter(|c| !c.required && !c.passed);
+    let warnings: Vec<String> = warnings.map(|check| check.message.clone()).collect();
+    let strangers = judgement.verdict.stranger_sentences();
+    for notes in [&applied.notes, &strangers, &warnings] {
+        add(&mut job.notes, notes);
+    }
+    add(&mut job.former, former);
+    add(&mut job.cannot_go_back, &rollback::cannot_go_back(former));
+    add(&mut job.verification, &judgement.checks);
+    job.rollback.clone_from(rollback);
+    match failure(target, concluded).or_else(|| unreached(target, &kept_back)) {
+        None => job.status = JobStatus::Succeeded,
+        Some(why) => fail(job, &anyhow::anyhow!("{why}")),
+    }
+}
+
+/// Says in the journal what was changed, and what has stayed so; not what was told before.
+fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
+    let verdict = &concluded.judgement.verdict;
+    for change in &verdict.changes {
+        if !concluded.has_left(change) {
+            tell_change(id, &change.undone());
+        } else if !told.contains(change) {
+            tell_change(id, change);
+        }
+    }
+    for (_, stranger) in &verdict.strangers {
+        journal::database_problem(id, stranger);
+    }
+}
+
+/// Why the transaction is a failure for a job with this target. One that was undone is a failure for
+/// every job it served.
+fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
+    let Judgement {
+        verdict, checks, ..
+    } = &concluded.judgement;
+    let undone = concluded.is_undone();
+    let everything = undone || matches!(target, Target::All | Target::Security);
+    let against = checks.iter().filter(|check| check.decides_against());
+    // the check of the versions is about all packages of the transaction
+    let others = against.filter(|check| everything || check.name != verify::VERSIONS);
+    let mut why: Vec<String> = others.map(|check| check.message.clone()).collect();
+    if !everything {
+        let covers = |key: &Key| selection::covers(target, &key.package, &key.architecture, false);
+        let by_former = |key: &Key| {
+            let mut former = concluded.former.iter().map(|former| &former.change);
+            former.any(|change| change.key() == *key && covers(&change.former_key()))
+        };
+        let is_mine = |(key, _): &&(Key, String)| covers(key) || by_former(key);
+        let mine = verdict.wrong.iter().filter(is_mine);
+        why.splice(0..0, mine.map(|(_, why)| why.clone()));
+    }
+    if why.is_empty() {
+        return concluded.unfinished.clone();
+    }
+    let ended = &concluded.applied.ended;
+    if let Ended::Failed(words) | Ended::FetchFailed(words) | Ended::Interrupted(words) = ended {
+        why.push(words.clone());
+    }
+    why.extend(concluded.unfinished.clone());
+    let why = why.join("; ");
+    let error = concluded.rollback.as_ref().and_then(|r| r.error.as_deref());
+    // that the new version of this program does not answer is all there is to say
+    let agent = |check: &&Check| check.kind == CheckKind::Agent && !check.passed;
+    let rollback = concluded.rollback.as_ref();
+    let differs = rollback.filter(|rollback| undone && error.is_none() && !rollback.as_before);
+    let why = match differs {
+        Some(rollback) => format!("{why}; {}", rollback.summary),
+        None => why,
+    };
+    Some(match (undone, error) {
+        (true, None) if checks.iter().any(|check| agent(&check)) => why,
+        (true, None) => format!("rolled back: {why}"),
+        (true, Some(error)) => {
+            let stayed = rollback.and_then(Rollback::what_stayed);
+            let stayed = stayed.map_or(String::new(), |stayed| format!("; {stayed}"));
+            format!("rolled back: {why}{stayed}; and since then: {error}")
+        }
+        (false, Some(error)) => format!("{why}; it was not rolled back: {error}"),
+        (false, None) => why,
+    })
+}
+
+/// Keeps the list of pending updates true without another run of the package manager: an update of
+/// everything leaves what it kept back, any other one takes its changes out.
+fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, own_follows: bool) {
+    let everything = !own_follows
+        && jobs
+            .iter()
+            .any(|job| job.request.packages == Some(Target::All))
+        && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
+    let cache = Cache::load(&ctx.paths);
+    let list = match outcome {
+        Outcome::Nothing { kept_back } if everything => all_done(ctx, &cache, kept_back.clone()),
+        // what has no room is pending, and may have some at the next attempt
+        Outcome::Changed(concluded) if everything && !lacks_room(&concluded.applied) => {
+            all_done(ctx, &cache, concluded.applied.kept_back.clone())
+        }
+        Outcome::Cancelled | Outcome::Nothing { .. } => return,
+        Outcome::Changed(concluded) => {
+            let Some(mut list) = PendingList::load(&ctx.paths) else {
+                return;
+            };
+            list.fingerprint = None;
+            list.pending = Blocked::load_to_change(&ctx.paths).offered(list.pending);
+            list.pending.updates.retain(|update| {
+                let mut changes = concluded.judgement.verdict.changes.iter();
+                !changes.any(|change| {
+                    concluded.has_left(change)
+                        && change.package == update.package
+                        && change.to.as_ref() == Some(&update.candidate)
+                })
+            });
+            list
+        }
+    };
+    let saved = list.save(&ctx.paths).and_then(|list| {
+        let known = list.fingerprint.as_ref();
+        known.map_or(Ok(()), |_| refresh::listed(ctx))
+    });
+    if let Err(error) = saved {
+        tracing::warn!("{error:#}");
+    }
+}
+
+fn lacks_room(applied: &Applied) -> bool {
+    let mut kept = applied.kept_back.iter();
+    kept.any(|kept| kept.cause == Some(KeptBackCause::Space))
+}
+
+/// The list after everything that was due is in.
+fn all_done(ctx: &Context, cache: &Cache, kept_back: Vec<KeptBack>) -> PendingList {
+    PendingList {
+        computed_at: Some(clock::now()),
+        fingerprint: Some(ctx.packages.fingerprint(&cache.failed_sources())),
+        pending: Pending {
+            updates: Vec::new(),
+            kept_back,
+        },
+        ..PendingList::default()
+    }
+}

@@ -1,0 +1,327 @@
+//! What a transaction is to install, and what the gate is told of it.
+
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+
+use crate::PACKAGE;
+use crate::fs::write_atomically;
+use crate::package::{
+    AllOrNothing, Change, KeptBack, KeptBackCause, Pending, Selection, Source, Update,
+};
+use crate::request::{JobId, Target};
+use crate::state::blocked::Blocked;
+use crate::state::job::Job;
+use crate::state::pending::PendingList;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::intent::{Expectation, NoRoom, expectation};
+use crate::worker::model::selection;
+use crate::worker::steps::{disk_space, foreign_shutdown, refresh};
+
+/// What of that which the jobs ask for one transaction is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it. Our own package is taken out if it is among others.
+    Whole,
+    /// The same, after the package manager was about to change our own package among others.
+    Listed,
+    /// Our own package, after the others.
+    Own,
+}
+
+/// What to install.
+pub struct Plan {
+    pub selection: Selection,
+    pub kept_back: Vec<KeptBack>,
+    /// Whether our own package was taken out.
+    pub own_follows: bool,
+    /// What has no room, as far as that is known.
+    pub without: Vec<NoRoom>,
+}
+
+/// What to install: everything that is due, or exactly what the jobs name and that needs.
+pub fn selection(
+    ctx: &Context,
+    jobs: &[Job],
+    failed: &[&Source],
+    (part, without): (Part, &[NoRoom]),
+) -> Result<Plan> {
+    let everything = jobs
+        .iter()
+        .any(|job| job.request.packages == Some(Target::All));
+    let fingerprint = ctx.packages.fingerprint(failed);
+    let list = PendingList::load(&ctx.paths).filter(|list| list.is_for(&fingerprint));
+    let mut list = list.map(|list| list.pending);
+    if part == Part::Whole
+        && everything
+        && without.is_empty()
+        && Blocked::load_to_change(&ctx.paths).is_empty()
+    {
+        let early = list.as_ref().map(|list| early(ctx, &list.updates, failed));
+        let mut told = early.is_some_and(|early| !early.is_empty())
+            || ctx.packages.must_be_told(list.as_ref(), failed)?;
+        if told && list.is_none() {
+            list = Some(refresh::pending(ctx, failed)?);
+            told = ctx.packages.must_be_told(list.as_ref(), failed)?;
+        }
+        if !told {
+            return Ok(Plan {
+                selection: Selection::Everything,
+                kept_back: Vec::new(),
+                own_follows: false,
+                without: Vec::new(),
+            });
+        }
+    }
+    let pending = match list {
+        Some(list) => list,
+        None => refresh::pending(ctx, failed)?,
+    };
+    let for_security = |job: &Job| job.request.packages == Some(Target::Security);
+    if jobs.iter().any(for_security)
+        && let Some(why) = ctx.packages.no_security()?
+    {
+        bail!("it is not known which updates are for security: {why}");
+    }
+    let mut selected = selection::selected(jobs, &pending);
+    if part == Part::Own {
+        selected.retain(|update| update.package == PACKAGE);
+    }
+    let mut kept_back = pending.kept_back;
+    let own_follows = match part {
+        Part::Own => None,
+        Part::Whole | Part::Listed => others_of(ctx, &selected, failed)?,
+    };
+    let (updates, kept, without) = match &own_follows {
+        Some(others) if without.is_empty() => (others.clone(), Vec::new(), Vec::new()),
+        Some(others) => with_room(ctx, others, failed, without)?,
+        None if selected.is_empty() => (selected, Vec::new(), without.to_vec()),
+        None => with_room(ctx, &selected, failed, without)?,
+    };
+    kept_back.extend(kept);
+    Ok(Plan {
+        selection: Selection::Exactly(updates),
+        kept_back,
+        own_follows: own_follows.is_some(),
+        without,
+    })
+}
+
+/// The plan without what has no room: what is known of that, and for kernels also what can be foreseen before
+/// anything is fetched.
+pub fn with_room(
+    ctx: &Context,
+    selected: &[Update],
+    failed: &[&Source],
+    without: &[NoRoom],
+) -> Result<(Vec<Update>, Vec<KeptBack>, Vec<NoRoom>)> {
+    let (updates, kept) = plan(ctx, selected, failed, without)?;
+    let early = early(ctx, &updates, failed);
+    if early.is_empty() {
+        return Ok((updates, kept, without.to_vec()));
+    }
+    let without = [without, &early].concat();
+    let (updates, kept) = plan(ctx, selected, failed, &without)?;
+    Ok((updates, kept, without))
+}
+
+/// What will have no room of updates with a kernel, by the sizes of the index and of what is in /boot. It costs
+/// a question to the index, which other updates can be spared: the gate counts what was fetched.
+fn early(ctx: &Context, updates: &[Update], failed: &[&Source]) -> Vec<NoRoom> {
+    if updates
+        .iter()
+        .any(|update| disk_space::is_for_boot(&update.package))
+    {
+        short(ctx, &Selection::Exactly(updates.to_vec()), failed)
+    } else {
+        Vec::new()
+    }
+}
+
+/// What of a selection has no room, by the package files that are in the caches; nothing where that cannot be told.
+pub fn short(ctx: &Context, selection: &Selection, failed: &[&Source]) -> Vec<NoRoom> {
+    let packages = &*ctx.packages;
+    let updates = match selection {
+        Selection::Exactly(updates) => Ok(updates.clone()),
+        Selection::Everything => packages.pending(failed).map(|pending| pending.updates),
+    };
+    let short =
+        updates.and_then(|updates| disk_space::short(packages, &packages.fetched(&updates)));
+    short.unwrap_or_else(|error| {
+        tracing::debug!("whether there is room was not looked at: {error:#}");
+        Vec::new()
+    })
+}
+
+/// Whether it is known that nothing is due: the list of what is pending still holds, and is empty.
+pub fn is_nothing_due(ctx: &Context, failed: &[&Source]) -> bool {
+    let list = PendingList::load(&ctx.paths).filter(|list| list.pending.updates.is_empty());
+    list.is_some_and(|list| list.is_for(&ctx.packages.fingerprint(failed)))
+}
+
+/// Leaves for the gate what it may let through.
+pub fn expect(ctx: &Context, leader: &JobId, jobs: &[Job], selection: &Selection) -> Result<()> {
+    let plan = match selection {
+        Selection::Everything => None,
+        Selection::Exactly(updates) => Some(updates.iter().map(Change::from).collect()),
+    };
+    let expected = Expectation {
+        since: Some(SystemTime::now()),
+        plan,
+        require_rollback: ctx.config.rollback.require,
+        foreign_shutdown: foreign_shutdown::policy(ctx, jobs),
+    };
+    let bytes = serde_json::to_vec(&expected)?;
+    write_atomically(&expectation(&ctx.paths, leader), &bytes, 0o600)
+}
+
+/// What is left of a plan without our own package, when it can be left out: others may need its new
+/// version, and some package managers change everything or nothing.
+pub fn others_of(
+    ctx: &Context,
+    selected: &[Update],
+    failed: &[&Source],
+) -> Result<Option<Vec<Update>>> {
+    let others: Vec<Update> = selected
+        .iter()
+        .filter(|update| update.package != PACKAGE)
+        .cloned()
+        .collect();
+    if others.is_empty() || others.len() == selected.len() {
+        return Ok(None);
+    }
+    let plan = match ctx.packages.plan(&others, failed) {
+        Ok(plan) => plan.updates,
+        Err(error) if error.is::<AllOrNothing>() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let whole = others
+        .iter()
+        .all(|other| plan.iter().any(|update| update.key() == other.key()));
+    let apart = plan.iter().all(|update| update.package != PACKAGE);
+    Ok((whole && apart).then_some(plan))
+}
+
+/// The exact changes that installing `selected` needs, without what was rolled back and what has no room: an
+/// update that needs one of those, too, is kept back.
+pub fn plan(
+    ctx: &Context,
+    selected: &[Update],
+    failed: &[&Source],
+    without: &[NoRoom],
+) -> Result<(Vec<Update>, Vec<KeptBack>)> {
+    let barred = Barred {
+        blocked: Blocked::load_to_change(&ctx.paths),
+        without,
+    };
+    let mut kept_back: Vec<KeptBack> = Vec::new();
+    let mut left = selected.to_vec();
+    for short in without {
+        let security = selected
+            .iter()
+            .any(|update| short.is(update) && update.security);
+        kept_back.push(short.kept_back().marked(security));
+        left.retain(|update| !short.is(update));
+    }
+    if left.is_empty() {
+        return Ok((left, kept_back));
+    }
+    let left_out: Vec<String> = without
+        .iter()
+        .map(|short| short.change.package.clone())
+        .collect();
+    let plan = |updates: &[Update]| ctx.packages.plan_without(&left_out, updates, failed);
+    let whole = match plan(&left) {
+        Ok(whole) => whole,
+        Err(error) if error.is::<AllOrNothing>() && !barred.is_empty() => {
+            let (cause, why) = barred.all();
+            let reason = format!("it cannot be had without what {why}: {error:#}");
+            kept_back.extend(left.iter().map(|update| {
+                KeptBack::new(&update.package, cause, &reason).marked(update.security)
+            }));
+            return Ok((Vec::new(), kept_back));
+        }
+        Err(error) => return Err(error),
+    };
+    if barred.needed(&whole).is_none() {
+        kept_back.extend(whole.kept_back);
+        return Ok((whole.updates, kept_back));
+    }
+    let (free, kept) = part(&left, &barred, &plan)?;
+    kept_back.extend(kept);
+    if free.is_empty() {
+        return Ok((free, kept_back));
+    }
+    let planned = plan(&free)?;
+    kept_back.extend(planned.kept_back.iter().cloned());
+    anyhow::ensure!(
+        barred.needed(&planned).is_none(),
+        "what is pending cannot be had without what {}",
+        barred.all().1
+    );
+    Ok((planned.updates, kept_back))
+}
+
+/// What may not be installed now.
+pub struct Barred<'a> {
+    blocked: Blocked,
+    without: &'a [NoRoom],
+}
+
+impl Barred<'_> {
+    fn is_empty(&self) -> bool {
+        self.blocked.is_empty() && self.without.is_empty()
+    }
+
+    /// Why something that is planned may not be.
+    fn needed(&self, plan: &Pending) -> Option<(KeptBackCause, String)> {
+        let why = |update: &Update| {
+            let blocked = self.blocked.why(update);
+            let blocked = blocked.map(|why| (KeptBackCause::RolledBack, why));
+            blocked.or_else(|| {
+                let short = self.without.iter().find(|short| short.is(update))?;
+                let why = format!("{} {}", short.change.package, short.reason);
+                Some((KeptBackCause::Space, why))
+            })
+        };
+        plan.updates.iter().find_map(why)
+    }
+
+    /// What all of it is.
+    fn all(&self) -> (KeptBackCause, String) {
+        if self.blocked.is_empty() {
+            return (KeptBackCause::Space, "has no room".to_owned());
+        }
+        let jobs: Vec<&str> = self
+            .blocked
+            .sets
+            .iter()
+            .map(|set| set.job.as_str())
+            .collect();
+        let why = format!("was rolled back in job {}", jobs.join(", "));
+        (KeptBackCause::RolledBack, why)
+    }
+}
+
+/// The updates that need nothing that is barred, and the others: halves are tried until each is one or the other.
+pub fn part(
+    updates: &[Update],
+    barred: &Barred<'_>,
+    plan: &dyn Fn(&[Update]) -> Result<Pending>,
+) -> Result<(Vec<Update>, Vec<KeptBack>)> {
+    let Some(why) = barred.needed(&plan(updates)?) else {
+        return Ok((updates.to_vec(), Vec::new()));
+    };
+    if let [update] = updates {
+        let (cause, why) = why;
+        let reason = format!("it needs another update: {why}");
+        let kept = KeptBack::new(&update.package, cause, reason);
+        return Ok((Vec::new(), vec![kept.marked(update.security)]));
+    }
+    let (first, second) = updates.split_at(updates.len() / 2);
+    let (mut free, mut kept_back) = part(first, barred, plan)?;
+    let (more, kept) = part(second, barred, plan)?;
+    free.extend(more);
+    kept_back.extend(kept);
+    Ok((free, kept_back))
+}

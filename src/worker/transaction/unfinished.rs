@@ -1,0 +1,84 @@
+//! Updates that are done in parts, because the worker or the host went away between them.
+
+use anyhow::Result;
+
+use crate::package::{Applied, Ended, KeptBack};
+use crate::request::JobId;
+use crate::state::job::Job;
+use crate::worker::bookkeeping::context::Context;
+use crate::worker::bookkeeping::phase::{self, Update};
+use crate::worker::bookkeeping::{errors, in_flight, job_result};
+use crate::worker::model::partial::Done;
+use crate::worker::model::selection;
+use crate::worker::monitor::progress;
+use crate::worker::steps::hold_off;
+use crate::worker::steps::verify::Before;
+use crate::worker::transaction::conclude::conclude;
+use crate::worker::transaction::finish;
+use crate::worker::transaction::outcome::Outcome;
+
+/// Judges what was done before as all there is, because there is nothing left to do, or for the reason in
+/// `unfinished`.
+pub fn judge(
+    ctx: &Context,
+    leader: &JobId,
+    done: Done,
+    (jobs, kept_back): (&[Job], Vec<KeptBack>),
+    unfinished: Option<&str>,
+    update: &mut Update<'_>,
+) -> Result<Outcome> {
+    let before = Before::first_part(ctx, leader, jobs, &done.changes)?;
+    let _held_off = hold_off::hold_off(ctx, &format!("job {leader} is verified"));
+    update.was_activated(&done.changes);
+    progress::verifying(ctx, leader);
+    let applied = Applied {
+        ended: Ended::Done,
+        kept_back,
+        notes: Vec::new(),
+        failures: Vec::new(),
+        displaced: false,
+        interrupted: true,
+    };
+    let intent = (&*done.changes, done.former);
+    let mut outcome = conclude(ctx, leader, &before, intent, applied, update)?;
+    if let Outcome::Changed(concluded) = &mut outcome {
+        concluded.unfinished = unfinished.map(str::to_owned);
+    }
+    Ok(outcome)
+}
+
+/// Ends jobs of which no more is done, for the reason `why`: what is done stays on the host, so it has to be
+/// good for it.
+pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
+    let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
+        return jobs;
+    };
+    let mut update = phase::begin(ctx, &selection::target_of(&jobs));
+    let judged = in_flight::lead_all(ctx, &mut jobs, &leader).and_then(|()| {
+        let done = Done::of(&jobs);
+        judge(
+            ctx,
+            &leader,
+            done,
+            (&jobs, Vec::new()),
+            Some(why),
+            &mut update,
+        )
+    });
+    match judged {
+        Ok(outcome) => finish::finish(ctx, &mut jobs, &outcome, &mut update, false),
+        // the next worker judges it
+        Err(error) if error.is::<errors::LeftForBoot>() => {
+            tracing::warn!("left to be judged: {error:#}");
+            return jobs;
+        }
+        Err(error) => {
+            update.fail(why);
+            let why = anyhow::anyhow!("{why}; what was done before could not be judged: {error:#}");
+            jobs.iter_mut().for_each(|job| job_result::fail(job, &why));
+        }
+    }
+    job_result::stamp(&mut jobs, &update);
+    job_result::cap_log(ctx, &leader);
+    jobs
+}
