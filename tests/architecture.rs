@@ -152,6 +152,61 @@ fn no_import_circle_of_files_but_those_listed() {
     expect_file!["circles.txt"].assert_eq(&paragraphs.join("\n"));
 }
 
+/// The floors of the worker from above, as `src/worker/mod.rs` lists them, each with its modules.
+fn floors() -> Vec<Vec<String>> {
+    let front = fs::read_to_string("src/worker/mod.rs").unwrap();
+    let row = |line: &str| {
+        let cell = line.strip_prefix("//! | `")?.split('|').next()?.to_owned();
+        Some(
+            cell.split(|c: char| !c.is_alphanumeric() && c != '_')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )
+    };
+    front.lines().filter_map(row).collect()
+}
+
+#[test]
+fn every_floor_of_the_worker_calls_only_the_ones_below() {
+    let floors = floors();
+    let floor = |path: &Path| {
+        let name = path.strip_prefix("worker").ok()?.components().next()?;
+        let name = name
+            .as_os_str()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs")
+            .to_owned();
+        // the front page declares, and a test reads every floor
+        let place = floors.iter().position(|modules| modules.contains(&name));
+        assert!(
+            place.is_some() || ["mod", "frozen"].contains(&&*name),
+            "no floor has {name}"
+        );
+        place
+    };
+    let imports = imports(&Sources::read(Path::new("src")));
+    let (mut inside, mut wrong) = (0, Vec::new());
+    for import in &imports {
+        if let (Some(from), Some(to)) = (floor(&import.from), floor(&import.to)) {
+            inside += 1;
+            if from > to {
+                wrong.push(format!(
+                    "{} calls {}",
+                    import.from.display(),
+                    import.to.display()
+                ));
+            }
+        }
+    }
+    assert!(
+        inside > 100 && floors.len() == 7,
+        "the floors were not found"
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn only_one_room_starts_programs() {
     let files = sources("src");

@@ -4,6 +4,7 @@
 pub mod bus;
 pub mod clock;
 pub mod door;
+pub mod hook_dir;
 pub mod identity;
 pub mod kernel;
 pub mod login;

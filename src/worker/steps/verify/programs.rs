@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
+use crate::host::hook_dir;
 use crate::paths::Paths;
-use crate::worker::alert_hooks;
 use crate::{journal, sorted};
 
 /// The directory, and what lies beside the programs in it.
@@ -122,7 +122,7 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    alert_hooks::trusted(directory)?;
+    hook_dir::trusted(directory)?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     sorted::sort(&mut paths);
     Ok(paths)
@@ -132,7 +132,7 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// run-parts(8); in there, a check that is required would be skipped in silence.
 fn look(path: &Path, place: Place) -> Seen {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if alert_hooks::is_left_over(&name) || name.starts_with("README") {
+    if hook_dir::is_left_over(&name) || name.starts_with("README") {
         return Seen::Nothing;
     }
     let metadata = match fs::metadata(path) {
@@ -163,13 +163,13 @@ fn fault(path: &Path, name: &str, metadata: &fs::Metadata) -> Option<String> {
     if !metadata.is_file() {
         return Some("it is no regular file; replace it with a program".to_owned());
     }
-    if !alert_hooks::is_word(name) {
+    if !hook_dir::is_word(name) {
         let allowed = "letters, digits, '_', '-' and '.'";
         return Some(format!(
             "its name has other characters than {allowed}; rename it"
         ));
     }
-    if let Err(why) = alert_hooks::trusted(path) {
+    if let Err(why) = hook_dir::trusted(path) {
         return Some(format!("{why:#}"));
     }
     let mounted = rustix::fs::statvfs(path).ok();
