@@ -6,8 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A socket that systemd makes when it starts as PID 1, and keeps while it re-executes itself (measured with
-/// 252, 257 and 262).
+/// A socket that systemd makes when it starts as PID 1, and keeps while it re-executes itself (FACTS 64).
 const MADE_AT_START: &str = "run/systemd/notify";
 
 /// Reasons to reboot that hold no longer because what was replaced has gone back to what runs: each reason, as

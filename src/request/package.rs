@@ -27,7 +27,7 @@ impl FromStr for PackageName {
 
     /// Debian policy 5.6.1 asks for lower case, digits, `+`, `-` and `.`; RPM and Alpine names also
     /// have capitals and `_`. An architecture (`:amd64`) may follow. A trailing `-` would make apt
-    /// *remove* the package, so nothing may end in it (measured: `install --only-upgrade foo-`).
+    /// *remove* the package, so nothing may end in it (FACTS 7).
     fn from_str(text: &str) -> Result<Self> {
         let shown = shown(text);
         ensure!(!text.is_empty(), "the package name is empty");

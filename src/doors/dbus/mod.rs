@@ -29,7 +29,7 @@ use super::{BUS_NAME, OBJECT_PATH};
 use crate::host::bus::BUS;
 use crate::paths::Paths;
 
-/// How long calls that were sent to our name are still served after it is given up (measured: any
+/// How long calls that were sent to our name are still served after it is given up (FACTS 67: any
 /// other way loses calls).
 const AFTER_RELEASE: Duration = Duration::from_millis(50);
 

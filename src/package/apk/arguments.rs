@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exec::Program;
 
-/// How long apk waits for its lock, in seconds; without this it exits with 99 at once (measured).
+/// How long apk waits for its lock, in seconds; without this it exits with 99 at once (FACTS 58).
 const WAIT: &str = "600";
 
 /// apk, with a cache of ours: its indexes are the ones we have confirmed, and packages are in it before the
@@ -54,7 +54,7 @@ impl Arguments {
             .args(names)
     }
 
-    /// Installs package files over whatever version there is. It pins them in `/etc/apk/world` (measured),
+    /// Installs package files over whatever version there is. It pins them in `/etc/apk/world` (FACTS 60),
     /// which is written back afterwards.
     pub fn install(&self, files: &[PathBuf]) -> Program {
         self.apk().args(["--wait", WAIT, "add", "--"]).args(files)

@@ -55,7 +55,7 @@ impl PackageManager for Apk {
     }
 
     /// What needs a removal, or cannot be done at all, is kept back: one bad package makes apk refuse an
-    /// upgrade of everything (measured).
+    /// upgrade of everything (FACTS 59).
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
         pending::plan(self, updates, failed)
     }

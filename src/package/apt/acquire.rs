@@ -347,7 +347,7 @@ pub fn index_date(index: &str) -> Option<DateTime<Utc>> {
 }
 
 /// Whether an index says that a list of packages is empty, as that of an updates suite is until there
-/// are updates: apt does not keep such a list (measured, 2.6 and 3.0).
+/// are updates: apt does not keep such a list (FACTS 17).
 #[must_use]
 pub fn offers_nothing(index: &str) -> bool {
     index.lines().any(|line| {

@@ -13,7 +13,7 @@ use crate::checksum;
 use crate::package::{Change, Footprint, tar};
 
 /// apt checks what it downloads, but not what lies in its cache already with the right size
-/// (measured). So only older files are looked at, which costs nothing in the usual case.
+/// (FACTS 14). So only older files are looked at, which costs nothing in the usual case.
 pub fn remove_damaged(index: &Index, changes: &[Change], since: SystemTime) -> Result<Vec<String>> {
     let since = since
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -12,7 +12,7 @@ use crate::package::{Former, FormerSource, Key, Selection, Update};
 pub const APT_GET: &str = "/usr/bin/apt-get";
 const APT_MARK: &str = "/usr/bin/apt-mark";
 
-/// Without this, `apt-get update` exits 0 with every mirror unreachable (measured; the option is
+/// Without this, `apt-get update` exits 0 with every mirror unreachable (FACTS 1; the option is
 /// there since apt 2.1.16).
 const STRICT: &str = "APT::Update::Error-Mode=any";
 
@@ -82,7 +82,7 @@ pub fn index_targets() -> Program {
 }
 
 /// Shows what an upgrade of everything would do. The simulation is the one oracle that knows holds,
-/// pins and phasing; `install --only-upgrade` upgrades a phased package all the same (measured).
+/// pins and phasing; `install --only-upgrade` upgrades a phased package all the same (FACTS 9).
 ///
 /// `words` are packages with the versions that are chosen for them, in place of those that apt would choose.
 pub fn simulate_upgrade(words: &[String], lists: &[OsString]) -> Program {
@@ -103,7 +103,7 @@ pub struct Asked {
 }
 
 /// Shows what installing these would do, whatever has to go for it: the reason why one is kept back. A full
-/// upgrade does not say it: that of apt 3.3 keeps back what 3.0 removes another package for (measured).
+/// upgrade does not say it: that of apt 3.3 keeps back what 3.0 removes another package for (FACTS 13).
 pub fn simulate_anyway(asked: &[Asked], lists: &[OsString]) -> Program {
     let exact = |asked: &Asked| format!("{}={}", asked.exact, asked.version);
     simulation()
@@ -172,7 +172,7 @@ fn transaction(gate: (&Path, &[String])) -> Program {
             // all locks are waited for by us
             "DPkg::Lock::Timeout=0",
             // dpkg writes to our log by itself: apt, which would copy it from a terminal of its own, loses
-            // what was written last (measured: 8 KiB, once in thirty runs), in its term.log as well
+            // what was written last (FACTS 25), in its term.log as well
             "Dpkg::Use-Pty=0",
             // what would have it end well without having done anything (apt-get(8))
             "APT::Get::Simulate=0",

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::package::{Observer, lock};
 
 /// Who holds one of dpkg's locks in `directory`, in a sentence: a front end such as apt holds the
-/// first, dpkg itself the second, which is the only one left when its front end has died (measured).
+/// first, dpkg itself the second, which is the only one left when its front end has died (FACTS 20).
 pub fn holder(directory: &Path) -> Result<Option<String>> {
     let locks = ["lock-frontend", "lock"].map(|name| directory.join(name));
     let mut holders = locks.iter().map(|lock| lock::holder(lock));

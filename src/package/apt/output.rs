@@ -24,7 +24,7 @@ pub struct Outcome {
 }
 
 /// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before, and are not for apt
-/// to wait for: now and then it does so without a word (one run of 300 of apt 2.6, three of 3.0; measured), as
+/// to wait for: now and then it does so without a word (FACTS 19), as
 /// whether it speaks hangs on `OpProgress::MajorChange`, which nothing has set (apt-pkg/contrib/progress.cc).
 pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -> Result<Outcome> {
     let mut wait = lock::Wait::default();

@@ -2,7 +2,7 @@
 //! with it.
 //!
 //! apt takes a file that lies beside an unchanged index for the one which that index names, and does not fetch it
-//! (`QueueIndexes` of apt-pkg/acquire-item.cc; measured with 2.6 and 3.0): what is owed would be so until it changes
+//! (`QueueIndexes` of apt-pkg/acquire-item.cc; FACTS 16): what is owed would be so until it changes
 //! at its source. So it is marked, and is out of the way while apt fetches the next time.
 
 use std::ffi::OsString;

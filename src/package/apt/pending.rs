@@ -53,7 +53,7 @@ pub fn words(lists: &[OsString]) -> Result<Vec<String>> {
 }
 
 /// Whether an upgrade of everything has to be told what to install: where a pin would take a package back, apt
-/// does nothing at all (measured); and where the newest version of a package cannot be had, apt does not fall
+/// does nothing at all (FACTS 12); and where the newest version of a package cannot be had, apt does not fall
 /// back to the security update below it.
 pub fn must_be_told(apt: &Apt, list: Option<&Pending>, failed: &[&Source]) -> Result<bool> {
     let Some(list) = list else {
@@ -121,8 +121,7 @@ impl Host {
         Some(format!("{}={version}", self.key(name)?))
     }
 
-    /// The installed versions of what a pin would take back: named, a package stays as it is (measured with apt
-    /// 2.6, 3.0 and 3.3).
+    /// The installed versions of what a pin would take back: named, a package stays as it is (FACTS 12).
     fn frozen(&self, versions: &Versions) -> Vec<String> {
         let back = versions.iter().filter(|(_, known)| known.would_go_back());
         back.filter_map(|(name, known)| self.word(name, &known.installed))

@@ -214,7 +214,7 @@ fn confirmed(lists: &Path, heard: &Heard, targets: &str, failed: bool) -> Source
             source.index_date = acquire::index_date(&text);
             let sent = heard.sent.as_deref();
             let is_another = sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
-            // apt keeps the newer index it has and says nothing (acquire-item.cc; measured)
+            // apt keeps the newer index it has and says nothing (acquire-item.cc; FACTS 3)
             source.went_back = source.error.is_none() && is_another && !warned;
             if is_another {
                 Some("it served an index older than the one this host has already seen".to_owned())

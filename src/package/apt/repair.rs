@@ -10,7 +10,7 @@ use crate::package::climb::climb;
 use crate::package::{Change, Key, Observer, PackageState, sentences};
 
 /// Climbs until nothing is wrong any more; what cannot be healed is named. No rung's exit code is
-/// believed: after a full disk both of the first return 0 while a package is broken (measured).
+/// believed: after a full disk both of the first return 0 while a package is broken (FACTS 23).
 pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
     if database::problems(&apt.dpkg)?.is_empty() && !database::is_unconfigured(&apt.dpkg)? {
         return Ok(());

@@ -206,7 +206,7 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
 }
 
 /// Takes files out of apt's cache that have the name and the size of one that is to be put back, and are
-/// another one: apt would take them for it (measured with apt 3.0).
+/// another one: apt would take them for it (FACTS 15).
 fn clear_cache(former: &[Former]) -> Result<()> {
     for former in former {
         let (Some(file), Some(version)) = (former.source.file(), former.change.from.as_deref())

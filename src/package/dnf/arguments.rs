@@ -10,7 +10,7 @@ use crate::package::{Change, Former, FormerSource, Key, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
 /// fetches all it needs. A repository that fails is passed over, so that the others are refreshed and
-/// each is heard of; that it failed is ours to see: by itself dnf exits with 0 then (measured). The key
+/// each is heard of; that it failed is ours to see: by itself dnf exits with 0 then (FACTS 30). The key
 /// that a repository's definition names for its index is taken without a question (`-y`): whoever wrote
 /// the definition has answered it, and without the key the index is refused.
 pub fn refresh(dialect: Dialect) -> Program {
@@ -301,7 +301,7 @@ fn upgrade_by(
 }
 
 /// Leaves out the repository in which dnf's own plugin `local` keeps copies of what was installed, which no
-/// administrator has configured: where there is no such repository, this changes nothing (measured).
+/// administrator has configured: where there is no such repository, this changes nothing (FACTS 39).
 fn without_copies(dialect: Dialect) -> Option<&'static str> {
     disabled(dialect).or(unplugged(dialect))
 }
@@ -338,7 +338,7 @@ fn without(failed: &[&Source]) -> impl Iterator<Item = String> {
 }
 
 /// Updates by their exact names. New packages are not named: the resolver finds what the others need. Nor is what
-/// is left out: dnf fails where it has no package of a name (measured).
+/// is left out: dnf fails where it has no package of a name (FACTS 33).
 fn named(dialect: Dialect, scope: Scope<'_>) -> Vec<String> {
     let updates = scope.updates.unwrap_or_default().iter();
     updates

@@ -180,7 +180,7 @@ fn pacman(operation: &str, tree: &Path) -> Program {
 }
 
 /// A run on the live database. Interrupted before its gate it takes its lock away, and what it has fetched of
-/// a file; it has nothing to say to TERM, and leaves both behind (measured).
+/// a file; it has nothing to say to TERM, and leaves both behind (FACTS 53).
 fn changing(operation: &str) -> Program {
     Program::new("/usr/bin/pacman")
         .args([

@@ -73,7 +73,7 @@ impl Tree {
     }
 
     /// Reads every database to its end, unless that was done. One that cannot be read, such as the page of a captive portal,
-    /// which pacman stores with exit code 0 (measured), gives way to the one before it: it would stay for
+    /// which pacman stores with exit code 0 (FACTS 48), gives way to the one before it: it would stay for
     /// ever, since its date is newer than that of the true one. What is wrong, with the repository.
     pub fn check(
         &self,
@@ -84,7 +84,7 @@ impl Tree {
         let mut wrong: Vec<(String, String)> = Vec::new();
         let mut stray = None;
         if !listed {
-            // it exits with 0 all the same (measured)
+            // it exits with 0 all the same (FACTS 49)
             let _ended = arguments::list(&self.path).run(&mut |line: Line<'_>| {
                 let Line::Error(text) = line else { return };
                 let Some(error) = text.strip_prefix("error: ") else {

@@ -174,7 +174,7 @@ impl PackageManager for Pacman {
         Ok(changes)
     }
 
-    /// pacman checks every file that it finds in its cache, and removes a damaged one (measured).
+    /// pacman checks every file that it finds in its cache, and removes a damaged one (FACTS 54).
     fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
         Ok(Vec::new())
     }

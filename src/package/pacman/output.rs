@@ -18,7 +18,7 @@ pub struct Outcome {
     pub locked: bool,
     /// Configuration files that were not merged.
     pub notes: Vec<String>,
-    /// Packages in which something failed, each with its words: pacman goes on, and exits with 0 (measured).
+    /// Packages in which something failed, each with its words: pacman goes on, and exits with 0 (FACTS 51).
     pub failed: Vec<(String, String)>,
 }
 
@@ -180,7 +180,7 @@ fn numbered(text: &str) -> Option<&str> {
     (is_number(of.trim()) && is_number(count)).then_some(description)
 }
 
-/// What pacman 7.0 says before it fetches where the kernel has no Landlock, and goes on (measured).
+/// What pacman 7.0 says before it fetches where the kernel has no Landlock, and goes on (FACTS 55).
 pub fn is_harmless(error: &str) -> bool {
     error.starts_with("restricting filesystem access failed")
 }
@@ -236,7 +236,7 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
 fn is_fetch_failure(errors: &[String]) -> bool {
     let last = |error: &&String| error.starts_with("failed to commit transaction");
     match errors.iter().rfind(last) {
-        // of a download that none of its mirrors had (measured)
+        // of a download that none of its mirrors had (FACTS 56)
         Some(last) if !last.ends_with("(unexpected error)") => is_fetch_error(last),
         _ => errors.iter().any(|error| is_fetch_error(error)),
     }

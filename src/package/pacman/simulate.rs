@@ -118,7 +118,7 @@ impl Pacman {
     }
 
     /// The targets that replace an installed package, each with those: pacman would take them away without another
-    /// word, and lists no removal beforehand (measured).
+    /// word, and lists no removal beforehand (FACTS 52).
     fn replacing(
         &self,
         targets: &[listing::Target],
@@ -212,7 +212,7 @@ fn simulated(program: &Program) -> Result<Result<Vec<listing::Target>, String>> 
         Line::Error(text) | Line::Status(text) => said.push(text.to_owned()),
     })?;
     if finished.succeeded() {
-        // with a database that it cannot read it exits with 0 (measured)
+        // with a database that it cannot read it exits with 0 (FACTS 49)
         ensure!(!has_error(&finished), "{}", program.failure(&finished));
         return listing::targets(&output).map(Ok);
     }

@@ -105,7 +105,7 @@ impl Pacman {
             .repositories
             .iter()
             .map(|repository| repository.name.as_str())
-            // one that was never live is needed all the same: pacman refuses to work without (measured)
+            // one that was never live is needed all the same: pacman refuses to work without (FACTS 50)
             .filter(|r| !failed(r) || !self.tree.is_live(r))
             .collect();
         let plan = Plan {

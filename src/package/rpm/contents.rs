@@ -1,5 +1,5 @@
 //! The files of installed packages, as rpm's database has them. Several packages may have a file there, and it
-//! stays until the last of them goes (measured for dnf 4, dnf 5 and zypper), so that what moves between packages
+//! stays until the last of them goes (FACTS 36), so that what moves between packages
 //! is not lost; what a script removes, or a power cut tears, is.
 
 use std::path::PathBuf;

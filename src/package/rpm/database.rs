@@ -196,7 +196,7 @@ fn parallel(provided: &str, configured: &[String]) -> BTreeSet<String> {
 
 impl Contents {
     /// Packages that are entered in several versions and may not be: an update was killed between the
-    /// entry of the new and the removal of the old one, and dnf calls that "Nothing to do" (measured).
+    /// entry of the new and the removal of the old one, and dnf calls that "Nothing to do" (FACTS 34).
     pub fn duplicates(&self) -> BTreeMap<Key, Vec<String>> {
         let mut several = several(&self.entries);
         several.retain(|key, _| !self.parallel.contains(&key.package));

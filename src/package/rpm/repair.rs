@@ -10,7 +10,7 @@ use crate::package::climb::climb;
 use crate::package::{Change, Key, Observer, sentences};
 
 /// Removes the duplicates among these changes: an update that was killed has entered one version and not
-/// yet taken the other one away (measured for dnf 4 after SIGKILL, for dnf 5 after SIGTERM as well). Rung
+/// yet taken the other one away (FACTS 34). Rung
 /// by rung, because each may lack what it needs: the same change once more from its file, which also runs
 /// the scripts that may not have run; `native`, which fetches the new version again; and at last the
 /// removal of the entry that was to go. Whatever else is entered twice is not ours to judge, and stays.

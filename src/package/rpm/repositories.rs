@@ -108,7 +108,7 @@ pub struct Index {
 }
 
 /// Parses a `repomd.xml`; nothing when it is none, such as the page of a captive portal, which zypper
-/// takes for an empty repository and reports as up to date (measured).
+/// takes for an empty repository and reports as up to date (FACTS 42).
 pub fn index(document: &str) -> Option<Index> {
     let mut index = Index::default();
     let (mut is_repomd, mut has_primary, mut newest, mut inside) = (false, false, None, "");

@@ -14,7 +14,7 @@ pub fn running(process: &Process) -> Option<Script> {
 /// Who failed, from a line such as `warning: %post(demo-1.1-1.noarch) scriptlet failed, exit status 3`
 /// (rpm 4.20 under dnf 4, dnf 5 and zypper, which print it with different beginnings). After a failed
 /// `%post` or later the package is installed all the same: dnf 4 exits with 0, zypper with 107, dnf 5
-/// with 1 (measured).
+/// with 1 (FACTS 35).
 pub fn failed(line: &str) -> Option<(Key, String)> {
     let start = line.find('%')?;
     let (script, rest) = line[start..].split_once('(')?;

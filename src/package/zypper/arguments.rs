@@ -28,7 +28,7 @@ pub fn download(names: Option<&[String]>, repositories: &[String]) -> Program {
 }
 
 /// Downloads exactly these when nobody waits for it: everybody else's work comes first. `update
-/// --download-only` would do it too, but refuses where it could not install (measured), as in our sandbox.
+/// --download-only` would do it too, but refuses where it could not install (FACTS 46), as in our sandbox.
 pub fn download_ahead(names: &[String], repositories: &[String]) -> Program {
     zypper_by(Program::idle(ZYPPER))
         .arg("download")
@@ -193,7 +193,7 @@ fn zypper_by(program: Program) -> Program {
     program.args(["--non-interactive", "--no-refresh", "--xmlout"])
 }
 
-/// Options come before names: behind one, `--dry-run` is the removal of a package `-dry-run` (measured).
+/// Options come before names: behind one, `--dry-run` is the removal of a package `-dry-run` (FACTS 43).
 fn update(option: &str, names: Option<&[String]>, repositories: &[String]) -> Program {
     zypper()
         .arg(verb(names))
@@ -211,7 +211,7 @@ fn only(repositories: &[String]) -> impl Iterator<Item = String> {
 }
 
 /// `name.architecture=version`: a plain name may also be a pattern or a capability, and one with a
-/// leading `-` or `!` removes (measured, even behind `--`).
+/// leading `-` or `!` removes (FACTS 43).
 fn exact(package: &str, architecture: &str, version: &str) -> String {
     format!("{package}.{architecture}={version}")
 }

@@ -1,7 +1,7 @@
 //! Security patches, as zypper lists them: a patch names the versions that have the hole.
 //!
 //! Whether `zypper patch` would install a patch does not matter: it passes over those with a message or a reboot
-//! flag, and while one asks to restart zypper it takes no other (measured, zypper 1.14.89).
+//! flag, and while one asks to restart zypper it takes no other (FACTS 44).
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,7 @@ impl Advised {
 }
 
 /// The names of the needed security patches, also of those that wait behind one that asks to restart zypper. In
-/// XML, zypper lists those of all categories, whatever it is asked for (measured).
+/// XML, zypper lists those of all categories, whatever it is asked for (FACTS 45).
 fn needed(document: &str) -> Vec<String> {
     let patch = |node: Node| {
         let Node::Start { name, attributes } = node else {

@@ -2,7 +2,7 @@
 //!
 //! It downloads in one run and installs in another, because nothing of it may refuse in between (libzypp 17.36):
 //! its commit plugins are told before the download and only listened to, and an `rpm` without a terminal fails at
-//! once where another holds its lock, so that this cannot keep it waiting for the gate (measured). What that costs
+//! once where another holds its lock, so that this cannot keep it waiting for the gate (FACTS 47). What that costs
 //! is the second resolving, and that the packages are checked twice: 6 ms for one of 1.6 MB.
 
 use std::thread;
@@ -32,7 +32,7 @@ pub fn download_ahead(failed: &[&Source], observer: &mut dyn Observer) -> Result
     }
     let program = arguments::download_ahead(&names, &scope.repositories);
     let finished = until_unlocked(&program, observer)?;
-    // it exits with 0, whatever it could not fetch (measured)
+    // it exits with 0, whatever it could not fetch (FACTS 41)
     let errors = output::messages(&finished.document, "error");
     match (&finished.ended, errors.first()) {
         (Ended::Done, Some(error)) => bail!("zypper: {error}"),

@@ -6,7 +6,7 @@ use crate::state::job::Job;
 pub const STOPPED: &str =
     "stopped while waiting for another worker; the request stays in the queue";
 
-/// The host is going down. Nothing can be started any more (measured: a maintainer script that restarts its
+/// The host is going down. Nothing can be started any more (FACTS 62: a maintainer script that restarts its
 /// service fails), and services end all around, so that neither repairing, nor judging, nor going back
 /// would be fair. The job is left as an interrupted one is, and the next boot ends it.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ impl HeldOff {
 }
 
 /// Holds off shutdown and sleep, and takes back a reboot of ours that is scheduled: the lock of an inhibitor
-/// stops none that was scheduled before (measured with systemd 252, 257 and 262). The worker asks for it again
+/// stops none that was scheduled before (FACTS 61). The worker asks for it again
 /// when nothing is left to do.
 #[must_use]
 pub fn hold_off(ctx: &Context, why: &str) -> HeldOff {

@@ -21,7 +21,7 @@ pub struct Verdict {
 
 /// Compares the database before and after with what was intended. The package manager's exit code is
 /// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
-/// a package may have its new version and not be configured (both measured).
+/// a package may have its new version and not be configured (FACTS 5, FACTS 6).
 pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verdict {
     let planned = planned(intended);
     let mut verdict = Verdict {
