@@ -219,7 +219,7 @@ fn only_one_room_starts_programs() {
             || text.contains("Command::new(")
     };
     let starting: BTreeSet<_> = files.iter().filter(|file| starts(file)).collect();
-    let rooms = ["leash.rs", "start.rs"].map(|room| Path::new("src/exec").join(room));
+    let rooms = ["parent_guard.rs", "start.rs"].map(|room| Path::new("src/exec").join(room));
     assert_eq!(starting, rooms.iter().collect());
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::inquire;
 use crate::paths::Paths;
-use crate::queue::{self, Mark, Order};
+use crate::queue::{self, Decision, WorkerCommand};
 use crate::request::{JobId, Options, PackageName, Request, Requester, Target, Version};
 use crate::state::alert::Cause;
 use crate::state::blocked::Blocked;
@@ -73,7 +73,7 @@ struct RebootOptions {
 }
 
 /// The order of a reboot.
-pub fn reboot(options: Value) -> Result<Order> {
+pub fn reboot(options: Value) -> Result<WorkerCommand> {
     let options: RebootOptions = serde_json::from_value(options)?;
     ensure!(
         options.delay <= 31 * 24 * 60 * 60,
@@ -84,23 +84,23 @@ pub fn reboot(options: Value) -> Result<Order> {
         "a reboot is delayed or cancelled, not both"
     );
     Ok(if options.cancel {
-        Order::CancelReboot
+        WorkerCommand::CancelReboot
     } else {
-        Order::Reboot(options.delay)
+        WorkerCommand::Reboot(options.delay)
     })
 }
 
 /// The order that ends the alert `key`, or `all` alerts that somebody can end.
-pub fn acknowledgement(key: &str) -> Result<Order> {
+pub fn acknowledgement(key: &str) -> Result<WorkerCommand> {
     if key == "all" {
-        return Ok(Order::Acknowledge(None));
+        return Ok(WorkerCommand::Acknowledge(None));
     }
     let cause: Cause = key.parse()?;
     ensure!(
         cause.can_be_acknowledged(),
         "{key} says how the host is, and ends when it is no longer so"
     );
-    Ok(Order::Acknowledge(Some(cause)))
+    Ok(WorkerCommand::Acknowledge(Some(cause)))
 }
 
 /// What may be asked of a rollback.
@@ -133,17 +133,17 @@ pub fn can_be_undone(paths: &Paths, id: &JobId) -> Result<()> {
 }
 
 /// The order to offer again what a job had installed and was rolled back.
-pub fn forgetting(paths: &Paths, id: &JobId) -> Result<Order> {
+pub fn forgetting(paths: &Paths, id: &JobId) -> Result<WorkerCommand> {
     let blocked = Blocked::load(paths);
     ensure!(
         blocked.sets.iter().any(|set| set.job == *id),
         "nothing of job {id} is kept back"
     );
-    Ok(Order::Forget(id.clone()))
+    Ok(WorkerCommand::Forget(id.clone()))
 }
 
 /// Leaves a decision about a job for the worker.
-pub fn decide(paths: &Paths, id: &JobId, mark: Mark) -> Result<()> {
+pub fn decide(paths: &Paths, id: &JobId, mark: Decision) -> Result<()> {
     let job = Job::find(paths, id)?;
     let status = match &job {
         Some(job) => job.status,
@@ -156,7 +156,7 @@ pub fn decide(paths: &Paths, id: &JobId, mark: Mark) -> Result<()> {
         status.as_str()
     );
     ensure!(
-        mark == Mark::Cancel || status == JobStatus::Conflict,
+        mark == Decision::Cancel || status == JobStatus::Conflict,
         "job {id} is not in conflict, it is {}",
         status.as_str(),
     );

@@ -10,8 +10,8 @@ use zbus::{Connection, fdo};
 use zruntime::SharedRuntime;
 
 use super::idle::{Activity, Call};
-use super::picture::Picture;
-use super::pictures::Pictures;
+use super::picture::HostStatus;
+use super::pictures::StatusCache;
 use super::shared::Shared;
 use super::value::{Record, Records};
 use super::{ask, inquire};
@@ -40,9 +40,9 @@ const LISTED_AGAIN: Duration = Duration::from_secs(60);
 const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What all calls share.
-pub struct Door {
+pub struct Service {
     pub paths: Paths,
-    pub pictures: Pictures,
+    pub pictures: StatusCache,
     pub activity: Activity,
     /// The list of what is pending; the updates in it and the conflicts, as answers.
     listing: Shared<Result<Arc<PendingList>, String>>,
@@ -68,21 +68,21 @@ pub struct Door {
 /// The picture that one call sees.
 pub struct Seen<'a> {
     _call: Call<'a>,
-    picture: Arc<Picture>,
+    picture: Arc<HostStatus>,
 }
 
 impl std::ops::Deref for Seen<'_> {
-    type Target = Picture;
+    type Target = HostStatus;
 
-    fn deref(&self) -> &Picture {
+    fn deref(&self) -> &HostStatus {
         &self.picture
     }
 }
 
-impl Door {
+impl Service {
     pub fn new(paths: Paths) -> Self {
         Self {
-            pictures: Pictures::new(paths.clone()),
+            pictures: StatusCache::new(paths.clone()),
             paths,
             activity: Activity::new(),
             listing: Shared::new(),
@@ -143,7 +143,7 @@ impl Door {
         seen
     }
 
-    fn is_uncounted(&self, picture: &Picture) -> bool {
+    fn is_uncounted(&self, picture: &HostStatus) -> bool {
         let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_asked = listed
             .as_ref()
@@ -153,7 +153,7 @@ impl Door {
 
     /// Asks the planner for the list of what is pending, once for each state of the host, and again where no list came
     /// of it: the package manager may have been busy.
-    fn ask_when_uncounted(&self, picture: &Picture) {
+    fn ask_when_uncounted(&self, picture: &HostStatus) {
         if !self.is_uncounted(picture) {
             return;
         }
@@ -167,7 +167,7 @@ impl Door {
     }
 
     /// Has what is old in the picture asked for in another thread; no caller waits for its end.
-    fn ask_meanwhile(self: &Arc<Self>, picture: &Arc<Picture>) {
+    fn ask_meanwhile(self: &Arc<Self>, picture: &Arc<HostStatus>) {
         if self.asking.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -181,7 +181,7 @@ impl Door {
     }
 
     /// The picture as it is now, of which nothing is waited for but the service manager.
-    pub async fn cached(self: &Arc<Self>) -> Arc<Picture> {
+    pub async fn cached(self: &Arc<Self>) -> Arc<HostStatus> {
         self.look_at_units(UNITS_SHARED).await;
         let picture = self.pictures.looked_at().await;
         self.ask_meanwhile(&picture);
@@ -190,7 +190,7 @@ impl Door {
 
     /// The picture with what is pending counted again where that has changed, which the planner does in seconds at
     /// most; where it does not, with what was counted last.
-    pub async fn counted(&self) -> Arc<Picture> {
+    pub async fn counted(&self) -> Arc<HostStatus> {
         let picture = self.pictures.looked_at().await;
         let Ok(runtime) = SharedRuntime::current() else {
             return picture;
@@ -206,7 +206,7 @@ impl Door {
         let listed = runtime
             .timeout(COUNTED_WITHIN, self.listing.get(list))
             .await;
-        let mut picture = Picture::clone(&*self.pictures.looked_at().await);
+        let mut picture = HostStatus::clone(&*self.pictures.looked_at().await);
         match listed {
             Ok(Ok(list)) => picture.pending = list.pending.clone(),
             Ok(Err(error)) => {
@@ -219,7 +219,7 @@ impl Door {
     }
 
     /// The whole picture as an answer.
-    pub async fn report(&self, picture: Arc<Picture>) -> Result<Record> {
+    pub async fn report(&self, picture: Arc<HostStatus>) -> Result<Record> {
         let _turn = self.reporting.lock().await;
         zruntime::unblock(move || Record::new(picture.json())).await
     }
@@ -256,7 +256,7 @@ impl Door {
 
     /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
     /// is not of just now; whoever reads twice asks once. The refresh that is under way then.
-    pub fn ask_when_stale(&self, picture: &Picture) -> Option<JobId> {
+    pub fn ask_when_stale(&self, picture: &HostStatus) -> Option<JobId> {
         if !picture.wants_refresh() {
             return None;
         }
@@ -277,7 +277,7 @@ impl Door {
     /// Whether the refresh `id`, asked for when the picture was `before`, has still to bring a newer
     /// one: the index, and the list made from it. Another job that has just refreshed is as good, and
     /// nobody waits for the update that it goes on to.
-    pub async fn awaits(self: &Arc<Self>, id: &JobId, before: &Picture) -> bool {
+    pub async fn awaits(self: &Arc<Self>, id: &JobId, before: &HostStatus) -> bool {
         let picture = self.pictures.current().await;
         if picture.running.iter().any(|job| job == id.as_str()) {
             return true;

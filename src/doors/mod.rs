@@ -2,6 +2,7 @@
 //! package; what is to be changed becomes an entry of the queue.
 
 mod access;
+mod alert_cursor;
 mod ask;
 mod caller;
 pub mod client;
@@ -18,7 +19,6 @@ mod records;
 mod shared;
 mod stamps;
 mod tell;
-mod told;
 mod value;
 pub mod varlink;
 mod watch;

@@ -32,7 +32,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the host knows of itself at one moment.
 #[derive(Debug, Clone, Default)]
-pub struct Picture {
+pub struct HostStatus {
     /// The package manager; empty when there is none to use.
     pub backend: String,
     /// Why configuration or package manager cannot be used.
@@ -110,7 +110,7 @@ impl Progress {
     }
 }
 
-impl Picture {
+impl HostStatus {
     /// Reads the records.
     #[must_use]
     pub fn take(paths: &Paths) -> Self {

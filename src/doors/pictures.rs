@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::inquire;
-use super::picture::{Picture, Progress};
+use super::picture::{HostStatus, Progress};
 use super::stamps::Stamps;
 use crate::paths::Paths;
 
@@ -17,7 +17,7 @@ const LOOK_HOLDS: Duration = Duration::from_millis(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The latest picture, taken again when one of the files behind it has changed.
-pub struct Pictures {
+pub struct StatusCache {
     paths: Paths,
     latest: Mutex<Option<Latest>>,
     /// What is wrong with the units that wake us, as it was last seen.
@@ -29,14 +29,14 @@ pub struct Pictures {
 #[derive(Clone)]
 struct Latest {
     stamps: Arc<Stamps>,
-    picture: Arc<Picture>,
+    picture: Arc<HostStatus>,
     /// When the files were last found to be as they were.
     looked: Option<Instant>,
     /// When index, package database and configuration were last looked at as a whole.
     looked_whole: Option<Instant>,
 }
 
-impl Pictures {
+impl StatusCache {
     /// No picture is taken yet.
     #[must_use]
     pub fn new(paths: Paths) -> Self {
@@ -55,7 +55,7 @@ impl Pictures {
     }
 
     /// As [`current`](Self::current), with everything looked at again.
-    pub async fn looked_at(&self) -> Arc<Picture> {
+    pub async fn looked_at(&self) -> Arc<HostStatus> {
         if let Some(latest) = &mut *self.latest() {
             latest.looked_whole = None;
         }
@@ -63,7 +63,7 @@ impl Pictures {
     }
 
     /// The picture as of now. It is taken in another thread, once for all who wait for it.
-    pub async fn current(&self) -> Arc<Picture> {
+    pub async fn current(&self) -> Arc<HostStatus> {
         if let Some(known) = self.known(true) {
             return known;
         }
@@ -86,7 +86,7 @@ impl Pictures {
     }
 
     /// The latest picture, if it still holds; `just_now` is enough where that was looked at a moment ago.
-    fn known(&self, just_now: bool) -> Option<Arc<Picture>> {
+    fn known(&self, just_now: bool) -> Option<Arc<HostStatus>> {
         let units = self.units();
         let mut latest = self.latest();
         let known = latest.as_mut()?;
@@ -138,13 +138,13 @@ impl Latest {
                 // a job whose progress has stopped is looked at closely
                 stamps.database.clone_from(&before.stamps.database);
                 stamps.fingerprint.clone_from(&before.stamps.fingerprint);
-                Arc::new(Picture {
+                Arc::new(HostStatus {
                     progress: Progress::of(paths, &before.picture.running),
-                    ..Picture::clone(&before.picture)
+                    ..HostStatus::clone(&before.picture)
                 })
             }
             _ => {
-                let mut picture = Picture::take(paths);
+                let mut picture = HostStatus::take(paths);
                 picture.blind.extend_from_slice(&stamps.units);
                 Arc::new(picture)
             }

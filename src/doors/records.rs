@@ -389,7 +389,7 @@ mod tests {
         queue::submit(&paths, &waits).unwrap();
         let mut conflict = Job::new(request());
         conflict.save(&paths).unwrap();
-        queue::hold::conflict(&paths, &mut conflict, "it changed", chrono::Utc::now()).unwrap();
+        queue::parked::conflict(&paths, &mut conflict, "it changed", chrono::Utc::now()).unwrap();
         let mut running = Job::new(request());
         running.status = JobStatus::Running;
         running.save(&paths).unwrap();

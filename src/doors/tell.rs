@@ -12,10 +12,10 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, Variant};
 use zruntime::SharedRuntime;
 
+use super::alert_cursor::AlertCursor;
 use super::dbus::Agent;
-use super::door::Door;
-use super::picture::{Picture, Progress};
-use super::told::Told;
+use super::door::Service;
+use super::picture::{HostStatus, Progress};
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
@@ -27,7 +27,7 @@ use crate::state::job::Job;
 const GATHER: Duration = Duration::from_millis(20);
 
 /// The properties whose changes are told, with their values.
-fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
+fn told(picture: &HostStatus) -> HashMap<&'static str, Variant<'static>> {
     let (health, reasons) = picture.health();
     let text = |text: &Option<String>| Variant::from(text.clone().unwrap_or_default());
     let updated = picture.cache.last_cache_update;
@@ -70,13 +70,13 @@ fn told(picture: &Picture) -> HashMap<&'static str, Variant<'static>> {
 
 /// Tells listeners what has changed. What they knew before this process was started is not known
 /// here, so they are told everything once: a worker wakes the door for that.
-pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<()> {
+pub async fn tell(door: Arc<Service>, bus: Connection, records: Records) -> Result<()> {
     let emitter = SignalEmitter::new(&bus, OBJECT_PATH)?;
     let name = InterfaceName::try_from(BUS_NAME)?;
     let runtime = SharedRuntime::current()?;
     let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
-    let mut before = Picture::default();
-    let mut heard = Told::load(&door.paths);
+    let mut before = HostStatus::default();
+    let mut heard = AlertCursor::load(&door.paths);
     // the door does not leave before listeners know what it has seen
     let mut telling = door.activity.begin();
     loop {
@@ -97,7 +97,7 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
             Properties::properties_changed(&emitter, name.clone(), changed, none).await?;
         }
         known = now;
-        before = Picture::clone(&picture);
+        before = HostStatus::clone(&picture);
         drop(telling);
         records.changed().await?;
         telling = door.activity.begin();
@@ -108,12 +108,12 @@ pub async fn tell(door: Arc<Door>, bus: Connection, records: Records) -> Result<
 
 /// Tells which jobs were taken, how far they are, and which have left the worker's hands.
 async fn tell_jobs(
-    door: &Door,
+    door: &Service,
     emitter: &SignalEmitter<'_>,
-    before: &Picture,
-    now: &Picture,
+    before: &HostStatus,
+    now: &HostStatus,
 ) -> Result<()> {
-    let missing_in = |other: &Picture| {
+    let missing_in = |other: &HostStatus| {
         let known: BTreeSet<String> = other.running.iter().cloned().in_order();
         move |job: &&String| !known.contains(*job)
     };

@@ -3,7 +3,7 @@
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Ending {
+pub enum ExitReason {
     /// By itself, with this code.
     Exited(i32),
     /// By a signal that was not ours.
@@ -19,7 +19,7 @@ pub enum Ending {
 #[must_use]
 pub struct Finished {
     /// How it ended.
-    pub ending: Ending,
+    pub ending: ExitReason,
     /// The last lines of its standard error.
     pub errors: Vec<String>,
 }
@@ -28,6 +28,6 @@ impl Finished {
     /// Whether it exited with 0. For a package manager that proves nothing.
     #[must_use]
     pub fn succeeded(&self) -> bool {
-        self.ending == Ending::Exited(0)
+        self.ending == ExitReason::Exited(0)
     }
 }

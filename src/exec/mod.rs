@@ -3,10 +3,10 @@
 mod agent;
 mod cache;
 mod carrier;
-mod descend;
 mod ending;
-mod leash;
+mod parent_guard;
 mod pipe;
+mod process_tree;
 mod program;
 mod run;
 mod start;
@@ -15,9 +15,9 @@ mod watch;
 
 pub use agent::TtyAgent;
 pub use carrier::Carrier;
-pub use descend::{Process, deepest};
-pub use ending::{Ending, Finished};
-pub use leash::{end_leftovers, hold};
+pub use ending::{ExitReason, Finished};
+pub use parent_guard::{end_leftovers, hold};
+pub use process_tree::{Process, deepest};
 pub use program::Program;
 pub use run::READ_LIMIT;
-pub use watch::{Line, Watch};
+pub use watch::{Line, OutputHandler};

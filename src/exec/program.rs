@@ -22,7 +22,7 @@ pub struct Program {
     pub(super) input: Option<Vec<u8>>,
     pub(super) directory: PathBuf,
     pub(super) environment: Vec<(String, String)>,
-    pub(super) leashed: bool,
+    pub(super) die_with_parent: bool,
     pub(super) signal: Signal,
     pub(super) bare: bool,
     pub(super) cache: Option<Cache>,
@@ -40,7 +40,7 @@ impl Program {
             input: None,
             directory: "/".into(),
             environment: Vec::new(),
-            leashed: false,
+            die_with_parent: false,
             signal: Signal::TERM,
             bare: false,
             cache: None,
@@ -132,8 +132,8 @@ impl Program {
     /// Without it a worker that is killed leaves its `apt-get update` behind, without our limit, holding
     /// apt's lock for as long as a slow mirror likes. What changes packages is never leashed.
     #[must_use]
-    pub fn leashed(mut self) -> Self {
-        self.leashed = true;
+    pub fn die_with_parent(mut self) -> Self {
+        self.die_with_parent = true;
         self
     }
 

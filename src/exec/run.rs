@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::ending::{Ending, Finished};
+use super::ending::{ExitReason, Finished};
 use super::program::Program;
 use super::supervise;
-use super::watch::{Line, Watch};
+use super::watch::{Line, OutputHandler};
 
 /// The last lines of standard error that an error message quotes.
 const TAIL_LINES: usize = 20;
@@ -18,16 +18,20 @@ pub const READ_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 impl Program {
     /// Runs the program to its end.
-    pub fn run(&self, watch: &mut dyn Watch) -> Result<Finished> {
+    pub fn run(&self, watch: &mut dyn OutputHandler) -> Result<Finished> {
         self.run_within(self.limit, watch)
     }
 
-    fn run_within(&self, limit: Option<Duration>, watch: &mut dyn Watch) -> Result<Finished> {
+    fn run_within(
+        &self,
+        limit: Option<Duration>,
+        watch: &mut dyn OutputHandler,
+    ) -> Result<Finished> {
         let (mut child, mut pipes) = self
             .spawn()
             .with_context(|| format!("failed to start '{}'", self.shown()))?;
         let mut errors = VecDeque::new();
-        let mut deliver = |line: Line<'_>, watch: &mut dyn Watch| {
+        let mut deliver = |line: Line<'_>, watch: &mut dyn OutputHandler| {
             if let Line::Error(text) = line {
                 if errors.len() == TAIL_LINES {
                     errors.pop_front();
@@ -78,13 +82,13 @@ impl Program {
             .unwrap_or(&self.path);
         let name = name.to_string_lossy();
         let how = match finished.ending {
-            Ending::Exited(code) => format!("{name} exited with {code}"),
-            Ending::Killed(signal) => format!("{name} was killed by signal {signal}"),
-            Ending::TimedOut => {
+            ExitReason::Exited(code) => format!("{name} exited with {code}"),
+            ExitReason::Killed(signal) => format!("{name} was killed by signal {signal}"),
+            ExitReason::TimedOut => {
                 let seconds = self.limit.unwrap_or(READ_LIMIT).as_secs();
                 format!("{name} was ended after its limit of {seconds} s")
             }
-            Ending::Stopped => format!("{name} was stopped on request"),
+            ExitReason::Stopped => format!("{name} was stopped on request"),
         };
         if finished.errors.is_empty() {
             how
@@ -118,7 +122,7 @@ mod tests {
             lines,
             [r#"Error("a")"#, r#"Error("b")"#, r#"Output("C.UTF-8 ")"#]
         );
-        assert_eq!(finished.ending, Ending::Exited(3));
+        assert_eq!(finished.ending, ExitReason::Exited(3));
         assert_eq!(program.failure(&finished), "sh exited with 3: a; b");
     }
 
@@ -133,7 +137,7 @@ mod tests {
         );
         let program = shell(&script).limit(Duration::from_millis(300));
         let finished = program.run(&mut |_: Line<'_>| {}).unwrap();
-        assert_eq!(finished.ending, Ending::TimedOut);
+        assert_eq!(finished.ending, ExitReason::TimedOut);
         let child: u32 = std::fs::read_to_string(&pid)
             .unwrap()
             .trim()
@@ -152,14 +156,14 @@ mod tests {
     #[test]
     fn a_request_to_stop_ends_the_child() {
         struct Impatient;
-        impl Watch for Impatient {
+        impl OutputHandler for Impatient {
             fn line(&mut self, _: Line<'_>) {}
             fn stop(&mut self) -> bool {
                 true
             }
         }
         let finished = shell("sleep 1000").run(&mut Impatient).unwrap();
-        assert_eq!(finished.ending, Ending::Stopped);
+        assert_eq!(finished.ending, ExitReason::Stopped);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const ENVIRONMENT: [(&str, &str); 11] = [
 impl Program {
     /// The program itself, or this one, which holds it on its leash (see [`hold`](super::hold)).
     fn command(&self) -> Command {
-        if !self.leashed {
+        if !self.die_with_parent {
             return Command::new(&self.path);
         }
         // by the link, because the file may have been replaced since we were started

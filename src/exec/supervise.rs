@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::ending::Ending;
+use super::ending::ExitReason;
 use super::pipe::{Kind, Pipe};
-use super::watch::{Line, Watch};
+use super::watch::{Line, OutputHandler};
 
 /// How long a child has between the first signal and KILL.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How long output may still come after the child has ended: a daemon that it left behind may hold
 /// the pipe open for ever.
-const AFTERGLOW: Duration = Duration::from_millis(500);
+const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
 /// How often a log file is looked at when nothing else wakes us.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
@@ -26,7 +26,7 @@ const LOG_INTERVAL: Duration = Duration::from_millis(100);
 /// Why and when the child was told to end.
 #[derive(Clone, Copy)]
 struct Told {
-    ending: Ending,
+    ending: ExitReason,
     at: Instant,
     killed: bool,
 }
@@ -45,9 +45,9 @@ pub fn run(
     child: &mut Child,
     pipes: &mut [Pipe],
     limits: Limits,
-    watch: &mut dyn Watch,
-    deliver: &mut dyn FnMut(Line<'_>, &mut dyn Watch),
-) -> Result<Ending> {
+    watch: &mut dyn OutputHandler,
+    deliver: &mut dyn FnMut(Line<'_>, &mut dyn OutputHandler),
+) -> Result<ExitReason> {
     let group = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
@@ -66,9 +66,9 @@ pub fn run(
         }
         told = match told {
             None if limit.is_some_and(|limit| started.elapsed() >= limit) => {
-                Some(tell(Ending::TimedOut))
+                Some(tell(ExitReason::TimedOut))
             }
-            None if watch.stop() => Some(tell(Ending::Stopped)),
+            None if watch.stop() => Some(tell(ExitReason::Stopped)),
             Some(told) if !told.killed && told.at.elapsed() >= GRACE => {
                 // the group may be gone between the look and the blow
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
@@ -89,7 +89,7 @@ pub fn run(
     Ok(told.map_or_else(|| ending(status), |told| told.ending))
 }
 
-fn tell(group: Pid, signal: Signal, ending: Ending) -> Told {
+fn tell(group: Pid, signal: Signal, ending: ExitReason) -> Told {
     let _ = rustix::process::kill_process_group(group, signal);
     Told {
         ending,
@@ -139,10 +139,10 @@ fn waitable(pipes: &[Pipe]) -> impl Iterator<Item = &Pipe> {
 /// Reads what the ended child left in its pipes.
 fn drain(
     pipes: &mut [Pipe],
-    watch: &mut dyn Watch,
-    deliver: &mut dyn FnMut(Line<'_>, &mut dyn Watch),
+    watch: &mut dyn OutputHandler,
+    deliver: &mut dyn FnMut(Line<'_>, &mut dyn OutputHandler),
 ) -> Result<()> {
-    let until = Instant::now() + AFTERGLOW;
+    let until = Instant::now() + OUTPUT_GRACE;
     loop {
         for pipe in pipes.iter_mut().filter(|pipe| pipe.open) {
             pipe.read(&mut |line| deliver(line, watch))?;
@@ -167,10 +167,10 @@ fn drain(
     Ok(())
 }
 
-fn ending(status: ExitStatus) -> Ending {
+fn ending(status: ExitStatus) -> ExitReason {
     match status.code() {
-        Some(code) => Ending::Exited(code),
-        None => Ending::Killed(status.signal().unwrap_or(0)),
+        Some(code) => ExitReason::Exited(code),
+        None => ExitReason::Killed(status.signal().unwrap_or(0)),
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
     /// Asks for a stop as soon as this file is there.
     struct Until(PathBuf);
 
-    impl Watch for Until {
+    impl OutputHandler for Until {
         fn line(&mut self, _: Line<'_>) {}
 
         fn stop(&mut self) -> bool {
@@ -203,10 +203,10 @@ mod tests {
             .arg(&ready);
         let mut stop = Until(ready.clone());
         let finished = program.clone().interrupted().run(&mut stop).unwrap();
-        assert_eq!(finished.ending, Ending::Stopped);
+        assert_eq!(finished.ending, ExitReason::Stopped);
         assert!(!ready.exists());
         let finished = program.run(&mut stop).unwrap();
-        assert_eq!(finished.ending, Ending::Stopped);
+        assert_eq!(finished.ending, ExitReason::Stopped);
         assert!(ready.exists(), "it was not asked for");
     }
 }

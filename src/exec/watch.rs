@@ -12,7 +12,7 @@ pub enum Line<'a> {
 }
 
 /// What [`Program::run`](super::Program::run) asks while the child runs.
-pub trait Watch {
+pub trait OutputHandler {
     /// A line came.
     fn line(&mut self, line: Line<'_>);
 
@@ -22,7 +22,7 @@ pub trait Watch {
     }
 }
 
-impl<F: FnMut(Line<'_>)> Watch for F {
+impl<F: FnMut(Line<'_>)> OutputHandler for F {
     fn line(&mut self, line: Line<'_>) {
         self(line);
     }

@@ -1,12 +1,12 @@
 //! Files of installed packages that are not on the disk as their package files have them.
 
-use super::Key;
+use super::PackageId;
 
 /// An installed package of which files are missing or differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
     /// The package.
-    pub key: Key,
+    pub key: PackageId,
     /// Its version.
     pub version: String,
     /// Files that are not there, or that the package manager no longer counts as the package's: they would go
@@ -20,7 +20,7 @@ pub struct Damaged {
 
 impl Damaged {
     /// A package with nothing wrong about it so far.
-    pub(super) fn none(key: Key, version: &str) -> Self {
+    pub(super) fn none(key: PackageId, version: &str) -> Self {
         Self {
             key,
             version: version.to_owned(),

@@ -6,12 +6,12 @@ use anyhow::{Result, ensure};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Key};
+use super::{Change, PackageId};
 use crate::checksum;
 
 /// A package file that we keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoredPackage {
     /// The package's name.
     pub package: String,
     /// Its architecture.
@@ -37,11 +37,11 @@ pub struct Kept {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
-impl Kept {
+impl StoredPackage {
     /// The package and architecture.
     #[must_use]
-    pub fn key(&self) -> Key {
-        Key {
+    pub fn key(&self) -> PackageId {
+        PackageId {
             package: self.package.clone(),
             architecture: self.architecture.clone(),
         }
@@ -51,9 +51,10 @@ impl Kept {
 /// The source of a former version; in this order they are tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "lowercase")]
-pub enum FormerSource {
+pub enum RollbackSource {
     /// A file that we keep.
-    Kept {
+    #[serde(rename = "kept")]
+    Stored {
         /// The file.
         file: PathBuf,
         /// Its SHA-256.
@@ -77,29 +78,32 @@ pub enum FormerSource {
         sha256: String,
     },
     /// The package was not there before, and is taken away again.
-    New,
+    #[serde(rename = "new")]
+    NewlyInstalled,
     /// The former version stays installed beside the new one, as that of a kernel does: only the new one
     /// is taken away again.
-    Beside,
+    #[serde(rename = "beside")]
+    Installonly,
     /// From nowhere.
-    Missing {
+    #[serde(rename = "missing")]
+    Unavailable {
         /// Why, in one phrase.
         why: String,
     },
 }
 
-impl FormerSource {
+impl RollbackSource {
     /// The word that stands for it in the records.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Kept { .. } => "kept",
+            Self::Stored { .. } => "kept",
             Self::Cached { .. } => "cached",
             Self::Archive => "archive",
             Self::Repacked { .. } => "repacked",
-            Self::New => "new",
-            Self::Beside => "beside",
-            Self::Missing { .. } => "missing",
+            Self::NewlyInstalled => "new",
+            Self::Installonly => "beside",
+            Self::Unavailable { .. } => "missing",
         }
     }
 
@@ -107,10 +111,12 @@ impl FormerSource {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Kept { file, .. } | Self::Cached { file, .. } | Self::Repacked { file, .. } => {
+            Self::Stored { file, .. } | Self::Cached { file, .. } | Self::Repacked { file, .. } => {
                 Some(file)
             }
-            Self::Archive | Self::New | Self::Beside | Self::Missing { .. } => None,
+            Self::Archive | Self::NewlyInstalled | Self::Installonly | Self::Unavailable { .. } => {
+                None
+            }
         }
     }
 
@@ -118,10 +124,12 @@ impl FormerSource {
     #[must_use]
     pub fn sha256(&self) -> Option<&str> {
         match self {
-            Self::Kept { sha256, .. }
+            Self::Stored { sha256, .. }
             | Self::Cached { sha256, .. }
             | Self::Repacked { sha256, .. } => Some(sha256),
-            Self::Archive | Self::New | Self::Beside | Self::Missing { .. } => None,
+            Self::Archive | Self::NewlyInstalled | Self::Installonly | Self::Unavailable { .. } => {
+                None
+            }
         }
     }
 
@@ -129,7 +137,7 @@ impl FormerSource {
     #[must_use]
     pub fn moved(self, to: PathBuf) -> Self {
         match self {
-            Self::Kept { sha256, .. } => Self::Kept { file: to, sha256 },
+            Self::Stored { sha256, .. } => Self::Stored { file: to, sha256 },
             Self::Cached { sha256, .. } => Self::Cached { file: to, sha256 },
             Self::Repacked { sha256, .. } => Self::Repacked { file: to, sha256 },
             other => other,
@@ -139,15 +147,15 @@ impl FormerSource {
 
 /// A change, and where the version that it replaces could be had from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Former {
+pub struct RollbackItem {
     /// The change.
     pub change: Change,
     /// Where its former version comes from.
     #[serde(flatten)]
-    pub source: FormerSource,
+    pub source: RollbackSource,
 }
 
-impl Former {
+impl RollbackItem {
     /// The change that undoes it.
     #[must_use]
     pub fn undone(&self) -> Change {
@@ -159,9 +167,9 @@ impl Former {
 
     /// The record of a package that stays as the update left it.
     #[must_use]
-    pub fn stays(&self) -> Option<(Key, &str)> {
+    pub fn stays(&self) -> Option<(PackageId, &str)> {
         match &self.source {
-            FormerSource::Missing { why } => Some((self.change.key(), why)),
+            RollbackSource::Unavailable { why } => Some((self.change.key(), why)),
             _ => None,
         }
     }
@@ -174,13 +182,15 @@ impl Former {
             self.change.from.as_deref().unwrap_or_default(),
         );
         match &self.source {
-            FormerSource::Missing { why } => {
+            RollbackSource::Unavailable { why } => {
                 anyhow::bail!("{package} {version} is not to be had any more: {why}")
             }
-            FormerSource::Archive | FormerSource::New | FormerSource::Beside => Ok(()),
-            FormerSource::Kept { file, sha256 }
-            | FormerSource::Cached { file, sha256 }
-            | FormerSource::Repacked { file, sha256 } => {
+            RollbackSource::Archive
+            | RollbackSource::NewlyInstalled
+            | RollbackSource::Installonly => Ok(()),
+            RollbackSource::Stored { file, sha256 }
+            | RollbackSource::Cached { file, sha256 }
+            | RollbackSource::Repacked { file, sha256 } => {
                 let actual = checksum::sha256_of_file(file)?;
                 ensure!(
                     actual == *sha256,
@@ -195,9 +205,9 @@ impl Former {
 
 /// The file that we keep of the former version, if it is there.
 #[must_use]
-pub fn ours(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
+pub fn ours(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource> {
     let kept = known(change, kept).find(|kept| kept.file.exists())?;
-    Some(FormerSource::Kept {
+    Some(RollbackSource::Stored {
         file: kept.file.clone(),
         sha256: kept.sha256.clone(),
     })
@@ -206,14 +216,14 @@ pub fn ours(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
 /// A file of the former version in the package manager's cache. Where we know the sum of that version, a
 /// file with another one is none of it.
 #[must_use]
-pub fn cached(change: &Change, kept: &[Kept], file: &Path) -> Option<FormerSource> {
+pub fn cached(change: &Change, kept: &[StoredPackage], file: &Path) -> Option<RollbackSource> {
     // of two builds of one version, it is the new one that lies there
     if change.rebuilt.is_some() && change.file.as_deref() == Some(file) {
         return None;
     }
     let sha256 = checksum::sha256_of_file(file).ok()?;
     let other = known(change, kept).any(|kept| kept.sha256 != sha256);
-    (!other).then(|| FormerSource::Cached {
+    (!other).then(|| RollbackSource::Cached {
         file: file.to_owned(),
         sha256,
     })
@@ -223,11 +233,11 @@ pub fn cached(change: &Change, kept: &[Kept], file: &Path) -> Option<FormerSourc
 /// `is_it` names, where several are kept.
 #[must_use]
 pub fn of_build(
-    kept: &[Kept],
+    kept: &[StoredPackage],
     changes: &[Change],
-    mut is_it: impl FnMut(&Change, &Kept) -> bool,
-) -> Vec<Kept> {
-    let stays = |one: &&Kept| {
+    mut is_it: impl FnMut(&Change, &StoredPackage) -> bool,
+) -> Vec<StoredPackage> {
+    let stays = |one: &&StoredPackage| {
         let of = |change: &&Change| {
             change.former_key() == one.key() && change.from.as_ref() == Some(&one.version)
         };
@@ -240,7 +250,10 @@ pub fn of_build(
 }
 
 /// What we know of the former version, wherever its file is by now.
-fn known<'a>(change: &Change, kept: &'a [Kept]) -> impl Iterator<Item = &'a Kept> {
+fn known<'a>(
+    change: &Change,
+    kept: &'a [StoredPackage],
+) -> impl Iterator<Item = &'a StoredPackage> {
     let (key, version) = (change.former_key(), change.from.clone());
     kept.iter()
         .filter(move |kept| kept.key() == key && Some(&kept.version) == version.as_ref())
@@ -250,7 +263,7 @@ fn known<'a>(change: &Change, kept: &'a [Kept]) -> impl Iterator<Item = &'a Kept
 #[derive(Debug, Clone)]
 pub struct Restore<'a> {
     /// The changes to undo.
-    pub former: &'a [Former],
+    pub former: &'a [RollbackItem],
     /// The file the output is appended to.
     pub log: &'a Path,
     /// The program, and its arguments, that is given the change list before the first file changes
@@ -264,8 +277,8 @@ pub struct Restore<'a> {
 mod tests {
     use super::*;
 
-    fn former(source: FormerSource) -> Former {
-        Former {
+    fn former(source: RollbackSource) -> RollbackItem {
+        RollbackItem {
             change: Change {
                 package: "demo".into(),
                 architecture: "all".into(),
@@ -283,8 +296,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("demo_1_all.deb");
         std::fs::write(&file, "demo").unwrap();
-        let change = former(FormerSource::Archive).change;
-        let known = |version: &str, sha256: String| Kept {
+        let change = former(RollbackSource::Archive).change;
+        let known = |version: &str, sha256: String| StoredPackage {
             package: "demo".into(),
             architecture: "all".into(),
             version: version.into(),
@@ -293,7 +306,7 @@ mod tests {
             size: 4,
             kept_at: Utc::now(),
             other: serde_json::Map::new(),
-            ..Kept::default()
+            ..StoredPackage::default()
         };
         assert!(ours(&change, &[known("1", String::new())]).is_none());
         assert!(cached(&change, &[], &file).is_some());
@@ -305,12 +318,12 @@ mod tests {
 
     #[test]
     fn of_several_builds_the_one_that_was_there_comes_back() {
-        let kept = |package: &str, version: &str, build: &str| Kept {
+        let kept = |package: &str, version: &str, build: &str| StoredPackage {
             package: package.into(),
             architecture: "all".into(),
             version: version.into(),
             build: Some(build.into()),
-            ..Kept::default()
+            ..StoredPackage::default()
         };
         let all = [
             kept("demo", "1", "x"),
@@ -318,9 +331,9 @@ mod tests {
             kept("demo", "0", "z"),
             kept("other", "1", "z"),
         ];
-        let change = former(FormerSource::Archive).change;
-        let is_it = |_: &Change, kept: &Kept| kept.build.as_deref() == Some("y");
-        let left = |change: &Change, kept: &[Kept]| -> Vec<String> {
+        let change = former(RollbackSource::Archive).change;
+        let is_it = |_: &Change, kept: &StoredPackage| kept.build.as_deref() == Some("y");
+        let left = |change: &Change, kept: &[StoredPackage]| -> Vec<String> {
             let left = of_build(kept, std::slice::from_ref(change), is_it);
             left.into_iter().filter_map(|kept| kept.build).collect()
         };
@@ -339,7 +352,7 @@ mod tests {
         let file = directory.path().join("demo.deb");
         std::fs::write(&file, "demo").unwrap();
         let sha256 = checksum::sha256(b"demo");
-        let kept = former(FormerSource::Kept {
+        let kept = former(RollbackSource::Stored {
             file: file.clone(),
             sha256,
         });
@@ -350,17 +363,17 @@ mod tests {
         assert!(error.contains("demo:all 1"), "{error}");
         std::fs::remove_file(&file).unwrap();
         assert!(kept.check().is_err());
-        former(FormerSource::Archive).check().unwrap();
+        former(RollbackSource::Archive).check().unwrap();
         let why = "x".to_owned();
-        assert!(former(FormerSource::Missing { why }).check().is_err());
+        assert!(former(RollbackSource::Unavailable { why }).check().is_err());
     }
 
     #[test]
     fn a_record_names_the_source() {
-        let text = serde_json::to_value(former(FormerSource::Archive)).unwrap();
+        let text = serde_json::to_value(former(RollbackSource::Archive)).unwrap();
         assert_eq!(text["source"], "archive");
         assert_eq!(text["change"]["from"], "1");
-        let read: Former = serde_json::from_value(text).unwrap();
-        assert_eq!(read, former(FormerSource::Archive));
+        let read: RollbackItem = serde_json::from_value(text).unwrap();
+        assert_eq!(read, former(RollbackSource::Archive));
     }
 }

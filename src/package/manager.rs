@@ -8,11 +8,11 @@ use anyhow::{Result, bail};
 
 use super::boot::TakenBack;
 use super::damaged::Damaged;
-use super::former::{Former, Kept, Restore};
+use super::former::{Restore, RollbackItem, StoredPackage};
 use super::script::Script;
-use super::source::{Refreshed, Source};
-use super::transaction::{Applied, Ended, Observer, Transaction};
-use super::values::{Change, Database, Footprint, Key, Pending, Problem, Update};
+use super::source::{RefreshReport, Source};
+use super::transaction::{Observer, Transaction, TransactionEnd, TransactionReport};
+use super::values::{Change, Database, Footprint, PackageId, Pending, Problem, Update};
 use crate::exec::Process;
 
 /// A package manager. Everything but `refresh` and `apply` only reads, and works unprivileged.
@@ -22,7 +22,7 @@ pub trait PackageManager: Send + Sync {
 
     /// Fetches the index of every enabled source. An error is a failure to run at all; what failed
     /// about a source is in the answer.
-    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed>;
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport>;
 
     /// The directories a refresh writes to, where the administrator may have moved them.
     fn refreshes_in(&self) -> Vec<PathBuf> {
@@ -103,7 +103,11 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// Runs one transaction.
-    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied>;
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionReport>;
 
     /// Waits until nobody changes packages: a run that outlived the worker that started it may still
     /// be at work. An error when a stop was asked for first.
@@ -122,35 +126,52 @@ pub trait PackageManager: Send + Sync {
     /// Where the version that each change is about to replace could be had from: the packages we keep,
     /// the package manager's cache, its archive, a package made of the installed files. Asked before
     /// the first file changes, so it has to be quick; files that it makes go into `scratch`.
-    fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>>;
+    fn former(
+        &self,
+        changes: &[Change],
+        kept: &[StoredPackage],
+        scratch: &Path,
+    ) -> Result<Vec<RollbackItem>>;
 
     /// Undoes changes in one transaction: exactly the former versions come back, what was newly
     /// installed goes, and nothing else is touched. Files are checked right before they are used. Once
     /// it has begun it cannot be stopped.
-    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended>;
+    fn roll_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd>;
 
     /// Those of the changes that cannot be undone though their former version is there, each with why: the new
     /// version is the kernel that runs.
-    fn in_use(&self, _former: &[Former]) -> Result<Vec<(Key, String)>> {
+    fn in_use(&self, _former: &[RollbackItem]) -> Result<Vec<(PackageId, String)>> {
         Ok(Vec::new())
     }
 
     /// Packages that are no part of what is undone and of which files now belong to one that is, each in the
     /// version that it has and keeps: going back takes these files along. Asked before the first file changes
     /// back.
-    fn overwritten(&self, _former: &[Former], _kept: &[Kept]) -> Result<Vec<Former>> {
+    fn overwritten(
+        &self,
+        _former: &[RollbackItem],
+        _kept: &[StoredPackage],
+    ) -> Result<Vec<RollbackItem>> {
         Ok(Vec::new())
     }
 
     /// Which of these packages, each installed in its former version, lack files of their package file or
     /// have other ones. Files that are fetched for that go into `store`, and are there no more afterwards.
-    fn damaged(&self, _back: &[Former], _store: &Path) -> Result<Vec<Damaged>> {
+    fn damaged(&self, _back: &[RollbackItem], _store: &Path) -> Result<Vec<Damaged>> {
         Ok(Vec::new())
     }
 
     /// Installs packages again in their former version, which they have, so that all of their files are
     /// there.
-    fn install_again(&self, _restore: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
+    fn install_again(
+        &self,
+        _restore: &Restore<'_>,
+        _: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         bail!("{} does not install a package again", self.name())
     }
 
@@ -172,7 +193,7 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// The packages that are gone but for their configuration, where the package database keeps such entries.
-    fn remains(&self) -> Result<BTreeSet<Key>> {
+    fn remains(&self) -> Result<BTreeSet<PackageId>> {
         Ok(BTreeSet::new())
     }
 
@@ -181,11 +202,11 @@ pub trait PackageManager: Send + Sync {
     /// script of theirs is run. Those of which something stays, each with why.
     fn clear_remains(
         &self,
-        _gone: &[Key],
+        _gone: &[PackageId],
         _is_new: &dyn Fn(&str) -> bool,
         _log: &Path,
         _observer: &mut dyn Observer,
-    ) -> Result<Vec<(Key, String)>> {
+    ) -> Result<Vec<(PackageId, String)>> {
         Ok(Vec::new())
     }
 
@@ -196,7 +217,11 @@ pub trait PackageManager: Send + Sync {
 
     /// As [`roll_back`](Self::roll_back), by the tool below alone: every former version has to be in a file
     /// on this host. The gate is not asked, because no run of it can be held up by others on its way there.
-    fn roll_back_below(&self, _restore: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back_below(
+        &self,
+        _restore: &Restore<'_>,
+        _: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         bail!("there is no tool below {}", self.name())
     }
 

@@ -28,7 +28,6 @@
 pub mod apk;
 pub mod apt;
 mod boot;
-mod climb;
 mod damaged;
 pub mod detect;
 pub mod dnf;
@@ -38,6 +37,7 @@ mod lock;
 mod manager;
 pub mod os_release;
 pub mod pacman;
+mod repair_step;
 mod rpm;
 mod script;
 mod source;
@@ -51,14 +51,16 @@ pub mod zypper;
 pub use boot::TakenBack;
 pub use damaged::Damaged;
 pub use detect::{database_files, detect};
-pub use former::{Former, FormerSource, Kept, Restore, of_build};
+pub use former::{Restore, RollbackItem, RollbackSource, StoredPackage, of_build};
 pub use kept_back::{KeptBack, KeptBackCause};
 pub use manager::PackageManager;
 pub use script::Script;
-pub use source::{Refreshed, Source};
-pub use transaction::{AllOrNothing, Applied, Ended, Observer, Report, Selection, Transaction};
+pub use source::{RefreshReport, Source};
+pub use transaction::{
+    AllOrNothing, Observer, Report, Selection, Transaction, TransactionEnd, TransactionReport,
+};
 pub use unusable::Unusable;
 pub use values::{
-    Change, Database, Footprint, Installed, Key, PackageState, Pending, Problem, Rebuilt, Update,
-    replaced, sentences,
+    Change, Database, Footprint, Installed, PackageId, PackageState, Pending, Problem, Rebuilt,
+    Update, replaced, sentences,
 };

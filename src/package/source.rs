@@ -49,7 +49,7 @@ impl fmt::Display for Source {
 
 /// What a refresh brought, source by source, and what was wrong with the run as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refreshed {
+pub struct RefreshReport {
     /// Every enabled source.
     pub sources: Vec<Source>,
     /// What failed and belongs to no single source.
@@ -60,7 +60,7 @@ pub struct Refreshed {
     pub notes: Vec<String>,
 }
 
-impl Refreshed {
+impl RefreshReport {
     /// Offline when something failed, and everything that did for want of a network.
     pub(super) fn of(
         sources: Vec<Source>,

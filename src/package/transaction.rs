@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::{KeptBack, Key, Source, Update};
+use super::{KeptBack, PackageId, Source, Update};
 
 /// What a running transaction reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Observer for Quiet {
 /// How a transaction ended, as far as its package manager can be believed: what it did is read from
 /// the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum TransactionEnd {
     /// It says it is done.
     Done,
     /// It could not fetch something: a refresh may help. Its own words.
@@ -78,7 +78,7 @@ pub enum Ended {
     Stopped,
 }
 
-impl Ended {
+impl TransactionEnd {
     /// Whether a run that changes nothing came to its end; an error when it could not.
     pub(super) fn came_to_its_end(self, tool: &str) -> Result<bool> {
         match self {
@@ -93,16 +93,16 @@ impl Ended {
 
 /// A transaction that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
+pub struct TransactionReport {
     /// How.
-    pub ended: Ended,
+    pub ended: TransactionEnd,
     /// What it left as it is, when it was to install everything.
     pub kept_back: Vec<KeptBack>,
     /// What an administrator should know: configuration files that were not merged, …
     pub notes: Vec<String>,
     /// Packages that have their new version and in which something failed all the same, such as a
     /// scriptlet, with the package manager's words; for those whose database does not remember it.
-    pub failures: Vec<(Key, String)>,
+    pub failures: Vec<(PackageId, String)>,
     /// Whether it said that a package did not get a file because another one had it: should that one have let
     /// go of it in the same transaction, the file is gone.
     pub displaced: bool,

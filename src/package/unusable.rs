@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Problem,
-    Refreshed, Restore, Source, TakenBack, Transaction, Update,
+    Change, Database, Observer, PackageManager, Pending, Problem, RefreshReport, Restore,
+    RollbackItem, Source, StoredPackage, TakenBack, Transaction, TransactionEnd, TransactionReport,
+    Update,
 };
 
 /// Stands in for the package manager, so that requests are answered instead of waiting for ever.
@@ -29,7 +30,7 @@ impl PackageManager for Unusable {
         ""
     }
 
-    fn refresh(&self, _: &mut dyn Observer) -> Result<Refreshed> {
+    fn refresh(&self, _: &mut dyn Observer) -> Result<RefreshReport> {
         self.refuse()
     }
 
@@ -49,7 +50,7 @@ impl PackageManager for Unusable {
         self.refuse()
     }
 
-    fn apply(&self, _: &Transaction<'_>, _: &mut dyn Observer) -> Result<Applied> {
+    fn apply(&self, _: &Transaction<'_>, _: &mut dyn Observer) -> Result<TransactionReport> {
         self.refuse()
     }
 
@@ -61,11 +62,11 @@ impl PackageManager for Unusable {
         self.refuse()
     }
 
-    fn former(&self, _: &[Change], _: &[Kept], _: &Path) -> Result<Vec<Former>> {
+    fn former(&self, _: &[Change], _: &[StoredPackage], _: &Path) -> Result<Vec<RollbackItem>> {
         self.refuse()
     }
 
-    fn roll_back(&self, _: &Restore<'_>, _: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back(&self, _: &Restore<'_>, _: &mut dyn Observer) -> Result<TransactionEnd> {
         self.refuse()
     }
 

@@ -11,14 +11,14 @@ use super::KeptBack;
 
 /// One package in one architecture: what a package database has at most one version of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct PackageId {
     /// The package's name.
     pub package: String,
     /// Its architecture, such as `amd64`; `all` where it has none.
     pub architecture: String,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for PackageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.package, self.architecture)
     }
@@ -95,8 +95,8 @@ pub struct Update {
 impl Update {
     /// The package and architecture.
     #[must_use]
-    pub fn key(&self) -> Key {
-        Key {
+    pub fn key(&self) -> PackageId {
+        PackageId {
             package: self.package.clone(),
             architecture: self.architecture.clone(),
         }
@@ -110,7 +110,7 @@ impl Update {
 
     /// With the version and the architecture of the installed package whose place it takes, if there is one.
     #[must_use]
-    pub fn over(mut self, installed: Option<(&Key, &Installed)>) -> Self {
+    pub fn over(mut self, installed: Option<(&PackageId, &Installed)>) -> Self {
         let former = installed.map(|(key, _)| key.architecture.clone());
         self.former_architecture = former.filter(|former| *former != self.architecture);
         self.installed = installed.map(|(_, installed)| installed.version.clone());
@@ -119,7 +119,7 @@ impl Update {
 
     /// The package and the architecture that is installed, or would be if it were.
     #[must_use]
-    pub fn former_key(&self) -> Key {
+    pub fn former_key(&self) -> PackageId {
         former_key(
             &self.package,
             &self.architecture,
@@ -129,8 +129,8 @@ impl Update {
 }
 
 /// The package in the architecture that it had, which most often is the one that it has.
-fn former_key(package: &str, architecture: &str, former: Option<&String>) -> Key {
-    Key {
+fn former_key(package: &str, architecture: &str, former: Option<&String>) -> PackageId {
+    PackageId {
         package: package.to_owned(),
         architecture: former.map_or(architecture, String::as_str).to_owned(),
     }
@@ -180,8 +180,8 @@ pub struct Rebuilt {
 impl Change {
     /// The package and architecture.
     #[must_use]
-    pub fn key(&self) -> Key {
-        Key {
+    pub fn key(&self) -> PackageId {
+        PackageId {
             package: self.package.clone(),
             architecture: self.architecture.clone(),
         }
@@ -189,7 +189,7 @@ impl Change {
 
     /// The package and the architecture that it had before, or would have had.
     #[must_use]
-    pub fn former_key(&self) -> Key {
+    pub fn former_key(&self) -> PackageId {
         former_key(
             &self.package,
             &self.architecture,
@@ -310,7 +310,7 @@ pub struct Footprint {
 }
 
 /// Every package the database knows a version of.
-pub type Database = BTreeMap<Key, Installed>;
+pub type Database = BTreeMap<PackageId, Installed>;
 
 /// The words for packages of every architecture: of dpkg, of rpm and apk, of pacman.
 const EVERY_ARCHITECTURE: [&str; 3] = ["all", "noarch", "any"];
@@ -318,9 +318,12 @@ const EVERY_ARCHITECTURE: [&str; 3] = ["all", "noarch", "any"];
 /// The installed package whose place one of this name and architecture takes: the same, or the one that goes
 /// because a package for every architecture comes, or was there before. Others stay beside it.
 #[must_use]
-pub fn replaced<'a>(database: &'a Database, key: &Key) -> Option<(&'a Key, &'a Installed)> {
-    let is_every = |key: &Key| EVERY_ARCHITECTURE.contains(&&*key.architecture);
-    let first = Key {
+pub fn replaced<'a>(
+    database: &'a Database,
+    key: &PackageId,
+) -> Option<(&'a PackageId, &'a Installed)> {
+    let is_every = |key: &PackageId| EVERY_ARCHITECTURE.contains(&&*key.architecture);
+    let first = PackageId {
         package: key.package.clone(),
         architecture: String::new(),
     };
@@ -337,8 +340,8 @@ pub fn replaced<'a>(database: &'a Database, key: &Key) -> Option<(&'a Key, &'a I
 mod tests {
     use super::*;
 
-    fn key(package: &str, architecture: &str) -> Key {
-        Key {
+    fn key(package: &str, architecture: &str) -> PackageId {
+        PackageId {
             package: package.into(),
             architecture: architecture.into(),
         }
@@ -383,7 +386,7 @@ mod tests {
             (key("a", architecture), installed)
         };
         let [old, new] = [of("amd64", "1"), of("all", "2")];
-        let is = |change: &Change, now: &[&(Key, Installed)]| {
+        let is = |change: &Change, now: &[&(PackageId, Installed)]| {
             change.is_made(&now.iter().map(|entry| (*entry).clone()).collect())
         };
         assert!(is(&change, &[&new]) && is(&change.undone(), &[&old]));

@@ -12,7 +12,7 @@ use crate::request::JobId;
 /// What somebody decides about a job that exists already: a file beside the entries, named by the
 /// job's id. It is looked at by the worker alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum Decision {
     /// End it, while that is safe.
     Cancel,
     /// In conflict: do it all the same.
@@ -21,7 +21,7 @@ pub enum Mark {
     Discard,
 }
 
-impl Mark {
+impl Decision {
     pub(super) const ALL: [Self; 3] = [Self::Cancel, Self::Apply, Self::Discard];
 
     pub(super) fn suffix(self) -> &'static str {
@@ -72,15 +72,15 @@ mod tests {
     #[test]
     fn marks_are_told_by_their_names() {
         let id = JobId::new().unwrap();
-        for mark in Mark::ALL {
-            assert_eq!(Mark::parse(&mark.name(&id)), Some((mark, id.clone())));
+        for mark in Decision::ALL {
+            assert_eq!(Decision::parse(&mark.name(&id)), Some((mark, id.clone())));
         }
         for name in [
             "x.cancel",
             "0123456789abcdef-abcdef.json",
             "0123456789abcdef-abcdef",
         ] {
-            assert_eq!(Mark::parse(name.as_ref()), None);
+            assert_eq!(Decision::parse(name.as_ref()), None);
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The durable queue: submit, claim, refuse. The directory is the border of trust.
 
+pub mod command;
 mod entries;
-pub mod hold;
+mod idempotency;
 pub mod inquiry;
-mod key;
 mod mark;
-pub mod order;
 pub mod owners;
+pub mod parked;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,10 +14,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+pub use command::WorkerCommand;
 pub use entries::{MAX_WAITING, is_waiting, length};
-pub use key::KeyUsed;
-pub use mark::Mark;
-pub use order::Order;
+pub use idempotency::KeyUsed;
+pub use mark::Decision;
 
 use self::entries::{names, refuse, shown};
 use crate::fs::{Unreadable, ensure_directory, read_untrusted, remove_all_durably, rename_durably};
@@ -34,9 +34,9 @@ pub struct Claimed {
     /// The requests, as jobs, in the order of arrival.
     pub jobs: Vec<Job>,
     /// What somebody decided about jobs that exist already.
-    pub marks: Vec<(Mark, JobId)>,
+    pub marks: Vec<(Decision, JobId)>,
     /// What somebody told the worker besides, and the names of those entries.
-    pub orders: Vec<(Order, OsString)>,
+    pub orders: Vec<(WorkerCommand, OsString)>,
 }
 
 /// Puts a request into the queue, durably: when this returns, a power cut loses nothing; when it
@@ -47,9 +47,9 @@ pub fn submit(paths: &Paths, request: &Request) -> Result<JobId> {
         length(paths) < MAX_WAITING,
         "{MAX_WAITING} requests wait already"
     );
-    match key::resolve(paths, request)? {
-        key::Resolved::Repeated(id) => Ok(id),
-        key::Resolved::New(id) => enqueue(paths, request).map(|()| id),
+    match idempotency::resolve(paths, request)? {
+        idempotency::Resolved::Repeated(id) => Ok(id),
+        idempotency::Resolved::New(id) => enqueue(paths, request).map(|()| id),
     }
 }
 
@@ -101,7 +101,7 @@ pub fn entry(paths: &Paths, id: &JobId) -> Option<Request> {
 #[must_use]
 pub fn marked(paths: &Paths) -> Vec<JobId> {
     let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
-    let of = |entry: fs::DirEntry| Some(Mark::parse(&entry.file_name())?.1);
+    let of = |entry: fs::DirEntry| Some(Decision::parse(&entry.file_name())?.1);
     entries.filter_map(of).collect()
 }
 
@@ -111,7 +111,7 @@ pub fn marked(paths: &Paths) -> Vec<JobId> {
 pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Result<Claimed> {
     let (mut claimed, mut taken) = (Claimed::default(), Vec::new());
     for name in names(paths)? {
-        let (mark, order) = (Mark::parse(&name), Order::parse(&name));
+        let (mark, order) = (Decision::parse(&name), WorkerCommand::parse(&name));
         if mark.is_some() || order.is_some() {
             match paths.queue().join(&name).symlink_metadata() {
                 Ok(metadata) if metadata.is_file() => {
@@ -278,8 +278,8 @@ mod tests {
             fs::create_dir(paths.queue().join(name)).unwrap();
         }
         let orders = [&names[0], &names[1]].map(OsString::from);
-        order::remove(&paths, &[&orders[0], &orders[1]]).unwrap();
-        Mark::Cancel.remove(&paths, &id).unwrap();
+        command::remove(&paths, &[&orders[0], &orders[1]]).unwrap();
+        Decision::Cancel.remove(&paths, &id).unwrap();
         assert_eq!(length(&paths), 0);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 6);
     }

@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{write_all_atomically, write_atomically};
-use crate::package::{Change, Former, KeptBack};
+use crate::package::{Change, KeptBack, RollbackItem};
 use crate::paths::Paths;
 use crate::request::{JobId, Kind, Request};
-use crate::state::hang::Hang;
 use crate::state::reboot::Following;
 use crate::state::services::Outdated;
+use crate::state::stall::Stall;
 use crate::state::update::UpdateState;
 use crate::state::verification::{Check, Rollback, Stayed};
 
@@ -114,7 +114,7 @@ pub struct Job {
     pub waits_for: Option<WaitsFor>,
     /// Where the former versions could be had from, found out before the first file changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub former: Vec<Former>,
+    pub former: Vec<RollbackItem>,
     /// The former versions among them that are nowhere to be had.
     #[serde(default)]
     pub cannot_go_back: Vec<Stayed>,
@@ -132,7 +132,7 @@ pub struct Job {
     pub outdated_services: Vec<Outdated>,
     /// What hung while its packages changed, the last one without an end while it lasts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hangs: Vec<Hang>,
+    pub hangs: Vec<Stall>,
 }
 
 impl Job {

@@ -5,16 +5,16 @@ pub mod at_work;
 pub mod blocked;
 pub mod cache;
 pub mod findings;
-pub mod hang;
 pub mod installed;
 pub mod job;
-pub mod kept;
 pub mod kept_back;
+pub mod package_store;
 pub mod pending;
 pub mod progress;
 pub mod reboot;
 pub mod services;
 pub mod shutdown;
+pub mod stall;
 pub mod update;
 pub mod verification;
 

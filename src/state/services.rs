@@ -23,7 +23,7 @@ pub struct Outdated {
     /// The files.
     pub files: Vec<String>,
     /// What became of it.
-    pub state: Fate,
+    pub state: RestartState,
     /// What replaces it, as a command or in a phrase; empty in lists of older versions.
     #[serde(default)]
     pub advice: String,
@@ -41,7 +41,7 @@ pub struct Process {
 /// What became of a service that ran replaced files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fate {
+pub enum RestartState {
     /// It still does.
     Outdated,
     /// It was restarted and is back.
@@ -71,7 +71,8 @@ pub fn current(paths: &Paths) -> Vec<Outdated> {
 #[must_use]
 pub fn current_of(paths: &Paths, services: &[Outdated]) -> Vec<Outdated> {
     let still = |service: &&Outdated| {
-        service.state == Fate::Outdated && invocation(paths, &service.unit) == service.invocation
+        service.state == RestartState::Outdated
+            && invocation(paths, &service.unit) == service.invocation
     };
     services.iter().filter(still).cloned().collect()
 }
@@ -154,7 +155,7 @@ mod tests {
             user: false,
             processes: vec![],
             files: vec!["/usr/lib/libc.so.6".into()],
-            state: Fate::Outdated,
+            state: RestartState::Outdated,
             advice: String::new(),
         };
         save(&paths, &[service("a.service"), service("dbus.service")]).unwrap();
@@ -180,7 +181,7 @@ mod tests {
             user: false,
             processes: vec![],
             files: vec!["/usr/lib/libkmod.so.2".into()],
-            state: Fate::Outdated,
+            state: RestartState::Outdated,
             advice: advice(MANAGER, false),
         };
         assert_eq!(manager.advice, "systemctl daemon-reexec");

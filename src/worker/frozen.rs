@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::host::units::Units;
-use crate::package::{Kept, KeptBackCause};
+use crate::package::{KeptBackCause, StoredPackage};
 use crate::request::{RebootPolicy, Request, RestartPolicy};
 use crate::state;
 use crate::worker::bookkeeping::intent;
@@ -43,12 +43,12 @@ fn records_are_written_as_they_were() {
     samples.check::<state::reboot::Reboot>("reboot");
     samples.check::<state::shutdown::Shutdown>("shutdown");
     samples.check::<Units>("units");
-    samples.check::<Kept>("stored package");
+    samples.check::<StoredPackage>("stored package");
     samples.check::<intent::Intent>("gate intent");
     samples.check::<intent::Expectation>("gate expectation");
     samples.check::<rollback::Intent>("rollback intent");
     samples.check::<rollback::Seen>("state before");
-    samples.check::<verify::Rest>("units before");
+    samples.check::<verify::UnitBaseline>("units before");
     samples.check::<state::progress::Progress>("progress");
     samples.check::<state::job::JobStatus>("job status");
     samples.check::<state::update::Phase>("phase");
@@ -56,7 +56,7 @@ fn records_are_written_as_they_were() {
     samples.check::<state::verification::Undone>("undone");
     samples.check::<state::verification::Difference>("difference");
     samples.check::<KeptBackCause>("cause");
-    samples.check::<state::services::Fate>("restart state");
+    samples.check::<state::services::RestartState>("restart state");
     samples.check::<state::cache::CacheStatus>("cache status");
     samples.check::<RebootPolicy>("reboot policy");
     samples.check::<RestartPolicy>("restart policy");

@@ -11,7 +11,7 @@ use crate::fs::Lock;
 use crate::host::{clock, door, systemd};
 use crate::journal;
 use crate::paths::Paths;
-use crate::queue::{self, Mark, Order};
+use crate::queue::{self, Decision, WorkerCommand};
 use crate::request::{JobId, Kind, Options, Request, Requester, Target};
 use crate::state::alert::Cause;
 use crate::state::at_work;
@@ -160,7 +160,7 @@ impl Worker {
     /// reboot that waits: what was in its way may be gone.
     pub fn retry(&self) -> Result<()> {
         let released =
-            queue::hold::release(&self.ctx.paths, foreign_shutdown::keeps_back(&self.ctx))?;
+            queue::parked::release(&self.ctx.paths, foreign_shutdown::keeps_back(&self.ctx))?;
         if reboot::is_due(&self.ctx) {
             systemd::start_unit(WORKER)?;
         }
@@ -193,7 +193,7 @@ impl Worker {
                 return Ok(job);
             }
             let left = Job::taken(&self.ctx.paths, id).is_some();
-            ensure!(!(self.ctx.stopping() && left), errors::LeftForBoot);
+            ensure!(!(self.ctx.stopping() && left), errors::DeferredToNextBoot);
             ensure!(
                 !gone,
                 "job {id} is neither in the queue nor in a worker's hands any more, and has not ended: another \
@@ -228,23 +228,23 @@ impl Worker {
             at_work::begin(&self.ctx.paths);
             in_flight::remember(&self.ctx, jobs)
         })?;
-        let decided = queue::hold::settle_marks(&self.ctx.paths, &claimed)?;
-        for (order, names) in queue::order::distinct(&claimed.orders) {
+        let decided = queue::parked::apply_decisions(&self.ctx.paths, &claimed)?;
+        for (order, names) in queue::command::distinct(&claimed.orders) {
             match order {
-                Order::Acknowledge(cause) => alerts::acknowledge(&self.ctx, *cause),
-                Order::Forget(job) => commands::forget(&self.ctx, job),
-                Order::Reboot(delay) => reboot::order(&self.ctx, *delay),
-                Order::CancelReboot => reboot::cancel(&self.ctx),
+                WorkerCommand::Acknowledge(cause) => alerts::acknowledge(&self.ctx, *cause),
+                WorkerCommand::Forget(job) => commands::forget(&self.ctx, job),
+                WorkerCommand::Reboot(delay) => reboot::order(&self.ctx, *delay),
+                WorkerCommand::CancelReboot => reboot::cancel(&self.ctx),
             }
-            queue::order::remove(&self.ctx.paths, &names)?;
+            queue::command::remove(&self.ctx.paths, &names)?;
         }
         let (mut cancelled, jobs): (Vec<Job>, Vec<Job>) = claimed
             .jobs
             .into_iter()
-            .partition(|job| Mark::Cancel.is_left(&self.ctx.paths, job.id()));
+            .partition(|job| Decision::Cancel.is_left(&self.ctx.paths, job.id()));
         for job in &mut cancelled {
             job_result::cancel(job);
-            Mark::Cancel.remove(&self.ctx.paths, job.id())?;
+            Decision::Cancel.remove(&self.ctx.paths, job.id())?;
         }
         record::finish(&self.ctx, &mut cancelled)?;
         if jobs.is_empty() {
@@ -259,7 +259,7 @@ impl Worker {
     fn arm_retry(&self) {
         // durable, because the timer is there again after a reboot, and its condition
         let armed = self.ctx.paths.state().join("retry-armed");
-        let wanted = queue::hold::any_deferred(&self.ctx.paths) || reboot::is_due(&self.ctx);
+        let wanted = queue::parked::any_deferred(&self.ctx.paths) || reboot::is_due(&self.ctx);
         let result = match (wanted, armed.exists()) {
             (true, _) => std::fs::write(&armed, "")
                 .map_err(Into::into)

@@ -90,7 +90,7 @@ fn fill(value: &mut Value, schema: &Value, definitions: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doors::picture::Picture;
+    use crate::doors::picture::HostStatus;
     use crate::package::{Change, Pending, Update};
     use crate::request::{Request, Requester};
     use crate::state::job::Job;
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn every_key_of_a_record_is_in_its_schema() {
         let declared = |schema: Schema, at: &str| schema.parsed().pointer(at).unwrap().clone();
-        let picture = Picture::default().json();
+        let picture = HostStatus::default().json();
         assert_eq!(
             keys(&picture),
             keys(&declared(Schema::Status, "/properties"))

@@ -10,25 +10,25 @@ use super::answer::{
     answer, answers, failed, job_id, no_job, no_options, unanswered, wanted, wrong,
 };
 use super::places::Places;
-use crate::doors::door::{Door, UNITS_SHARED};
+use crate::doors::door::{Service, UNITS_SHARED};
 use crate::doors::polkit::Verb;
 use crate::doors::value::{self, Dictionary, Record, Records};
 use crate::doors::{ask, records};
 use crate::health::shown_time;
 use crate::host::clock;
-use crate::queue::Mark;
+use crate::queue::Decision;
 use crate::request::{Request, Requester, Target};
 use crate::{COMMIT, PROTOCOL, VERSION};
 
 /// The object on the bus.
 pub struct Agent {
-    pub(super) door: Arc<Door>,
+    pub(super) door: Arc<Service>,
     pub(super) places: Places,
 }
 
 impl Agent {
     /// What the door answers.
-    pub fn new(door: Arc<Door>) -> Self {
+    pub fn new(door: Arc<Service>) -> Self {
         Self {
             door,
             places: Places::default(),
@@ -124,7 +124,8 @@ impl Agent {
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         let call = self.enter(bus, &header).await?;
-        self.decide(&call, job, Mark::Cancel, Verb::Cancel).await
+        self.decide(&call, job, Decision::Cancel, Verb::Cancel)
+            .await
     }
 
     /// The jobs whose preconditions no longer hold.
@@ -150,8 +151,8 @@ impl Agent {
     ) -> fdo::Result<()> {
         let call = self.enter(bus, &header).await?;
         let mark = match decision {
-            "apply" => Mark::Apply,
-            "discard" => Mark::Discard,
+            "apply" => Decision::Apply,
+            "discard" => Decision::Discard,
             _ => {
                 return Err(fdo::Error::InvalidArgs(
                     "the decision is 'apply' or 'discard'".into(),

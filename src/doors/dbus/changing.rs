@@ -13,10 +13,10 @@ use super::places::Place;
 use crate::doors::ask;
 use crate::doors::caller::login_of_sender;
 use crate::doors::idle::Call;
-use crate::doors::picture::Picture;
+use crate::doors::picture::HostStatus;
 use crate::doors::polkit::{self, Verb};
 use crate::doors::value::Record;
-use crate::queue::{self, Mark, Order};
+use crate::queue::{self, Decision, WorkerCommand};
 use crate::request::{JobId, Request};
 use crate::state::installed::NotInstalled;
 
@@ -57,7 +57,7 @@ impl Agent {
     }
 
     /// Waits until the index is no longer as stale as it was in the picture `before`, or a refresh has failed.
-    pub(super) async fn await_refresh(&self, before: Arc<Picture>) -> fdo::Result<()> {
+    pub(super) async fn await_refresh(&self, before: Arc<HostStatus>) -> fdo::Result<()> {
         let runtime = SharedRuntime::current().map_err(|error| failed(&error.into()))?;
         let (door, seen) = (Arc::clone(&self.door), Arc::clone(&before));
         let asked = zruntime::unblock(move || door.ask_when_stale(&seen)).await;
@@ -70,7 +70,7 @@ impl Agent {
     }
 
     /// The whole picture as an answer.
-    pub(super) async fn report(&self, picture: Arc<Picture>) -> fdo::Result<Record> {
+    pub(super) async fn report(&self, picture: Arc<HostStatus>) -> fdo::Result<Record> {
         let report = self.door.report(picture).await;
         report.map_err(|error| fdo::Error::LimitsExceeded(format!("{error:#}")))
     }
@@ -108,7 +108,7 @@ impl Agent {
     pub(super) async fn leave(
         &self,
         call: &Entered<'_>,
-        order: Order,
+        order: WorkerCommand,
         verb: Verb,
     ) -> fdo::Result<()> {
         call.authorise(verb).await?;
@@ -130,7 +130,7 @@ impl Agent {
         &self,
         call: &Entered<'_>,
         job: &str,
-        mark: Mark,
+        mark: Decision,
         verb: Verb,
     ) -> fdo::Result<()> {
         let id = job_id(job)?;

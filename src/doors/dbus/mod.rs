@@ -22,7 +22,7 @@ use zruntime::signal::{Signal, Signals};
 
 pub use agent::Agent;
 
-use super::door::Door;
+use super::door::Service;
 use super::tell::tell;
 use super::watch::Records;
 use super::{BUS_NAME, OBJECT_PATH};
@@ -43,7 +43,7 @@ pub fn serve(paths: Paths, idle: Duration) -> Result<()> {
 
 async fn run(paths: Paths, idle: Duration) -> Result<()> {
     let runtime = SharedRuntime::current()?;
-    let door = Arc::new(Door::new(paths.clone()));
+    let door = Arc::new(Service::new(paths.clone()));
     let records = Records::new(&runtime, &paths)?;
     // the object is there before the name is
     let bus = socket::system_bus(&runtime)
@@ -79,7 +79,7 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
 /// old program, and no call is lost by that either), the bus has gone, or listeners cannot be told any more.
 async fn serve_until_idle(
     runtime: &SharedRuntime,
-    door: &Door,
+    door: &Service,
     bus: &Connection,
     teller: impl Future,
     idle: Duration,
@@ -121,7 +121,7 @@ async fn own_name(bus: &Connection) -> Result<()> {
 
 /// Gives the name up without losing a call: from `STOPPING=1` on, the service manager starts a new
 /// instance for new calls, and those that are in our queue already are still served.
-async fn leave(runtime: &SharedRuntime, door: &Door, bus: &Connection) -> Result<()> {
+async fn leave(runtime: &SharedRuntime, door: &Service, bus: &Connection) -> Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])?;
     let _: ReleaseNameReply = BUS.call(bus, "ReleaseName", &(BUS_NAME,)).await?;
     runtime.sleep(AFTER_RELEASE).await;

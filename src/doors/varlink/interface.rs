@@ -133,16 +133,16 @@ mod tests {
     use chrono::Utc;
 
     use super::*;
-    use crate::doors::picture::Picture;
+    use crate::doors::picture::HostStatus;
     use crate::package::{Change, KeptBack, KeptBackCause, Pending, Rebuilt, Source, Update};
-    use crate::package::{Former, FormerSource};
+    use crate::package::{RollbackItem, RollbackSource};
     use crate::request::{
         Key, Login, Options, RebootPolicy, Request, Requester, RestartPolicy, Target, Version,
     };
-    use crate::state::hang::Hang;
     use crate::state::job::Job;
-    use crate::state::services::{Fate, Outdated};
+    use crate::state::services::{Outdated, RestartState};
     use crate::state::shutdown::Shutdown;
+    use crate::state::stall::Stall;
     use crate::state::verification::{
         Check, CheckKind, Difference, Differing, PackageFiles, Rollback, Stayed, Undone,
     };
@@ -172,7 +172,7 @@ mod tests {
             passed: false,
             message: String::new(),
         };
-        job.former = vec![Former {
+        job.former = vec![RollbackItem {
             change: Change {
                 package: String::new(),
                 architecture: String::new(),
@@ -181,7 +181,7 @@ mod tests {
                 file: None,
                 ..Change::default()
             },
-            source: FormerSource::Kept {
+            source: RollbackSource::Stored {
                 file: "/".into(),
                 sha256: String::new(),
             },
@@ -239,7 +239,7 @@ mod tests {
         let mut job = Job::new(request);
         fill_with_what_an_undone_update_has(&mut job);
         job.put_back = true;
-        job.hangs = vec![Hang {
+        job.hangs = vec![Stall {
             package: None,
             script: None,
             pid: Some(1),
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(keys(&job["request"]), declared("Request"));
         assert_eq!(keys(&job["request"]["options"]), declared("Options"));
         assert_eq!(keys(&job["request"]["requester"]), declared("Requester"));
-        assert_eq!(keys(&Picture::default().json()), declared("Health"));
+        assert_eq!(keys(&HostStatus::default().json()), declared("Health"));
         let mut alerts = crate::state::alert::Alerts::default();
         let id = JobId::new().unwrap();
         alerts.raise(crate::state::alert::Cause::RolledBack, "x", Some(&id));
@@ -336,7 +336,7 @@ mod tests {
             user: false,
             processes: Vec::new(),
             files: Vec::new(),
-            state: Fate::Outdated,
+            state: RestartState::Outdated,
             advice: String::new(),
         };
         assert_eq!(

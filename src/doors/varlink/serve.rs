@@ -13,7 +13,7 @@ use super::message::{self, Call, MAX_MESSAGE, Wanted};
 use super::method::Method;
 use super::peer;
 use super::standing::Standing;
-use crate::doors::picture::Picture;
+use crate::doors::picture::HostStatus;
 use crate::doors::value::{self, MAX_ANSWER};
 use crate::doors::{ask, inquire, watch};
 use crate::host::{bus, watchers};
@@ -209,7 +209,7 @@ impl Session {
     /// The picture as it is. When it is old and no other caller has asked for a new one, that is asked for; what is pending
     /// is counted again where it has changed.
     fn health(&self) -> Value {
-        let mut picture = Picture::take(&self.paths);
+        let mut picture = HostStatus::take(&self.paths);
         picture.blind.extend(unit_problems(&self.paths));
         if !picture.is_counted && picture.running.is_empty() {
             match inquire::pending_within(&self.paths, COUNTED_WITHIN) {

@@ -28,7 +28,9 @@ impl Arguments {
 
     /// Fetches the index of every repository.
     pub fn update(&self) -> Program {
-        self.apk().args(["--wait", "100", "update"]).leashed()
+        self.apk()
+            .args(["--wait", "100", "update"])
+            .die_with_parent()
     }
 
     /// Shows what an upgrade of these packages, or of everything, would do.
@@ -44,7 +46,7 @@ impl Arguments {
     /// Fetches packages into our cache.
     pub fn download(&self, packages: &[String]) -> Program {
         let download = ["--wait", WAIT, "cache", "--upgrade", "download", "--"];
-        self.apk().args(download).args(packages).leashed()
+        self.apk().args(download).args(packages).die_with_parent()
     }
 
     /// Upgrades these packages, or everything. Nothing here weakens authentication.

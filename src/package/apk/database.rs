@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::package::{Database, Installed, Key, PackageState};
+use crate::package::{Database, Installed, PackageId, PackageState};
 
 /// What changes whenever the database does, and not when it is only read.
 pub const FILES: [&str; 1] = ["/lib/apk/db"];
@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> Result<Database> {
             .chars()
             .filter_map(broken)
             .collect();
-        let key = Key {
+        let key = PackageId {
             package: package.to_owned(),
             architecture: field("A:").unwrap_or("noarch").to_owned(),
         };

@@ -30,8 +30,9 @@ pub use database::FILES as DATABASE_FILES;
 use self::backend::CACHE;
 use super::rpm::gate;
 use super::{
-    Applied, Change, Database, Ended, Former, Kept, Observer, PackageManager, Pending, Problem,
-    Refreshed, Restore, Script, Source, TakenBack, Transaction, Update,
+    Change, Database, Observer, PackageManager, Pending, Problem, RefreshReport, Restore,
+    RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction, TransactionEnd,
+    TransactionReport, Update,
 };
 use crate::exec::Process;
 
@@ -40,7 +41,7 @@ impl PackageManager for Apk {
         "apk"
     }
 
-    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         self.fetch(observer)
     }
 
@@ -68,7 +69,11 @@ impl PackageManager for Apk {
         repair::problems(self)
     }
 
-    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionReport> {
         transaction::apply(self, transaction, observer)
     }
 
@@ -84,12 +89,21 @@ impl PackageManager for Apk {
         scripts::running(process)
     }
 
-    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+    fn former(
+        &self,
+        changes: &[Change],
+        kept: &[StoredPackage],
+        _: &Path,
+    ) -> Result<Vec<RollbackItem>> {
         let caches = [PathBuf::from(CACHE), "/etc/apk/cache".into()];
         Ok(rollback::find(changes, kept, &caches))
     }
 
-    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         rollback::put_back(self, restore, observer)
     }
 

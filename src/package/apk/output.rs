@@ -3,14 +3,18 @@
 use anyhow::Result;
 
 use super::listing::{redacted, step};
-use crate::exec::{Ending, Line, Program, Watch};
-use crate::package::{Ended, Observer, Report};
+use crate::exec::{ExitReason, Line, OutputHandler, Program};
+use crate::package::{Observer, Report, TransactionEnd};
 
 /// The most lines that a job's error quotes.
 const QUOTED: usize = 8;
 
 /// Runs apk to its end; how that was. Ended by us only where `may_stop`.
-pub fn run(program: &Program, may_stop: bool, observer: &mut dyn Observer) -> Result<Ended> {
+pub fn run(
+    program: &Program,
+    may_stop: bool,
+    observer: &mut dyn Observer,
+) -> Result<TransactionEnd> {
     let mut run = Run {
         observer,
         errors: Vec::new(),
@@ -26,7 +30,7 @@ struct Run<'a> {
     may_stop: bool,
 }
 
-impl Watch for Run<'_> {
+impl OutputHandler for Run<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
@@ -61,7 +65,7 @@ fn progress(line: &str) -> Option<Report> {
 }
 
 /// What the ending means.
-pub fn ended(ending: Ending, errors: &[String]) -> Ended {
+pub fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: String| {
         let words: Vec<String> = errors.iter().take(QUOTED).cloned().collect();
         if words.is_empty() {
@@ -71,17 +75,19 @@ pub fn ended(ending: Ending, errors: &[String]) -> Ended {
         }
     };
     match ending {
-        Ending::Exited(0) => Ended::Done,
-        Ending::Stopped => Ended::Stopped,
-        Ending::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
+        ExitReason::Exited(0) => TransactionEnd::Done,
+        ExitReason::Stopped => TransactionEnd::Stopped,
+        ExitReason::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
             let first = errors.iter().find(|error| is_fetch_error(error));
-            Ended::FetchFailed(first.cloned().unwrap_or_default())
+            TransactionEnd::FetchFailed(first.cloned().unwrap_or_default())
         }
-        Ending::Exited(code) => Ended::Failed(words(format!("apk exited with {code}"))),
-        Ending::Killed(signal) => {
-            Ended::Interrupted(words(format!("apk was killed by signal {signal}")))
+        ExitReason::Exited(code) => {
+            TransactionEnd::Failed(words(format!("apk exited with {code}")))
         }
-        Ending::TimedOut => Ended::Failed(words("apk took too long".to_owned())),
+        ExitReason::Killed(signal) => {
+            TransactionEnd::Interrupted(words(format!("apk was killed by signal {signal}")))
+        }
+        ExitReason::TimedOut => TransactionEnd::Failed(words("apk took too long".to_owned())),
     }
 }
 
@@ -129,25 +135,25 @@ mod tests {
     #[test]
     fn endings_are_told_apart() {
         let gone = "demo-1.1-r0: HTTP 404: Not Found".to_owned();
-        let ended_with = |code, errors: &[String]| ended(Ending::Exited(code), errors);
+        let ended_with = |code, errors: &[String]| ended(ExitReason::Exited(code), errors);
         assert_eq!(
             ended_with(99, std::slice::from_ref(&gone)),
-            Ended::FetchFailed(gone)
+            TransactionEnd::FetchFailed(gone)
         );
         // it exits with 99 when it cannot take its lock, and for much else
         let locked = "Unable to lock database: Resource temporarily unavailable".to_owned();
         assert_eq!(
             ended_with(99, std::slice::from_ref(&locked)),
-            Ended::Failed(locked)
+            TransactionEnd::Failed(locked)
         );
         let script = "demo-1.1-r0.post-upgrade: script exited with error 1".to_owned();
         assert_eq!(
             ended_with(1, std::slice::from_ref(&script)),
-            Ended::Failed(script)
+            TransactionEnd::Failed(script)
         );
         assert_eq!(
             ended_with(2, &[]),
-            Ended::Failed("apk exited with 2".into())
+            TransactionEnd::Failed("apk exited with 2".into())
         );
     }
 

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use super::backend::{Apk, CACHE};
 use super::listing::{self, redacted};
 use super::output;
-use crate::exec::{Ending, Line, Watch};
-use crate::package::{Observer, Refreshed, Report, Source};
+use crate::exec::{ExitReason, Line, OutputHandler};
+use crate::package::{Observer, RefreshReport, Report, Source};
 
 /// The time a refresh may take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -19,7 +19,7 @@ const REPOSITORIES: &str = "/etc/apk/repositories";
 
 impl Apk {
     /// Refreshes, and tells of every repository.
-    pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         fs::create_dir_all(CACHE).with_context(|| format!("failed to create '{CACHE}'"))?;
         let text = fs::read_to_string(REPOSITORIES)
             .with_context(|| format!("failed to read '{REPOSITORIES}'"))?;
@@ -37,7 +37,7 @@ impl Apk {
         ensure!(
             !matches!(
                 finished.ending,
-                Ending::Killed(_) | Ending::Stopped | Ending::TimedOut
+                ExitReason::Killed(_) | ExitReason::Stopped | ExitReason::TimedOut
             ),
             "{}",
             program.failure(&finished)
@@ -71,7 +71,7 @@ impl Apk {
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
             errors.push(program.failure(&finished));
         }
-        Ok(Refreshed::of(sources, errors, output::is_network_error))
+        Ok(RefreshReport::of(sources, errors, output::is_network_error))
     }
 }
 
@@ -80,7 +80,7 @@ struct Refresh<'a> {
     observer: &'a mut dyn Observer,
 }
 
-impl Watch for Refresh<'_> {
+impl OutputHandler for Refresh<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);

@@ -5,12 +5,12 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::backend::Apk;
-use crate::package::climb::climb;
-use crate::package::{Change, Installed, Key, Observer, PackageState, Problem, sentences};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Change, Installed, Observer, PackageId, PackageState, Problem, sentences};
 
 /// What is wrong with the database: it remembers which packages are broken.
 pub fn problems(apk: &Apk) -> Result<Vec<Problem>> {
-    let broken = |(key, installed): (Key, Installed)| match installed.state {
+    let broken = |(key, installed): (PackageId, Installed)| match installed.state {
         PackageState::Good => None,
         PackageState::Broken(state) => {
             let text = format!("{} is {state}", key.package);
@@ -35,7 +35,7 @@ pub fn run(apk: &Apk, changes: &[Change], log: &Path, observer: &mut dyn Observe
             || now.is_some_and(|i| i.state != PackageState::Good)
     };
     if changes.iter().any(torn) || !problems(apk)?.is_empty() {
-        climb(&apk.apk.fix(&names), log, observer)?;
+        run_repair_step(&apk.apk.fix(&names), log, observer)?;
     }
     let problems = problems(apk)?;
     ensure!(

@@ -8,13 +8,15 @@ use super::backend::Apk;
 use super::world::World;
 use super::{arguments, output};
 use crate::package::rpm::gate;
-use crate::package::{Change, Ended, Former, FormerSource, Kept, Observer, Restore, former};
+use crate::package::{
+    Change, Observer, Restore, RollbackItem, RollbackSource, StoredPackage, TransactionEnd, former,
+};
 
 /// Looks each former version up.
-pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former> {
+pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> Vec<RollbackItem> {
     let source = |change: &Change| {
         let Some(version) = change.from.as_deref() else {
-            return FormerSource::New;
+            return RollbackSource::NewlyInstalled;
         };
         if let Some(ours) = former::ours(change, kept) {
             return ours;
@@ -28,11 +30,11 @@ pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former
             .map(|entry| entry.path())
             .filter(|path| is_of(path, &stem))
             .find_map(|path| former::cached(change, kept, &path));
-        cached.unwrap_or_else(|| FormerSource::Missing {
+        cached.unwrap_or_else(|| RollbackSource::Unavailable {
             why: "it is neither among the packages we keep nor in a cache of apk's".to_owned(),
         })
     };
-    let former = |change: &Change| Former {
+    let former = |change: &Change| RollbackItem {
         change: change.clone(),
         source: source(change),
     };
@@ -56,16 +58,20 @@ fn is_of(path: &Path, stem: &str) -> bool {
 }
 
 /// Puts former versions back. apk takes what was new away by itself, because nobody needs it any more.
-pub fn put_back(apk: &Apk, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
-    restore.former.iter().try_for_each(Former::check)?;
-    let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+pub fn put_back(
+    apk: &Apk,
+    restore: &Restore<'_>,
+    observer: &mut dyn Observer,
+) -> Result<TransactionEnd> {
+    restore.former.iter().try_for_each(RollbackItem::check)?;
+    let changes: Vec<Change> = restore.former.iter().map(RollbackItem::undone).collect();
     let files: Vec<PathBuf> = restore
         .former
         .iter()
         .filter_map(|f| f.source.file().map(Path::to_owned))
         .collect();
     if let Some(words) = gate::ask(restore.gate, &changes, restore.log)? {
-        return Ok(Ended::Failed(words));
+        return Ok(TransactionEnd::Failed(words));
     }
     let world = World::keep(Path::new(arguments::WORLD))?;
     let program = apk.apk.install(&files).log(restore.log);

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::backend::Apk;
 use super::listing::{self, Step};
-use crate::exec::{Ending, Line};
+use crate::exec::{ExitReason, Line};
 use crate::package::Change;
 use crate::sorted;
 
@@ -23,8 +23,8 @@ impl Apk {
         })?;
         match finished.ending {
             // where a package was broken before, it exits with the number of those
-            Ending::Exited(_) if said.is_empty() => listing::simulated(&output).map(Ok),
-            Ending::Exited(_) => Ok(Err(said.join("; "))),
+            ExitReason::Exited(_) if said.is_empty() => listing::simulated(&output).map(Ok),
+            ExitReason::Exited(_) => Ok(Err(said.join("; "))),
             _ => bail!("{}", program.failure(&finished)),
         }
     }

@@ -50,7 +50,7 @@ pub struct Reader {
 #[derive(Debug, Default)]
 pub struct Said {
     /// The sources that it asked.
-    pub sources: Vec<Heard>,
+    pub sources: Vec<SourceReport>,
     /// The errors that belong to none of them.
     pub errors: Vec<String>,
     /// The hooks of apt's that failed, in apt's words.
@@ -59,7 +59,7 @@ pub struct Said {
 
 /// What the run said of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct SourceReport {
     /// Its address, without credentials.
     pub uri: String,
     /// Its suite.
@@ -130,7 +130,7 @@ impl Reader {
             ..Said::default()
         };
         for request in &self.requests {
-            let known = |s: &Heard| s.uri == request.repository && s.suite == request.suite;
+            let known = |s: &SourceReport| s.uri == request.repository && s.suite == request.suite;
             if !said.sources.iter().any(known) {
                 said.sources.push(request.heard());
             }
@@ -153,7 +153,8 @@ impl Reader {
             }
         }
         // the sum of the others says nothing of its own
-        let is_told = |source: &Heard| !source.errors.is_empty() || !source.extras.is_empty();
+        let is_told =
+            |source: &SourceReport| !source.errors.is_empty() || !source.extras.is_empty();
         if said.sources.iter().any(is_told) {
             said.errors
                 .retain(|error| !error.starts_with("Some index files failed to download"));
@@ -248,8 +249,8 @@ impl Request {
         self.places().map(|place| format!("{place}/Release"))
     }
 
-    fn heard(&self) -> Heard {
-        Heard {
+    fn heard(&self) -> SourceReport {
+        SourceReport {
             uri: self.repository.clone(),
             suite: self.suite.clone(),
             file: self.file.clone(),
@@ -274,7 +275,7 @@ pub fn is_of(index: &str, file: &str) -> bool {
 }
 
 /// The source that a message names.
-fn named<'a>(sources: &'a mut [Heard], message: &str) -> Option<&'a mut Heard> {
+fn named<'a>(sources: &'a mut [SourceReport], message: &str) -> Option<&'a mut SourceReport> {
     // a file that is here already goes by its name
     let local = message.split_once("/partial/").map(|(_, file)| file);
     sources.iter_mut().find(|source| {
@@ -366,7 +367,7 @@ pub fn index_path(lists: &Path, file: &str) -> Option<PathBuf> {
     [signed, beside].into_iter().find(|path| path.exists())
 }
 
-impl Heard {
+impl SourceReport {
     /// Whether nothing is wrong but that there is a file which no update depends on.
     #[must_use]
     pub fn lacks_extras(&self) -> bool {
@@ -408,7 +409,7 @@ mod tests {
         reader.finish()
     }
 
-    fn heard(lines: &[&str]) -> (Vec<Heard>, Vec<String>) {
+    fn heard(lines: &[&str]) -> (Vec<SourceReport>, Vec<String>) {
         let said = said(lines);
         (said.sources, said.errors)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::options::options;
 use super::{cache, names};
 use crate::exec::Program;
-use crate::package::{Former, FormerSource, Key, Selection, Update};
+use crate::package::{PackageId, RollbackItem, RollbackSource, Selection, Update};
 
 /// apt's own front end for programs.
 pub const APT_GET: &str = "/usr/bin/apt-get";
@@ -22,10 +22,10 @@ const PROTOCOL: &str = "Debug::pkgAcquire::Worker=1";
 
 /// apt-get, printing in the form that is read here and removing nothing, whatever `apt.conf` says.
 fn apt_get() -> Program {
-    spoken_plainly(Program::new(APT_GET))
+    with_parseable_output(Program::new(APT_GET))
 }
 
-fn spoken_plainly(apt: Program) -> Program {
+fn with_parseable_output(apt: Program) -> Program {
     cache::current(apt).arg("-q").args(options(&[
         // versions between the names of what is kept back
         "APT::Get::Show-Versions=0",
@@ -43,7 +43,7 @@ pub fn update() -> Program {
     apt_get()
         .args(options(&[STRICT, PROTOCOL]))
         .arg("update")
-        .leashed()
+        .die_with_parent()
 }
 
 /// Leaves out of [`update`] every kind but the lists of packages, by what [`index_kinds`](super::apt_config::index_kinds) tells: a kind without an
@@ -64,12 +64,12 @@ pub fn packages_alone(kinds: &str) -> Vec<OsString> {
 /// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
 /// the processors have nothing else to do. A lock that somebody holds is not waited for.
 pub fn download(words: &[String], lists: &[OsString]) -> Program {
-    spoken_plainly(Program::idle(APT_GET))
+    with_parseable_output(Program::idle(APT_GET))
         .args(["-y", "--no-remove", "--download-only"])
         .args(lists)
         .args(["upgrade", "--with-new-pkgs"])
         .args(words)
-        .leashed()
+        .die_with_parent()
 }
 
 /// Lists the downloaded package indexes, one a line.
@@ -148,7 +148,7 @@ pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]
 
 /// Puts former versions back. What was newly installed goes again; that nothing else does is for the
 /// gate to see.
-pub fn put_back(former: &[Former], gate: (&Path, &[String])) -> Program {
+pub fn put_back(former: &[RollbackItem], gate: (&Path, &[String])) -> Program {
     let apt = transaction(gate);
     let apt = if removes(former) {
         apt
@@ -194,14 +194,14 @@ pub fn mark_automatic(names: &[impl AsRef<OsStr>]) -> Program {
 }
 
 /// Unpacks and configures one package again in the version it has.
-pub fn reinstall(key: &Key, version: &str) -> Program {
+pub fn reinstall(key: &PackageId, version: &str) -> Program {
     healing()
         .args(["install", "--reinstall", "--allow-downgrades"])
         .arg(format!("{key}={version}"))
 }
 
 /// Installs exact versions once more, fetched again; nothing else changes.
-pub fn install_again(former: &[Former], gate: (&Path, &[String])) -> Program {
+pub fn install_again(former: &[RollbackItem], gate: (&Path, &[String])) -> Program {
     transaction(gate)
         .args(["--no-remove", "install", "--reinstall"])
         .args(["--allow-downgrades", "--no-install-recommends"])
@@ -245,7 +245,10 @@ pub fn remove_exactly(names: &[String]) -> Program {
 
 /// Fetches a package file into the directory `into`, and checks it against the index.
 pub fn fetch(name: &str, into: &Path) -> Program {
-    apt_get().args(["download", name]).directory(into).leashed()
+    apt_get()
+        .args(["download", name])
+        .directory(into)
+        .die_with_parent()
 }
 
 /// What the index says of these packages, each named as `name`, `name:architecture` or with `=version`.
@@ -281,9 +284,9 @@ fn exact(updates: &[Update]) -> impl Iterator<Item = String> {
 
 /// The words that name what is to be put back: files, exact versions, and a trailing dash for what is
 /// to go (apt-get(8), "install").
-fn words(former: &[Former]) -> Vec<PathBuf> {
-    let word = |former: &Former| match &former.source {
-        FormerSource::New => format!("{}-", former.change.key()).into(),
+fn words(former: &[RollbackItem]) -> Vec<PathBuf> {
+    let word = |former: &RollbackItem| match &former.source {
+        RollbackSource::NewlyInstalled => format!("{}-", former.change.key()).into(),
         source => source.file().map_or_else(
             || {
                 names::former_name(&former.change)
@@ -297,8 +300,10 @@ fn words(former: &[Former]) -> Vec<PathBuf> {
 }
 
 /// Whether something has to go.
-fn removes(former: &[Former]) -> bool {
-    former.iter().any(|f| f.source == FormerSource::New)
+fn removes(former: &[RollbackItem]) -> bool {
+    former
+        .iter()
+        .any(|f| f.source == RollbackSource::NewlyInstalled)
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use super::auto_marks::Marks;
 use super::backend::Apt;
 use super::{arguments, contents, dependents, dpkg, locks, output};
-use crate::package::climb::climb;
-use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Observer, PackageId, Restore, RollbackItem, RollbackSource, TransactionEnd};
 
 /// Its name, for records.
 pub const TOOL: &str = "dpkg";
@@ -16,26 +16,30 @@ pub const TOOL: &str = "dpkg";
 /// Puts former versions back, all of whose files are on this host, and takes away what was new. The order in
 /// which they are unpacked is of no matter, as none is configured before all are there: what the removals have
 /// taken along is unpacked once more before that.
-pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+pub fn put_back(
+    apt: &Apt,
+    restore: &Restore<'_>,
+    observer: &mut dyn Observer,
+) -> Result<TransactionEnd> {
     let files = files(restore.former)?;
     if let Some(bereft) = dependents::bereft(restore.former)? {
         bail!("{bereft}, so that dpkg was not used without apt");
     }
     locks::wait_until_free(&apt.dpkg, observer)?;
     if !files.is_empty() {
-        climb(&dpkg::unpack_all(&files), restore.log, observer)?;
+        run_repair_step(&dpkg::unpack_all(&files), restore.log, observer)?;
     }
-    let new = |former: &&Former| former.source == FormerSource::New;
-    let new: Vec<Key> = restore
+    let new = |former: &&RollbackItem| former.source == RollbackSource::NewlyInstalled;
+    let new: Vec<PackageId> = restore
         .former
         .iter()
         .filter(new)
         .map(|former| former.change.key())
         .collect();
     if !new.is_empty() {
-        climb(&dpkg::remove(&new), restore.log, observer)?;
+        run_repair_step(&dpkg::remove(&new), restore.log, observer)?;
         let damaged = contents::damaged(apt, restore.former, restore.store)?;
-        let lacking = |former: &&Former| {
+        let lacking = |former: &&RollbackItem| {
             let mut damaged = damaged.iter().filter(|d| !d.missing.is_empty());
             damaged.any(|damaged| damaged.key == former.change.former_key())
         };
@@ -46,18 +50,21 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
             .filter_map(|former| former.source.file().map(Path::to_owned))
             .collect();
         if !again.is_empty() {
-            climb(&dpkg::unpack_all(&again), restore.log, observer)?;
+            run_repair_step(&dpkg::unpack_all(&again), restore.log, observer)?;
         }
     }
     // what it could not do, the database says
-    climb(&dpkg::configure_all(), restore.log, observer)?;
-    Ok(Ended::Done)
+    run_repair_step(&dpkg::configure_all(), restore.log, observer)?;
+    Ok(TransactionEnd::Done)
 }
 
 /// The package files of what comes back; an error when dpkg would lack one.
-fn files(former: &[Former]) -> Result<Vec<PathBuf>> {
+fn files(former: &[RollbackItem]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for former in former.iter().filter(|f| f.source != FormerSource::New) {
+    for former in former
+        .iter()
+        .filter(|f| f.source != RollbackSource::NewlyInstalled)
+    {
         former.check()?;
         match former.source.file() {
             Some(file) => files.push(file.to_owned()),
@@ -77,7 +84,7 @@ pub fn install_again(
     apt: &Apt,
     restore: &Restore<'_>,
     observer: &mut dyn Observer,
-) -> Result<Ended> {
+) -> Result<TransactionEnd> {
     let (mut files, mut others) = (Vec::new(), Vec::new());
     for former in restore.former {
         former.check()?;
@@ -88,10 +95,10 @@ pub fn install_again(
     }
     if !files.is_empty() {
         locks::wait_until_free(&apt.dpkg, observer)?;
-        climb(&dpkg::install_files(&files), restore.log, observer)?;
+        run_repair_step(&dpkg::install_files(&files), restore.log, observer)?;
     }
     if others.is_empty() {
-        return Ok(Ended::Done);
+        return Ok(TransactionEnd::Done);
     }
     let marks = Marks::read();
     let program = arguments::install_again(&others, restore.gate)

@@ -13,7 +13,7 @@ use super::backend::Apt;
 use super::placed::Placing;
 use super::{arguments, dpkg, names};
 use crate::package::damaged::{Damaged, Said, verified};
-use crate::package::{Former, FormerSource, Key};
+use crate::package::{PackageId, RollbackItem, RollbackSource};
 use crate::sorted::InOrder;
 
 /// How long a package file may take to be fetched that is on the host no more.
@@ -29,16 +29,20 @@ pub struct Entered {
 }
 
 /// Which of these packages, each in its former version, lack files of their package file, or have others.
-pub fn damaged(apt: &Apt, back: &[Former], scratch: &Path) -> Result<Vec<Damaged>> {
-    let stays = |former: &&Former| {
+pub fn damaged(apt: &Apt, back: &[RollbackItem], scratch: &Path) -> Result<Vec<Damaged>> {
+    let stays = |former: &&RollbackItem| {
         let source = &former.source;
-        former.change.from.is_some() && !matches!(source, FormerSource::New | FormerSource::Beside)
+        former.change.from.is_some()
+            && !matches!(
+                source,
+                RollbackSource::NewlyInstalled | RollbackSource::Installonly
+            )
     };
-    let back: Vec<&Former> = back.iter().filter(stays).collect();
+    let back: Vec<&RollbackItem> = back.iter().filter(stays).collect();
     if back.is_empty() {
         return Ok(Vec::new());
     }
-    let keys: Vec<Key> = back
+    let keys: Vec<PackageId> = back
         .iter()
         .map(|former| former.change.former_key())
         .collect();
@@ -59,14 +63,14 @@ pub fn damaged(apt: &Apt, back: &[Former], scratch: &Path) -> Result<Vec<Damaged
 /// What the host has, to hold package files against.
 struct Host {
     placing: Placing,
-    entered: BTreeMap<Key, Entered>,
+    entered: BTreeMap<PackageId, Entered>,
     differing: BTreeSet<String>,
     /// How apt fetches what is missing.
     patience: Vec<OsString>,
 }
 
 impl Host {
-    fn look(&self, former: &Former, scratch: &Path) -> Damaged {
+    fn look(&self, former: &RollbackItem, scratch: &Path) -> Damaged {
         let key = former.change.former_key();
         let version = former.change.from.as_deref().unwrap_or_default();
         let mut damaged = Damaged::none(key, version);
@@ -114,7 +118,7 @@ fn without_foreign(found: &mut [Damaged]) -> Result<()> {
 }
 
 /// What dpkg has entered of these packages, in one question; nothing of one that is not there.
-pub fn entered(keys: &[Key]) -> Result<BTreeMap<Key, Entered>> {
+pub fn entered(keys: &[PackageId]) -> Result<BTreeMap<PackageId, Entered>> {
     // it exits with 1 when one of them is not there
     let (_, output) = dpkg::query_contents(keys).heard()?;
     Ok(parse(&output))
@@ -122,7 +126,7 @@ pub fn entered(keys: &[Key]) -> Result<BTreeMap<Key, Entered>> {
 
 /// A line `=name:architecture` for each package, its files, a line with a dash, its configuration files with
 /// their sums and marks.
-fn parse(output: &str) -> BTreeMap<Key, Entered> {
+fn parse(output: &str) -> BTreeMap<PackageId, Entered> {
     let mut packages = BTreeMap::new();
     let (mut current, mut entered, mut in_conffiles) = (None, Entered::default(), false);
     for line in output.lines() {
@@ -130,10 +134,12 @@ fn parse(output: &str) -> BTreeMap<Key, Entered> {
             if let Some(key) = current.take() {
                 packages.insert(key, std::mem::take(&mut entered));
             }
-            current = name.rsplit_once(':').map(|(package, architecture)| Key {
-                package: package.to_owned(),
-                architecture: architecture.to_owned(),
-            });
+            current = name
+                .rsplit_once(':')
+                .map(|(package, architecture)| PackageId {
+                    package: package.to_owned(),
+                    architecture: architecture.to_owned(),
+                });
             in_conffiles = false;
         } else if line == "-" {
             in_conffiles = true;
@@ -153,7 +159,7 @@ fn parse(output: &str) -> BTreeMap<Key, Entered> {
 }
 
 /// The files of these packages that have other contents than when they were unpacked.
-fn differing(keys: &[Key]) -> Result<BTreeSet<String>> {
+fn differing(keys: &[PackageId]) -> Result<BTreeSet<String>> {
     let (_, output) = dpkg::verify(keys).heard()?;
     let differs = |line| match verified(line) {
         Some(Said::Differs(path)) => Some(path.to_owned()),
@@ -179,7 +185,7 @@ fn owned(paths: &BTreeSet<&String>) -> Result<BTreeSet<String>> {
 }
 
 /// The files in the package file of a former version, without directories.
-fn contents(former: &Former, scratch: &Path, patience: &[OsString]) -> Result<Vec<String>> {
+fn contents(former: &RollbackItem, scratch: &Path, patience: &[OsString]) -> Result<Vec<String>> {
     let own = scratch.join("fetched");
     let file = file(former, scratch).map_or_else(|| fetch(former, &own, patience), Ok);
     let output = file.and_then(|file| dpkg::contents(&file).capture());
@@ -189,7 +195,7 @@ fn contents(former: &Former, scratch: &Path, patience: &[OsString]) -> Result<Ve
 
 /// Where the package file of a former version lies: where it was put aside, where the gate has put what was
 /// fetched for going back, or in apt's cache.
-pub fn file(former: &Former, scratch: &Path) -> Option<PathBuf> {
+pub fn file(former: &RollbackItem, scratch: &Path) -> Option<PathBuf> {
     if let Some(file) = former.source.file() {
         return Some(file.to_owned());
     }
@@ -199,7 +205,7 @@ pub fn file(former: &Former, scratch: &Path) -> Option<PathBuf> {
 }
 
 /// Fetches the package file of a former version into a directory of its own.
-fn fetch(former: &Former, own: &Path, patience: &[OsString]) -> Result<PathBuf> {
+fn fetch(former: &RollbackItem, own: &Path, patience: &[OsString]) -> Result<PathBuf> {
     let name = names::former_name(&former.change).context("there was no former version")?;
     let fetch = || -> Result<PathBuf> {
         let _ = fs::remove_dir_all(own);
@@ -286,7 +292,7 @@ mod tests {
         let output = "=lib-n:all\n /.\n /usr/share/a b\n-\n /etc/a.conf 847676261680bff61c72961c8198abc0\n \
             /etc/b.conf 847676261680bff61c72961c8198abc0 obsolete\n=x:amd64\n-\n";
         let packages = parse(output);
-        let key = |package: &str, architecture: &str| Key {
+        let key = |package: &str, architecture: &str| PackageId {
             package: package.into(),
             architecture: architecture.into(),
         };
@@ -306,7 +312,7 @@ mod tests {
         }
         let names = ["kept", "taken", "torn", "gone", "config", "config-gone"];
         let paths: Vec<String> = names.iter().map(|name| path(name)).collect();
-        let key = Key {
+        let key = PackageId {
             package: "a".into(),
             architecture: "all".into(),
         };

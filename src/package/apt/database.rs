@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{build, dpkg};
-use crate::package::{Database, Installed, Key, PackageState, Problem};
+use crate::package::{Database, Installed, PackageId, PackageState, Problem};
 
 /// What changes whenever the database does, and not when it is only read.
 pub const FILES: [&str; 2] = ["/var/lib/dpkg/status", "/var/lib/dpkg/updates"];
@@ -26,7 +26,7 @@ pub fn parse(output: &str) -> Result<Database> {
     Ok(database)
 }
 
-fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
+fn entry(line: &str) -> Result<Option<(PackageId, Installed)>> {
     let parts = || -> Option<_> {
         let mut fields = line.split('\t');
         let (package, architecture) = (fields.next()?, fields.next()?);
@@ -41,7 +41,7 @@ fn entry(line: &str) -> Result<Option<(Key, Installed)>> {
         return Ok(None);
     }
     let good = flag == "ok" && state == "installed";
-    let key = Key {
+    let key = PackageId {
         package: package.to_owned(),
         architecture: architecture.to_owned(),
     };

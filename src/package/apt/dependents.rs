@@ -6,21 +6,21 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::relations::{self, Compare, Package, Relation};
-use crate::package::{Former, Key};
+use crate::package::{PackageId, RollbackItem};
 use crate::sorted::InOrder;
 
 /// The first package outside of these that has what it needs now and would not have it any more, in a phrase.
-pub fn bereft(former: &[Former]) -> Result<Option<String>> {
+pub fn bereft(former: &[RollbackItem]) -> Result<Option<String>> {
     first_bereft(&relations::read()?, former, &relations::compare)
 }
 
 /// Pure but for the comparison of versions. What packages provide, they are taken to have provided before.
 fn first_bereft(
     installed: &[Package],
-    former: &[Former],
+    former: &[RollbackItem],
     compare: Compare<'_>,
 ) -> Result<Option<String>> {
-    let going: BTreeSet<Key> = former.iter().map(|f| f.change.key()).in_order();
+    let going: BTreeSet<PackageId> = former.iter().map(|f| f.change.key()).in_order();
     let (set, strangers): (Vec<&Package>, Vec<&Package>) =
         installed.iter().partition(|p| going.contains(&p.key));
     let version = |package: &Package| {
@@ -87,7 +87,7 @@ fn shown(relation: &Relation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Change, FormerSource};
+    use crate::package::{Change, RollbackSource};
 
     fn relation(name: &str, version: Option<(&str, &str)>) -> Relation {
         Relation {
@@ -98,7 +98,7 @@ mod tests {
 
     fn package(name: &str, version: &str, depends: &[Relation]) -> Package {
         Package {
-            key: Key {
+            key: PackageId {
                 package: name.into(),
                 architecture: "all".into(),
             },
@@ -109,8 +109,8 @@ mod tests {
         }
     }
 
-    fn former(name: &str, from: Option<&str>) -> Former {
-        Former {
+    fn former(name: &str, from: Option<&str>) -> RollbackItem {
+        RollbackItem {
             change: Change {
                 package: name.into(),
                 architecture: "all".into(),
@@ -118,7 +118,7 @@ mod tests {
                 to: Some("1.1".into()),
                 ..Change::default()
             },
-            source: FormerSource::Archive,
+            source: RollbackSource::Archive,
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::build;
 use crate::exec::Program;
-use crate::package::Key;
+use crate::package::PackageId;
 
 const DPKG: &str = "/usr/bin/dpkg";
 
@@ -15,7 +15,7 @@ const DPKG_QUERY: &str = "/usr/bin/dpkg-query";
 pub const DPKG_REPACK: &str = "/usr/bin/dpkg-repack";
 
 /// Makes a package of what is installed, in `directory`.
-pub fn repack(key: &Key, directory: &Path) -> Program {
+pub fn repack(key: &PackageId, directory: &Path) -> Program {
     Program::new(DPKG_REPACK)
         .arg(key.to_string())
         .directory(directory)
@@ -46,13 +46,13 @@ pub fn unpack_all(files: &[PathBuf]) -> Program {
 }
 
 /// Takes packages away; dpkg refuses where another one needs them.
-pub fn remove(keys: &[Key]) -> Program {
+pub fn remove(keys: &[PackageId]) -> Program {
     let names = keys.iter().map(ToString::to_string);
     plain().arg("--remove").args(names)
 }
 
 /// Takes away what is left of packages that are gone.
-pub fn purge(keys: &[Key]) -> Program {
+pub fn purge(keys: &[PackageId]) -> Program {
     let names = keys.iter().map(ToString::to_string);
     plain().arg("--purge").args(names)
 }
@@ -86,7 +86,7 @@ pub fn fields(file: &Path) -> Program {
 
 /// What dpkg has entered of these packages, each behind a line with its name: its paths, and behind a dash its
 /// configuration files.
-pub fn query_contents(keys: &[Key]) -> Program {
+pub fn query_contents(keys: &[PackageId]) -> Program {
     let format = "=${Package}:${Architecture}\n${db-fsys:Files}\n-\n${Conffiles}\n";
     let names = keys.iter().map(ToString::to_string);
     Program::new(DPKG_QUERY)
@@ -102,7 +102,7 @@ pub fn query_relations() -> Program {
 }
 
 /// Compares the files of these packages with their sums as they were unpacked.
-pub fn verify(keys: &[Key]) -> Program {
+pub fn verify(keys: &[PackageId]) -> Program {
     let names = keys.iter().map(ToString::to_string);
     Program::new(DPKG).arg("--verify").args(names)
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::backend::Apt;
 use super::{arguments, database, output, simulate};
-use crate::package::{Change, Database, Ended, Observer};
+use crate::package::{Change, Database, Observer, TransactionEnd};
 
 /// What the names of a kernel's packages begin with, before its release.
 const PARTS: [&str; 5] = [
@@ -46,7 +46,7 @@ pub fn remove(
     let ended = output::supervised(&program, &apt.dpkg, observer)?.ended;
     let gone = gone(&before, &database::installed()?, &old);
     ensure!(
-        ended == Ended::Done || !gone.is_empty(),
+        ended == TransactionEnd::Done || !gone.is_empty(),
         "old kernels could not be removed: {ended:?}"
     );
     Ok(gone)

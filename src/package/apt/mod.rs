@@ -54,11 +54,11 @@ pub use backend::Apt;
 pub use database::FILES as DATABASE_FILES;
 
 use crate::exec::Process;
-use crate::package::climb::climb;
+use crate::package::repair_step::run_repair_step;
 use crate::package::{
-    Applied, Change, Damaged, Database, Ended, Footprint, Former, Kept, Key, Observer,
-    PackageManager, Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction,
-    Update,
+    Change, Damaged, Database, Footprint, Observer, PackageId, PackageManager, Pending, Problem,
+    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
+    TransactionEnd, TransactionReport, Update,
 };
 
 impl PackageManager for Apt {
@@ -66,7 +66,7 @@ impl PackageManager for Apt {
         "apt"
     }
 
-    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         refresh::run(self.settings(), observer)
     }
 
@@ -113,10 +113,14 @@ impl PackageManager for Apt {
     }
 
     fn configure(&self, log: &Path, observer: &mut dyn Observer) -> Result<()> {
-        climb(&dpkg::configure_all(), log, observer)
+        run_repair_step(&dpkg::configure_all(), log, observer)
     }
 
-    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionReport> {
         transaction::apply(self, transaction, observer)
     }
 
@@ -132,15 +136,28 @@ impl PackageManager for Apt {
         scripts::of(process)
     }
 
-    fn former(&self, changes: &[Change], kept: &[Kept], scratch: &Path) -> Result<Vec<Former>> {
+    fn former(
+        &self,
+        changes: &[Change],
+        kept: &[StoredPackage],
+        scratch: &Path,
+    ) -> Result<Vec<RollbackItem>> {
         rollback::find(&self.index, changes, kept, scratch)
     }
 
-    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         rollback::put_back(self, restore, observer)
     }
 
-    fn overwritten(&self, former: &[Former], kept: &[Kept]) -> Result<Vec<Former>> {
+    fn overwritten(
+        &self,
+        former: &[RollbackItem],
+        kept: &[StoredPackage],
+    ) -> Result<Vec<RollbackItem>> {
         overwritten::find(self, former, kept)
     }
 
@@ -159,25 +176,29 @@ impl PackageManager for Apt {
             .map(drop)
     }
 
-    fn remains(&self) -> Result<BTreeSet<Key>> {
+    fn remains(&self) -> Result<BTreeSet<PackageId>> {
         remains::find(&self.dpkg)
     }
 
     fn clear_remains(
         &self,
-        gone: &[Key],
+        gone: &[PackageId],
         is_new: &dyn Fn(&str) -> bool,
         log: &Path,
         observer: &mut dyn Observer,
-    ) -> Result<Vec<(Key, String)>> {
+    ) -> Result<Vec<(PackageId, String)>> {
         remains::clear(&self.dpkg, gone, is_new, log, observer)
     }
 
-    fn damaged(&self, back: &[Former], store: &Path) -> Result<Vec<Damaged>> {
+    fn damaged(&self, back: &[RollbackItem], store: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(self, back, store)
     }
 
-    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn install_again(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         below::install_again(self, restore, observer)
     }
 
@@ -185,7 +206,11 @@ impl PackageManager for Apt {
         Some(below::TOOL)
     }
 
-    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back_below(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         below::put_back(self, restore, observer)
     }
 

@@ -1,12 +1,12 @@
 //! How apt names the version of a package, and the file of one.
 
-use crate::package::{Change, Key};
+use crate::package::{Change, PackageId};
 
 /// Where apt keeps what it fetched, unless a change list shows another place.
 pub const ARCHIVES: &str = "/var/cache/apt/archives";
 
 /// The name under which apt keeps a file: it writes a colon as `%3a` (apt's `flNotDir` of `StoreFilename`).
-pub fn file_name(key: &Key, version: &str) -> String {
+pub fn file_name(key: &PackageId, version: &str) -> String {
     let version = version.replace(':', "%3a");
     format!("{}_{version}_{}.deb", key.package, key.architecture)
 }
@@ -21,7 +21,7 @@ pub fn new_name(change: &Change) -> Option<String> {
     Some(name(&change.key(), change.to.as_deref()?))
 }
 
-fn name(key: &Key, version: &str) -> String {
+fn name(key: &PackageId, version: &str) -> String {
     format!("{key}={version}")
 }
 
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn a_file_in_the_cache_has_no_colon() {
-        let key = Key {
+        let key = PackageId {
             package: "zlib1g".into(),
             architecture: "amd64".into(),
         };

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{acquire, locks, simulate, status, words};
-use crate::exec::{Ending, Line, Program, Watch};
-use crate::package::{Ended, Observer, Report, lock};
+use crate::exec::{ExitReason, Line, OutputHandler, Program};
+use crate::package::{Observer, Report, TransactionEnd, lock};
 
 /// How often a lock that somebody else holds is looked at or tried again before the job fails with that.
 const LOCK_TRIES: u32 = 1200;
@@ -16,7 +16,7 @@ const QUOTED: usize = 8;
 
 /// What a run said of itself.
 pub struct Outcome {
-    pub ended: Ended,
+    pub ended: TransactionEnd,
     pub kept: Vec<simulate::Kept>,
     pub notes: Vec<String>,
     /// Whether a package did not get a file because another one had it.
@@ -38,7 +38,7 @@ pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -
         };
         if observer.stop() {
             return Ok(Outcome {
-                ended: Ended::Stopped,
+                ended: TransactionEnd::Stopped,
                 kept: Vec::new(),
                 notes: Vec::new(),
                 displaced: false,
@@ -107,7 +107,7 @@ impl<'a> Run<'a> {
         self.words.errors().iter().find(lock).cloned()
     }
 
-    fn finish(self, ending: Ending) -> Outcome {
+    fn finish(self, ending: ExitReason) -> Outcome {
         Outcome {
             ended: ended(ending, self.words.errors()),
             kept: self.listing.finish().kept,
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Watch for Run<'_> {
+impl OutputHandler for Run<'_> {
     fn line(&mut self, line: Line<'_>) {
         match line {
             Line::Output(text) | Line::Error(text) => self.output(text),
@@ -134,7 +134,7 @@ impl Watch for Run<'_> {
     }
 }
 
-fn ended(ending: Ending, errors: &[String]) -> Ended {
+fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = errors
         .iter()
         .take(QUOTED)
@@ -149,22 +149,26 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
         }
     };
     match ending {
-        Ending::Exited(0) => Ended::Done,
-        Ending::Stopped => Ended::Stopped,
-        Ending::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
+        ExitReason::Exited(0) => TransactionEnd::Done,
+        ExitReason::Stopped => TransactionEnd::Stopped,
+        ExitReason::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {
             let fetch = errors
                 .iter()
                 .find(|error| error.starts_with("Failed to fetch"));
-            Ended::FetchFailed(fetch.cloned().unwrap_or_else(|| words("a download failed")))
+            TransactionEnd::FetchFailed(
+                fetch.cloned().unwrap_or_else(|| words("a download failed")),
+            )
         }
-        Ending::Exited(_) if errors.iter().any(|error| is_interruption(error)) => {
-            Ended::Interrupted(words("dpkg was killed"))
+        ExitReason::Exited(_) if errors.iter().any(|error| is_interruption(error)) => {
+            TransactionEnd::Interrupted(words("dpkg was killed"))
         }
-        Ending::Exited(code) => Ended::Failed(words(&format!("apt-get exited with {code}"))),
-        Ending::Killed(signal) => {
-            Ended::Interrupted(words(&format!("apt-get was killed by signal {signal}")))
+        ExitReason::Exited(code) => {
+            TransactionEnd::Failed(words(&format!("apt-get exited with {code}")))
         }
-        Ending::TimedOut => Ended::Failed(words("apt-get took too long")),
+        ExitReason::Killed(signal) => {
+            TransactionEnd::Interrupted(words(&format!("apt-get was killed by signal {signal}")))
+        }
+        ExitReason::TimedOut => TransactionEnd::Failed(words("apt-get took too long")),
     }
 }
 
@@ -214,7 +218,7 @@ mod tests {
         let mut run = Run::new(&mut deaf);
         run.output("patchctl: failed to write 'x.intent': Input/output error (os error 5)");
         run.output("E: Sub-process /x/gate run gate --job=1 returned an error code (1)");
-        let Ended::Failed(words) = run.finish(Ending::Exited(100)).ended else {
+        let TransactionEnd::Failed(words) = run.finish(ExitReason::Exited(100)).ended else {
             panic!("it did not fail");
         };
         assert!(words.starts_with("failed to write 'x.intent'"), "{words}");
@@ -226,15 +230,18 @@ mod tests {
             "Failed to fetch http://x/demo.deb  404  Not Found [IP: 127.0.0.1 80]".to_owned();
         let more = "Unable to fetch some archives, maybe run apt-get update?".to_owned();
         assert_eq!(
-            ended(Ending::Exited(100), &[fetch.clone(), more]),
-            Ended::FetchFailed(fetch.clone())
+            ended(ExitReason::Exited(100), &[fetch.clone(), more]),
+            TransactionEnd::FetchFailed(fetch.clone())
         );
-        assert_eq!(ended(Ending::Exited(0), &[]), Ended::Done);
+        assert_eq!(ended(ExitReason::Exited(0), &[]), TransactionEnd::Done);
         assert_eq!(
-            ended(Ending::Exited(100), &[]),
-            Ended::Failed("apt-get exited with 100".into())
+            ended(ExitReason::Exited(100), &[]),
+            TransactionEnd::Failed("apt-get exited with 100".into())
         );
-        assert_eq!(ended(Ending::Stopped, &[fetch]), Ended::Stopped);
+        assert_eq!(
+            ended(ExitReason::Stopped, &[fetch]),
+            TransactionEnd::Stopped
+        );
         for (words, interrupted) in [
             ("Sub-process /usr/bin/dpkg exited unexpectedly", true),
             ("Sub-process /usr/bin/dpkg received signal 9.", true),
@@ -243,16 +250,16 @@ mod tests {
                 false,
             ),
         ] {
-            let ended = ended(Ending::Exited(100), &[words.to_owned()]);
+            let ended = ended(ExitReason::Exited(100), &[words.to_owned()]);
             assert_eq!(
-                matches!(ended, Ended::Interrupted(_)),
+                matches!(ended, TransactionEnd::Interrupted(_)),
                 interrupted,
                 "{words}"
             );
         }
         assert_eq!(
-            ended(Ending::Killed(9), &[]),
-            Ended::Interrupted("apt-get was killed by signal 9".into())
+            ended(ExitReason::Killed(9), &[]),
+            TransactionEnd::Interrupted("apt-get was killed by signal 9".into())
         );
     }
 }

@@ -10,14 +10,18 @@ use anyhow::Result;
 use super::backend::Apt;
 use super::relations::{self, Compare, Package};
 use super::{contents, rollback};
-use crate::package::{Change, Former, Kept, Key};
+use crate::package::{Change, PackageId, RollbackItem, StoredPackage};
 use crate::sorted::InOrder;
 
 /// The packages that are no part of what is undone and of which a file is now one of its packages', in the
 /// version they have, with where that could be had from. dpkg's sums of a package still name a file that its
 /// list has lost; a link that was taken over, they do not.
-pub fn find(apt: &Apt, former: &[Former], kept: &[Kept]) -> Result<Vec<Former>> {
-    let going: BTreeSet<Key> = former.iter().map(|f| f.change.key()).in_order();
+pub fn find(
+    apt: &Apt,
+    former: &[RollbackItem],
+    kept: &[StoredPackage],
+) -> Result<Vec<RollbackItem>> {
+    let going: BTreeSet<PackageId> = former.iter().map(|f| f.change.key()).in_order();
     let installed = relations::read()?;
     let candidates = replaced(&installed, &going, &relations::compare)?;
     if candidates.is_empty() {
@@ -45,7 +49,7 @@ pub fn find(apt: &Apt, former: &[Former], kept: &[Kept]) -> Result<Vec<Former>> 
 /// Installed packages outside of these that one of these says it replaces files of.
 fn replaced<'a>(
     installed: &'a [Package],
-    going: &BTreeSet<Key>,
+    going: &BTreeSet<PackageId>,
     compare: Compare<'_>,
 ) -> Result<Vec<&'a Package>> {
     let (set, strangers): (Vec<&Package>, Vec<&Package>) =
@@ -64,7 +68,7 @@ fn replaced<'a>(
 }
 
 /// The paths of which dpkg keeps a sum for the package.
-fn summed(dpkg: &Path, key: &Key) -> Vec<String> {
+fn summed(dpkg: &Path, key: &PackageId) -> Vec<String> {
     let names = [key.package.clone(), key.to_string()];
     let read = |name: &String| fs::read_to_string(dpkg.join(format!("info/{name}.md5sums"))).ok();
     let text = names.iter().find_map(read).unwrap_or_default();
@@ -91,7 +95,7 @@ mod tests {
     #[test]
     fn only_what_is_replaced_in_its_version_may_have_lost_a_file() {
         let package = |name: &str, version: &str, replaces: &[(&str, Option<&str>)]| Package {
-            key: Key {
+            key: PackageId {
                 package: name.into(),
                 architecture: "all".into(),
             },
@@ -124,7 +128,7 @@ mod tests {
         let info = root.path().join("info");
         fs::create_dir(&info).unwrap();
         fs::write(info.join("lib:amd64.md5sums"), "0a1b  usr/a b\ntorn\n").unwrap();
-        let key = Key {
+        let key = PackageId {
             package: "lib".into(),
             architecture: "amd64".into(),
         };

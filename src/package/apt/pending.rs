@@ -13,7 +13,7 @@ use super::policy::{self, Known, Versions};
 use super::simulate::{self, Listing};
 use super::{database, index, names};
 use crate::package::{
-    Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update, replaced,
+    Change, Database, KeptBack, KeptBackCause, PackageId, Pending, Source, Update, replaced,
 };
 
 /// The most updates that are looked at one by one when they cannot be had together.
@@ -76,7 +76,7 @@ fn is_to_be_told(versions: &Versions) -> bool {
 }
 
 /// Whether apt gives a package this name.
-fn is_named(name: &str, key: &Key) -> bool {
+fn is_named(name: &str, key: &PackageId) -> bool {
     match name.split_once(':') {
         Some(_) => name == key.to_string(),
         None => name == key.package,
@@ -97,15 +97,15 @@ impl Host {
     }
 
     fn names(&self) -> Vec<String> {
-        self.database.keys().map(Key::to_string).collect()
+        self.database.keys().map(PackageId::to_string).collect()
     }
 
-    fn name(&self, key: &Key) -> String {
+    fn name(&self, key: &PackageId) -> String {
         policy::name(key, &self.native)
     }
 
     /// The installed package that apt gives this name.
-    fn key(&self, name: &str) -> Option<&Key> {
+    fn key(&self, name: &str) -> Option<&PackageId> {
         let mut keys = self.database.keys();
         keys.find(|key| self.name(key) == name)
     }
@@ -306,7 +306,7 @@ pub fn reasons(kept: &[simulate::Kept], lists: &[OsString]) -> Result<Vec<KeptBa
     }
     let host = Host::read()?;
     let keys = kept.iter().filter_map(|kept| host.key(&kept.package));
-    let names: Vec<String> = keys.map(Key::to_string).collect();
+    let names: Vec<String> = keys.map(PackageId::to_string).collect();
     let versions = Versions::ask(&names, lists)?;
     reasons_of(&host, kept, &versions, lists)
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::arguments;
 use super::simulate::is_security_suite;
-use crate::package::{Database, Key};
+use crate::package::{Database, PackageId};
 use crate::sorted::InOrder;
 
 /// What apt knows of installed packages, by the name it gives them.
@@ -107,7 +107,7 @@ impl Versions {
 }
 
 /// The name that apt gives a package: with its architecture only where that is a foreign one.
-pub fn name(key: &Key, native: &str) -> String {
+pub fn name(key: &PackageId, native: &str) -> String {
     if key.architecture == native || key.architecture == "all" {
         key.package.clone()
     } else {
@@ -264,7 +264,7 @@ gone:
 
     #[test]
     fn foreign_packages_are_named_with_their_architecture() {
-        let key = |package: &str, architecture: &str| Key {
+        let key = |package: &str, architecture: &str| PackageId {
             package: package.into(),
             architecture: architecture.into(),
         };

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use super::acquire::{self, Heard, Said};
+use super::acquire::{self, Said, SourceReport};
 use super::backend::Apt;
 use super::owed::{self, Owed};
 use super::settings::Settings;
 use super::{apt_config, arguments};
 use crate::checksum;
-use crate::exec::{Ending, Line, Watch};
-use crate::package::{Observer, Refreshed, Report, Source, lock};
+use crate::exec::{ExitReason, Line, OutputHandler};
+use crate::package::{Observer, RefreshReport, Report, Source, lock};
 
 /// The time a refresh may take, its waiting for apt's lock included.
 const REFRESH_LIMIT: Duration = Duration::from_secs(120);
@@ -29,7 +29,7 @@ struct Run {
 }
 
 /// Fetches the index of every source, and says of each what came of it. The lists of packages alone decide.
-pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Refreshed> {
+pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<RefreshReport> {
     let started = Instant::now();
     let lists = settings.lists();
     let _owed = Owed::set_aside(&lists);
@@ -53,18 +53,18 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Refreshed
     let hooks = run.said.hooks.iter();
     let hooks = hooks.map(|hook| format!("a hook of 'apt-get update' failed: {hook}"));
     let notes = run.notes.into_iter().chain(hooks).collect();
-    Ok(Refreshed::of(sources, errors, acquire::is_network_error).noting(notes))
+    Ok(RefreshReport::of(sources, errors, acquire::is_network_error).noting(notes))
 }
 
 impl Run {
     /// Whether a source has nothing wrong but a file that no update depends on.
     fn lacks_extras(&self) -> bool {
-        self.failed && self.said.sources.iter().any(Heard::lacks_extras)
+        self.failed && self.said.sources.iter().any(SourceReport::lacks_extras)
     }
 
     /// Whether apt did all it was asked for, and a hook of the administrator's is why it did not exit with 0.
     fn is_failure_of_hooks(&self) -> bool {
-        let is_good = |source: &Heard| source.errors.is_empty() && source.extras.is_empty();
+        let is_good = |source: &SourceReport| source.errors.is_empty() && source.extras.is_empty();
         !self.said.hooks.is_empty()
             && self.said.errors.is_empty()
             && self.said.sources.iter().all(is_good)
@@ -112,7 +112,7 @@ fn without_extras(
 }
 
 /// What the index of a source is, as it lies on the disk.
-fn index_of(lists: &Path, source: &Heard) -> Option<Vec<u8>> {
+fn index_of(lists: &Path, source: &SourceReport) -> Option<Vec<u8>> {
     fs::read(acquire::index_path(lists, &source.file)?).ok()
 }
 
@@ -131,7 +131,7 @@ pub fn download(
         fetches: false,
     })?;
     ensure!(
-        finished.succeeded() || finished.ending == Ending::Stopped,
+        finished.succeeded() || finished.ending == ExitReason::Stopped,
         "{}",
         program.failure(&finished)
     );
@@ -163,10 +163,10 @@ fn update(options: &[OsString], started: Instant, observer: &mut dyn Observer) -
             notes: Vec::new(),
         };
         match finished.ending {
-            Ending::Exited(0) => return Ok(ended(reader.finish(), false)),
-            Ending::TimedOut => bail!("{}", too_long(&reader.finish())),
-            Ending::Exited(_) => {}
-            Ending::Killed(_) | Ending::Stopped => {
+            ExitReason::Exited(0) => return Ok(ended(reader.finish(), false)),
+            ExitReason::TimedOut => bail!("{}", too_long(&reader.finish())),
+            ExitReason::Exited(_) => {}
+            ExitReason::Killed(_) | ExitReason::Stopped => {
                 bail!("{}", program.failure(&finished))
             }
         }
@@ -199,7 +199,7 @@ fn too_long(said: &Said) -> String {
 }
 
 /// Holds what apt said of a source against what lies on the disk; `failed` says that apt did not exit with 0.
-fn confirmed(lists: &Path, heard: &Heard, targets: &str, failed: bool) -> Source {
+fn confirmed(lists: &Path, heard: &SourceReport, targets: &str, failed: bool) -> Source {
     let mut source = heard.source();
     // what apt itself said is nearer to the cause: it warns of an index that it cannot verify, and keeps the old one
     let warned = failed && !heard.warnings.is_empty();
@@ -253,7 +253,7 @@ struct Refresh<'a> {
     fetches: bool,
 }
 
-impl Watch for Refresh<'_> {
+impl OutputHandler for Refresh<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.reader.line(text);

@@ -3,13 +3,13 @@
 use anyhow::{Result, bail};
 
 use super::dpkg;
-use crate::exec::Ending;
-use crate::package::Key;
+use crate::exec::ExitReason;
+use crate::package::PackageId;
 
 /// An installed package, with what it says of others (deb-control(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    pub key: Key,
+    pub key: PackageId,
     pub version: String,
     pub replaces: Vec<Relation>,
     pub provides: Vec<Relation>,
@@ -48,8 +48,8 @@ pub fn compare(one: &str, sign: &str, other: &str) -> Result<bool> {
     let program = dpkg::compare(one, sign, other);
     let (finished, _) = program.heard()?;
     match finished.ending {
-        Ending::Exited(0) => Ok(true),
-        Ending::Exited(1) => Ok(false),
+        ExitReason::Exited(0) => Ok(true),
+        ExitReason::Exited(1) => Ok(false),
         _ => bail!("{}", program.failure(&finished)),
     }
 }
@@ -75,7 +75,7 @@ fn parse(output: &str) -> Result<Vec<Package>> {
             continue;
         }
         packages.push(Package {
-            key: Key {
+            key: PackageId {
                 package: package.to_owned(),
                 architecture: architecture.to_owned(),
             },

@@ -7,26 +7,26 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{dpkg, locks};
-use crate::package::climb::climb;
-use crate::package::{Key, Observer};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Observer, PackageId};
 use crate::sorted::InOrder;
 
 /// The configuration files of a package, each with its MD5 sum as the package had it.
 type Conffiles = BTreeMap<String, String>;
 
 /// The packages in the state `config-files`, as dpkg's own file says it.
-pub fn find(dpkg: &Path) -> Result<BTreeSet<Key>> {
+pub fn find(dpkg: &Path) -> Result<BTreeSet<PackageId>> {
     Ok(read(dpkg)?.into_keys().in_order())
 }
 
-fn read(dpkg: &Path) -> Result<BTreeMap<Key, Conffiles>> {
+fn read(dpkg: &Path) -> Result<BTreeMap<PackageId, Conffiles>> {
     let path = dpkg.join("status");
     let status = fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?;
     Ok(parse(&String::from_utf8_lossy(&status)))
 }
 
 /// A paragraph for each package; ` PATH SUM` for each of its configuration files.
-fn parse(status: &str) -> BTreeMap<Key, Conffiles> {
+fn parse(status: &str) -> BTreeMap<PackageId, Conffiles> {
     let mut remains = BTreeMap::new();
     for paragraph in status.split("\n\n") {
         let field = |name: &str| {
@@ -47,7 +47,7 @@ fn parse(status: &str) -> BTreeMap<Key, Conffiles> {
             let (sum, path) = (words.next()?, words.next()?);
             Some((path.to_owned(), sum.to_owned()))
         };
-        let key = Key {
+        let key = PackageId {
             package: package.to_owned(),
             architecture: architecture.to_owned(),
         };
@@ -61,11 +61,11 @@ fn parse(status: &str) -> BTreeMap<Key, Conffiles> {
 /// counts as its own (as those of database servers do). Those that stay, each with why.
 pub fn clear(
     dpkg: &Path,
-    gone: &[Key],
+    gone: &[PackageId],
     is_new: &dyn Fn(&str) -> bool,
     log: &Path,
     observer: &mut dyn Observer,
-) -> Result<Vec<(Key, String)>> {
+) -> Result<Vec<(PackageId, String)>> {
     let mut left = read(dpkg)?;
     left.retain(|key, _| gone.contains(key));
     if left.is_empty() {
@@ -104,7 +104,7 @@ pub fn clear(
                 let _ = fs::remove_file(script);
             }
         }
-        climb(&dpkg::purge(&cleared), log, observer)?;
+        run_repair_step(&dpkg::purge(&cleared), log, observer)?;
         let still = read(dpkg)?;
         let kept = cleared.into_iter().filter(|key| still.contains_key(key));
         stay.extend(kept.map(|key| (key, "dpkg has not taken it away".to_owned())));

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::backend::Apt;
 use super::{arguments, database, dpkg};
-use crate::package::climb::climb;
-use crate::package::{Change, Key, Observer, PackageState, sentences};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Change, Observer, PackageId, PackageState, sentences};
 
 /// Climbs until nothing is wrong any more; what cannot be healed is named. No rung's exit code is
 /// believed: after a full disk both of the first return 0 while a package is broken (FACTS 23).
@@ -15,19 +15,19 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
     if database::problems(&apt.dpkg)?.is_empty() && !database::is_unconfigured(&apt.dpkg)? {
         return Ok(());
     }
-    climb(&dpkg::configure_all(), log, observer)?;
+    run_repair_step(&dpkg::configure_all(), log, observer)?;
     for (key, version) in torn()? {
-        climb(&arguments::reinstall(&key, &version), log, observer)?;
+        run_repair_step(&arguments::reinstall(&key, &version), log, observer)?;
         // without the archive, the file that the interrupted run was installing
         let file = changes
             .iter()
             .find(|change| [change.key(), change.former_key()].contains(&key))
             .and_then(|c| c.file.clone());
         if let Some(file) = file.filter(|file| file.exists() && is_torn(&key)) {
-            climb(&dpkg::install_files(&[file]), log, observer)?;
+            run_repair_step(&dpkg::install_files(&[file]), log, observer)?;
         }
     }
-    climb(&arguments::fix_broken(), log, observer)?;
+    run_repair_step(&arguments::fix_broken(), log, observer)?;
     let problems = sentences(database::problems(&apt.dpkg)?);
     ensure!(
         problems.is_empty(),
@@ -38,7 +38,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
 }
 
 /// Packages that only unpacking them again heals: dpkg was killed between two of its steps.
-fn torn() -> Result<Vec<(Key, String)>> {
+fn torn() -> Result<Vec<(PackageId, String)>> {
     let database = database::installed()?;
     let torn = database
         .into_iter()
@@ -53,6 +53,6 @@ fn torn() -> Result<Vec<(Key, String)>> {
         .collect())
 }
 
-fn is_torn(key: &Key) -> bool {
+fn is_torn(key: &PackageId) -> bool {
     torn().is_ok_and(|torn| torn.iter().any(|(torn, _)| torn == key))
 }

@@ -12,10 +12,10 @@ use super::index::{Index, Record};
 use super::names::{self, ARCHIVES, file_name};
 use super::{arguments, database, dpkg, output};
 use crate::checksum;
-use crate::package::climb::climb;
+use crate::package::repair_step::run_repair_step;
 use crate::package::{
-    Change, Database, Ended, Former, FormerSource, Kept, Key, Observer, PackageState, Restore,
-    former,
+    Change, Database, Observer, PackageId, PackageState, Restore, RollbackItem, RollbackSource,
+    StoredPackage, TransactionEnd, former,
 };
 use crate::sorted::InOrder;
 
@@ -31,9 +31,9 @@ const REPACK_ROOM: u64 = 256 * 1024 * 1024;
 pub fn find(
     index: &Index,
     changes: &[Change],
-    kept: &[Kept],
+    kept: &[StoredPackage],
     scratch: &Path,
-) -> Result<Vec<Former>> {
+) -> Result<Vec<RollbackItem>> {
     let (found, nowhere) = look_up(index, changes, kept);
     let last_resort = found.iter().any(|(_, source)| source.is_none());
     let installed = if last_resort {
@@ -44,11 +44,11 @@ pub fn find(
     let end = Instant::now() + REPACK_LIMIT;
     let repacked = |change: &Change| {
         let file = repack(change, &installed, scratch, end);
-        file.unwrap_or_else(|error| FormerSource::Missing {
+        file.unwrap_or_else(|error| RollbackSource::Unavailable {
             why: format!("{nowhere}, and {error:#}"),
         })
     };
-    let former = found.into_iter().map(|(change, source)| Former {
+    let former = found.into_iter().map(|(change, source)| RollbackItem {
         source: source.unwrap_or_else(|| repacked(&change)),
         change,
     });
@@ -57,10 +57,10 @@ pub fn find(
 
 /// The same for versions whose files on the host are no longer all there, so that they cannot be made into a
 /// package again.
-pub fn find_whole(index: &Index, changes: &[Change], kept: &[Kept]) -> Vec<Former> {
+pub fn find_whole(index: &Index, changes: &[Change], kept: &[StoredPackage]) -> Vec<RollbackItem> {
     let (found, nowhere) = look_up(index, changes, kept);
-    let former = found.into_iter().map(|(change, source)| Former {
-        source: source.unwrap_or_else(|| FormerSource::Missing {
+    let former = found.into_iter().map(|(change, source)| RollbackItem {
+        source: source.unwrap_or_else(|| RollbackSource::Unavailable {
             why: nowhere.clone(),
         }),
         change,
@@ -72,10 +72,10 @@ pub fn find_whole(index: &Index, changes: &[Change], kept: &[Kept]) -> Vec<Forme
 fn look_up(
     index: &Index,
     changes: &[Change],
-    kept: &[Kept],
-) -> (Vec<(Change, Option<FormerSource>)>, String) {
+    kept: &[StoredPackage],
+) -> (Vec<(Change, Option<RollbackSource>)>, String) {
     let mut nowhere = "it is not kept, not in apt's cache and in no index".to_owned();
-    let mut found: Vec<(Change, Option<FormerSource>)> = changes
+    let mut found: Vec<(Change, Option<RollbackSource>)> = changes
         .iter()
         .map(|change| (change.clone(), on_disk(change, kept)))
         .collect();
@@ -85,7 +85,7 @@ fn look_up(
             Ok(answer) => {
                 for (change, source) in &mut found {
                     if source.is_none() && is_listed(change, &answer.records) {
-                        *source = Some(FormerSource::Archive);
+                        *source = Some(RollbackSource::Archive);
                     }
                 }
             }
@@ -100,9 +100,9 @@ fn look_up(
 }
 
 /// A file of the former version that is on the disk already.
-fn on_disk(change: &Change, kept: &[Kept]) -> Option<FormerSource> {
+fn on_disk(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource> {
     let Some(version) = change.from.as_deref() else {
-        return Some(FormerSource::New);
+        return Some(RollbackSource::NewlyInstalled);
     };
     let cached = || {
         let directory = change.file.as_deref().and_then(Path::parent);
@@ -132,10 +132,10 @@ fn repack(
     installed: &Database,
     scratch: &Path,
     end: Instant,
-) -> Result<FormerSource> {
+) -> Result<RollbackSource> {
     // a directory of its own: a file that is kept under that name may be one with apt's
     let own = scratch.join("repack");
-    let attempt = || -> Result<FormerSource> {
+    let attempt = || -> Result<RollbackSource> {
         ensure!(
             Path::new(dpkg::DPKG_REPACK).exists(),
             "dpkg-repack is not installed"
@@ -157,7 +157,7 @@ fn repack(
         program.capture().context("dpkg-repack failed")?;
         // dpkg-repack leaves out the epoch, as dpkg-deb --build does
         let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
-        let Key {
+        let PackageId {
             package,
             architecture,
         } = change.former_key();
@@ -165,7 +165,7 @@ fn repack(
         let file = scratch.join(&name);
         fs::rename(own.join(name), &file).context("dpkg-repack left no package")?;
         let sha256 = checksum::sha256_of_file(&file)?;
-        Ok(FormerSource::Repacked { file, sha256 })
+        Ok(RollbackSource::Repacked { file, sha256 })
     };
     let source = attempt();
     let _ = fs::remove_dir_all(&own);
@@ -182,16 +182,20 @@ fn is_installed(change: &Change, installed: &Database) -> bool {
 }
 
 /// Puts the former versions back in one transaction.
-pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+pub fn put_back(
+    apt: &Apt,
+    restore: &Restore<'_>,
+    observer: &mut dyn Observer,
+) -> Result<TransactionEnd> {
     for former in restore.former {
         former.check()?;
     }
     if database::is_interrupted(&apt.dpkg) {
         // apt refuses to work before that, whatever it leaves
-        climb(&dpkg::configure_all(), restore.log, observer)?;
+        run_repair_step(&dpkg::configure_all(), restore.log, observer)?;
     }
     clear_cache(restore.former)?;
-    let new = |former: &&Former| former.source == FormerSource::New;
+    let new = |former: &&RollbackItem| former.source == RollbackSource::NewlyInstalled;
     let new = restore.former.iter().filter(new);
     let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
     let program = arguments::put_back(restore.former, restore.gate)
@@ -200,14 +204,16 @@ pub fn put_back(apt: &Apt, restore: &Restore<'_>, observer: &mut dyn Observer) -
     let outcome = output::supervised(&program, &apt.dpkg, observer)?;
     marks.restore(restore.log);
     match outcome.ended {
-        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        TransactionEnd::Stopped => {
+            bail!("a stop was asked for while former versions were put back")
+        }
         ended => Ok(ended),
     }
 }
 
 /// Takes files out of apt's cache that have the name and the size of one that is to be put back, and are
 /// another one: apt would take them for it (FACTS 15).
-fn clear_cache(former: &[Former]) -> Result<()> {
+fn clear_cache(former: &[RollbackItem]) -> Result<()> {
     for former in former {
         let (Some(file), Some(version)) = (former.source.file(), former.change.from.as_deref())
         else {

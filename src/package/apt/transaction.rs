@@ -9,14 +9,14 @@ use super::auto_marks::Marks;
 use super::backend::Apt;
 use super::output::{Outcome, supervised};
 use super::{arguments, pending};
-use crate::package::{Applied, Observer, Transaction};
+use crate::package::{Observer, Transaction, TransactionReport};
 
 /// Runs the transaction.
 pub fn apply(
     apt: &Apt,
     transaction: &Transaction<'_>,
     observer: &mut dyn Observer,
-) -> Result<Applied> {
+) -> Result<TransactionReport> {
     let lists = apt.lists_without(transaction.failed)?;
     let marks = Marks::read();
     let options = [apt.settings().patience(), lists.clone()].concat();
@@ -36,7 +36,7 @@ pub fn apply(
         ));
         Vec::new()
     });
-    Ok(Applied {
+    Ok(TransactionReport {
         ended: outcome.ended,
         kept_back,
         notes,

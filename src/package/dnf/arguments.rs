@@ -6,7 +6,7 @@ use super::dialect::Dialect;
 use super::gate::Plugin;
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{conf, evr, locks};
-use crate::package::{Change, Former, FormerSource, Key, Source, Update};
+use crate::package::{Change, PackageId, RollbackItem, RollbackSource, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
 /// fetches all it needs. A repository that fails is passed over, so that the others are refreshed and
@@ -24,7 +24,7 @@ pub fn refresh(dialect: Dialect) -> Program {
     .arg("--setopt=*.skip_if_unavailable=1")
     .args(patience())
     .args(without_copies(dialect))
-    .leashed()
+    .die_with_parent()
 }
 
 /// Has dnf 5 fetch of a repository what every update depends on, and nothing else, into a cache of its own.
@@ -38,7 +38,7 @@ pub fn refresh_packages_alone(id: &str, cache: &Path) -> Program {
             "--setopt=*.skip_if_unavailable=0",
         ])
         .args(patience())
-        .leashed()
+        .die_with_parent()
 }
 
 /// How often to try again, and for how long to wait for a word of a mirror, where the administrator has left that
@@ -111,7 +111,7 @@ fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program 
         .args(unplugged(dialect))
         .args(patience())
         .args(named(dialect, scope))
-        .leashed()
+        .die_with_parent()
 }
 
 /// Downloads and installs, with the gate in it (see [`gate`](super::gate)): without that dnf says no by
@@ -201,7 +201,7 @@ pub fn remove_duplicates(dialect: Dialect) -> Program {
 /// Puts former versions back and takes away what was new, in one transaction. In `script`, dnf 4 and
 /// yum find the words of their shell, the only command of theirs that does both in one. `answer` is the
 /// option for the question whether that is ok.
-pub fn put_back(dialect: Dialect, former: &[Former], script: &Path, answer: &str) -> Program {
+pub fn put_back(dialect: Dialect, former: &[RollbackItem], script: &Path, answer: &str) -> Program {
     let program = Program::new(dialect.program());
     let program = match dialect {
         Dialect::Dnf4 | Dialect::Yum => program.args(["shell", answer]).arg(script),
@@ -221,8 +221,8 @@ pub fn put_back(dialect: Dialect, former: &[Former], script: &Path, answer: &str
 }
 
 /// Fetches packages again in the version that they have, and installs them once more.
-pub fn install_again(dialect: Dialect, former: &[Former]) -> Program {
-    let name = |former: &Former| {
+pub fn install_again(dialect: Dialect, former: &[RollbackItem]) -> Program {
+    let name = |former: &RollbackItem| {
         let change = &former.change;
         let version = change.from.as_deref().unwrap_or_default();
         nevra(&change.package, version, &change.former_key().architecture)
@@ -237,7 +237,7 @@ pub fn install_again(dialect: Dialect, former: &[Former]) -> Program {
 }
 
 /// The words of [`put_back`] for the shell of dnf 4 and yum.
-pub fn shell_script(former: &[Former]) -> String {
+pub fn shell_script(former: &[RollbackItem]) -> String {
     let line = |(verb, words): (&str, Vec<PathBuf>)| {
         let words: Vec<String> = words.iter().map(|w| w.display().to_string()).collect();
         format!("{verb} {}\n", words.join(" "))
@@ -248,11 +248,11 @@ pub fn shell_script(former: &[Former]) -> String {
 
 /// What is to come back, as files or as exact versions from a repository, and what is to go. dnf 4 takes nothing
 /// for a downgrade that has another architecture than what is installed.
-fn verbs(former: &[Former]) -> Vec<(&'static str, Vec<PathBuf>)> {
+fn verbs(former: &[RollbackItem]) -> Vec<(&'static str, Vec<PathBuf>)> {
     let (mut back, mut other, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for former in former {
         let change = &former.change;
-        let name = |key: Key, version: &Option<String>| {
+        let name = |key: PackageId, version: &Option<String>| {
             let version = version.as_deref().unwrap_or_default();
             PathBuf::from(nevra(&key.package, version, &key.architecture))
         };
@@ -261,7 +261,7 @@ fn verbs(former: &[Former]) -> Vec<(&'static str, Vec<PathBuf>)> {
             None => &mut back,
         };
         match (&former.source, former.source.file()) {
-            (FormerSource::New | FormerSource::Beside, _) => {
+            (RollbackSource::NewlyInstalled | RollbackSource::Installonly, _) => {
                 gone.push(name(change.key(), &change.to));
             }
             (_, Some(file)) => comes.push(file.to_owned()),
@@ -353,7 +353,7 @@ fn named(dialect: Dialect, scope: Scope<'_>) -> Vec<String> {
 
 /// The exact name of what is upgraded. Where it has another architecture than what is installed, dnf 5 refuses
 /// each name that says more than the package's (`available, but installed for a different architecture`).
-fn upgraded(dialect: Dialect, key: Key, version: &str, is_other: bool) -> String {
+fn upgraded(dialect: Dialect, key: PackageId, version: &str, is_other: bool) -> String {
     match dialect {
         Dialect::Dnf5 if is_other => key.package,
         _ => nevra(&key.package, version, &key.architecture),
@@ -409,14 +409,14 @@ mod tests {
     fn what_was_new_goes_in_the_same_transaction() {
         let [back, new] = [demo(Some("1.0-1")), demo(None)].map(|update| Change::from(&update));
         let (file, sha256) = (PathBuf::from("/kept/demo.rpm"), String::new());
-        let former = |change: &Change, source| Former {
+        let former = |change: &Change, source| RollbackItem {
             change: change.clone(),
             source,
         };
         let former = [
-            former(&back, FormerSource::Kept { file, sha256 }),
-            former(&back, FormerSource::Archive),
-            former(&new, FormerSource::New),
+            former(&back, RollbackSource::Stored { file, sha256 }),
+            former(&back, RollbackSource::Archive),
+            former(&new, RollbackSource::NewlyInstalled),
         ];
         expect![[r"
             downgrade /kept/demo.rpm demo-0:1.0-1.noarch

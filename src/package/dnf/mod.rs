@@ -32,8 +32,9 @@ use super::rpm::{
     self, below, brings, contents, database_cache, installonly, locks, reboot, repair, scripts,
 };
 use super::{
-    Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
-    Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction, Update,
+    Change, Damaged, Database, Observer, PackageId, PackageManager, Pending, Problem,
+    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
+    TransactionEnd, TransactionReport, Update,
 };
 use crate::exec::Process;
 
@@ -42,7 +43,7 @@ impl PackageManager for Dnf {
         self.dialect.name()
     }
 
-    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         refresh::run(self, observer)
     }
 
@@ -86,7 +87,11 @@ impl PackageManager for Dnf {
         Ok(!database_cache::read()?.duplicates().is_empty())
     }
 
-    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionReport> {
         let _forgets = database_cache::Changing;
         transaction::apply(self, transaction, observer)
     }
@@ -105,11 +110,20 @@ impl PackageManager for Dnf {
         scripts::running(process)
     }
 
-    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+    fn former(
+        &self,
+        changes: &[Change],
+        kept: &[StoredPackage],
+        _: &Path,
+    ) -> Result<Vec<RollbackItem>> {
         rollback::find(self, changes, kept)
     }
 
-    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         rollback::put_back(self.dialect, &self.scratch, restore, observer)
     }
@@ -131,15 +145,19 @@ impl PackageManager for Dnf {
             .map(drop)
     }
 
-    fn in_use(&self, former: &[Former]) -> Result<Vec<(Key, String)>> {
+    fn in_use(&self, former: &[RollbackItem]) -> Result<Vec<(PackageId, String)>> {
         installonly::in_use(former)
     }
 
-    fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
+    fn damaged(&self, back: &[RollbackItem], _: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(back)
     }
 
-    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn install_again(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         contents::install_again(restore, &self.dialect.caches(), observer, |former| {
             arguments::install_again(self.dialect, former)
@@ -150,7 +168,11 @@ impl PackageManager for Dnf {
         Some(below::TOOL)
     }
 
-    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back_below(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         below::put_back(restore, observer)
     }

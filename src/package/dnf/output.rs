@@ -1,10 +1,10 @@
 //! What dnf and yum print while they work: progress, failures, whom they wait for.
 
-use crate::exec::{Ending, Line, Watch};
+use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::rpm::resolution::Resolved;
 use crate::package::rpm::transaction::Changed;
 use crate::package::rpm::{conffiles, repositories, scripts, words};
-use crate::package::{Ended, Key, Observer, Report};
+use crate::package::{Observer, PackageId, Report, TransactionEnd};
 
 use super::{gate, table};
 
@@ -22,7 +22,7 @@ pub struct Run<'a> {
     changing: bool,
     gated: bool,
     /// Packages whose scripts failed.
-    failures: Vec<(Key, String)>,
+    failures: Vec<(PackageId, String)>,
     /// Configuration files that were not merged.
     notes: Vec<String>,
 }
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
     }
 
     /// What it came to.
-    pub fn finish(self, ending: Ending) -> Ran {
+    pub fn finish(self, ending: ExitReason) -> Ran {
         Ran {
             resolved: self.table.finish(),
             changed: Changed {
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Watch for Run<'_> {
+impl OutputHandler for Run<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.output(text);
@@ -127,7 +127,7 @@ impl Watch for Run<'_> {
     }
 }
 
-fn ended(ending: Ending, errors: &[String]) -> Ended {
+fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: &str| {
         if errors.is_empty() {
             return how.to_owned();
@@ -136,16 +136,18 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
         quoted.join("; ")
     };
     match ending {
-        Ending::Exited(0) => Ended::Done,
-        Ending::Stopped => Ended::Stopped,
-        Ending::Exited(code) if errors.iter().any(|error| is_fetch_error(error)) => {
-            Ended::FetchFailed(words(&format!("it exited with {code}")))
+        ExitReason::Exited(0) => TransactionEnd::Done,
+        ExitReason::Stopped => TransactionEnd::Stopped,
+        ExitReason::Exited(code) if errors.iter().any(|error| is_fetch_error(error)) => {
+            TransactionEnd::FetchFailed(words(&format!("it exited with {code}")))
         }
-        Ending::Exited(code) => Ended::Failed(words(&format!("it exited with {code}"))),
-        Ending::Killed(signal) => {
-            Ended::Interrupted(format!("it was killed by signal {signal}; {}", words("")))
+        ExitReason::Exited(code) => {
+            TransactionEnd::Failed(words(&format!("it exited with {code}")))
         }
-        Ending::TimedOut => Ended::Failed(words("it took too long")),
+        ExitReason::Killed(signal) => {
+            TransactionEnd::Interrupted(format!("it was killed by signal {signal}; {}", words("")))
+        }
+        ExitReason::TimedOut => TransactionEnd::Failed(words("it took too long")),
     }
 }
 
@@ -252,7 +254,10 @@ mod tests {
         }
     }
 
-    fn run(output: &str, ending: Ending) -> (Ended, Vec<Report>, Vec<(Key, String)>) {
+    fn run(
+        output: &str,
+        ending: ExitReason,
+    ) -> (TransactionEnd, Vec<Report>, Vec<(PackageId, String)>) {
         let mut listener = Listener(Vec::new());
         let mut run = Run::new(&mut listener);
         output.lines().for_each(|line| run.line(Line::Output(line)));
@@ -270,10 +275,10 @@ mod tests {
             [MIRROR] demo-1.2-1.noarch.rpm: Status code: 404 for http://127.0.0.1:8080/repo/demo-1.2-1.noarch.rpm (IP: 127.0.0.1)\n\
             [FAILED] demo-1.2-1.noarch.rpm: No more mirrors to try - All mirrors were already tried without success\n\
             Error: Error downloading packages:\n  demo-1.2-1.noarch: Cannot download, all mirrors were already tried without success\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert!(
-            matches!(&ended, Ended::FetchFailed(why) if why.contains("404")),
+            matches!(&ended, TransactionEnd::FetchFailed(why) if why.contains("404")),
             "{ended:?}"
         );
         // dnf 5.4
@@ -282,29 +287,31 @@ mod tests {
             >>> Status code: 404 for http://127.0.0.1:8080/repo/tool-1.2-1.noarch.rpm (IP: 127.0.0.1) - http://127.0.0.1:8080/repo/tool-1.2-1.noarch.rpm\n\
             >>> No more mirrors to try - All mirrors were already tried without success\n\
             Failed to download packages\n Librepo error: Cannot download tool-1.2-1.noarch.rpm: All mirrors were tried\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert!(
-            matches!(&ended, Ended::FetchFailed(why) if why.contains("404")),
+            matches!(&ended, TransactionEnd::FetchFailed(why) if why.contains("404")),
             "{ended:?}"
         );
         let (ended, _, _) = run(
             "Package demo-1.1-1.noarch.rpm is not signed\n\
             The downloaded packages were saved in cache until the next successful transaction.\n\
             Error: GPG check FAILED\nThe GPG keys listed for the \"lab\" repository are wrong\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert_eq!(
             ended,
-            Ended::Failed("Package demo-1.1-1.noarch.rpm is not signed; GPG check FAILED".into())
+            TransactionEnd::Failed(
+                "Package demo-1.1-1.noarch.rpm is not signed; GPG check FAILED".into()
+            )
         );
         let (ended, _, _) = run(
             "Running transaction\nTransaction failed: Signature verification failed.\n\
             OpenPGP check for package \"demo-1.1-1.noarch\" (/x.rpm) from repo \"lab\" has failed: The package is not signed.\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert!(
-            matches!(&ended, Ended::Failed(why) if why.contains("demo-1.1-1.noarch")),
+            matches!(&ended, TransactionEnd::Failed(why) if why.contains("demo-1.1-1.noarch")),
             "{ended:?}"
         );
     }
@@ -318,9 +325,13 @@ mod tests {
             Upgrading        : fails-1.1-1.noarch                                     1/4 \n\
             warning: %post(fails-1.1-1.noarch) scriptlet failed, exit status 3\n\
             Error in POSTIN scriptlet in rpm package fails\nComplete!\n",
-            Ending::Exited(0),
+            ExitReason::Exited(0),
         );
-        assert_eq!(ended, Ended::Done, "as it was measured, with exit code 0");
+        assert_eq!(
+            ended,
+            TransactionEnd::Done,
+            "as it was measured, with exit code 0"
+        );
         assert_eq!(reports[0], Report::Downloading { percent: 42 });
         let upgrading = Report::Installing {
             percent: 25,
@@ -338,7 +349,7 @@ mod tests {
             Running transaction\n\
             [4/8] Upgrading fails-0:1.1-1.noarch    100% |  23.9 KiB/s | 392.0   B |  00m00s\n\
             Transaction failed: Rpm transaction failed.\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert!(matches!(&reports[0], Report::Waiting(_)));
         assert_eq!(reports[1], Report::Downloading { percent: 42 });
@@ -349,7 +360,7 @@ mod tests {
         assert_eq!(reports[2], upgrading);
         assert_eq!(
             ended,
-            Ended::Failed("Transaction failed: Rpm transaction failed.".into())
+            TransactionEnd::Failed("Transaction failed: Rpm transaction failed.".into())
         );
     }
 

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use super::backend::Dnf;
 use super::dialect::Dialect;
 use super::{arguments, database, table};
-use crate::exec::{Ending, Program};
+use crate::exec::{ExitReason, Program};
 use crate::package::rpm::resolution::{self, Advisories};
 use crate::package::rpm::versionlock;
-use crate::package::{KeptBack, KeptBackCause, Key, Pending, Source, Update};
+use crate::package::{KeptBack, KeptBackCause, PackageId, Pending, Source, Update};
 
 /// `check-update` has found updates, which is a success (dnf(8), "check-update").
 pub const UPDATES_ARE_THERE: i32 = 100;
@@ -97,9 +97,11 @@ impl Dnf {
 pub fn listed(program: &Program) -> Result<String> {
     let (finished, output) = program.heard()?;
     match finished.ending {
-        Ending::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
+        ExitReason::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
         // no version of it is in any repository
-        Ending::Exited(1) if output.is_empty() && program.shown().contains(" list ") => Ok(output),
+        ExitReason::Exited(1) if output.is_empty() && program.shown().contains(" list ") => {
+            Ok(output)
+        }
         _ => bail!("{}", program.failure(&finished)),
     }
 }
@@ -117,7 +119,7 @@ fn advised(dialect: Dialect, listed: &str) -> Result<Advisories> {
         if let (Some(_release), Some(_version), Some(name)) =
             (parts.next(), parts.next(), parts.next())
         {
-            let key = Key {
+            let key = PackageId {
                 package: name.to_owned(),
                 architecture: architecture.to_owned(),
             };

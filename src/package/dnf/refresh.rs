@@ -10,10 +10,10 @@ use super::confirmed::{self, Confirmed};
 use super::dialect::Dialect;
 use super::pending::{UPDATES_ARE_THERE, listed};
 use super::{arguments, output};
-use crate::exec::{Ending, Line, Watch};
+use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::rpm::database_cache;
 use crate::package::rpm::repositories::{self, Repository};
-use crate::package::{Observer, Refreshed, Report, Source};
+use crate::package::{Observer, RefreshReport, Report, Source};
 use crate::sorted::InOrder;
 
 /// The time a refresh may take, its waiting for a lock included.
@@ -25,7 +25,7 @@ const LOCAL_ID: &str = "_dnf_local";
 const LOCAL_NAME: &str = "Local libdnf5 plugin repo";
 
 /// Fetches the index of every enabled repository.
-pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<Refreshed> {
+pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<RefreshReport> {
     let ends = Instant::now() + REFRESH_LIMIT;
     database_cache::read_ahead();
     let configured = dnf.configured();
@@ -57,7 +57,7 @@ pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<Refreshed> {
             }
         })
         .collect();
-    Ok(Refreshed::of(sources, errors, is_network_error))
+    Ok(RefreshReport::of(sources, errors, is_network_error))
 }
 
 /// One run of the refresh.
@@ -65,7 +65,7 @@ fn update(
     dnf: &Dnf,
     configured: &[Repository],
     observer: &mut dyn Observer,
-) -> Result<(Heard, bool)> {
+) -> Result<(SourceReport, bool)> {
     if dnf.dialect == Dialect::Dnf5 {
         let caches = dnf.dialect.caches();
         let mut repositories = caches.iter().flat_map(|at| repositories::cached(at));
@@ -80,15 +80,15 @@ fn update(
     };
     let finished = program.run(&mut watch)?;
     let failed = match finished.ending {
-        Ending::Exited(0 | UPDATES_ARE_THERE) => false,
-        Ending::Exited(_) => true,
-        Ending::TimedOut if watch.waits => bail!("{}", watch.waiting),
-        Ending::TimedOut => bail!(
+        ExitReason::Exited(0 | UPDATES_ARE_THERE) => false,
+        ExitReason::Exited(_) => true,
+        ExitReason::TimedOut if watch.waits => bail!("{}", watch.waiting),
+        ExitReason::TimedOut => bail!(
             "{} was ended after {} s; a repository does not answer, or too slowly",
             dnf.dialect.name(),
             REFRESH_LIMIT.as_secs(),
         ),
-        Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
+        ExitReason::Killed(_) | ExitReason::Stopped => bail!("{}", program.failure(&finished)),
     };
     let mut reader = watch.reader;
     if !reader.is_complete()
@@ -112,7 +112,7 @@ struct Refresh<'a> {
     waits: bool,
 }
 
-impl Watch for Refresh<'_> {
+impl OutputHandler for Refresh<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.reader.line(text);
@@ -138,7 +138,7 @@ impl Watch for Refresh<'_> {
 
 /// What was heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct SourceReport {
     /// Enabled repositories, by id; the failed ones with why.
     pub repositories: BTreeMap<String, Option<String>>,
     /// Those of the failed ones of which only files could not be fetched that no update depends on.
@@ -152,7 +152,7 @@ pub struct Heard {
 pub struct Reader<'a> {
     dialect: Dialect,
     configured: &'a [Repository],
-    heard: Heard,
+    heard: SourceReport,
     /// The repository that the next lines are about.
     about: Option<String>,
     /// Those that dnf 5 has named; none once a name could be that of another one as well.
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
         Self {
             dialect,
             configured,
-            heard: Heard::default(),
+            heard: SourceReport::default(),
             about: None,
             named: Some(BTreeSet::new()),
             complaints: Vec::new(),
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What was heard.
-    pub fn finish(self) -> Heard {
+    pub fn finish(self) -> SourceReport {
         self.heard
     }
 
@@ -381,7 +381,7 @@ pub fn is_network_error(why: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn heard(dialect: Dialect, output: &str, listed: &str) -> Heard {
+    fn heard(dialect: Dialect, output: &str, listed: &str) -> SourceReport {
         let configured = [Repository {
             id: "two".into(),
             name: "Two of a name that is cut off somewhere".into(),

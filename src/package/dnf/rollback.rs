@@ -11,11 +11,11 @@ use super::pending::listed;
 use super::{arguments, table};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
-use crate::package::{Change, Ended, Former, Kept, Observer, Restore};
+use crate::package::{Change, Observer, Restore, RollbackItem, StoredPackage, TransactionEnd};
 use crate::sorted::InOrder;
 
 /// Looks each former version up.
-pub fn find(dnf: &Dnf, changes: &[Change], kept: &[Kept]) -> Result<Vec<Former>> {
+pub fn find(dnf: &Dnf, changes: &[Change], kept: &[StoredPackage]) -> Result<Vec<RollbackItem>> {
     let parallel = rollback::parallel(changes, Front::Dnf)?;
     let caches = dnf.dialect.caches();
     Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
@@ -39,7 +39,7 @@ pub fn put_back(
     scratch: &Path,
     restore: &Restore<'_>,
     observer: &mut dyn Observer,
-) -> Result<Ended> {
+) -> Result<TransactionEnd> {
     for former in restore.former {
         former.check()?;
     }
@@ -56,11 +56,11 @@ pub fn put_back(
         .resolved
         .beyond(&installonly::agreed(&former))
     {
-        return Ok(Ended::Failed(more));
+        return Ok(TransactionEnd::Failed(more));
     }
-    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
+    let changes: Vec<Change> = former.iter().map(RollbackItem::undone).collect();
     if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
-        return Ok(Ended::Failed(refusal));
+        return Ok(TransactionEnd::Failed(refusal));
     }
     let program = program("-y").log(restore.log);
     let mut run = Run::new(observer);
@@ -68,7 +68,9 @@ pub fn put_back(
     let ended = run.finish(ending).changed.ended;
     let _ = std::fs::remove_file(&script);
     match ended {
-        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        TransactionEnd::Stopped => {
+            bail!("a stop was asked for while former versions were put back")
+        }
         ended => Ok(ended),
     }
 }

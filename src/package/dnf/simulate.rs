@@ -6,10 +6,10 @@ use super::arguments::{self, Scope};
 use super::backend::Dnf;
 use super::database;
 use super::output::Run;
-use crate::exec::Ending;
+use crate::exec::ExitReason;
 use crate::package::rpm::resolution::{self, Resolved, Without};
 use crate::package::transaction::Quiet;
-use crate::package::{KeptBack, Key, Source, Update};
+use crate::package::{KeptBack, PackageId, Source, Update};
 
 impl Dnf {
     /// Resolves without changing anything; which packages are left out is among what is kept back.
@@ -34,8 +34,8 @@ impl Dnf {
             // it exits with 1, because it was told to say no
             let resolved = run.finish(finished.ending).resolved;
             let empty = resolved.install.is_empty() && resolved.skipped.is_empty();
-            let said_no = finished.ending == Ending::Exited(0)
-                || (finished.ending == Ending::Exited(1) && !empty);
+            let said_no = finished.ending == ExitReason::Exited(0)
+                || (finished.ending == ExitReason::Exited(1) && !empty);
             if !said_no {
                 bail!("{}", program.failure(&finished));
             }
@@ -49,7 +49,7 @@ impl Dnf {
 pub fn without_removals<T>(
     resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
 ) -> Result<(Resolved, T, Without)> {
-    let is_installed = |key: &Key| {
+    let is_installed = |key: &PackageId| {
         let installed = database::installed().unwrap_or_default();
         installed.keys().any(|one| one.package == key.package)
     };

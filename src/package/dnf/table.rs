@@ -1,6 +1,6 @@
 //! What dnf and yum print of a transaction before they ask whether it is ok, and their plain lists.
 
-use crate::package::Key;
+use crate::package::PackageId;
 use crate::package::rpm::evr;
 use crate::package::rpm::resolution::{Planned, Removal, Resolved};
 
@@ -117,7 +117,7 @@ impl Reader {
             return;
         };
         let planned = Planned {
-            key: Key {
+            key: PackageId {
                 package: name.clone(),
                 architecture: architecture.clone(),
             },
@@ -191,7 +191,7 @@ fn listed(entry: &[&str]) -> Option<Planned> {
         return None;
     }
     Some(Planned {
-        key: Key {
+        key: PackageId {
             package: package.to_owned(),
             architecture: architecture.to_owned(),
         },

@@ -13,7 +13,8 @@ use crate::package::rpm::resolution::{self, Resolved};
 use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
 use crate::package::rpm::{locks, repositories};
 use crate::package::{
-    Applied, Change, Database, Ended, KeptBack, Observer, Selection, Source, Transaction,
+    Change, Database, KeptBack, Observer, Selection, Source, Transaction, TransactionEnd,
+    TransactionReport,
 };
 
 /// Fetches what an upgrade of everything would install; whether it came to its end.
@@ -30,7 +31,7 @@ pub fn apply(
     dnf: &Dnf,
     transaction: &Transaction<'_>,
     observer: &mut dyn Observer,
-) -> Result<Applied> {
+) -> Result<TransactionReport> {
     if let Some(plugin) = Plugin::set_up(dnf.dialect, &dnf.scratch, transaction.gate)?
         && let Some(applied) = dnf.gated(&plugin, transaction, observer)?
     {
@@ -60,7 +61,7 @@ impl Tool for Dnf {
                 failed: transaction.failed,
             };
             if scope.is_empty() {
-                return Ok((Resolved::default(), Ended::Done));
+                return Ok((Resolved::default(), TransactionEnd::Done));
             }
             let program = arguments::download(self.dialect, scope).log(transaction.log);
             let mut run = Run::new(observer);
@@ -68,7 +69,7 @@ impl Tool for Dnf {
             let ran = run.finish(ending);
             Ok((ran.resolved, ran.changed.ended))
         })?;
-        if ended != Ended::Done {
+        if ended != TransactionEnd::Done {
             return Ok(Downloaded::Not(ended));
         }
         let names: Vec<String> = resolved
@@ -112,7 +113,7 @@ impl Dnf {
         plugin: &Plugin,
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Applied>> {
+    ) -> Result<Option<TransactionReport>> {
         if !locks::wait_for_others(observer)? {
             return Ok(Some(transaction::stopped()));
         }
@@ -127,7 +128,7 @@ impl Dnf {
                 failed: transaction.failed,
             };
             if scope.is_empty() {
-                let nothing = Changed::nothing(Ended::Done);
+                let nothing = Changed::nothing(TransactionEnd::Done);
                 return Ok((Resolved::default(), (true, nothing)));
             }
             let program = arguments::gated(self.dialect, scope, plugin).log(transaction.log);
@@ -135,8 +136,10 @@ impl Dnf {
             let ending = program.run(&mut run)?.ending;
             let mut ran = run.finish(ending);
             // what would go keeps dnf from asking the gate
-            if !ran.resolved.remove.is_empty() && matches!(ran.changed.ended, Ended::Failed(_)) {
-                ran.changed.ended = Ended::Done;
+            if !ran.resolved.remove.is_empty()
+                && matches!(ran.changed.ended, TransactionEnd::Failed(_))
+            {
+                ran.changed.ended = TransactionEnd::Done;
             }
             Ok((ran.resolved, (ran.gated, ran.changed)))
         })?;
@@ -145,7 +148,7 @@ impl Dnf {
             return Ok(None);
         }
         let mut kept_back = without.kept_back;
-        if changed.ended == Ended::Done {
+        if changed.ended == TransactionEnd::Done {
             // the update may have broken dnf, and is judged all the same
             match self.kept_back(&resolved, &Database::new(), transaction) {
                 Ok(kept) => kept_back.extend(kept),

@@ -20,7 +20,7 @@ pub fn configuration() -> Program {
 pub fn refresh(tree: &Path) -> Program {
     pacman("-Syl", tree)
         .args(["--noconfirm", "--noprogressbar"])
-        .leashed()
+        .die_with_parent()
 }
 
 /// Lists every package of every repository: the one way to have each database read to its end.
@@ -58,7 +58,7 @@ pub fn download_ahead(tree: &Path, without: &[String]) -> Program {
         .args(["--noconfirm", "--noprogressbar", "--dbpath"])
         .arg(tree)
         .args(ignored(without))
-        .leashed()
+        .die_with_parent()
 }
 
 /// Fetches what is not in the cache, and upgrades everything, by the live databases as they are. Nothing here

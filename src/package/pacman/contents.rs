@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 
 use super::{arguments, database};
-use crate::exec::{Ending, Line};
-use crate::package::{Damaged, Former, FormerSource};
+use crate::exec::{ExitReason, Line};
+use crate::package::{Damaged, RollbackItem, RollbackSource};
 use crate::sorted::InOrder;
 
 /// Which of these packages, each in its former version, lack files, or have others. `plain` is a configuration
 /// of ours.
-pub fn damaged(back: &[Former], plain: &Path) -> Result<Vec<Damaged>> {
-    let of_former = |former: &Former| {
+pub fn damaged(back: &[RollbackItem], plain: &Path) -> Result<Vec<Damaged>> {
+    let of_former = |former: &RollbackItem| {
         let version = former.change.from.as_deref()?;
-        let comes = former.source != FormerSource::New;
+        let comes = former.source != RollbackSource::NewlyInstalled;
         comes.then(|| Damaged::none(former.change.former_key(), version))
     };
     let mut packages: Vec<Damaged> = back.iter().filter_map(of_former).collect();
@@ -58,7 +58,7 @@ fn check(names: &[&str], configuration: Option<&Path>) -> Result<Vec<String>> {
         bail!("pacman: {error}");
     }
     ensure!(
-        matches!(finished.ending, Ending::Exited(0 | 1)),
+        matches!(finished.ending, ExitReason::Exited(0 | 1)),
         "pacman did not come to its end"
     );
     Ok(lines)
@@ -84,14 +84,14 @@ fn is_other(reason: &str) -> bool {
 /// the one before the other is gone, and has no transaction that does both.
 pub fn moving_back(
     database: &Path,
-    going: &[&Former],
+    going: &[&RollbackItem],
     files: &[PathBuf],
     configuration: Option<&Path>,
 ) -> Result<Vec<String>> {
     if going.is_empty() || files.is_empty() {
         return Ok(Vec::new());
     }
-    let entered = |former: &&Former| entered(database, former);
+    let entered = |former: &&RollbackItem| entered(database, former);
     let theirs: BTreeSet<String> = going.iter().flat_map(entered).in_order();
     let listed = arguments::contents(files, configuration).capture()?;
     let path = |line: &str| {
@@ -102,7 +102,7 @@ pub fn moving_back(
 }
 
 /// The files that the database has of a package that goes, without their first slash.
-fn entered(database: &Path, former: &Former) -> Vec<String> {
+fn entered(database: &Path, former: &RollbackItem) -> Vec<String> {
     let files = database::files(database, &former.undone());
     let plain = |file: PathBuf| file.to_string_lossy().trim_start_matches('/').to_owned();
     files.into_iter().map(plain).collect()

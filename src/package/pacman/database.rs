@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::arguments;
 use crate::checksum;
-use crate::package::{Change, Database, Installed, Key, PackageState, Problem, tar};
+use crate::package::{Change, Database, Installed, PackageId, PackageState, Problem, tar};
 use crate::sorted::{self, InOrder};
 
 /// What changes whenever the database does, and not when it is only read.
@@ -121,7 +121,7 @@ pub fn read(local: &Path) -> Result<Database> {
         let desc = fs::read_to_string(directory.join("desc")).unwrap_or_default();
         let (key, installed) = match (Desc::parse(&desc), split(&name)) {
             (Some(desc), _) => (
-                Key {
+                PackageId {
                     package: desc.name,
                     architecture: desc.architecture,
                 },
@@ -133,7 +133,7 @@ pub fn read(local: &Path) -> Result<Database> {
                 },
             ),
             (None, Some((package, version))) => (
-                Key {
+                PackageId {
                     package: package.to_owned(),
                     architecture: "any".to_owned(),
                 },

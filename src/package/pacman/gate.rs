@@ -157,7 +157,7 @@ fn announced(names: &str, plan: &[Change], installed: &Database) -> Result<Vec<C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Installed, Key, PackageState};
+    use crate::package::{Installed, PackageId, PackageState};
 
     fn change(package: &str, from: Option<&str>, to: Option<&str>) -> Change {
         Change {
@@ -172,7 +172,7 @@ mod tests {
 
     fn installed(packages: &[&str]) -> Database {
         let entry = |name: &&str| {
-            let key = Key {
+            let key = PackageId {
                 package: (*name).to_owned(),
                 architecture: "any".to_owned(),
             };

@@ -34,9 +34,9 @@ use self::database::DATABASE;
 use self::locks::{Held, LOCK};
 use self::simulate::is_everything;
 use super::{
-    AllOrNothing, Applied, Change, Damaged, Database, Ended, Former, Kept, Observer,
-    PackageManager, Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction,
-    Update,
+    AllOrNothing, Change, Damaged, Database, Observer, PackageManager, Pending, Problem,
+    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
+    TransactionEnd, TransactionReport, Update,
 };
 use crate::exec::Process;
 
@@ -49,7 +49,7 @@ impl PackageManager for Pacman {
         "pacman"
     }
 
-    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         self.fetch(observer)
     }
 
@@ -101,7 +101,11 @@ impl PackageManager for Pacman {
         Ok(locks::held(Path::new(LOCK)) == Held::Stale)
     }
 
-    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionReport> {
         self.upgrade_host(transaction, observer)
     }
 
@@ -117,7 +121,12 @@ impl PackageManager for Pacman {
         scripts::running(process)
     }
 
-    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+    fn former(
+        &self,
+        changes: &[Change],
+        kept: &[StoredPackage],
+        _: &Path,
+    ) -> Result<Vec<RollbackItem>> {
         let conf = self.conf().unwrap_or_else(|error| {
             tracing::warn!("{error:#}");
             Conf::default_directories()
@@ -125,7 +134,11 @@ impl PackageManager for Pacman {
         Ok(rollback::find(changes, kept, &conf.caches))
     }
 
-    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         self.put_back(&self.conf()?, None, restore, observer)
     }
 
@@ -144,14 +157,18 @@ impl PackageManager for Pacman {
             .map(drop)
     }
 
-    fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
+    fn damaged(&self, back: &[RollbackItem], _: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(back, &self.plain_configuration()?)
     }
 
     /// pacman is told the same as when they came back.
-    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn install_again(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         match self.roll_back(restore, observer) {
-            Ok(Ended::Done) => Ok(Ended::Done),
+            Ok(TransactionEnd::Done) => Ok(TransactionEnd::Done),
             _ => self.roll_back_below(restore, observer),
         }
     }
@@ -162,7 +179,11 @@ impl PackageManager for Pacman {
         Some("pacman with a plain configuration")
     }
 
-    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back_below(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let configuration = self.plain_configuration()?;
         let conf = Conf::default_directories();
         self.put_back(&conf, Some(&configuration), restore, observer)

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::conf::redacted;
-use crate::exec::{Ending, Line, Program, Watch};
-use crate::package::{Ended, Observer, Report};
+use crate::exec::{ExitReason, Line, OutputHandler, Program};
+use crate::package::{Observer, Report, TransactionEnd};
 
 /// The most lines that a job's error quotes.
 const QUOTED: usize = 8;
@@ -13,7 +13,7 @@ const QUOTED: usize = 8;
 #[derive(Debug)]
 pub struct Outcome {
     /// How it ended.
-    pub ended: Ended,
+    pub ended: TransactionEnd,
     /// Whether it found the database locked.
     pub locked: bool,
     /// Configuration files that were not merged.
@@ -37,7 +37,7 @@ struct Run<'a> {
     reader: Reader,
 }
 
-impl Watch for Run<'_> {
+impl OutputHandler for Run<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
@@ -158,7 +158,7 @@ impl Reader {
     }
 
     /// What it means, now that it has ended.
-    pub fn finish(self, ending: Ending) -> Outcome {
+    pub fn finish(self, ending: ExitReason) -> Outcome {
         let locked = self
             .errors
             .iter()
@@ -205,29 +205,31 @@ fn percent(done: usize, total: usize) -> u32 {
     u32::try_from((done * 100 / total.max(1)).min(99)).unwrap_or(99)
 }
 
-fn ended(ending: Ending, errors: &[String]) -> Ended {
+fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: String| match errors.iter().take(QUOTED).cloned().collect::<Vec<_>>() {
         words if words.is_empty() => how,
         words => words.join("; "),
     };
     match ending {
-        Ending::Exited(0) => Ended::Done,
-        Ending::Stopped => Ended::Stopped,
-        Ending::Exited(_) if is_fetch_failure(errors) => {
+        ExitReason::Exited(0) => TransactionEnd::Done,
+        ExitReason::Stopped => TransactionEnd::Stopped,
+        ExitReason::Exited(_) if is_fetch_failure(errors) => {
             let first = errors
                 .iter()
                 .find(|error| error.starts_with("failed retrieving file"));
-            Ended::FetchFailed(
+            TransactionEnd::FetchFailed(
                 first
                     .cloned()
                     .unwrap_or_else(|| words("a download failed".to_owned())),
             )
         }
-        Ending::Exited(code) => Ended::Failed(words(format!("pacman exited with {code}"))),
-        Ending::Killed(signal) => {
-            Ended::Interrupted(words(format!("pacman was killed by signal {signal}")))
+        ExitReason::Exited(code) => {
+            TransactionEnd::Failed(words(format!("pacman exited with {code}")))
         }
-        Ending::TimedOut => Ended::Failed(words("pacman took too long".to_owned())),
+        ExitReason::Killed(signal) => {
+            TransactionEnd::Interrupted(words(format!("pacman was killed by signal {signal}")))
+        }
+        ExitReason::TimedOut => TransactionEnd::Failed(words("pacman took too long".to_owned())),
     }
 }
 
@@ -278,7 +280,7 @@ pub fn is_network_error(error: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(text: &str, ending: Ending) -> Outcome {
+    fn read(text: &str, ending: ExitReason) -> Outcome {
         let mut reader = Reader::new(2);
         for line in text.lines() {
             reader.line(line);
@@ -293,9 +295,9 @@ mod tests {
             ":: Processing package changes...\nupgrading bad...\nscriptlet says no\n\
              error: command failed to execute correctly\nupgrading demo...\n\
              warning: /etc/demo.conf installed as /etc/demo.conf.pacnew\n",
-            Ending::Exited(0),
+            ExitReason::Exited(0),
         );
-        assert_eq!(outcome.ended, Ended::Done);
+        assert_eq!(outcome.ended, TransactionEnd::Done);
         assert_eq!(
             outcome.failed,
             [("bad".into(), "a scriptlet failed: scriptlet says no".into())]
@@ -309,10 +311,10 @@ mod tests {
             "error: restricting filesystem access failed because landlock is not supported by the kernel!\n\
              :: Running pre-transaction hooks...\n(1/1) gate\nerror: command failed to execute correctly\n\
              error: failed to commit transaction (failed to run transaction hooks)\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert!(outcome.failed.is_empty());
-        let Ended::Failed(why) = outcome.ended else {
+        let TransactionEnd::Failed(why) = outcome.ended else {
             panic!()
         };
         assert!(
@@ -326,9 +328,9 @@ mod tests {
         let outcome = read(
             "upgrading demo...\n:: Running post-transaction hooks...\n(1/2) Running watcher...\n\
              watcher is unwell\nerror: command failed to execute correctly\n(2/2) Running other...\n",
-            Ending::Exited(0),
+            ExitReason::Exited(0),
         );
-        assert_eq!(outcome.ended, Ended::Done);
+        assert_eq!(outcome.ended, TransactionEnd::Done);
         assert!(outcome.failed.is_empty());
         let note = "a hook of pacman failed after the packages were changed: Running watcher...: \
             watcher is unwell: command failed to execute correctly";
@@ -348,9 +350,9 @@ mod tests {
             "error: failed retrieving file 'demo-1.1-1-any.pkg.tar.gz' from 127.0.0.1:8099 : The requested URL returned error: 404\n\
              warning: failed to retrieve some files\n\
              error: failed to commit transaction (failed to retrieve some files)\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
-        let Ended::FetchFailed(why) = gone.ended else {
+        let TransactionEnd::FetchFailed(why) = gone.ended else {
             panic!("{gone:?}")
         };
         assert!(
@@ -360,10 +362,10 @@ mod tests {
         let damaged = read(
             ":: File /var/cache/pacman/pkg/demo-1.1-1-any.pkg.tar.gz is corrupted (invalid or corrupted package (checksum)).\n\
              Do you want to delete it? [Y/n] error: failed to commit transaction (invalid or corrupted package)\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
         assert!(
-            matches!(damaged.ended, Ended::FetchFailed(_)),
+            matches!(damaged.ended, TransactionEnd::FetchFailed(_)),
             "{damaged:?}"
         );
         // the first mirror did not have it, the second did
@@ -371,23 +373,23 @@ mod tests {
             "error: failed retrieving file 'demo-1.1-1-any.pkg.tar.gz' from 127.0.0.1:8099 : The requested URL returned error: 404\n\
              error: failed to commit transaction (conflicting files)\n\
              demo: /usr/bin/demo exists in filesystem\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
-        let Ended::Failed(why) = conflict.ended else {
+        let TransactionEnd::Failed(why) = conflict.ended else {
             panic!("{conflict:?}")
         };
         assert!(why.ends_with("/usr/bin/demo exists in filesystem"), "{why}");
         let locked = read(
             "error: failed to init transaction (unable to lock database)\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
-        assert!(locked.locked && matches!(locked.ended, Ended::Failed(_)));
+        assert!(locked.locked && matches!(locked.ended, TransactionEnd::Failed(_)));
         let other = read(
             "error: failed to prepare transaction (could not satisfy dependencies)\n\
              :: unable to satisfy dependency 'nothing' required by demo\n",
-            Ending::Exited(1),
+            ExitReason::Exited(1),
         );
-        let Ended::Failed(why) = other.ended else {
+        let TransactionEnd::Failed(why) = other.ended else {
             panic!("{other:?}")
         };
         assert!(

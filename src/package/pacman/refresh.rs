@@ -8,14 +8,14 @@ use anyhow::{Result, bail};
 use super::backend::Pacman;
 use super::conf::{Repository, redacted};
 use super::{arguments, output};
-use crate::exec::{Ending, Finished, Line, Program, Watch};
-use crate::package::{Observer, Refreshed, Report, Source};
+use crate::exec::{ExitReason, Finished, Line, OutputHandler, Program};
+use crate::package::{Observer, RefreshReport, Report, Source};
 
 /// The time a refresh may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
 impl Pacman {
-    pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         if !self.tree.has_begun() {
             // a power cut came between moving the live databases and the upgrade
             self.tree.put_back_unless_used()?;
@@ -37,12 +37,12 @@ impl Pacman {
         let (finished, conf) = (finished?, conf?);
         let said = &listener.errors;
         match finished.ending {
-            Ending::TimedOut => bail!(
+            ExitReason::TimedOut => bail!(
                 "pacman -Sy was ended after {} s; a source does not answer, or too slowly",
                 LIMIT.as_secs(),
             ),
-            Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&finished)),
-            Ending::Exited(_) => {}
+            ExitReason::Killed(_) | ExitReason::Stopped => bail!("{}", program.failure(&finished)),
+            ExitReason::Exited(_) => {}
         }
         // once listed without an error, they need not be read again
         let listed = finished.succeeded() && said.is_empty();
@@ -74,7 +74,7 @@ impl Pacman {
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
             errors.push(failure(&program, &finished, said));
         }
-        Ok(Refreshed::of(sources, errors, output::is_network_error))
+        Ok(RefreshReport::of(sources, errors, output::is_network_error))
     }
 }
 
@@ -85,7 +85,7 @@ struct Refresh<'a> {
     observer: &'a mut dyn Observer,
 }
 
-impl Watch for Refresh<'_> {
+impl OutputHandler for Refresh<'_> {
     fn line(&mut self, line: Line<'_>) {
         // what is listed begins a line with the name of its repository
         if matches!(line, Line::Output(text) if !text.starts_with([':', ' '])) {

@@ -11,7 +11,7 @@ use super::database::{self, DATABASE};
 use super::database_sync::Tree;
 use super::locks::{self, Held};
 use crate::package::boot;
-use crate::package::climb::climb;
+use crate::package::repair_step::run_repair_step;
 use crate::package::{Change, Observer, PackageState, Problem, sentences};
 
 /// What is wrong with the database: entries that are not whole, and a lock that was left behind.
@@ -68,14 +68,14 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
             .filter_map(|change| change.file.clone())
             .collect();
         if files.len() == coming.len() && files.iter().all(|file| file.exists()) {
-            climb(&arguments::install_again(&files), log, observer)?;
+            run_repair_step(&arguments::install_again(&files), log, observer)?;
         }
         if wrong(&local, changes)?.is_some() {
             let names: Vec<&str> = coming
                 .iter()
                 .map(|change| change.package.as_str())
                 .collect();
-            climb(&arguments::fetch_again(&names), log, observer)?;
+            run_repair_step(&arguments::fetch_again(&names), log, observer)?;
         }
         finish_removals(&local, changes, log, observer)?;
         if let Some(wrong) = wrong(&local, changes)? {
@@ -107,7 +107,7 @@ fn finish_removals(
     if going.is_empty() {
         return Ok(());
     }
-    climb(&arguments::remove(&going, Run::default()), log, observer)
+    run_repair_step(&arguments::remove(&going, Run::default()), log, observer)
 }
 
 /// Takes directories of these packages away that have no entry in them, or a version nobody asked for

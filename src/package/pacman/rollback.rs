@@ -12,28 +12,31 @@ use super::contents;
 use super::database::DATABASE;
 use super::gate::Plan;
 use crate::exec::{Line, Program};
-use crate::package::{Change, Ended, Former, FormerSource, Kept, Key, Observer, Restore, former};
+use crate::package::{
+    Change, Observer, PackageId, Restore, RollbackItem, RollbackSource, StoredPackage,
+    TransactionEnd, former,
+};
 
 /// Looks each former version up in what we keep and in pacman's caches; the repositories have only the
 /// newest.
-pub fn find(changes: &[Change], kept: &[Kept], caches: &[PathBuf]) -> Vec<Former> {
+pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> Vec<RollbackItem> {
     let cached = cached(caches);
     let source = |change: &Change| {
         let Some(version) = change.from.as_deref() else {
-            return FormerSource::New;
+            return RollbackSource::NewlyInstalled;
         };
-        let Key {
+        let PackageId {
             package,
             architecture,
         } = change.former_key();
         let stem = format!("{package}-{version}-{architecture}");
         let in_cache = || former::cached(change, kept, cached.get(&stem)?);
         let found = former::ours(change, kept).or_else(in_cache);
-        found.unwrap_or_else(|| FormerSource::Missing {
+        found.unwrap_or_else(|| RollbackSource::Unavailable {
             why: "it is neither among the packages we keep nor in pacman's cache".to_owned(),
         })
     };
-    let former = |change: &Change| Former {
+    let former = |change: &Change| RollbackItem {
         change: change.clone(),
         source: source(change),
     };
@@ -71,9 +74,9 @@ impl Pacman {
         configuration: Option<&Path>,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Ended> {
-        restore.former.iter().try_for_each(Former::check)?;
-        let changes: Vec<Change> = restore.former.iter().map(Former::undone).collect();
+    ) -> Result<TransactionEnd> {
+        restore.former.iter().try_for_each(RollbackItem::check)?;
+        let changes: Vec<Change> = restore.former.iter().map(RollbackItem::undone).collect();
         let files: Vec<PathBuf> = restore
             .former
             .iter()
@@ -108,12 +111,12 @@ impl Pacman {
         for program in programs.into_iter().flatten() {
             let program = program.log(restore.log);
             let outcome = self.run(&program, restore.former.len(), observer)?;
-            if outcome.ended != Ended::Done {
+            if outcome.ended != TransactionEnd::Done {
                 return Ok(outcome.ended);
             }
         }
         self.tree.put_back()?;
-        Ok(Ended::Done)
+        Ok(TransactionEnd::Done)
     }
 }
 
@@ -138,9 +141,9 @@ fn needed_only_by(going: &[&str], lines: &[String]) -> bool {
 }
 
 /// The packages that were new, and their names.
-fn going(former: &[Former]) -> (Vec<&Former>, Vec<&str>) {
-    let new = |former: &&Former| former.source == FormerSource::New;
-    let going: Vec<&Former> = former.iter().filter(new).collect();
+fn going(former: &[RollbackItem]) -> (Vec<&RollbackItem>, Vec<&str>) {
+    let new = |former: &&RollbackItem| former.source == RollbackSource::NewlyInstalled;
+    let going: Vec<&RollbackItem> = former.iter().filter(new).collect();
     let names = going.iter().map(|f| f.change.package.as_str()).collect();
     (going, names)
 }
@@ -201,12 +204,12 @@ mod tests {
             change("lib", None),
             change("x", Some("1-1")),
         ];
-        let words = |kept: &[Kept]| -> Vec<&str> {
+        let words = |kept: &[StoredPackage]| -> Vec<&str> {
             let former = find(&changes, kept, &[root.path().to_owned()]);
             former.iter().map(|former| former.source.as_str()).collect()
         };
         assert_eq!(words(&[]), ["cached", "new", "missing"]);
-        let kept = Kept {
+        let kept = StoredPackage {
             package: "demo".into(),
             architecture: "any".into(),
             version: "1.0-1".into(),
@@ -215,7 +218,7 @@ mod tests {
             size: 4,
             kept_at: chrono::Utc::now(),
             other: serde_json::Map::new(),
-            ..Kept::default()
+            ..StoredPackage::default()
         };
         assert_eq!(words(&[kept]), ["kept", "new", "missing"]);
     }

@@ -7,8 +7,10 @@ use anyhow::{Result, ensure};
 use super::backend::Pacman;
 use super::conf::{Conf, in_caches};
 use super::{arguments, database, listing};
-use crate::exec::{Ending, Finished, Line, Program};
-use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Source, Update};
+use crate::exec::{ExitReason, Finished, Line, Program};
+use crate::package::{
+    Change, Database, KeptBack, KeptBackCause, PackageId, Pending, Source, Update,
+};
 use crate::sorted::{self, InOrder};
 
 /// What an upgrade would do: [`Pending`], with what pacman needs to know to do it.
@@ -174,7 +176,7 @@ pub fn is_everything(updates: &[Update], pending: &[Update]) -> bool {
 
 /// The pending packages that `updates` leave out.
 pub fn left_out(updates: &[Update], pending: &[Update]) -> Vec<String> {
-    let asked: BTreeSet<Key> = updates.iter().map(Update::key).in_order();
+    let asked: BTreeSet<PackageId> = updates.iter().map(Update::key).in_order();
     let due = pending.iter().filter(|update| update.installed.is_some());
     due.filter(|update| !asked.contains(&update.key()))
         .map(|update| update.package.clone())
@@ -192,7 +194,7 @@ fn size(conf: &Conf, target: &listing::Target) -> Option<u64> {
 /// What `-Qu` prints: it exits with 1 when there is nothing, and also when it could not find out.
 fn none_or(program: &Program) -> Result<String> {
     let (finished, output) = program.heard()?;
-    let none = finished.ending == Ending::Exited(1) && output.is_empty();
+    let none = finished.ending == ExitReason::Exited(1) && output.is_empty();
     ensure!(
         (finished.succeeded() || none) && !has_error(&finished),
         "{}",

@@ -13,7 +13,9 @@ use super::locks::{self, Held, LOCK};
 use super::output;
 use super::simulate::{Upgrade, left_out};
 use crate::exec::Program;
-use crate::package::{Applied, Change, Ended, Key, Observer, Selection, Source, Transaction};
+use crate::package::{
+    Change, Observer, PackageId, Selection, Source, Transaction, TransactionEnd, TransactionReport,
+};
 
 /// How long a transaction waits for somebody else's.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
@@ -32,9 +34,11 @@ impl Pacman {
         let program = arguments::download_ahead(self.tree.path(), &upgrade.without);
         let outcome = output::run(&program, upgrade.changes.len(), observer)?;
         match outcome.ended {
-            Ended::Done => Ok(true),
-            Ended::Stopped => Ok(false),
-            Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
+            TransactionEnd::Done => Ok(true),
+            TransactionEnd::Stopped => Ok(false),
+            TransactionEnd::FetchFailed(why)
+            | TransactionEnd::Failed(why)
+            | TransactionEnd::Interrupted(why) => {
                 bail!("{why}")
             }
         }
@@ -45,7 +49,7 @@ impl Pacman {
         &self,
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Applied> {
+    ) -> Result<TransactionReport> {
         let conf = self.conf()?;
         // what somebody else is changing at this moment cannot be planned with
         free(observer)?;
@@ -58,7 +62,7 @@ impl Pacman {
             }
         }
         let kept_back = upgrade.pending.kept_back.clone();
-        let done = |ended| Applied {
+        let done = |ended| TransactionReport {
             ended,
             kept_back,
             notes: Vec::new(),
@@ -67,7 +71,7 @@ impl Pacman {
             interrupted: false,
         };
         if upgrade.changes.is_empty() {
-            return Ok(done(Ended::Done));
+            return Ok(done(TransactionEnd::Done));
         }
         let outcome = self.transact(&conf, &upgrade, transaction, observer)?;
         let key = |package: &str| {
@@ -77,12 +81,12 @@ impl Pacman {
                 .find(|change| change.package == package);
             change.map(Change::key)
         };
-        let failures: Vec<(Key, String)> = outcome
+        let failures: Vec<(PackageId, String)> = outcome
             .failed
             .into_iter()
             .filter_map(|(package, why)| Some((key(&package)?, why)))
             .collect();
-        Ok(Applied {
+        Ok(TransactionReport {
             notes: outcome.notes,
             failures,
             ..done(outcome.ended)
@@ -120,7 +124,7 @@ impl Pacman {
         });
         let behind = self.tree.put_back_unless_used()?;
         let outcome = upgraded?;
-        let ended = if behind || outcome.ended == Ended::Done {
+        let ended = if behind || outcome.ended == TransactionEnd::Done {
             outcome.ended
         } else {
             ahead(outcome.ended)
@@ -143,8 +147,8 @@ impl Pacman {
             let outcome = output::run(program, total, observer)?;
             match outcome.ended {
                 // whoever repairs it is to know whose lock it was
-                Ended::Interrupted(_) => {}
-                Ended::Stopped => {
+                TransactionEnd::Interrupted(_) => {}
+                TransactionEnd::Stopped => {
                     // it had no time to take it away
                     if locks::held(Path::new(LOCK)) == Held::Stale {
                         locks::remove(Path::new(LOCK))?;
@@ -154,7 +158,7 @@ impl Pacman {
                 _ => self.tree.end()?,
             }
             let again = outcome.locked && tries < LOCK_TRIES;
-            if !again || outcome.ended == Ended::Stopped {
+            if !again || outcome.ended == TransactionEnd::Stopped {
                 return Ok(outcome);
             }
         }
@@ -181,15 +185,17 @@ fn free(observer: &mut dyn Observer) -> Result<()> {
 }
 
 /// A failure after the live databases moved: whoever installs anything now makes a partial upgrade.
-fn ahead(ended: Ended) -> Ended {
+fn ahead(ended: TransactionEnd) -> TransactionEnd {
     let told = |words: String| {
         format!(
             "{words}; pacman's databases are ahead of what is installed now, until all is upgraded"
         )
     };
     match ended {
-        Ended::Failed(words) | Ended::FetchFailed(words) => Ended::Failed(told(words)),
-        Ended::Interrupted(words) => Ended::Interrupted(told(words)),
+        TransactionEnd::Failed(words) | TransactionEnd::FetchFailed(words) => {
+            TransactionEnd::Failed(told(words))
+        }
+        TransactionEnd::Interrupted(words) => TransactionEnd::Interrupted(told(words)),
         other => other,
     }
 }
@@ -200,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_that_the_databases_are_ahead() {
-        let Ended::Failed(why) = ahead(Ended::Failed("x".into())) else {
+        let TransactionEnd::Failed(why) = ahead(TransactionEnd::Failed("x".into())) else {
             panic!()
         };
         assert!(why.starts_with("x; pacman's databases are ahead"), "{why}");

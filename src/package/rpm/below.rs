@@ -6,15 +6,15 @@ use anyhow::{Result, bail};
 
 use super::{database, evr, installonly, locks};
 use crate::exec::Line;
-use crate::package::climb::climb;
-use crate::package::{Ended, Former, FormerSource, Key, Observer, Restore};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Observer, PackageId, Restore, RollbackItem, RollbackSource, TransactionEnd};
 
 /// Its name, for records.
 pub const TOOL: &str = "rpm";
 
 /// Puts former versions back, all of whose files are on this host, and takes away what was new afterwards:
 /// both have some files then, and these stay.
-pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<TransactionEnd> {
     let former = installonly::settled(restore.former)?;
     let (files, going) = split(&former)?;
     if !locks::wait_for_others(observer)? {
@@ -31,26 +31,26 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<En
         {
             bail!("{why}, so that rpm was not used");
         }
-        climb(&database::put_back(&files), restore.log, observer)?;
+        run_repair_step(&database::put_back(&files), restore.log, observer)?;
     }
     if !going.is_empty() {
-        climb(&database::erase(&going), restore.log, observer)?;
+        run_repair_step(&database::erase(&going), restore.log, observer)?;
     }
-    Ok(Ended::Done)
+    Ok(TransactionEnd::Done)
 }
 
 /// The package files of what comes back, and the exact names of what goes; an error when rpm would lack a file.
-fn split(former: &[Former]) -> Result<(Vec<PathBuf>, Vec<String>)> {
+fn split(former: &[RollbackItem]) -> Result<(Vec<PathBuf>, Vec<String>)> {
     let (mut files, mut going) = (Vec::new(), Vec::new());
     for former in former {
         former.check()?;
         let change = &former.change;
-        let name = |key: Key, version: &Option<String>| {
+        let name = |key: PackageId, version: &Option<String>| {
             let version = evr::full(version.as_deref().unwrap_or_default());
             format!("{}-{version}.{}", key.package, key.architecture)
         };
         match (&former.source, former.source.file()) {
-            (FormerSource::New | FormerSource::Beside, _) => {
+            (RollbackSource::NewlyInstalled | RollbackSource::Installonly, _) => {
                 going.push(name(change.key(), &change.to));
             }
             (_, Some(file)) => files.push(file.to_owned()),

@@ -8,18 +8,21 @@ use anyhow::Result;
 
 use super::{database, repositories, resolution};
 use crate::exec::Program;
-use crate::package::climb::climb;
 use crate::package::damaged::{Said, verified};
-use crate::package::{Damaged, Ended, Former, FormerSource, Observer, Restore};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Damaged, Observer, Restore, RollbackItem, RollbackSource, TransactionEnd};
 
 /// Which of these packages, each in its former version, lack files, or have others.
-pub fn damaged(back: &[Former]) -> Result<Vec<Damaged>> {
+pub fn damaged(back: &[RollbackItem]) -> Result<Vec<Damaged>> {
     let mut found = Vec::new();
     for former in back {
         let Some(version) = former.change.from.as_deref() else {
             continue;
         };
-        if matches!(former.source, FormerSource::New | FormerSource::Beside) {
+        if matches!(
+            former.source,
+            RollbackSource::NewlyInstalled | RollbackSource::Installonly
+        ) {
             continue;
         }
         let mut damaged = Damaged::none(former.change.former_key(), version);
@@ -43,8 +46,8 @@ pub fn install_again(
     restore: &Restore<'_>,
     caches: &[PathBuf],
     observer: &mut dyn Observer,
-    fetched: impl Fn(&[Former]) -> Program,
-) -> Result<Ended> {
+    fetched: impl Fn(&[RollbackItem]) -> Program,
+) -> Result<TransactionEnd> {
     let (mut files, mut others) = (Vec::new(), Vec::new());
     for former in restore.former {
         former.check()?;
@@ -55,16 +58,16 @@ pub fn install_again(
     }
     if !files.is_empty() {
         let program = database::install_again(&files);
-        climb(&program, restore.log, observer)?;
+        run_repair_step(&program, restore.log, observer)?;
     }
     if !others.is_empty() {
-        climb(&fetched(&others), restore.log, observer)?;
+        run_repair_step(&fetched(&others), restore.log, observer)?;
     }
-    Ok(Ended::Done)
+    Ok(TransactionEnd::Done)
 }
 
 /// Where the package file of a former version lies.
-fn file(former: &Former, caches: &[PathBuf]) -> Option<PathBuf> {
+fn file(former: &RollbackItem, caches: &[PathBuf]) -> Option<PathBuf> {
     if let Some(file) = former.source.file() {
         return Some(file.to_owned());
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{conf, evr, versionlock};
 use crate::exec::Program;
-use crate::package::{Change, Database, Installed, Key, PackageState, Problem};
+use crate::package::{Change, Database, Installed, PackageId, PackageState, Problem};
 use crate::sorted::{self, InOrder};
 
 const RPM: &str = "/usr/bin/rpm";
@@ -25,7 +25,7 @@ pub const FILES: [&str; 6] = [
 /// One installed version of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    pub key: Key,
+    pub key: PackageId,
     /// Without an epoch of 0.
     pub evr: String,
     /// The checksum of its header, which names all of its files with theirs; rpm has it since 4.14.
@@ -65,7 +65,7 @@ pub fn parallel_among(names: &[&str], configured: &[String]) -> Result<BTreeSet<
 }
 
 /// The files of an installed version, one a line.
-pub fn files(key: &Key, evr: &str) -> Result<String> {
+pub fn files(key: &PackageId, evr: &str) -> Result<String> {
     Program::new(RPM).arg("-ql").arg(name(key, evr)).capture()
 }
 
@@ -85,7 +85,7 @@ pub fn files_of(change: &Change) -> Result<Vec<PathBuf>> {
 }
 
 /// The one name of an installed version.
-fn name(key: &Key, evr: &str) -> String {
+fn name(key: &PackageId, evr: &str) -> String {
     format!("{}-{}.{}", key.package, evr::full(evr), key.architecture)
 }
 
@@ -106,7 +106,7 @@ pub fn install_again(files: &[PathBuf]) -> Program {
 
 /// Compares the files of an installed version with what is entered of them, but for what only the owner of a
 /// host or the moment makes of them: dates, owners, modes.
-pub fn verify(key: &Key, evr: &str) -> Program {
+pub fn verify(key: &PackageId, evr: &str) -> Program {
     Program::new(RPM)
         .args(["-V", "--nodeps", "--noscripts", "--nomtime"])
         .args(["--nouser", "--nogroup", "--nomode", "--nordev", "--nocaps"])
@@ -134,7 +134,7 @@ pub fn erase(names: &[String]) -> Program {
 }
 
 /// Takes an entry away, with those of its files that no other package has.
-pub fn erase_entry(key: &Key, evr: &str) -> Program {
+pub fn erase_entry(key: &PackageId, evr: &str) -> Program {
     Program::new(RPM)
         .args(["-e", "--nodeps", "--noscripts"])
         .arg(name(key, evr))
@@ -153,7 +153,7 @@ pub fn entries(output: &str) -> Result<Vec<Entry>> {
             return Ok(None);
         }
         Ok(Some(Entry {
-            key: Key {
+            key: PackageId {
                 package: package.to_owned(),
                 architecture: architecture.to_owned(),
             },
@@ -168,8 +168,8 @@ pub fn entries(output: &str) -> Result<Vec<Entry>> {
 }
 
 /// The packages of which several versions are entered, each with its versions, the newest last.
-fn several(entries: &[Entry]) -> BTreeMap<Key, Vec<String>> {
-    let mut versions: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+fn several(entries: &[Entry]) -> BTreeMap<PackageId, Vec<String>> {
+    let mut versions: BTreeMap<PackageId, Vec<String>> = BTreeMap::new();
     for entry in entries {
         versions
             .entry(entry.key.clone())
@@ -197,7 +197,7 @@ fn parallel(provided: &str, configured: &[String]) -> BTreeSet<String> {
 impl Contents {
     /// Packages that are entered in several versions and may not be: an update was killed between the
     /// entry of the new and the removal of the old one, and dnf calls that "Nothing to do" (FACTS 34).
-    pub fn duplicates(&self) -> BTreeMap<Key, Vec<String>> {
+    pub fn duplicates(&self) -> BTreeMap<PackageId, Vec<String>> {
         let mut several = several(&self.entries);
         several.retain(|key, _| !self.parallel.contains(&key.package));
         several
@@ -231,7 +231,7 @@ impl Contents {
 
     /// Its problems.
     pub fn problems(&self) -> Vec<Problem> {
-        let problem = |(key, versions): (&Key, &Vec<String>)| {
+        let problem = |(key, versions): (&PackageId, &Vec<String>)| {
             let text = format!(
                 "the package {key} is in the database twice, as {}: an update was interrupted",
                 versions.join(" and ")
@@ -268,7 +268,7 @@ mod tests {
         let contents = contents(KILLED, "");
         let database = contents.database(&|name| name == "tool");
         let of = |name: &str| {
-            let key = Key {
+            let key = PackageId {
                 package: name.into(),
                 architecture: "noarch".into(),
             };
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_erased_alone() {
-        let key = Key {
+        let key = PackageId {
             package: "demo".into(),
             architecture: "noarch".into(),
         };

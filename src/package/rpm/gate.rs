@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::exec::{Line, Program};
-use crate::package::{Change, Key};
+use crate::package::{Change, PackageId};
 
 /// The most that is read: 100 000 packages would be a quarter of it.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -41,7 +41,7 @@ pub fn ask(
 }
 
 /// Versions of packages.
-pub type Versions = BTreeSet<(Key, String)>;
+pub type Versions = BTreeSet<(PackageId, String)>;
 
 /// A change as it is announced.
 #[derive(Debug, Serialize, Deserialize)]

@@ -6,12 +6,12 @@ use std::fs;
 use anyhow::{Result, bail, ensure};
 
 use super::database::{self, Contents};
-use crate::package::{Change, Former, FormerSource, Key};
+use crate::package::{Change, PackageId, RollbackItem, RollbackSource};
 
 /// What is to be put back, by what is installed now: where the former version is still there beside the new
 /// one, only the new one goes. An error when the former one is not there any more, or when the new one is
 /// the kernel that runs, which is never taken away.
-pub fn settled(former: &[Former]) -> Result<Vec<Former>> {
+pub fn settled(former: &[RollbackItem]) -> Result<Vec<RollbackItem>> {
     let settled = by(former, &database::read()?)?;
     if let Some((_, why)) = in_use(&settled)?.into_iter().next() {
         bail!(why);
@@ -20,7 +20,7 @@ pub fn settled(former: &[Former]) -> Result<Vec<Former>> {
 }
 
 /// Those of which the new version is the kernel that runs.
-pub fn in_use(former: &[Former]) -> Result<Vec<(Key, String)>> {
+pub fn in_use(former: &[RollbackItem]) -> Result<Vec<(PackageId, String)>> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut found = Vec::new();
     for former in former.iter().filter(|former| is_beside(former)) {
@@ -38,8 +38,8 @@ pub fn in_use(former: &[Former]) -> Result<Vec<(Key, String)>> {
 
 /// What a run that puts this back may do: the removal of one of two versions, which leaves the other, is
 /// in the tools' words a removal.
-pub fn agreed(former: &[Former]) -> Vec<Change> {
-    let change = |former: &Former| {
+pub fn agreed(former: &[RollbackItem]) -> Vec<Change> {
+    let change = |former: &RollbackItem| {
         let undone = former.undone();
         let to = undone.to.filter(|_| !is_beside(former));
         Change { to, ..undone }
@@ -48,18 +48,18 @@ pub fn agreed(former: &[Former]) -> Vec<Change> {
 }
 
 /// Pure.
-fn by(former: &[Former], contents: &Contents) -> Result<Vec<Former>> {
-    let is_entered = |former: &Former, version: Option<&str>| {
+fn by(former: &[RollbackItem], contents: &Contents) -> Result<Vec<RollbackItem>> {
+    let is_entered = |former: &RollbackItem, version: Option<&str>| {
         let key = former.change.key();
         let mut entries = contents.entries.iter();
         version.is_some_and(|version| entries.any(|e| e.key == key && e.evr == version))
     };
-    let settle = |former: &Former| {
+    let settle = |former: &RollbackItem| {
         let (from, to) = (former.change.from.as_deref(), former.change.to.as_deref());
         let both = is_entered(former, from) && is_entered(former, to);
         let mut former = former.clone();
         if both && contents.parallel.contains(&former.change.package) {
-            former.source = FormerSource::Beside;
+            former.source = RollbackSource::Installonly;
         }
         ensure!(
             both || !is_beside(&former),
@@ -73,8 +73,8 @@ fn by(former: &[Former], contents: &Contents) -> Result<Vec<Former>> {
     former.iter().map(settle).collect()
 }
 
-fn is_beside(former: &Former) -> bool {
-    former.source == FormerSource::Beside
+fn is_beside(former: &RollbackItem) -> bool {
+    former.source == RollbackSource::Installonly
 }
 
 fn version(version: Option<&str>) -> &str {
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
     use crate::package::rpm::database::entries;
 
-    fn former(source: FormerSource) -> Former {
-        Former {
+    fn former(source: RollbackSource) -> RollbackItem {
+        RollbackItem {
             change: Change {
                 package: "kernel-core".into(),
                 architecture: "x86_64".into(),
@@ -124,18 +124,18 @@ mod tests {
     #[test]
     fn only_the_new_one_of_two_goes() {
         let both = contents(&["6.9-1", "6.10-1"]);
-        for source in [FormerSource::Archive, FormerSource::Beside] {
+        for source in [RollbackSource::Archive, RollbackSource::Installonly] {
             let settled = by(&[former(source)], &both).unwrap();
-            assert_eq!(settled[0].source, FormerSource::Beside);
+            assert_eq!(settled[0].source, RollbackSource::Installonly);
             let agreed = agreed(&settled);
             assert_eq!(agreed[0].from.as_deref(), Some("6.10-1"));
             assert_eq!(agreed[0].to, None);
         }
         let one = contents(&["6.10-1"]);
-        let settled = by(&[former(FormerSource::Archive)], &one).unwrap();
-        assert_eq!(settled[0].source, FormerSource::Archive);
+        let settled = by(&[former(RollbackSource::Archive)], &one).unwrap();
+        assert_eq!(settled[0].source, RollbackSource::Archive);
         assert_eq!(agreed(&settled)[0].to.as_deref(), Some("6.9-1"));
-        let error = by(&[former(FormerSource::Beside)], &one).unwrap_err();
+        let error = by(&[former(RollbackSource::Installonly)], &one).unwrap_err();
         assert!(error.to_string().contains("6.9-1 is not installed beside"));
     }
 

@@ -6,8 +6,8 @@ use anyhow::{Result, bail, ensure};
 
 use super::database::{self, Contents};
 use crate::exec::Program;
-use crate::package::climb::climb;
-use crate::package::{Change, Key, Observer, sentences};
+use crate::package::repair_step::run_repair_step;
+use crate::package::{Change, Observer, PackageId, sentences};
 
 /// Removes the duplicates among these changes: an update that was killed has entered one version and not
 /// yet taken the other one away (FACTS 34). Rung
@@ -27,7 +27,7 @@ pub fn run(
         let file = change.file.as_ref().filter(|file| file.exists());
         if let Some(file) = file {
             let program = database::install_again(std::slice::from_ref(file));
-            climb(&program, log, observer)?;
+            run_repair_step(&program, log, observer)?;
         }
     }
     // it looks at the whole database, and keeps the newest of each package
@@ -41,12 +41,12 @@ pub fn run(
         && of_one().count() == duplicates.len()
         && !database::read()?.duplicates().is_empty()
     {
-        climb(native, log, observer)?;
+        run_repair_step(native, log, observer)?;
     }
     for change in halves(changes, &database::read()?) {
         if let Some(from) = &change.from {
             let entry = database::erase_entry(&change.former_key(), from);
-            climb(&entry, log, observer)?;
+            run_repair_step(&entry, log, observer)?;
         }
     }
     let mut contents = database::read()?;
@@ -59,7 +59,7 @@ pub fn run(
         );
     }
     if !changes.is_empty() {
-        let is_ours = |key: &Key| changes.iter().any(|change| change.key() == *key);
+        let is_ours = |key: &PackageId| changes.iter().any(|change| change.key() == *key);
         contents.entries.retain(|entry| is_ours(&entry.key));
     }
     let problems = sentences(contents.problems());
@@ -80,7 +80,7 @@ fn halves<'a>(changes: &'a [Change], contents: &Contents) -> Vec<&'a Change> {
             return false;
         };
         if change.former_architecture.is_some() {
-            let is_entered = |key: Key, evr: &str| {
+            let is_entered = |key: PackageId, evr: &str| {
                 let mut entries = contents.entries.iter();
                 entries.any(|entry| entry.key == key && entry.evr == *evr)
             };
@@ -111,7 +111,7 @@ mod tests {
             former_architecture: Some("x86_64".into()),
             ..change("moved")
         };
-        let entry = |key: Key, evr: &str| Entry {
+        let entry = |key: PackageId, evr: &str| Entry {
             key,
             evr: evr.to_owned(),
             build: None,

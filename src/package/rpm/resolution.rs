@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::package::{Change, Database, KeptBack, KeptBackCause, Key, Pending, Update, replaced};
+use crate::package::{
+    Change, Database, KeptBack, KeptBackCause, PackageId, Pending, Update, replaced,
+};
 use crate::sorted::{self, InOrder};
 
 /// A version that would be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
-    pub key: Key,
+    pub key: PackageId,
     /// Without an epoch of 0.
     pub evr: String,
     /// The id of its repository.
@@ -20,7 +22,7 @@ pub struct Planned {
 }
 
 /// The packages that security advisories ask for, each with the names of those.
-pub type Advisories = BTreeMap<Key, Vec<String>>;
+pub type Advisories = BTreeMap<PackageId, Vec<String>>;
 
 /// How many advisories an update names at most, and how long a name is: a list of updates has its place in one
 /// answer of a door, whatever repositories say, and for what they are about the newest few are enough.
@@ -120,7 +122,7 @@ pub fn marked(kept_back: Vec<KeptBack>, advisories: &Advisories) -> Vec<KeptBack
 /// Resolves again without what would make a package go, until nothing goes any more: `resolve` is given
 /// the names to leave out. With it, what is kept back for that.
 pub fn without_removals<T>(
-    is_installed: &dyn Fn(&Key) -> bool,
+    is_installed: &dyn Fn(&PackageId) -> bool,
     mut resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
 ) -> Result<(Resolved, T, Without)> {
     let mut without = Without::default();
@@ -250,7 +252,7 @@ fn names(line: &str, package: &str, is_version: &dyn Fn(&str) -> bool) -> bool {
 }
 
 /// The name of a package file, as every repository has it by convention.
-pub fn file_name(key: &Key, evr: &str) -> String {
+pub fn file_name(key: &PackageId, evr: &str) -> String {
     let version = super::evr::without_epoch(evr);
     format!("{}-{version}.{}.rpm", key.package, key.architecture)
 }
@@ -285,7 +287,7 @@ mod tests {
 
     fn planned(name: &str, evr: &str) -> Planned {
         Planned {
-            key: Key {
+            key: PackageId {
                 package: name.into(),
                 architecture: "noarch".into(),
             },

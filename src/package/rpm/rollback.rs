@@ -10,25 +10,25 @@ use anyhow::Result;
 use super::conf::{self, Front};
 use super::gate::{Announced, Versions};
 use super::{database, repositories, resolution};
-use crate::package::{Change, Former, FormerSource, Kept, former};
+use crate::package::{Change, RollbackItem, RollbackSource, StoredPackage, former};
 use crate::sorted::InOrder;
 
 /// Looks each former version up: beside the new one, where it stays, in what we keep, in the package
 /// manager's caches, and in the repositories, by one question for all that were not found before.
 pub fn find(
     changes: &[Change],
-    kept: &[Kept],
+    kept: &[StoredPackage],
     caches: &[PathBuf],
     parallel: &BTreeSet<String>,
     listed: impl FnOnce(&[String]) -> Result<Versions>,
-) -> Vec<Former> {
+) -> Vec<RollbackItem> {
     let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
     let cached = repositories::files(caches, &wanted);
-    let mut found: Vec<(Change, Option<FormerSource>)> = Vec::new();
+    let mut found: Vec<(Change, Option<RollbackSource>)> = Vec::new();
     for change in changes {
         let source = match &change.from {
-            None => Some(FormerSource::New),
-            Some(_) if parallel.contains(&change.package) => Some(FormerSource::Beside),
+            None => Some(RollbackSource::NewlyInstalled),
+            Some(_) if parallel.contains(&change.package) => Some(RollbackSource::Installonly),
             Some(_) => former::ours(change, kept).or_else(|| {
                 let file = cached.get(&file_name(change)?)?;
                 former::cached(change, kept, file)
@@ -57,14 +57,14 @@ pub fn find(
         let version = change.from.clone().unwrap_or_default();
         let source = source.unwrap_or_else(|| {
             if listed.contains(&(change.former_key(), version)) {
-                FormerSource::Archive
+                RollbackSource::Archive
             } else {
-                FormerSource::Missing {
+                RollbackSource::Unavailable {
                     why: nowhere.clone(),
                 }
             }
         });
-        Former { change, source }
+        RollbackItem { change, source }
     });
     former.collect()
 }

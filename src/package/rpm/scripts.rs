@@ -1,7 +1,7 @@
 //! Scripts of packages: which one runs, and which failed. RPM says that once, and its database forgets it.
 
 use crate::exec::Process;
-use crate::package::{Key, Script};
+use crate::package::{PackageId, Script};
 
 /// Where RPM puts a script to run it (`%_tmppath`, rpm 4.20): the name says nothing of the package.
 const SCRIPTS: &str = "/var/tmp/rpm-tmp.";
@@ -15,7 +15,7 @@ pub fn running(process: &Process) -> Option<Script> {
 /// (rpm 4.20 under dnf 4, dnf 5 and zypper, which print it with different beginnings). After a failed
 /// `%post` or later the package is installed all the same: dnf 4 exits with 0, zypper with 107, dnf 5
 /// with 1 (FACTS 35).
-pub fn failed(line: &str) -> Option<(Key, String)> {
+pub fn failed(line: &str) -> Option<(PackageId, String)> {
     let start = line.find('%')?;
     let (script, rest) = line[start..].split_once('(')?;
     let (nevra, rest) = rest.split_once(')')?;
@@ -25,7 +25,7 @@ pub fn failed(line: &str) -> Option<(Key, String)> {
     let (nevr, architecture) = nevra.rsplit_once('.')?;
     let mut parts = nevr.rsplitn(3, '-');
     let (_release, _version, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let key = Key {
+    let key = PackageId {
         package: name.to_owned(),
         architecture: architecture.to_owned(),
     };
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn recorded_lines() {
         let expected = |name: &str, why: &str| {
-            let key = Key {
+            let key = PackageId {
                 package: name.into(),
                 architecture: "noarch".into(),
             };

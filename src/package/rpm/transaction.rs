@@ -5,7 +5,9 @@ use anyhow::Result;
 
 use super::gate::Versions;
 use super::{gate, locks};
-use crate::package::{Applied, Change, Ended, KeptBack, Key, Observer, Report, Transaction};
+use crate::package::{
+    Change, KeptBack, Observer, PackageId, Report, Transaction, TransactionEnd, TransactionReport,
+};
 
 /// What the download came to.
 pub enum Downloaded {
@@ -19,22 +21,22 @@ pub enum Downloaded {
         kept_back: Vec<KeptBack>,
     },
     /// It failed, or was stopped.
-    Not(Ended),
+    Not(TransactionEnd),
 }
 
 /// How the installation ended.
 pub struct Changed {
-    pub ended: Ended,
+    pub ended: TransactionEnd,
     /// Packages whose scripts failed, with the script and how.
-    pub failures: Vec<(Key, String)>,
+    pub failures: Vec<(PackageId, String)>,
     /// Configuration files that were not merged.
     pub notes: Vec<String>,
 }
 
 impl Changed {
     /// With what was kept back before.
-    pub fn applied(self, kept_back: Vec<KeptBack>) -> Applied {
-        Applied {
+    pub fn applied(self, kept_back: Vec<KeptBack>) -> TransactionReport {
+        TransactionReport {
             ended: self.ended,
             kept_back,
             notes: self.notes,
@@ -45,7 +47,7 @@ impl Changed {
     }
 
     /// Nothing was done.
-    pub fn nothing(ended: Ended) -> Self {
+    pub fn nothing(ended: TransactionEnd) -> Self {
         Self {
             ended,
             failures: Vec::new(),
@@ -78,8 +80,8 @@ pub trait Tool {
 }
 
 /// A transaction that was stopped before it began.
-pub fn stopped() -> Applied {
-    Changed::nothing(Ended::Stopped).applied(Vec::new())
+pub fn stopped() -> TransactionReport {
+    Changed::nothing(TransactionEnd::Stopped).applied(Vec::new())
 }
 
 /// Runs the transaction.
@@ -87,7 +89,7 @@ pub fn run(
     tool: &dyn Tool,
     transaction: &Transaction<'_>,
     observer: &mut dyn Observer,
-) -> Result<Applied> {
+) -> Result<TransactionReport> {
     let basis = tool.basis(transaction);
     let (changes, archived, again, kept_back) = match tool.download(transaction, observer)? {
         Downloaded::Ready {
@@ -99,7 +101,7 @@ pub fn run(
         Downloaded::Not(ended) => return Ok(Changed::nothing(ended).applied(Vec::new())),
     };
     if changes.is_empty() {
-        return Ok(Changed::nothing(Ended::Done).applied(kept_back));
+        return Ok(Changed::nothing(TransactionEnd::Done).applied(kept_back));
     }
     if !locks::wait_for_others(observer)? {
         return Ok(stopped());
@@ -107,11 +109,11 @@ pub fn run(
     // the same question to the same index and database has the same answer; to others it may not
     if tool.basis(transaction) != basis {
         let why = "somebody else changed the index or the package database meanwhile".to_owned();
-        return Ok(Changed::nothing(Ended::FetchFailed(why)).applied(kept_back));
+        return Ok(Changed::nothing(TransactionEnd::FetchFailed(why)).applied(kept_back));
     }
     let announced = gate::announce(&changes, archived.as_ref());
     if let Some(refusal) = gate::ask(transaction.gate, &announced, transaction.log)? {
-        return Ok(Changed::nothing(Ended::Failed(refusal)).applied(kept_back));
+        return Ok(Changed::nothing(TransactionEnd::Failed(refusal)).applied(kept_back));
     }
     observer.report(Report::Installing {
         percent: 0,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::locks;
 use crate::package::rpm::resolution::Planned;
-use crate::package::{Former, FormerSource, Source, Update};
+use crate::package::{RollbackItem, RollbackSource, Source, Update};
 
 /// zypper.
 pub const ZYPPER: &str = "/usr/bin/zypper";
@@ -14,7 +14,7 @@ pub const ZYPPER: &str = "/usr/bin/zypper";
 pub fn refresh() -> Program {
     Program::new(ZYPPER)
         .args(["--non-interactive", "--xmlout", "refresh"])
-        .leashed()
+        .die_with_parent()
 }
 
 /// Shows what an update of everything, or of exactly these, would do.
@@ -24,7 +24,7 @@ pub fn simulate(names: Option<&[String]>, repositories: &[String]) -> Program {
 
 /// Downloads what it needs.
 pub fn download(names: Option<&[String]>, repositories: &[String]) -> Program {
-    update("--download-only", names, repositories).leashed()
+    update("--download-only", names, repositories).die_with_parent()
 }
 
 /// Downloads exactly these when nobody waits for it: everybody else's work comes first. `update
@@ -34,7 +34,7 @@ pub fn download_ahead(names: &[String], repositories: &[String]) -> Program {
         .arg("download")
         .args(only(repositories))
         .args(names)
-        .leashed()
+        .die_with_parent()
 }
 
 /// Installs what was downloaded, by the same words: an update of everything, or of exactly these. What they
@@ -102,15 +102,15 @@ pub fn versions(names: &[String]) -> Program {
 /// Puts former versions back and takes away what was new, in one transaction. The files are those that
 /// were put aside, checked against their SHA-256: where a repository has no signatures, theirs cannot
 /// be asked for either. A rehearsal only shows what it would do.
-pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
-    let word = |former: &Former| {
+pub fn put_back(former: &[RollbackItem], rehearsal: bool) -> Program {
+    let word = |former: &RollbackItem| {
         let change = &former.change;
         match (&former.source, former.source.file()) {
-            (FormerSource::New, _) => {
+            (RollbackSource::NewlyInstalled, _) => {
                 PathBuf::from(format!("!{}.{}", change.package, change.architecture))
             }
             // of two installed versions exactly this one
-            (FormerSource::Beside, _) => {
+            (RollbackSource::Installonly, _) => {
                 let version = change.to.as_deref().unwrap_or_default();
                 let name = exact(&change.package, &change.architecture, version);
                 PathBuf::from(format!("!{name}"))
@@ -130,8 +130,8 @@ pub fn put_back(former: &[Former], rehearsal: bool) -> Program {
 }
 
 /// Fetches packages again in the version that they have, and installs them once more.
-pub fn install_again(former: &[Former]) -> Program {
-    let name = |former: &Former| {
+pub fn install_again(former: &[RollbackItem]) -> Program {
+    let name = |former: &RollbackItem| {
         let change = &former.change;
         let version = change.from.as_deref().unwrap_or_default();
         exact(&change.package, &change.former_key().architecture, version)
@@ -251,13 +251,13 @@ mod tests {
             .assert_eq(&super::change(None, &[]).shown());
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout update --download-only --repo=good"]
             .assert_eq(&download(None, &["good".to_owned()]).shown());
-        let former = |change: &Change, source| Former {
+        let former = |change: &Change, source| RollbackItem {
             change: change.clone(),
             source,
         };
         let former = [
-            former(&changes[0], FormerSource::Archive),
-            former(&changes[1], FormerSource::New),
+            former(&changes[0], RollbackSource::Archive),
+            former(&changes[1], RollbackSource::NewlyInstalled),
         ];
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install --oldpackage --allow-unsigned-rpm demo.noarch=2:1.0-1 !demo.noarch"]
             .assert_eq(&put_back(&former, false).shown());

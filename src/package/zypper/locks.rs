@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::output::{Finished, Run};
 use crate::exec::Program;
 use crate::package::transaction::Quiet;
-use crate::package::{Ended, Observer, lock};
+use crate::package::{Observer, TransactionEnd, lock};
 
 /// How often a run is started anew because somebody else holds the lock: ten minutes.
 const LOCK_TRIES: u32 = 1200;
@@ -23,7 +23,7 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
             return Ok(finished);
         };
         if observer.stop() {
-            finished.ended = Ended::Stopped;
+            finished.ended = TransactionEnd::Stopped;
             return Ok(finished);
         }
         wait.moment(&holder, lock::RETRY, observer);
@@ -34,9 +34,11 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
 pub fn read(program: &Program) -> Result<Finished> {
     let finished = until_unlocked(program, &mut Quiet)?;
     match &finished.ended {
-        Ended::Done => Ok(finished),
-        Ended::Stopped => bail!("zypper was stopped"),
-        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
+        TransactionEnd::Done => Ok(finished),
+        TransactionEnd::Stopped => bail!("zypper was stopped"),
+        TransactionEnd::Failed(why)
+        | TransactionEnd::FetchFailed(why)
+        | TransactionEnd::Interrupted(why) => {
             bail!("zypper: {why}")
         }
     }

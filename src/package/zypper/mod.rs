@@ -33,8 +33,9 @@ use super::rpm::{
     self, below, brings, contents, database_cache, gate, installonly, repair, scripts,
 };
 use super::{
-    Applied, Change, Damaged, Database, Ended, Former, Kept, Key, Observer, PackageManager,
-    Pending, Problem, Refreshed, Restore, Script, Source, TakenBack, Transaction, Update,
+    Change, Damaged, Database, Observer, PackageId, PackageManager, Pending, Problem,
+    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
+    TransactionEnd, TransactionReport, Update,
 };
 use crate::exec::Process;
 
@@ -43,7 +44,7 @@ impl PackageManager for Zypper {
         "zypper"
     }
 
-    fn refresh(&self, observer: &mut dyn Observer) -> Result<Refreshed> {
+    fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         refresh::run(observer)
     }
 
@@ -84,7 +85,11 @@ impl PackageManager for Zypper {
         Ok(!database_cache::read()?.duplicates().is_empty())
     }
 
-    fn apply(&self, transaction: &Transaction<'_>, observer: &mut dyn Observer) -> Result<Applied> {
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionReport> {
         let _forgets = database_cache::Changing;
         rpm::transaction::run(self, transaction, observer)
     }
@@ -102,11 +107,20 @@ impl PackageManager for Zypper {
         scripts::running(process)
     }
 
-    fn former(&self, changes: &[Change], kept: &[Kept], _: &Path) -> Result<Vec<Former>> {
+    fn former(
+        &self,
+        changes: &[Change],
+        kept: &[StoredPackage],
+        _: &Path,
+    ) -> Result<Vec<RollbackItem>> {
         rollback::find(self, changes, kept)
     }
 
-    fn roll_back(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         rollback::put_back(restore, observer)
     }
@@ -123,15 +137,19 @@ impl PackageManager for Zypper {
         auto_marks::mark_automatic(names)
     }
 
-    fn in_use(&self, former: &[Former]) -> Result<Vec<(Key, String)>> {
+    fn in_use(&self, former: &[RollbackItem]) -> Result<Vec<(PackageId, String)>> {
         installonly::in_use(former)
     }
 
-    fn damaged(&self, back: &[Former], _: &Path) -> Result<Vec<Damaged>> {
+    fn damaged(&self, back: &[RollbackItem], _: &Path) -> Result<Vec<Damaged>> {
         contents::damaged(back)
     }
 
-    fn install_again(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn install_again(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         contents::install_again(restore, &[Places::now().packages], observer, |former| {
             arguments::install_again(former)
@@ -142,7 +160,11 @@ impl PackageManager for Zypper {
         Some(below::TOOL)
     }
 
-    fn roll_back_below(&self, restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+    fn roll_back_below(
+        &self,
+        restore: &Restore<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         below::put_back(restore, observer)
     }

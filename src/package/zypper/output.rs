@@ -1,10 +1,10 @@
 //! What zypper says in XML: plans, progress, failures.
 
-use crate::exec::{Ending, Line, Watch};
+use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::rpm::resolution::{Planned, Removal, Resolved};
 use crate::package::rpm::xml::{self, Node};
 use crate::package::rpm::{conffiles, evr, repositories, scripts, words};
-use crate::package::{Ended, Key, Observer, Report};
+use crate::package::{Observer, PackageId, Report, TransactionEnd};
 
 /// The most error texts that a job's error quotes.
 const QUOTED: usize = 6;
@@ -27,7 +27,7 @@ pub struct Run<'a> {
     observer: &'a mut dyn Observer,
     document: String,
     /// Packages whose scripts failed.
-    failures: Vec<(Key, String)>,
+    failures: Vec<(PackageId, String)>,
     /// Configuration files that were not merged.
     notes: Vec<String>,
 }
@@ -36,8 +36,8 @@ pub struct Run<'a> {
 pub struct Finished {
     /// What it would do or did.
     pub resolved: Resolved,
-    pub ended: Ended,
-    pub failures: Vec<(Key, String)>,
+    pub ended: TransactionEnd,
+    pub failures: Vec<(PackageId, String)>,
     pub notes: Vec<String>,
     /// Who holds its lock, when it did nothing for that.
     pub locked: Option<String>,
@@ -50,7 +50,7 @@ impl Finished {
     pub fn nothing() -> Self {
         Self {
             resolved: Resolved::default(),
-            ended: Ended::Done,
+            ended: TransactionEnd::Done,
             failures: Vec::new(),
             notes: Vec::new(),
             locked: None,
@@ -70,12 +70,12 @@ impl<'a> Run<'a> {
     }
 
     /// What it came to.
-    pub fn finish(self, ending: Ending) -> Finished {
+    pub fn finish(self, ending: ExitReason) -> Finished {
         let errors = messages(&self.document, "error");
         let told = messages(&self.document, "info");
         let of_rpm = told.iter().filter_map(|told| words::error(told));
         let of_rpm: Vec<String> = of_rpm.map(str::to_owned).collect();
-        let locked = (ending == Ending::Exited(code::LOCKED)).then(|| {
+        let locked = (ending == ExitReason::Exited(code::LOCKED)).then(|| {
             let holder = errors.iter().find(|error| error.contains("is locked"));
             let sentence = holder.and_then(|holder| holder.lines().next());
             sentence.unwrap_or("System management is locked").to_owned()
@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Watch for Run<'_> {
+impl OutputHandler for Run<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = &repositories::without_credentials(text);
@@ -152,13 +152,13 @@ pub fn problems(document: &str) -> Vec<Vec<String>> {
 }
 
 /// What changes its vendor in a transaction.
-pub fn vendor_changes(document: &str) -> Vec<Key> {
+pub fn vendor_changes(document: &str) -> Vec<PackageId> {
     let (mut changed, mut inside) = (Vec::new(), false);
     for node in xml::nodes(document) {
         match node {
             Node::Start { name, attributes } if inside && name == "solvable" => {
                 let of = |key: &str| attributes.get(key).cloned().unwrap_or_default();
-                changed.push(Key {
+                changed.push(PackageId {
                     package: of("name"),
                     architecture: of("arch"),
                 });
@@ -193,7 +193,7 @@ fn resolved(document: &str) -> Resolved {
                     "" => {}
                     _ => {
                         let planned = Planned {
-                            key: Key {
+                            key: PackageId {
                                 package: of("name"),
                                 architecture: of("arch"),
                             },
@@ -227,7 +227,7 @@ pub fn updates(document: &str) -> Vec<Planned> {
         let of = |key: &str| attributes.get(key).cloned().unwrap_or_default();
         if name == "update" && of("kind") == "package" {
             updates.push(Planned {
-                key: Key {
+                key: PackageId {
                     package: of("name"),
                     architecture: of("arch"),
                 },
@@ -245,7 +245,7 @@ pub fn updates(document: &str) -> Vec<Planned> {
 }
 
 /// The packages and versions of `search --details` that a repository has.
-pub fn versions(document: &str) -> Vec<(Key, String)> {
+pub fn versions(document: &str) -> Vec<(PackageId, String)> {
     let version = |node: Node| {
         let Node::Start { name, attributes } = node else {
             return None;
@@ -254,7 +254,7 @@ pub fn versions(document: &str) -> Vec<(Key, String)> {
         if name != "solvable" || of("repository")? == "(System Packages)" {
             return None;
         }
-        let key = Key {
+        let key = PackageId {
             package: of("name")?,
             architecture: of("arch")?,
         };
@@ -266,7 +266,7 @@ pub fn versions(document: &str) -> Vec<(Key, String)> {
         .collect()
 }
 
-fn ended(ending: Ending, errors: &[String]) -> Ended {
+fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: &str| {
         if errors.is_empty() {
             return how.to_owned();
@@ -276,23 +276,25 @@ fn ended(ending: Ending, errors: &[String]) -> Ended {
         lines[..lines.len().min(QUOTED)].join("; ")
     };
     match ending {
-        Ending::Exited(
+        ExitReason::Exited(
             0
             | code::REBOOT_NEEDED
             | code::RESTART_NEEDED
             | code::REPOSITORIES_SKIPPED
             | code::SCRIPT_FAILED,
-        ) => Ended::Done,
-        Ending::Stopped => Ended::Stopped,
-        Ending::Exited(code) if errors.iter().any(|error| is_fetch_error(error)) => {
-            Ended::FetchFailed(words(&format!("zypper exited with {code}")))
+        ) => TransactionEnd::Done,
+        ExitReason::Stopped => TransactionEnd::Stopped,
+        ExitReason::Exited(code) if errors.iter().any(|error| is_fetch_error(error)) => {
+            TransactionEnd::FetchFailed(words(&format!("zypper exited with {code}")))
         }
-        Ending::Exited(code) => Ended::Failed(words(&format!("zypper exited with {code}"))),
-        Ending::Killed(signal) => Ended::Interrupted(format!(
+        ExitReason::Exited(code) => {
+            TransactionEnd::Failed(words(&format!("zypper exited with {code}")))
+        }
+        ExitReason::Killed(signal) => TransactionEnd::Interrupted(format!(
             "zypper was killed by signal {signal}; {}",
             words("")
         )),
-        Ending::TimedOut => Ended::Failed(words("zypper took too long")),
+        ExitReason::TimedOut => TransactionEnd::Failed(words("zypper took too long")),
     }
 }
 
@@ -363,7 +365,7 @@ mod tests {
         let mut listener = Listener(Vec::new());
         let mut run = Run::new(&mut listener);
         output.lines().for_each(|line| run.line(Line::Output(line)));
-        (run.finish(Ending::Exited(code)), listener.0)
+        (run.finish(ExitReason::Exited(code)), listener.0)
     }
 
     // all of zypper 1.14.89
@@ -371,7 +373,7 @@ mod tests {
     #[test]
     fn a_transaction_with_a_failing_script() {
         let (finished, reports) = run(include_str!("recorded/install.xml"), 107);
-        assert_eq!(finished.ended, Ended::Done);
+        assert_eq!(finished.ended, TransactionEnd::Done);
         let installed: Vec<String> = finished
             .resolved
             .install
@@ -405,7 +407,7 @@ mod tests {
         let text = "<stream>\n<message type=\"error\">File &apos;./tool-1.2-1.noarch.rpm&apos; not found on medium &apos;http://u:p@127.0.0.1:8080/repo/&apos;</message>\n\
             <message type=\"error\">Problem occurred during or after installation or removal of packages:\nInstallation has been aborted as directed.\n</message>\n</stream>";
         let (finished, _) = run(text, 8);
-        let Ended::FetchFailed(why) = &finished.ended else {
+        let TransactionEnd::FetchFailed(why) = &finished.ended else {
             panic!("{:?}", finished.ended);
         };
         assert!(

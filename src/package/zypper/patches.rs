@@ -116,7 +116,7 @@ fn contents(document: &str) -> Advised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Installed, Key};
+    use crate::package::{Installed, PackageId};
     use expect_test::expect;
 
     /// Recorded with zypper 1.14.89.
@@ -172,7 +172,7 @@ Conflicts   : boot &lt; 1.1-1
             victim 1.0-2 MULTI-1
         "]]
         .assert_eq(&shown.collect::<String>());
-        let key = |name: &str, architecture: &str| Key {
+        let key = |name: &str, architecture: &str| PackageId {
             package: name.into(),
             architecture: architecture.into(),
         };

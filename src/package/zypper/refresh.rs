@@ -8,16 +8,16 @@ use anyhow::{Result, bail, ensure};
 use super::arguments;
 use super::output::{self, Run};
 use super::scope::{enabled, indexes};
-use crate::exec::Ending;
+use crate::exec::ExitReason;
 use crate::package::rpm::{database_cache, repositories};
-use crate::package::{Ended, Observer, Refreshed, Source, lock};
+use crate::package::{Observer, RefreshReport, Source, TransactionEnd, lock};
 
 /// The time a refresh may take, its waiting for zypper's lock included.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// What was heard: why repositories failed, by alias, and failures of no repository.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct SourceReport {
     pub repositories: BTreeMap<String, String>,
     /// Those of them that lack nothing else than files that no update depends on.
     pub lacking_extras: BTreeSet<String>,
@@ -27,7 +27,7 @@ pub struct Heard {
 }
 
 /// Fetches the index of every enabled repository.
-pub fn run(observer: &mut dyn Observer) -> Result<Refreshed> {
+pub fn run(observer: &mut dyn Observer) -> Result<RefreshReport> {
     database_cache::read_ahead();
     let heard = fetch(observer)?;
     let (enabled, indexes) = (enabled(), indexes());
@@ -48,11 +48,11 @@ pub fn run(observer: &mut dyn Observer) -> Result<Refreshed> {
             }
         })
         .collect();
-    Ok(Refreshed::of(sources, errors, is_network_error).noting(heard.notes))
+    Ok(RefreshReport::of(sources, errors, is_network_error).noting(heard.notes))
 }
 
 /// Refreshes every repository; tried again while somebody else holds zypper's lock.
-fn fetch(observer: &mut dyn Observer) -> Result<Heard> {
+fn fetch(observer: &mut dyn Observer) -> Result<SourceReport> {
     let started = Instant::now();
     let mut wait = lock::Wait::default();
     loop {
@@ -62,12 +62,12 @@ fn fetch(observer: &mut dyn Observer) -> Result<Heard> {
         let ending = program.run(&mut watch)?;
         let finished = watch.finish(ending.ending);
         match ending.ending {
-            Ending::Exited(_) => {}
-            Ending::TimedOut => bail!(
+            ExitReason::Exited(_) => {}
+            ExitReason::TimedOut => bail!(
                 "zypper was ended after {} s; a repository does not answer, or too slowly",
                 LIMIT.as_secs(),
             ),
-            Ending::Killed(_) | Ending::Stopped => bail!("{}", program.failure(&ending)),
+            ExitReason::Killed(_) | ExitReason::Stopped => bail!("{}", program.failure(&ending)),
         }
         let Some(holder) = finished.locked else {
             return Ok(heard(&finished.document, &finished.ended));
@@ -80,8 +80,8 @@ fn fetch(observer: &mut dyn Observer) -> Result<Heard> {
     }
 }
 
-fn heard(document: &str, ended: &Ended) -> Heard {
-    let mut heard = Heard::default();
+fn heard(document: &str, ended: &TransactionEnd) -> SourceReport {
+    let mut heard = SourceReport::default();
     for message in output::messages(document, "error") {
         if message.contains(OF_SERVICE) {
             let lines: Vec<&str> = message.lines().map(str::trim).collect();
@@ -93,7 +93,7 @@ fn heard(document: &str, ended: &Ended) -> Heard {
             heard.repositories.entry(alias).or_insert(why);
         }
     }
-    if let (Ended::Failed(why) | Ended::FetchFailed(why), true) =
+    if let (TransactionEnd::Failed(why) | TransactionEnd::FetchFailed(why), true) =
         (ended, heard.repositories.is_empty())
     {
         heard.errors.push(why.clone());
@@ -163,7 +163,7 @@ mod tests {
             <message type=\"error\">Repository &apos;Two&apos; is invalid.\n\
             [two|http://127.0.0.1:8080/gone/] Failed to retrieve new repository metadata.\nHistory:\n \
             - [two|http://127.0.0.1:8080/gone/] Repository type can&apos;t be determined.\n</message>\n</stream>\n";
-        let heard = heard(document, &Ended::Failed("x".into()));
+        let heard = heard(document, &TransactionEnd::Failed("x".into()));
         assert_eq!(heard.repositories.len(), 2);
         let three = &heard.repositories["three"];
         assert!(is_network_error(three), "{three}");
@@ -178,7 +178,7 @@ mod tests {
         // zypper 1.14.89
         let document = "<message type=\"error\">Problem retrieving the repository index file for service &apos;broken&apos;:\n\
             [broken|file:/usr/lib/zypp/plugins/services/broken] boo\n\n</message>\n";
-        let found = heard(document, &Ended::Done);
+        let found = heard(document, &TransactionEnd::Done);
         assert!(found.repositories.is_empty() && found.errors.is_empty());
         let [note] = &found.notes[..] else {
             panic!("{found:?}")
@@ -186,7 +186,10 @@ mod tests {
         assert!(note.ends_with(
             "service 'broken': [broken|file:/usr/lib/zypp/plugins/services/broken] boo"
         ));
-        assert_eq!(heard(document, &Ended::Failed("x".into())).errors, ["x"]);
+        assert_eq!(
+            heard(document, &TransactionEnd::Failed("x".into())).errors,
+            ["x"]
+        );
     }
 
     #[test]
@@ -198,7 +201,7 @@ mod tests {
             - {file} has wrong checksum\n</message>\n"
             )
         };
-        let of = |file: &str| heard(&document(file), &Ended::Failed("x".into()));
+        let of = |file: &str| heard(&document(file), &TransactionEnd::Failed("x".into()));
         assert!(of("04-updateinfo.xml.gz").lacking_extras.contains("lab"));
         let packages = of("04-primary.xml.gz");
         assert!(packages.lacking_extras.is_empty() && packages.repositories.contains_key("lab"));
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_no_repository_is_kept() {
-        let heard = heard("<stream/>", &Ended::Failed("no space".into()));
+        let heard = heard("<stream/>", &TransactionEnd::Failed("no space".into()));
         assert_eq!(heard.errors, ["no space"]);
     }
 }

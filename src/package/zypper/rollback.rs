@@ -9,11 +9,15 @@ use super::{arguments, output};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
 use crate::package::transaction::Quiet;
-use crate::package::{Change, Ended, Former, Kept, Observer, Restore};
+use crate::package::{Change, Observer, Restore, RollbackItem, StoredPackage, TransactionEnd};
 use crate::sorted::InOrder;
 
 /// Looks each former version up.
-pub fn find(zypper: &Zypper, changes: &[Change], kept: &[Kept]) -> Result<Vec<Former>> {
+pub fn find(
+    zypper: &Zypper,
+    changes: &[Change],
+    kept: &[StoredPackage],
+) -> Result<Vec<RollbackItem>> {
     let parallel = rollback::parallel(changes, Front::Zypp)?;
     let caches = [Places::now().packages];
     Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
@@ -26,7 +30,7 @@ pub fn find(zypper: &Zypper, changes: &[Change], kept: &[Kept]) -> Result<Vec<Fo
 }
 
 /// Puts former versions back in one transaction.
-pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Ended> {
+pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<TransactionEnd> {
     for former in restore.former {
         former.check()?;
     }
@@ -37,15 +41,17 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<En
         .resolved
         .beyond(&installonly::agreed(&former))
     {
-        return Ok(Ended::Failed(more));
+        return Ok(TransactionEnd::Failed(more));
     }
-    let changes: Vec<Change> = former.iter().map(Former::undone).collect();
+    let changes: Vec<Change> = former.iter().map(RollbackItem::undone).collect();
     if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
-        return Ok(Ended::Failed(refusal));
+        return Ok(TransactionEnd::Failed(refusal));
     }
     let program = arguments::put_back(&former, false).log(restore.log);
     match until_unlocked(&program, observer)?.ended {
-        Ended::Stopped => bail!("a stop was asked for while former versions were put back"),
+        TransactionEnd::Stopped => {
+            bail!("a stop was asked for while former versions were put back")
+        }
         ended => Ok(ended),
     }
 }

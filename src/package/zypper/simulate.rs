@@ -9,7 +9,7 @@ use super::output::{self, Finished};
 use super::scope::Scope;
 use crate::package::rpm::resolution::{self, Planned, Resolved};
 use crate::package::transaction::Quiet;
-use crate::package::{Database, Ended, KeptBack, KeptBackCause, replaced};
+use crate::package::{Database, KeptBack, KeptBackCause, TransactionEnd, replaced};
 
 /// A run that makes no package go.
 pub struct Without {
@@ -27,9 +27,11 @@ type Wrong = (KeptBackCause, String);
 pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<KeptBack>)> {
     let without = without(scope.clone(), database, simulated)?;
     match without.finished.ended {
-        Ended::Done => Ok((without.finished.resolved, without.kept_back)),
-        Ended::Stopped => bail!("zypper was stopped"),
-        Ended::Failed(why) | Ended::FetchFailed(why) | Ended::Interrupted(why) => {
+        TransactionEnd::Done => Ok((without.finished.resolved, without.kept_back)),
+        TransactionEnd::Stopped => bail!("zypper was stopped"),
+        TransactionEnd::Failed(why)
+        | TransactionEnd::FetchFailed(why)
+        | TransactionEnd::Interrupted(why) => {
             bail!("zypper: {why}")
         }
     }
@@ -154,7 +156,7 @@ pub fn wrong(finished: &Finished) -> Option<Wrong> {
     }
     let problems = output::problems(&finished.document).into_iter();
     let problem = problems.flatten().next()?;
-    matches!(finished.ended, Ended::Failed(_)).then(|| (cause(&problem), problem))
+    matches!(finished.ended, TransactionEnd::Failed(_)).then(|| (cause(&problem), problem))
 }
 
 /// What the words of the resolver mean: `the to be installed rm1-1.1-1.noarch conflicts with 'victim' provided by

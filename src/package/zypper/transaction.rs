@@ -19,7 +19,7 @@ use super::{arguments, database, output, patches, pending};
 use crate::package::rpm::repositories;
 use crate::package::rpm::resolution;
 use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
-use crate::package::{Change, Ended, Observer, Selection, Source, Transaction};
+use crate::package::{Change, Observer, Selection, Source, Transaction, TransactionEnd};
 
 /// Fetches what an upgrade of everything would install; whether it came to its end. What it has fetched zypper checks
 /// against the index again before it installs it.
@@ -35,7 +35,7 @@ pub fn download_ahead(failed: &[&Source], observer: &mut dyn Observer) -> Result
     // it exits with 0, whatever it could not fetch (FACTS 41)
     let errors = output::messages(&finished.document, "error");
     match (&finished.ended, errors.first()) {
-        (Ended::Done, Some(error)) => bail!("zypper: {error}"),
+        (TransactionEnd::Done, Some(error)) => bail!("zypper: {error}"),
         _ => finished.ended.came_to_its_end("zypper"),
     }
 }
@@ -77,7 +77,7 @@ impl Tool for Zypper {
             names: again,
             mut kept_back,
         } = downloaded?;
-        if finished.ended != Ended::Done {
+        if finished.ended != TransactionEnd::Done {
             return Ok(Downloaded::Not(finished.ended));
         }
         let resolved = finished.resolved;

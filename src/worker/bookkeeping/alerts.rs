@@ -2,7 +2,7 @@
 
 use crate::host::systemd;
 use crate::package::sentences;
-use crate::queue::hold;
+use crate::queue::parked;
 use crate::request::{JobId, Kind, Request, Target};
 use crate::state::alert::{Alert, Alerts, Cause, Event};
 use crate::state::blocked::Blocked;
@@ -161,7 +161,7 @@ pub fn acknowledge(ctx: &Context, cause: Option<Cause>) {
 /// Looks at what may be wrong without a job of this worker: conflicts that wait, the package database.
 /// Hooks that could not be started before are started.
 pub fn look(ctx: &Context) {
-    match hold::conflicts(&ctx.paths).as_slice() {
+    match parked::conflicts(&ctx.paths).as_slice() {
         [] => resolve(ctx, Cause::ConflictWaiting),
         [job, rest @ ..] => {
             let more = match rest.len() {

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::package::{self, PackageManager, Unusable};
 use crate::paths::Paths;
 use crate::request::JobId;
-use crate::state::hang::Hang;
 use crate::state::job::Job;
+use crate::state::stall::Stall;
 
 /// How soon whoever waits follows a stop.
 pub const STOP_INTERVAL: Duration = Duration::from_millis(250);
@@ -31,11 +31,11 @@ pub struct Context {
     /// Set when the worker is to end as soon as that is safe.
     pub stop: Arc<AtomicBool>,
     /// What hung meanwhile.
-    pub hangs: Seen,
+    pub hangs: Stalls,
     /// Whether what it found of others is counted as their death.
-    pub deaths: Counted,
+    pub deaths: CrashCounter,
     /// Whether it has looked for jobs that no worker has.
-    pub orphans: Looked,
+    pub orphans: OrphanSearch,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
     pub terminal: bool,
 }
@@ -59,9 +59,9 @@ impl Context {
             config,
             packages,
             stop,
-            hangs: Seen::default(),
-            deaths: Counted::default(),
-            orphans: Looked::default(),
+            hangs: Stalls::default(),
+            deaths: CrashCounter::default(),
+            orphans: OrphanSearch::default(),
             terminal: false,
         }
     }
@@ -75,17 +75,17 @@ impl Context {
 
 /// Whether a worker has looked for them: while it has the lock, no more can appear.
 #[derive(Debug, Default)]
-pub struct Looked(pub AtomicBool);
+pub struct OrphanSearch(pub AtomicBool);
 
 /// Whether a worker has counted what others have left: it tries again itself when it cannot go on.
 #[derive(Debug, Default)]
-pub struct Counted(pub AtomicBool);
+pub struct CrashCounter(pub AtomicBool);
 
 /// What hung while this worker ran, for the records of the jobs it was in the way of.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<BTreeMap<JobId, Vec<Hang>>>);
+pub struct Stalls(Mutex<BTreeMap<JobId, Vec<Stall>>>);
 
-impl Seen {
+impl Stalls {
     /// Enters what hung into the record of a job that ends.
     pub fn enter(&self, job: &mut Job) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +96,7 @@ impl Seen {
         }
     }
 
-    pub fn add(&self, id: &JobId, hang: &Hang) {
+    pub fn add(&self, id: &JobId, hang: &Stall) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let hangs = seen.entry(id.clone()).or_default();
         hangs.retain(|known| known.since != hang.since);

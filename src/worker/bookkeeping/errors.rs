@@ -10,9 +10,9 @@ pub const STOPPED: &str =
 /// service fails), and services end all around, so that neither repairing, nor judging, nor going back
 /// would be fair. The job is left as an interrupted one is, and the next boot ends it.
 #[derive(Debug)]
-pub struct LeftForBoot;
+pub struct DeferredToNextBoot;
 
-impl std::fmt::Display for LeftForBoot {
+impl std::fmt::Display for DeferredToNextBoot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(
             "the host is going down; what is left of the update is finished at the next boot",
@@ -20,7 +20,7 @@ impl std::fmt::Display for LeftForBoot {
     }
 }
 
-impl std::error::Error for LeftForBoot {}
+impl std::error::Error for DeferredToNextBoot {}
 
 /// A refresh failed; the journal has been told.
 #[derive(Debug)]

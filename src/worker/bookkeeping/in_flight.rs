@@ -112,7 +112,7 @@ pub fn lead(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
 
 /// Has one transaction serve all jobs: whoever finds them after a crash has to find the intent of all of them,
 /// and no other.
-pub fn lead_all(ctx: &Context, jobs: &mut [Job], leader: &JobId) -> Result<()> {
+pub fn assign_transaction(ctx: &Context, jobs: &mut [Job], leader: &JobId) -> Result<()> {
     if lead(jobs, |_| leader.clone()) {
         Job::save_all(&ctx.paths, jobs)?;
     }

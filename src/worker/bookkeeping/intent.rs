@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ForeignShutdown;
 use crate::fs::create_atomically;
 use crate::journal;
-use crate::package::{Change, Former, KeptBack, KeptBackCause, Update};
+use crate::package::{Change, KeptBack, KeptBackCause, RollbackItem, Update};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::state::{self, job};
@@ -25,7 +25,7 @@ pub enum Intent {
         changes: Vec<Change>,
         /// Where each former version could be had from.
         #[serde(default)]
-        former: Vec<Former>,
+        former: Vec<RollbackItem>,
     },
     /// The gate stayed shut.
     Refused {

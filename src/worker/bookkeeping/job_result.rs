@@ -1,8 +1,8 @@
 //! With what result a job ends, in its record.
 
 use crate::journal;
-use crate::package::{Change, Former, KeptBack, KeptBackCause};
-use crate::queue::Mark;
+use crate::package::{Change, KeptBack, KeptBackCause, RollbackItem};
+use crate::queue::Decision;
 use crate::request::{JobId, Target};
 use crate::state::job::{self, Job, JobStatus};
 use crate::worker::bookkeeping::context::Context;
@@ -75,7 +75,7 @@ pub fn fail(job: &mut Job, error: &anyhow::Error) {
 
 /// Ends a job whose refresh did not come to its end: cancelled if that was asked for.
 pub fn not_begun(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
-    if ctx.stopping() || Mark::Cancel.is_left(&ctx.paths, job.id()) {
+    if ctx.stopping() || Decision::Cancel.is_left(&ctx.paths, job.id()) {
         cancel(job);
     } else {
         fail(job, error);
@@ -86,14 +86,14 @@ pub fn not_begun(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
 pub const NOTE: &str = "the worker was interrupted while it changed packages";
 
 /// Enters into each record what of it is done, and says so.
-pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[Former]) {
+pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[RollbackItem]) {
     let target = |job: &Job| job.request.packages.clone().unwrap_or(Target::All);
     let targets: Vec<Target> = jobs.iter().map(target).collect();
     let unasked = selection::unasked(&targets, done);
     for (job, target) in jobs.iter_mut().zip(&targets) {
         let mine = selection::changes_of(target, &unasked, done);
-        let is_mine = |former: &&Former| mine.iter().any(|c| c.key() == former.change.key());
-        let former: Vec<Former> = former.iter().filter(is_mine).cloned().collect();
+        let is_mine = |former: &&RollbackItem| mine.iter().any(|c| c.key() == former.change.key());
+        let former: Vec<RollbackItem> = former.iter().filter(is_mine).cloned().collect();
         partial::add(&mut job.changes, &mine);
         partial::add(&mut job.former, &former);
         partial::add(&mut job.notes, &[NOTE.to_owned()]);

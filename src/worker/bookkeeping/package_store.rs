@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::package::{Change, Database, Former, FormerSource, Kept, PackageManager, of_build};
+use crate::package::{
+    Change, Database, PackageManager, RollbackItem, RollbackSource, StoredPackage, of_build,
+};
 use crate::paths::Paths;
 use crate::sorted::InOrder;
-use crate::state::kept::Store;
+use crate::state::package_store::PackageStore;
 use crate::worker::bookkeeping::context::Context;
 
 /// Fills in which builds a change is about that has the same version before and after.
@@ -43,12 +45,12 @@ pub fn prepare_rollback(
     paths: &Paths,
     packages: &dyn PackageManager,
     changes: &[Change],
-) -> Vec<Former> {
+) -> Vec<RollbackItem> {
     let mut former = aside(paths, packages, changes, &[]);
-    if let Err(error) = make_way(&mut Store::open(paths), &mut former) {
+    if let Err(error) = make_way(&mut PackageStore::open(paths), &mut former) {
         tracing::warn!("{error:#}");
     }
-    let store = Store::open(paths);
+    let store = PackageStore::open(paths);
     for file in changes.iter().filter_map(|change| change.file.as_deref()) {
         if let Err(error) = store.hold(file) {
             tracing::warn!("{error:#}");
@@ -63,9 +65,9 @@ pub fn aside(
     paths: &Paths,
     packages: &dyn PackageManager,
     changes: &[Change],
-    earlier: &[Former],
-) -> Vec<Former> {
-    let mut store = Store::open(paths);
+    earlier: &[RollbackItem],
+) -> Vec<RollbackItem> {
+    let mut store = PackageStore::open(paths);
     if let Err(error) = learn_builds(&mut store, packages, changes) {
         tracing::warn!("{error:#}");
     }
@@ -82,17 +84,17 @@ pub fn aside(
 
 /// Looks which build a file that we keep is, where there are several of one version or will be.
 fn learn_builds(
-    store: &mut Store,
+    store: &mut PackageStore,
     packages: &dyn PackageManager,
     changes: &[Change],
 ) -> Result<()> {
-    let is_former = |kept: &Kept, change: &Change| {
+    let is_former = |kept: &StoredPackage, change: &Change| {
         change.former_key() == kept.key() && change.from.as_ref() == Some(&kept.version)
     };
     let mut learnt = Vec::new();
     for change in changes {
         let of_change = store.kept().iter().filter(|kept| is_former(kept, change));
-        let of_change: Vec<&Kept> = of_change.collect();
+        let of_change: Vec<&StoredPackage> = of_change.collect();
         if of_change.len() < 2 && change.rebuilt.is_none() {
             continue;
         }
@@ -114,11 +116,11 @@ fn learn_builds(
 
 /// Of several builds of a former version, only the one that was or is installed.
 fn candidates(
-    kept: &[Kept],
+    kept: &[StoredPackage],
     packages: &dyn PackageManager,
     changes: &[Change],
-    earlier: &[Former],
-) -> Vec<Kept> {
+    earlier: &[RollbackItem],
+) -> Vec<StoredPackage> {
     let mut installed = None;
     of_build(kept, changes, |change, kept| {
         if let Some(from) = change.rebuilt.as_ref().and_then(|r| r.from.as_ref()) {
@@ -136,10 +138,10 @@ fn candidates(
 }
 
 /// Takes those former versions into the store that lie somewhere else.
-fn put_aside(store: &mut Store, former: &mut [Former]) -> Result<()> {
+fn put_aside(store: &mut PackageStore, former: &mut [RollbackItem]) -> Result<()> {
     let mut entered = false;
     for former in former {
-        let (FormerSource::Cached { file, .. } | FormerSource::Repacked { file, .. }) =
+        let (RollbackSource::Cached { file, .. } | RollbackSource::Repacked { file, .. }) =
             &former.source
         else {
             continue;
@@ -157,7 +159,7 @@ fn put_aside(store: &mut Store, former: &mut [Former]) -> Result<()> {
 }
 
 /// Gives those former versions another name in the store that lie where the new file of the same version will.
-fn make_way(store: &mut Store, former: &mut [Former]) -> Result<()> {
+fn make_way(store: &mut PackageStore, former: &mut [RollbackItem]) -> Result<()> {
     for former in former.iter_mut().filter(|f| f.change.rebuilt.is_some()) {
         let coming = former.change.file.as_deref();
         let place = coming.and_then(|file| store.place_of(file));
@@ -172,11 +174,11 @@ fn make_way(store: &mut Store, former: &mut [Former]) -> Result<()> {
     Ok(())
 }
 
-fn unknown(changes: &[Change], error: &anyhow::Error) -> Vec<Former> {
+fn unknown(changes: &[Change], error: &anyhow::Error) -> Vec<RollbackItem> {
     let why = format!("it could not be looked for: {error:#}");
-    let former = |change: &Change| Former {
+    let former = |change: &Change| RollbackItem {
         change: change.clone(),
-        source: FormerSource::Missing { why: why.clone() },
+        source: RollbackSource::Unavailable { why: why.clone() },
     };
     changes.iter().map(former).collect()
 }
@@ -184,16 +186,16 @@ fn unknown(changes: &[Change], error: &anyhow::Error) -> Vec<Former> {
 /// Enters what the update brought into the store. The gate has put the files there; their sums are
 /// taken here, while the package manager works, or afterwards what is left of that.
 pub fn keep(paths: &Paths, changes: &[Change]) {
-    let mut store = Store::open(paths);
+    let mut store = PackageStore::open(paths);
     let mut entered = false;
     for change in changes {
         let place = change.file.as_deref().and_then(|file| store.place_of(file));
         let (Some(place), Some(version)) = (place, change.to.as_deref()) else {
             continue;
         };
-        let known = |store: &Store| {
+        let known = |store: &PackageStore| {
             let mut kept = store.kept().iter();
-            let is_other = |kept: &Kept| {
+            let is_other = |kept: &StoredPackage| {
                 let build = change.rebuilt.as_ref().and_then(|r| r.to.as_ref());
                 change.rebuilt.is_some() && kept.build.as_ref() != build
             };
@@ -222,9 +224,9 @@ pub fn make_room(
     ctx: &Context,
     installed: Result<Database>,
     changes: &[Change],
-    former: &[Former],
+    former: &[RollbackItem],
 ) {
-    let mut store = Store::open(&ctx.paths);
+    let mut store = PackageStore::open(&ctx.paths);
     let new = changes.iter().filter_map(|change| change.file.as_deref());
     let needed: BTreeSet<PathBuf> = former
         .iter()

@@ -9,14 +9,14 @@ use crate::host::{logind, systemd};
 use crate::state::reboot::TIMER;
 use crate::state::shutdown::scheduled;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::errors::LeftForBoot;
+use crate::worker::bookkeeping::errors::DeferredToNextBoot;
 use crate::worker::bookkeeping::shutdown;
 
 /// An error when the rest is for the next boot to do.
-pub fn or_leave(ctx: &Context) -> Result<()> {
+pub fn bail_if_shutting_down(ctx: &Context) -> Result<()> {
     let left = ctx.stopping() && is_going_down();
     if left {
-        Err(LeftForBoot.into())
+        Err(DeferredToNextBoot.into())
     } else {
         Ok(())
     }
@@ -24,9 +24,9 @@ pub fn or_leave(ctx: &Context) -> Result<()> {
 
 /// An error when what was found bad may only look so, because the host goes down: services end in any
 /// order, and this worker need not be the first to be told.
-pub fn or_leave_bad() -> Result<()> {
+pub fn bail_if_shutdown_explains() -> Result<()> {
     if is_going_down() {
-        Err(LeftForBoot.into())
+        Err(DeferredToNextBoot.into())
     } else {
         Ok(())
     }

@@ -4,12 +4,12 @@ use anyhow::Result;
 
 use crate::PACKAGE;
 use crate::host::systemd;
-use crate::queue::{Mark, hold};
+use crate::queue::{Decision, parked};
 use crate::request::JobId;
 use crate::state::job::{Job, JobStatus, WaitsFor};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::errors::{self, RefreshFailed};
-use crate::worker::bookkeeping::in_flight::{lead, lead_all};
+use crate::worker::bookkeeping::in_flight::{assign_transaction, lead};
 use crate::worker::bookkeeping::intent::Intent;
 use crate::worker::bookkeeping::job_result::{self, cancel, fail, not_begun, stamp};
 use crate::worker::bookkeeping::phase::{self, Update, begin};
@@ -22,7 +22,7 @@ use crate::worker::steps::{foreign_shutdown, preconditions, refresh};
 use crate::worker::transaction::attempt::{self, Ending};
 use crate::worker::transaction::finish::finish;
 use crate::worker::transaction::outcome::Outcome;
-use crate::worker::transaction::plan::Part;
+use crate::worker::transaction::plan::Scope;
 use crate::worker::transaction::unfinished;
 
 /// Serves the apply jobs of a batch; the jobs as they ended, and how the refresh before them went.
@@ -59,7 +59,7 @@ pub fn run(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
             .into_iter()
             .partition(|job| job.request.options.mixes_with(&options));
         let update = update.take().unwrap_or_else(|| again(ctx, &batch));
-        ended.extend(transact(ctx, batch, update, Part::Whole));
+        ended.extend(transact(ctx, batch, update, Scope::All));
         jobs = others;
     }
     // a success keeps the list true by itself
@@ -109,18 +109,23 @@ fn give_up(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
         foreign_shutdown::wait(ctx, job, why);
     } else if job.request.options.wait_for_network && is_offline(error) {
         let why = format!("{error:#}");
-        if let Err(error) = hold::defer(&ctx.paths, job, WaitsFor::Network, &why) {
+        if let Err(error) = parked::defer(&ctx.paths, job, WaitsFor::Network, &why) {
             fail(job, &error);
         }
     }
 }
 
 /// One transaction for all jobs; when it fails before it changed anything, one for each target.
-pub fn transact(ctx: &Context, mut jobs: Vec<Job>, mut update: Update<'_>, part: Part) -> Vec<Job> {
+pub fn transact(
+    ctx: &Context,
+    mut jobs: Vec<Job>,
+    mut update: Update<'_>,
+    part: Scope,
+) -> Vec<Job> {
     let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
-    if let Err(error) = lead_all(ctx, &mut jobs, &leader) {
+    if let Err(error) = assign_transaction(ctx, &mut jobs, &leader) {
         jobs.iter_mut().for_each(|job| fail(job, &error));
         update.fail(&format!("{error:#}"));
         return jobs;
@@ -150,7 +155,7 @@ pub fn transact(ctx: &Context, mut jobs: Vec<Job>, mut update: Update<'_>, part:
             if own_follows { last(ctx, jobs) } else { jobs }
         }
         // what was let through is not done again, one by one or otherwise: the next worker judges it
-        Err(error) if error.is::<errors::LeftForBoot>() || is_activated(ctx, &leader) => {
+        Err(error) if error.is::<errors::DeferredToNextBoot>() || is_activated(ctx, &leader) => {
             tracing::warn!("left to be judged: {error:#}");
             systemd::status(&format!("{error:#}"));
             jobs
@@ -177,14 +182,14 @@ fn is_activated(ctx: &Context, leader: &JobId) -> bool {
 }
 
 /// Whether all jobs ask for the same.
-fn is_alone(jobs: &[Job], part: Part) -> bool {
+fn is_alone(jobs: &[Job], part: Scope) -> bool {
     let mut targets = jobs.iter().map(|job| &job.request.packages);
     let first = targets.next();
-    part == Part::Own || targets.all(|target| Some(target) == first)
+    part == Scope::SelfOnly || targets.all(|target| Some(target) == first)
 }
 
 /// Serves each target by a transaction of its own, so that one bad package fails alone.
-fn one_by_one(ctx: &Context, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
+fn one_by_one(ctx: &Context, mut jobs: Vec<Job>, part: Scope) -> Vec<Job> {
     let mut ended = Vec::new();
     // those whose turn comes later must not be found under the intent of the one before
     if lead(&mut jobs, |job| job.id().clone())
@@ -205,10 +210,10 @@ fn one_by_one(ctx: &Context, mut jobs: Vec<Job>, part: Part) -> Vec<Job> {
 }
 
 /// Ends the jobs that somebody cancelled, and serves the others.
-fn without_cancelled(ctx: &Context, jobs: Vec<Job>, update: &Update<'_>, part: Part) -> Vec<Job> {
+fn without_cancelled(ctx: &Context, jobs: Vec<Job>, update: &Update<'_>, part: Scope) -> Vec<Job> {
     let (cancelled, others): (Vec<Job>, Vec<Job>) = jobs
         .into_iter()
-        .partition(|job| Mark::Cancel.is_left(&ctx.paths, job.id()));
+        .partition(|job| Decision::Cancel.is_left(&ctx.paths, job.id()));
     let (parts, mut cancelled): (Vec<Job>, Vec<Job>) =
         cancelled.into_iter().partition(partial::is_unjudged);
     cancelled.iter_mut().for_each(cancel);
@@ -234,7 +239,7 @@ pub fn last(ctx: &Context, jobs: Vec<Job>) -> Vec<Job> {
     }
     if !going_on.is_empty() {
         let update = phase::begin(ctx, PACKAGE);
-        ended.extend(transact(ctx, going_on, update, Part::Own));
+        ended.extend(transact(ctx, going_on, update, Scope::SelfOnly));
     }
     ended
 }

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::package::{Change, Database, Former, Key};
+use crate::package::{Change, Database, PackageId, RollbackItem};
 use crate::paths::quoted;
-use crate::queue::{self, Mark};
+use crate::queue::{self, Decision};
 use crate::request::JobId;
 use crate::sorted;
 use crate::state::job::{Job, JobStatus};
@@ -79,7 +79,7 @@ pub fn end(
         }
     };
     for job in &mut ended {
-        let cancelled = why == LOST && Mark::Cancel.is_left(&ctx.paths, job.id());
+        let cancelled = why == LOST && Decision::Cancel.is_left(&ctx.paths, job.id());
         if cancelled {
             job.status = JobStatus::Cancelled;
             partial::add(&mut job.notes, &[LOST.to_owned()]);
@@ -88,7 +88,7 @@ pub fn end(
             job.update.phase = Phase::Failed;
             job.update.last_error.clone_from(&job.error);
         }
-        queue::hold::unhold(&ctx.paths, job.id())?;
+        queue::parked::unhold(&ctx.paths, job.id())?;
     }
     end_update(ctx, &ended, &why);
     record::finish(ctx, &mut ended)?;
@@ -96,7 +96,10 @@ pub fn end(
 }
 
 /// What the gate let through of the transaction, on its way there or back.
-fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<(Vec<Change>, Vec<Former>)>> {
+fn let_through(
+    ctx: &Context,
+    transaction: &JobId,
+) -> Result<Option<(Vec<Change>, Vec<RollbackItem>)>> {
     if let Some(intent) = rollback::Intent::load(&ctx.paths, transaction)? {
         let changes = intent.former.iter().map(|f| f.change.clone()).collect();
         return Ok(Some((changes, intent.former)));
@@ -111,7 +114,7 @@ fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<(Vec<Change>
 /// its new version: pure.
 fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
     let other = changes.iter().find(|change| {
-        let version = |key: &Key| now.get(key).map(|installed| &installed.version);
+        let version = |key: &PackageId| now.get(key).map(|installed| &installed.version);
         version(&change.former_key()) != change.from.as_ref()
             && version(&change.key()) != change.to.as_ref()
     })?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::host::clock;
 use crate::journal;
-use crate::queue::Mark;
+use crate::queue::Decision;
 use crate::request::Target;
 use crate::state::job::{Job, JobStatus};
 use crate::state::kept_back::Told;
@@ -47,8 +47,8 @@ fn record_ended(ctx: &Context, ended: &[Job]) -> Result<()> {
         Job::save_all(&ctx.paths, ended)?;
     }
     for job in ended {
-        Mark::Cancel.remove(&ctx.paths, job.id())?;
-        verify::Before::forget(&ctx.paths, job.id());
+        Decision::Cancel.remove(&ctx.paths, job.id())?;
+        verify::Baseline::forget(&ctx.paths, job.id());
         tell_kept_back(ctx, job);
         for note in &job.notes {
             journal::job_note(job.id(), note);

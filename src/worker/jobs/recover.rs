@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 
 use crate::fs::{remove_durably, remove_leftovers};
-use crate::package::{self, Applied, Change, Ended, Former};
+use crate::package::{self, Change, RollbackItem, TransactionEnd, TransactionReport};
 use crate::request::{JobId, Kind};
 use crate::state::at_work;
 use crate::state::cache::Cache;
@@ -19,8 +19,8 @@ use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial::{self, done};
 use crate::worker::model::self_package::{self, is_asked_for};
-use crate::worker::monitor::progress::{Quiet, Repairing};
-use crate::worker::steps::verify::{Before, Judgement};
+use crate::worker::monitor::progress::{RefreshObserver, RepairObserver};
+use crate::worker::steps::verify::{Baseline, Verification};
 use crate::worker::steps::{gate, hold_off, rollback};
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::finish;
@@ -42,10 +42,10 @@ pub fn run(ctx: &Context) -> Result<bool> {
     let ids = [listed.unwrap_or_default(), orphans.clone()].concat();
     let mut transactions = unfinished(ctx, &ids);
     if !transactions.is_empty() {
-        shut_the_gate(ctx, &transactions)?;
+        close_gate(ctx, &transactions)?;
         let idle = ctx
             .packages
-            .wait_until_idle(&mut Quiet::new(ctx, transactions.keys().next()));
+            .wait_until_idle(&mut RefreshObserver::new(ctx, transactions.keys().next()));
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
     crash_limit::count(ctx, &mut transactions)?;
@@ -72,12 +72,12 @@ fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<(
             continue;
         }
         if let Some(intent) = rollback::Intent::load(&ctx.paths, &transaction)? {
-            go_on_back(ctx, &transaction, jobs, intent)?;
+            resume_rollback(ctx, &transaction, jobs, intent)?;
             continue;
         }
         match intent_of(ctx, &transaction) {
             Some(Intent::Activated { changes, .. })
-                if self_package::is_of_the_part_before(&jobs, &changes) =>
+                if self_package::predates_self_update(&jobs, &changes) =>
             {
                 put_back(ctx, &transaction, &jobs)?;
             }
@@ -111,7 +111,7 @@ fn sweep(ctx: &Context) -> Result<()> {
 
 /// A package manager that outlived its worker and is not yet through the gate stays outside, and is ended:
 /// its job is done anew, must not be done twice, and must not wait for what a slow mirror still sends.
-fn shut_the_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
+fn close_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
         let going_back = rollback::take_over(&ctx.paths, transaction)?;
@@ -136,9 +136,9 @@ fn shut_the_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Res
 /// this is what is done.
 fn heal(ctx: &Context, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
     let log = job::log(&ctx.paths, transaction);
-    if let Err(error) = ctx
-        .packages
-        .repair(changes, &log, &mut Repairing::new(ctx, transaction))
+    if let Err(error) =
+        ctx.packages
+            .repair(changes, &log, &mut RepairObserver::new(ctx, transaction))
     {
         journal::database_problem(transaction, &format!("{error:#}"));
         return Ok(None);
@@ -158,11 +158,11 @@ fn keep_done(
     transaction: &JobId,
     mut jobs: Vec<Job>,
     done: &[Change],
-    former: &[Former],
+    former: &[RollbackItem],
 ) -> Result<Vec<Job>> {
     enter(transaction, &mut jobs, done, former);
     jobs.iter_mut().for_each(|job| job.put_back = true);
-    Before::hand_on(ctx, transaction, &jobs)?;
+    Baseline::hand_on(ctx, transaction, &jobs)?;
     Job::save_all(&ctx.paths, &jobs)?;
     Ok(jobs)
 }
@@ -173,12 +173,12 @@ fn judge(
     leader: &JobId,
     jobs: Vec<Job>,
     changes: &[Change],
-    former: Vec<Former>,
+    former: Vec<RollbackItem>,
 ) -> Result<()> {
     let mut update = Update::resume(ctx, changes);
-    let (changes, former) = partial::Done::of(&jobs).with(changes.to_vec(), former);
+    let (changes, former) = partial::AppliedSoFar::of(&jobs).with(changes.to_vec(), former);
     let changes = &*changes;
-    let before = Before::remembered(ctx, leader, changes)?;
+    let before = Baseline::remembered(ctx, leader, changes)?;
     let intent = (changes, former);
     let outcome = conclude(ctx, leader, &before, intent, noted(), &mut update)?;
     let own_follows = !self_package::is_among(changes) && is_left(ctx, &jobs);
@@ -186,7 +186,7 @@ fn judge(
 }
 
 /// Ends the rollback that a dead worker began.
-fn go_on_back(
+fn resume_rollback(
     ctx: &Context,
     leader: &JobId,
     jobs: Vec<Job>,
@@ -195,19 +195,19 @@ fn go_on_back(
     let changes: Vec<Change> = intent.former.iter().map(|f| f.change.clone()).collect();
     let mut update = Update::resume(ctx, &changes);
     update.step(Event::Verify)?;
-    let before = Before::remembered(ctx, leader, &changes)?;
-    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    let before = Baseline::remembered(ctx, leader, &changes)?;
+    let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     if let Err(error) = ctx.packages.repair(
         &undone,
         &job::log(&ctx.paths, leader),
-        &mut Repairing::new(ctx, leader),
+        &mut RepairObserver::new(ctx, leader),
     ) {
         journal::database_problem(leader, &format!("{error:#}"));
     }
     let checks = intent.checks.clone();
     let former = intent.former.clone();
     let done = rollback::resume(ctx, leader, &before, intent)?;
-    Before::forget(&ctx.paths, leader);
+    Baseline::forget(&ctx.paths, leader);
     let mut jobs = jobs;
     if let [job] = &mut jobs[..]
         && job.request.kind == Kind::Rollback
@@ -216,9 +216,9 @@ fn go_on_back(
         return record::finish(ctx, &mut jobs);
     }
     let concluded = Concluded {
-        judgement: Judgement {
+        judgement: Verification {
             checks,
-            ..Judgement::default()
+            ..Verification::default()
         },
         applied: noted(),
         former,
@@ -230,9 +230,9 @@ fn go_on_back(
     end(ctx, leader, jobs, &outcome, update, false)
 }
 
-fn noted() -> Applied {
-    Applied {
-        ended: Ended::Done,
+fn noted() -> TransactionReport {
+    TransactionReport {
+        ended: TransactionEnd::Done,
         kept_back: Vec::new(),
         notes: vec![NOTE.to_owned()],
         failures: Vec::new(),

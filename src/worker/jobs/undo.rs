@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::package::{Change, Database, Former};
+use crate::package::{Change, Database, RollbackItem};
 use crate::request::Kind;
 use crate::state::job::{Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
@@ -15,7 +15,7 @@ use crate::worker::jobs::reboot;
 use crate::worker::model::lifecycle::Event;
 use crate::worker::steps::refresh;
 use crate::worker::steps::rollback::{self, Parts};
-use crate::worker::steps::verify::{self, Before};
+use crate::worker::steps::verify::{self, Baseline};
 
 /// Serves a request to undo a job; the record of the request.
 pub fn serve(ctx: &Context, mut job: Job) -> Job {
@@ -25,7 +25,7 @@ pub fn serve(ctx: &Context, mut job: Job) -> Job {
         Ok((undone, parts)) => {
             match undo(ctx, &mut job, &undone, parts) {
                 // its intent is on the disk: the next boot finishes it
-                Err(error) if error.is::<errors::LeftForBoot>() => return job,
+                Err(error) if error.is::<errors::DeferredToNextBoot>() => return job,
                 Err(error) => fail(&mut job, &error),
                 Ok(()) => {}
             }
@@ -100,9 +100,13 @@ fn other(change: &Change, now: &Database) -> Option<String> {
 fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> {
     let id = job.id().clone();
     let mut update = Update::begin(ctx, &format!("rollback of job {}", undone.id()));
-    update
-        .state
-        .set_versions(&parts.back.iter().map(Former::undone).collect::<Vec<_>>());
+    update.state.set_versions(
+        &parts
+            .back
+            .iter()
+            .map(RollbackItem::undone)
+            .collect::<Vec<_>>(),
+    );
     for event in [
         Event::Begin,
         Event::Download,
@@ -113,15 +117,15 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
         update.step(event)?;
     }
     // what it is now is what the units are held against, and what it was the packages
-    let back: Vec<Change> = parts.back.iter().map(Former::undone).collect();
+    let back: Vec<Change> = parts.back.iter().map(RollbackItem::undone).collect();
     let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
-    rollback::remember(ctx, &id, false, || Before::look(ctx, &id, hooks))?;
+    rollback::remember(ctx, &id, false, || Baseline::look(ctx, &id, hooks))?;
     let made: Vec<Change> = parts.back.iter().map(|f| f.change.clone()).collect();
-    let before = Before::remembered(ctx, &id, &made)?;
+    let before = Baseline::remembered(ctx, &id, &made)?;
     let door = &job.request.requester.door;
     let reason = format!("asked for by {door}, to undo job {}", undone.id());
     let done = rollback::undo(ctx, &id, &before, parts, (&reason, &[]))?;
-    Before::forget(&ctx.paths, &id);
+    Baseline::forget(&ctx.paths, &id);
     finish(ctx, job, undone, done, &mut update);
     Ok(())
 }

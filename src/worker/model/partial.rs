@@ -1,17 +1,17 @@
 //! Jobs of which a part is done: what that is, and what is left to do.
 
-use crate::package::{Change, Database, Former};
+use crate::package::{Change, Database, RollbackItem};
 use crate::state::job::Job;
 
 /// What a transaction that was put back has done already: it belongs to the one that does the rest, is
 /// judged with it, and undone with it.
 #[derive(Debug, Default)]
-pub struct Done {
+pub struct AppliedSoFar {
     pub changes: Vec<Change>,
-    pub former: Vec<Former>,
+    pub former: Vec<RollbackItem>,
 }
 
-impl Done {
+impl AppliedSoFar {
     /// What these jobs have done. Not what was judged before our own package: that is good.
     pub fn of(jobs: &[Job]) -> Self {
         let mut done = Self::default();
@@ -27,8 +27,8 @@ impl Done {
     pub fn with(
         &self,
         mut changes: Vec<Change>,
-        mut former: Vec<Former>,
-    ) -> (Vec<Change>, Vec<Former>) {
+        mut former: Vec<RollbackItem>,
+    ) -> (Vec<Change>, Vec<RollbackItem>) {
         for done in &self.changes {
             match changes.iter_mut().find(|c| c.former_key() == done.key()) {
                 Some(change) => since(change, done),

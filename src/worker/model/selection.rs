@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::package::{Change, Database, Installed, KeptBack, Key, PackageState, Pending, Update};
+use crate::package::{
+    Change, Database, Installed, KeptBack, PackageId, PackageState, Pending, Update,
+};
 use crate::request::{PackageName, Target};
 use crate::sorted::InOrder;
 use crate::state::job::Job;
@@ -29,9 +31,9 @@ fn is_named(name: &PackageName, package: &str, architecture: &str) -> bool {
 fn installed<'a>(
     name: &'a PackageName,
     database: &'a Database,
-) -> impl Iterator<Item = (&'a Key, &'a Installed)> {
+) -> impl Iterator<Item = (&'a PackageId, &'a Installed)> {
     let (package, only) = name.as_str().split_once(':').unwrap_or((name.as_str(), ""));
-    let first = Key {
+    let first = PackageId {
         package: package.to_owned(),
         architecture: only.to_owned(),
     };
@@ -67,7 +69,7 @@ pub fn covered(target: &Target, pending: &Pending) -> Vec<Update> {
 
 /// Whether the target covers the update, by the architecture that it brings or by that which is installed.
 pub fn is_covered(target: &Target, update: &Update) -> bool {
-    let covers = |key: &Key| covers(target, &key.package, &key.architecture, update.security);
+    let covers = |key: &PackageId| covers(target, &key.package, &key.architecture, update.security);
     covers(&update.key()) || covers(&update.former_key())
 }
 
@@ -101,13 +103,17 @@ pub fn kept_back(target: &Target, kept_back: &[KeptBack]) -> Vec<KeptBack> {
 
 /// What of a transaction's changes belongs to the job: what it asked for, and what nobody asked for
 /// by name, since that came along as something needed.
-pub fn changes_of(target: &Target, unasked: &BTreeSet<Key>, changes: &[Change]) -> Vec<Change> {
+pub fn changes_of(
+    target: &Target,
+    unasked: &BTreeSet<PackageId>,
+    changes: &[Change],
+) -> Vec<Change> {
     let belongs = |change: &&Change| asks_for(target, change) || unasked.contains(&change.key());
     changes.iter().filter(belongs).cloned().collect()
 }
 
 /// The changes that none of the targets asks for.
-pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<Key> {
+pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<PackageId> {
     let mut names = BTreeSet::new();
     for target in all {
         match target {
@@ -115,7 +121,7 @@ pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<Key> {
             Target::All | Target::Security => return BTreeSet::new(),
         }
     }
-    let is_named = |key: &Key| names.contains(key.to_string().as_str());
+    let is_named = |key: &PackageId| names.contains(key.to_string().as_str());
     let unasked = changes.iter().filter(|change| {
         let by_name = names.contains(change.package.as_str());
         !by_name && !is_named(&change.key()) && !is_named(&change.former_key())
@@ -126,7 +132,7 @@ pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<Key> {
 fn asks_for(target: &Target, change: &Change) -> bool {
     match target {
         Target::Packages(_) => {
-            let covers = |key: &Key| covers(target, &key.package, &key.architecture, false);
+            let covers = |key: &PackageId| covers(target, &key.package, &key.architecture, false);
             covers(&change.key()) || covers(&change.former_key())
         }
         Target::All | Target::Security => true,

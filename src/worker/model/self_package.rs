@@ -33,7 +33,7 @@ pub fn has_updated(job: &Job) -> bool {
 
 /// Whether the change list on the disk is that of the part before: the worker died before our own
 /// package was let through.
-pub fn is_of_the_part_before(jobs: &[Job], changes: &[Change]) -> bool {
+pub fn predates_self_update(jobs: &[Job], changes: &[Change]) -> bool {
     jobs.iter().any(|job| !job.earlier.is_empty()) && !is_among(changes)
 }
 

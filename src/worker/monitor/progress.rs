@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::fs::write_unsynced;
 use crate::host::systemd;
 use crate::package::{Observer, Report};
-use crate::queue::Mark;
+use crate::queue::Decision;
 use crate::request::JobId;
 use crate::state::job::{self, Job};
 use crate::state::progress::{self, Progress};
@@ -17,7 +17,7 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::intent::Intent;
 use crate::worker::bookkeeping::package_store;
 use crate::worker::bookkeeping::phase::Update;
-use crate::worker::monitor::stall::Patience;
+use crate::worker::monitor::stall::StallDetector;
 use crate::{journal, state};
 
 /// The least time between two writes of the same kind of progress.
@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(20);
 
 /// Listens to a refresh, or to whoever waits for a package manager: there is nothing to report but who holds it up.
-pub struct Quiet<'a> {
+pub struct RefreshObserver<'a> {
     ctx: &'a Context,
     /// Where that is published: of the job that it is done for.
     publisher: Option<Publisher<'a>>,
@@ -35,7 +35,7 @@ pub struct Quiet<'a> {
     waited: bool,
 }
 
-impl<'a> Quiet<'a> {
+impl<'a> RefreshObserver<'a> {
     /// For a job, where there is one.
     pub fn new(ctx: &'a Context, job: Option<&'a JobId>) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl<'a> Quiet<'a> {
     }
 }
 
-impl Observer for Quiet<'_> {
+impl Observer for RefreshObserver<'_> {
     fn report(&mut self, report: Report) {
         match report {
             Report::Waiting(what) => {
@@ -77,7 +77,7 @@ impl Observer for Quiet<'_> {
     }
 }
 
-impl Drop for Quiet<'_> {
+impl Drop for RefreshObserver<'_> {
     fn drop(&mut self) {
         // what comes next publishes something of its own, or has no words
         if self
@@ -152,14 +152,14 @@ pub fn verifying(ctx: &Context, job: &JobId) {
 }
 
 /// Follows the putting back of former versions, which is never stopped on the way.
-pub struct Restoring<'a> {
+pub struct RollbackObserver<'a> {
     ctx: &'a Context,
     job: &'a JobId,
     publisher: Publisher<'a>,
-    patience: Patience<'a>,
+    patience: StallDetector<'a>,
 }
 
-impl<'a> Restoring<'a> {
+impl<'a> RollbackObserver<'a> {
     pub fn new(ctx: &'a Context, job: &'a JobId) -> Self {
         let mut publisher = Publisher::new(ctx, job);
         publisher.publish(0, "rolling back");
@@ -167,12 +167,12 @@ impl<'a> Restoring<'a> {
             ctx,
             job,
             publisher,
-            patience: Patience::new(ctx, job),
+            patience: StallDetector::new(ctx, job),
         }
     }
 }
 
-impl Observer for Restoring<'_> {
+impl Observer for RollbackObserver<'_> {
     fn report(&mut self, report: Report) {
         self.patience.heard(report.action());
         match report {
@@ -202,23 +202,23 @@ impl Observer for Restoring<'_> {
 }
 
 /// Follows the repair of what was interrupted, which is never stopped on the way.
-pub struct Repairing<'a> {
+pub struct RepairObserver<'a> {
     publisher: Publisher<'a>,
-    patience: Patience<'a>,
+    patience: StallDetector<'a>,
 }
 
-impl<'a> Repairing<'a> {
+impl<'a> RepairObserver<'a> {
     pub fn new(ctx: &'a Context, job: &'a JobId) -> Self {
         let mut publisher = Publisher::new(ctx, job);
         publisher.publish(0, "repairing the package database");
         Self {
             publisher,
-            patience: Patience::new(ctx, job),
+            patience: StallDetector::new(ctx, job),
         }
     }
 }
 
-impl Observer for Repairing<'_> {
+impl Observer for RepairObserver<'_> {
     fn report(&mut self, report: Report) {
         self.patience.heard(report.action());
     }
@@ -233,19 +233,19 @@ impl Observer for Repairing<'_> {
 }
 
 /// Follows a running transaction.
-pub struct Follower<'a, 'b> {
+pub struct ApplyObserver<'a, 'b> {
     ctx: &'a Context,
     jobs: &'a [Job],
     queue_seen: Option<SystemTime>,
     leader: &'a JobId,
     update: &'a mut Update<'b>,
     publisher: Publisher<'a>,
-    patience: Patience<'a>,
+    patience: StallDetector<'a>,
     /// Who takes the sums of what the update brings, while the package manager works.
     keeper: Option<JoinHandle<()>>,
 }
 
-impl<'a, 'b> Follower<'a, 'b> {
+impl<'a, 'b> ApplyObserver<'a, 'b> {
     pub fn new(
         ctx: &'a Context,
         jobs: &'a [Job],
@@ -262,13 +262,13 @@ impl<'a, 'b> Follower<'a, 'b> {
             leader,
             update,
             publisher,
-            patience: Patience::new(ctx, leader),
+            patience: StallDetector::new(ctx, leader),
             keeper: None,
         }
     }
 }
 
-impl Observer for Follower<'_, '_> {
+impl Observer for ApplyObserver<'_, '_> {
     fn report(&mut self, report: Report) {
         self.patience.heard(report.action());
         match report {
@@ -303,7 +303,7 @@ impl Observer for Follower<'_, '_> {
     }
 }
 
-impl Follower<'_, '_> {
+impl ApplyObserver<'_, '_> {
     /// Before packages change the package manager has limits of its own, and may be stopped.
     fn speak_of_silence(&mut self) {
         if self.update.state.phase == Phase::Activated {
@@ -327,7 +327,7 @@ impl Follower<'_, '_> {
         self.queue_seen = changed.filter(is_over);
         self.jobs
             .iter()
-            .any(|job| Mark::Cancel.is_left(paths, job.id()))
+            .any(|job| Decision::Cancel.is_left(paths, job.id()))
     }
 
     fn intent_file(&self) -> PathBuf {
@@ -351,7 +351,7 @@ impl Follower<'_, '_> {
     }
 }
 
-impl Drop for Follower<'_, '_> {
+impl Drop for ApplyObserver<'_, '_> {
     fn drop(&mut self) {
         if let Some(keeper) = self.keeper.take() {
             // what it has not done is done when the transaction is judged

@@ -12,8 +12,8 @@ use crate::host::{clock, systemd};
 use crate::journal;
 use crate::request::JobId;
 use crate::state::alert::Cause;
-use crate::state::hang::Hang;
 use crate::state::job::Job;
+use crate::state::stall::Stall;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::{alerts, in_flight};
 
@@ -21,7 +21,7 @@ use crate::worker::bookkeeping::{alerts, in_flight};
 const SHOWN: usize = 200;
 
 /// Measures the silence of one run of the package manager.
-pub struct Patience<'a> {
+pub struct StallDetector<'a> {
     ctx: &'a Context,
     leader: &'a JobId,
     limit: Option<Duration>,
@@ -30,10 +30,10 @@ pub struct Patience<'a> {
     /// What it said last that it was doing.
     action: Option<String>,
     /// What hangs now.
-    hang: Option<Hang>,
+    hang: Option<Stall>,
 }
 
-impl<'a> Patience<'a> {
+impl<'a> StallDetector<'a> {
     pub fn new(ctx: &'a Context, leader: &'a JobId) -> Self {
         Self {
             ctx,
@@ -84,7 +84,7 @@ impl<'a> Patience<'a> {
     /// What hung, if anything did, hangs no more.
     fn over(&mut self) {
         if let Some(hang) = self.hang.take() {
-            self.write_down(&Hang {
+            self.write_down(&Stall {
                 until: Some(clock::now()),
                 ..hang
             });
@@ -94,7 +94,7 @@ impl<'a> Patience<'a> {
     }
 
     /// Enters it into the records of the jobs that wait for it.
-    fn write_down(&self, hang: &Hang) {
+    fn write_down(&self, hang: &Stall) {
         let seen = &self.ctx.hangs;
         let mut jobs = in_flight::running(self.ctx, self.leader);
         for job in &mut jobs {
@@ -108,13 +108,13 @@ impl<'a> Patience<'a> {
     }
 }
 
-impl Drop for Patience<'_> {
+impl Drop for StallDetector<'_> {
     fn drop(&mut self) {
         self.over();
     }
 }
 
-fn hang_fields(hang: &Hang) -> journal::Stuck<'_> {
+fn hang_fields(hang: &Stall) -> journal::Stuck<'_> {
     journal::Stuck {
         package: hang.package.as_deref(),
         script: hang.script.as_deref(),
@@ -130,7 +130,7 @@ fn name(
     script: impl Fn(&Process) -> Option<crate::package::Script>,
     action: Option<String>,
     since: chrono::DateTime<chrono::Utc>,
-) -> Hang {
+) -> Stall {
     let mut upwards = way.iter().rev();
     let found = upwards.find_map(|process| Some((process.pid, script(process)?)));
     let (running, script) = found.map_or((None, None), |(pid, script)| (Some(pid), Some(script)));
@@ -140,7 +140,7 @@ fn name(
         command.chars().take(SHOWN).collect()
     };
     let plain = |text: &str| journal::plain(text);
-    Hang {
+    Stall {
         package: script
             .as_ref()
             .and_then(|script| script.package.as_deref())

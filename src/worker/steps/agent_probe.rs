@@ -33,9 +33,9 @@ pub fn check(ctx: &Context, changes: &[Change]) -> Result<Option<Check>> {
         return Ok(None);
     };
     let expected = upstream(to);
-    let answer = answers(&expected, &|| shutdown::or_leave(ctx).is_err());
+    let answer = answers(&expected, &|| shutdown::bail_if_shutting_down(ctx).is_err());
     if answer.is_err() {
-        shutdown::or_leave(ctx)?;
+        shutdown::bail_if_shutting_down(ctx)?;
     }
     Ok(Some(Check {
         name: PACKAGE.to_owned(),

@@ -7,16 +7,16 @@ use anyhow::Result;
 
 use crate::journal;
 use crate::package::{
-    Applied, Change, Damaged, Database, Ended, Former, FormerSource, Kept, Key, PackageState,
-    Restore,
+    Change, Damaged, Database, PackageId, PackageState, Restore, RollbackItem, RollbackSource,
+    StoredPackage, TransactionEnd, TransactionReport,
 };
 use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::job;
-use crate::state::kept::Store;
+use crate::state::package_store::PackageStore;
 use crate::state::verification::{NAMED_FILES, PackageFiles};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::Repairing;
+use crate::worker::monitor::progress::RepairObserver;
 use crate::worker::steps::gate;
 
 /// Looks at packages, installs those once more that lack files, and says what was found and what is left.
@@ -25,18 +25,18 @@ use crate::worker::steps::gate;
 pub fn make_whole(
     ctx: &Context,
     leader: &JobId,
-    packages: &[Former],
+    packages: &[RollbackItem],
     torn: bool,
-    install_again: &dyn Fn(&[Former]) -> Result<()>,
+    install_again: &dyn Fn(&[RollbackItem]) -> Result<()>,
 ) -> Result<Vec<PackageFiles>> {
     let first = damaged(ctx, packages)?;
     let is_lacking =
         |damaged: &Damaged| !damaged.missing.is_empty() || torn && !damaged.differing.is_empty();
-    let is_to_be_mended = |former: &&Former| {
+    let is_to_be_mended = |former: &&RollbackItem| {
         let mut found = first.iter().filter(|damaged| is_of(damaged, former));
         found.any(is_lacking) && former.check().is_ok()
     };
-    let lacking: Vec<Former> = packages.iter().filter(is_to_be_mended).cloned().collect();
+    let lacking: Vec<RollbackItem> = packages.iter().filter(is_to_be_mended).cloned().collect();
     if lacking.is_empty() {
         return Ok(first.iter().map(as_found).collect());
     }
@@ -44,7 +44,8 @@ pub fn make_whole(
         tracing::warn!("packages that lack files were not installed again: {error:#}");
     }
     let second = damaged(ctx, &lacking)?;
-    let second: BTreeMap<Key, &Damaged> = second.iter().map(|d| (d.key.clone(), d)).in_order();
+    let second: BTreeMap<PackageId, &Damaged> =
+        second.iter().map(|d| (d.key.clone(), d)).in_order();
     let files = first.iter().map(|damaged| {
         let is_again = lacking.iter().any(|former| is_of(damaged, former));
         if !is_again {
@@ -58,7 +59,7 @@ pub fn make_whole(
 }
 
 /// Only looks at packages.
-pub fn look(ctx: &Context, packages: &[Former]) -> Result<Vec<PackageFiles>> {
+pub fn look(ctx: &Context, packages: &[RollbackItem]) -> Result<Vec<PackageFiles>> {
     let found = damaged(ctx, packages)?;
     Ok(found.iter().map(as_found).collect())
 }
@@ -94,14 +95,14 @@ pub fn after_update(
     ctx: &Context,
     leader: &JobId,
     changes: &[Change],
-    applied: &Applied,
+    applied: &TransactionReport,
 ) -> Result<Vec<String>> {
-    let torn = applied.interrupted || matches!(applied.ended, Ended::Interrupted(_));
+    let torn = applied.interrupted || matches!(applied.ended, TransactionEnd::Interrupted(_));
     if !torn && !applied.displaced {
         return Ok(Vec::new());
     }
     let packages = arrived(ctx, changes, &ctx.packages.installed()?);
-    let again = |lacking: &[Former]| install_again(ctx, leader, lacking);
+    let again = |lacking: &[RollbackItem]| install_again(ctx, leader, lacking);
     let files = make_whole(ctx, leader, &packages, torn, &again)?;
     let mended = files.iter().filter(|files| files.reinstalled).map(|files| {
         let found = files.missing.iter().chain(&files.differing).next();
@@ -113,20 +114,20 @@ pub fn after_update(
 }
 
 /// The packages that have the version they were to get, each with where its package file may lie.
-fn arrived(ctx: &Context, changes: &[Change], now: &Database) -> Vec<Former> {
-    let store = Store::open(&ctx.paths);
+fn arrived(ctx: &Context, changes: &[Change], now: &Database) -> Vec<RollbackItem> {
+    let store = PackageStore::open(&ctx.paths);
     let arrived = |change: &Change| {
         let (key, to) = (change.key(), change.to.as_ref()?);
         let now = now.get(&key)?;
         let is_there = now.version == *to && now.state == PackageState::Good;
         let place = change.file.as_deref().and_then(|file| store.place_of(file));
-        let is_it = |kept: &&Kept| kept.key() == key && kept.version == *to;
+        let is_it = |kept: &&StoredPackage| kept.key() == key && kept.version == *to;
         let kept = || store.kept().iter().filter(is_it);
         let in_place = kept().find(|kept| Some(&kept.file) == place.as_ref());
         // of two builds of one version, only what came with the change is sure to be the new one
         let any = || kept().next().filter(|_| change.rebuilt.is_none());
         let kept = in_place.or_else(any);
-        let source = kept.map_or(FormerSource::Archive, |kept| FormerSource::Kept {
+        let source = kept.map_or(RollbackSource::Archive, |kept| RollbackSource::Stored {
             file: kept.file.clone(),
             sha256: kept.sha256.clone(),
         });
@@ -136,33 +137,33 @@ fn arrived(ctx: &Context, changes: &[Change], now: &Database) -> Vec<Former> {
             rebuilt: None,
             ..change.clone()
         };
-        is_there.then_some(Former { change, source })
+        is_there.then_some(RollbackItem { change, source })
     };
     changes.iter().filter_map(arrived).collect()
 }
 
 /// Those that would have to be fetched once more are left as they are: the gate stays shut behind an update.
-fn install_again(ctx: &Context, leader: &JobId, lacking: &[Former]) -> Result<()> {
+fn install_again(ctx: &Context, leader: &JobId, lacking: &[RollbackItem]) -> Result<()> {
     let program = gate::program(&ctx.paths)?;
     let arguments = gate::arguments(leader);
-    let store = Store::open(&ctx.paths);
+    let store = PackageStore::open(&ctx.paths);
     let restore = Restore {
         former: lacking,
         log: &job::log(&ctx.paths, leader),
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut Repairing::new(ctx, leader);
+    let observer = &mut RepairObserver::new(ctx, leader);
     ctx.packages.install_again(&restore, observer)?;
     Ok(())
 }
 
-fn damaged(ctx: &Context, packages: &[Former]) -> Result<Vec<Damaged>> {
-    let store = Store::open(&ctx.paths);
+fn damaged(ctx: &Context, packages: &[RollbackItem]) -> Result<Vec<Damaged>> {
+    let store = PackageStore::open(&ctx.paths);
     ctx.packages.damaged(packages, store.directory())
 }
 
-fn is_of(damaged: &Damaged, former: &Former) -> bool {
+fn is_of(damaged: &Damaged, former: &RollbackItem) -> bool {
     damaged.key == former.change.former_key()
 }
 
@@ -204,7 +205,7 @@ mod tests {
 
     fn damaged(missing: &[&str]) -> Damaged {
         Damaged {
-            key: Key {
+            key: PackageId {
                 package: "a".into(),
                 architecture: "all".into(),
             },

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::config::ForeignShutdown;
 use crate::host::clock;
 use crate::paths::Paths;
-use crate::queue::hold;
+use crate::queue::parked;
 use crate::request::Kind;
 use crate::state::job::{Job, WaitsFor};
 use crate::state::shutdown::{self, Shutdown};
@@ -87,7 +87,7 @@ pub fn set_aside(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
 
 /// Holds a job back until the shutdown is over.
 pub fn wait(ctx: &Context, job: &mut Job, why: &str) {
-    if let Err(error) = hold::defer(&ctx.paths, job, WaitsFor::Shutdown, why) {
+    if let Err(error) = parked::defer(&ctx.paths, job, WaitsFor::Shutdown, why) {
         job_result::fail(job, &error);
     }
 }

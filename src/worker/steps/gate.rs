@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::exec::{Line, Program};
-use crate::package::{Change, Former, FormerSource, PackageManager};
+use crate::package::{Change, PackageManager, RollbackItem, RollbackSource};
 use crate::paths::{Paths, quoted};
 use crate::request::JobId;
 use crate::sorted;
@@ -191,9 +191,9 @@ fn is_copy(running: &File, place: &Path) -> io::Result<bool> {
 }
 
 /// Why the changes could not be undone: pure.
-fn irreversible(former: &[Former]) -> Option<String> {
+fn irreversible(former: &[RollbackItem]) -> Option<String> {
     let missing = former.iter().filter_map(|former| match &former.source {
-        FormerSource::Missing { why } => {
+        RollbackSource::Unavailable { why } => {
             let version = former.change.from.as_deref().unwrap_or_default();
             Some(format!("{} {version}: {why}", former.change.former_key()))
         }

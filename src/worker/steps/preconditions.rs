@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use crate::host::clock;
 use crate::package::{Database, Pending, Source};
-use crate::queue::hold;
+use crate::queue::parked;
 use crate::request::{Options, Target};
 use crate::state::cache::Cache;
 use crate::state::installed::Names;
@@ -46,7 +46,7 @@ pub fn sort(ctx: &Context, jobs: Vec<Job>) -> Sorted {
                 continue;
             }
             Ok(Some(why)) => {
-                if let Err(error) = hold::conflict(&ctx.paths, &mut job, &why, clock::now()) {
+                if let Err(error) = parked::conflict(&ctx.paths, &mut job, &why, clock::now()) {
                     fail(&mut job, &error);
                 }
             }
@@ -153,10 +153,10 @@ fn violation(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Installed, Key, PackageState};
+    use crate::package::{Installed, PackageId, PackageState};
 
     fn violated(options: &str, newest: &str) -> Option<String> {
-        let key = Key {
+        let key = PackageId {
             package: "demo".into(),
             architecture: "all".into(),
         };

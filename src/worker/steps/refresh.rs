@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use crate::host::clock::{self, Moment};
 use crate::host::systemd;
-use crate::package::{Pending, Refreshed, Source};
+use crate::package::{Pending, RefreshReport, Source};
 use crate::request::JobId;
 use crate::state::alert::Cause;
 use crate::state::cache::Cache;
@@ -13,7 +13,7 @@ use crate::state::pending::PendingList;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::errors::RefreshFailed;
 use crate::worker::bookkeeping::{alerts, blocked};
-use crate::worker::monitor::progress::Quiet;
+use crate::worker::monitor::progress::RefreshObserver;
 use crate::worker::steps::foreign_shutdown;
 use crate::{journal, queue};
 
@@ -27,14 +27,14 @@ pub fn run(ctx: &Context, job: Option<&JobId>) -> Result<()> {
 fn attempt(ctx: &Context, job: Option<&JobId>) -> Result<()> {
     systemd::status("refreshing the package index");
     let known = Cache::load(&ctx.paths);
-    let answer = ctx.packages.refresh(&mut Quiet::new(ctx, job));
+    let answer = ctx.packages.refresh(&mut RefreshObserver::new(ctx, job));
     if answer.is_err() && ctx.stopping() {
         // it says nothing of the sources, and leaves what is known of them as it was
         bail!("the refresh was stopped on request");
     }
-    let refreshed = answer.unwrap_or_else(|error| Refreshed {
+    let refreshed = answer.unwrap_or_else(|error| RefreshReport {
         errors: vec![format!("{error:#}")],
-        ..Refreshed::default()
+        ..RefreshReport::default()
     });
     let offline = refreshed.offline;
     let cache = judge(
@@ -49,7 +49,7 @@ fn attempt(ctx: &Context, job: Option<&JobId>) -> Result<()> {
     match cache.last_error {
         None => {
             // whoever waited for this may go on
-            queue::hold::release(&ctx.paths, foreign_shutdown::keeps_back(ctx))?;
+            queue::parked::release(&ctx.paths, foreign_shutdown::keeps_back(ctx))?;
             Ok(())
         }
         Some(why) => Err(RefreshFailed { why, offline }.into()),
@@ -115,7 +115,7 @@ pub fn pending(ctx: &Context, failed: &[&Source]) -> Result<Pending> {
 /// What the refresh means, given what was known: pure.
 fn judge(
     known: &Cache,
-    refreshed: Refreshed,
+    refreshed: RefreshReport,
     tolerate: &[String],
     now: DateTime<Utc>,
     moment: Moment,
@@ -227,9 +227,9 @@ mod tests {
 
     fn after(known: &Cache, sources: Vec<Source>, tolerate: &[&str]) -> Cache {
         let tolerate: Vec<String> = tolerate.iter().map(ToString::to_string).collect();
-        let refreshed = Refreshed {
+        let refreshed = RefreshReport {
             sources,
-            ..Refreshed::default()
+            ..RefreshReport::default()
         };
         judge(known, refreshed, &tolerate, date(20), Moment::now())
     }
@@ -244,9 +244,9 @@ mod tests {
         ];
         let bad = judge(
             &good,
-            Refreshed {
+            RefreshReport {
                 sources: both.clone(),
-                ..Refreshed::default()
+                ..RefreshReport::default()
             },
             &[],
             date(21),
@@ -285,9 +285,9 @@ mod tests {
     #[test]
     fn a_run_that_failed_as_a_whole_keeps_what_is_known_of_the_sources() {
         let known = after(&Cache::default(), vec![source("http://a/", None, 10)], &[]);
-        let refreshed = Refreshed {
+        let refreshed = RefreshReport {
             errors: vec!["timeout".into()],
-            ..Refreshed::default()
+            ..RefreshReport::default()
         };
         let cache = judge(&known, refreshed, &[], date(22), Moment::now());
         assert_eq!(cache.sources, known.sources);

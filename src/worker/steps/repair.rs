@@ -4,11 +4,11 @@
 use anyhow::Result;
 
 use crate::journal;
-use crate::package::{Change, Ended, Observer, Report};
+use crate::package::{Change, Observer, Report, TransactionEnd};
 use crate::request::JobId;
 use crate::state::job;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::{Quiet, Repairing};
+use crate::worker::monitor::progress::{RefreshObserver, RepairObserver};
 use crate::worker::steps::hold_off;
 
 /// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
@@ -20,22 +20,27 @@ pub fn before(ctx: &Context, leader: &JobId) -> Result<()> {
         return Ok(());
     }
     // it may only be in somebody's hands at this moment
-    packages.wait_until_idle(&mut Quiet::new(ctx, Some(leader)))?;
+    packages.wait_until_idle(&mut RefreshObserver::new(ctx, Some(leader)))?;
     if packages.is_interrupted()? {
         let _held_off = hold_off::hold_off(ctx, &format!("job {leader} repairs packages"));
         repair(ctx, leader, &[]);
     } else if packages.is_unconfigured()? {
         let _held_off = hold_off::hold_off(ctx, &format!("job {leader} configures packages"));
         let log = job::log(&ctx.paths, leader);
-        packages.configure(&log, &mut Repairing::new(ctx, leader))?;
+        packages.configure(&log, &mut RepairObserver::new(ctx, leader))?;
     }
     Ok(())
 }
 
 /// After a transaction that did not come to its end by itself: what outlived it may still be at work and
 /// is waited for, the rest is repaired, so that what is judged is what stays.
-pub fn after(ctx: &Context, leader: &JobId, changes: &[Change], ended: &Ended) -> Result<()> {
-    if !matches!(ended, Ended::Interrupted(_)) && !ctx.packages.is_interrupted()? {
+pub fn after(
+    ctx: &Context,
+    leader: &JobId,
+    changes: &[Change],
+    ended: &TransactionEnd,
+) -> Result<()> {
+    if !matches!(ended, TransactionEnd::Interrupted(_)) && !ctx.packages.is_interrupted()? {
         return Ok(());
     }
     ctx.packages.wait_until_idle(&mut Unstoppable)?;
@@ -48,7 +53,7 @@ fn repair(ctx: &Context, leader: &JobId, changes: &[Change]) {
     let log = job::log(&ctx.paths, leader);
     match ctx
         .packages
-        .repair(changes, &log, &mut Repairing::new(ctx, leader))
+        .repair(changes, &log, &mut RepairObserver::new(ctx, leader))
     {
         Ok(()) => journal::database_repaired(leader),
         Err(error) => journal::database_problem(leader, &format!("{error:#}")),

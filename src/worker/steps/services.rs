@@ -10,7 +10,7 @@ use crate::host::units::is_ours;
 use crate::journal;
 use crate::request::{JobId, Kind, RestartPolicy};
 use crate::state::job::{Job, JobStatus};
-use crate::state::services::{self, Fate, Outdated, Process};
+use crate::state::services::{self, Outdated, Process, RestartState};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::steps::reexec;
 use crate::worker::steps::unit::Unit;
@@ -141,7 +141,7 @@ fn look(ctx: &Context) -> Vec<Outdated> {
             user: process.user,
             processes: Vec::new(),
             files: Vec::new(),
-            state: Fate::Outdated,
+            state: RestartState::Outdated,
         });
         unit.processes.push(Process {
             pid: process.pid,
@@ -198,7 +198,7 @@ fn restart(leader: &JobId, mut units: Vec<&mut Outdated>) -> Restarts {
             let state = states.get(&service.unit);
             let is_down = note_restart(leader, service, state, &mut restarts);
             if let (Some(state), true) = (&is_down, is_last) {
-                service.state = Fate::Failed;
+                service.state = RestartState::Failed;
                 let unit = &service.unit;
                 let why = format!("{unit} did not come back after its restart, nor after another one, it is {state}");
                 restarts.failed.push(why);
@@ -222,7 +222,7 @@ fn note_restart(
 ) -> Option<String> {
     match state {
         Some(Restarted::Active) => {
-            service.state = Fate::Restarted;
+            service.state = RestartState::Restarted;
             journal::service_restarted(leader, &service.unit);
             None
         }
@@ -280,7 +280,7 @@ mod tests {
             user,
             processes: vec![],
             files: vec![],
-            state: Fate::Outdated,
+            state: RestartState::Outdated,
             advice: String::new(),
         }
     }

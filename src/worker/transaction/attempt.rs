@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::fs::remove_durably;
 use crate::journal;
-use crate::package::{self, Applied, Change, Ended, KeptBack, Selection, Source, Transaction};
+use crate::package::{
+    self, Change, KeptBack, Selection, Source, Transaction, TransactionEnd, TransactionReport,
+};
 use crate::request::JobId;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
@@ -15,13 +17,13 @@ use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::{errors, job_result, shutdown};
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::{partial, selection};
-use crate::worker::monitor::progress::{self, Follower};
+use crate::worker::monitor::progress::{self, ApplyObserver};
 use crate::worker::steps::disk_space::{self, Room, make_room};
-use crate::worker::steps::verify::{self, Before};
+use crate::worker::steps::verify::{self, Baseline};
 use crate::worker::steps::{gate, hold_off, refresh, repair, rollback};
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::outcome::Outcome;
-use crate::worker::transaction::plan::{self, Part, Plan};
+use crate::worker::transaction::plan::{self, Plan, Scope};
 use crate::worker::transaction::unfinished;
 
 /// How one part ended.
@@ -46,7 +48,7 @@ pub fn run(
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-    part: Part,
+    part: Scope,
 ) -> Result<Ending> {
     let mut room = Room::default();
     match attempt(ctx, leader, jobs, update, (part, &mut room))? {
@@ -73,7 +75,7 @@ fn attempt(
     leader: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-    (part, room): (Part, &mut Room),
+    (part, room): (Scope, &mut Room),
 ) -> Result<Result<Ending, String>> {
     repair::before(ctx, leader)?;
     let cache = Cache::load(&ctx.paths);
@@ -99,7 +101,7 @@ fn attempt(
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     disk_space::check_floors()?;
-    let done = partial::Done::of(jobs);
+    let done = partial::AppliedSoFar::of(jobs);
     let Some(before) = before(ctx, leader, jobs, (&selection, &failed), &done)? else {
         update.cancel();
         return Ok(Ok(Ending::of(Outcome::Cancelled, false)));
@@ -115,7 +117,7 @@ fn attempt(
     let held_off = hold_off::hold_off(ctx, &format!("job {leader} updates packages"));
     let _held_off = held_off.ensured()?;
     let applied = run_transaction(ctx, jobs, &selection, &failed, update)?;
-    let applied = Applied {
+    let applied = TransactionReport {
         kept_back: [kept_back, applied.kept_back].concat(),
         ..applied
     };
@@ -126,14 +128,14 @@ fn attempt(
     match (intent, applied.ended.clone()) {
         // nothing was due, and the package manager has configured what was left half-configured
         (Some(Intent::Activated { changes, .. }), ended) if changes.is_empty() => {
-            shutdown::or_leave(ctx)?;
+            shutdown::bail_if_shutting_down(ctx)?;
             repair::after(ctx, leader, &changes, &ended)?;
             let outcome = nothing(ctx, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
         (Some(Intent::Activated { changes, former }), _) => {
             update.activated(leader, &changes)?;
-            shutdown::or_leave(ctx)?;
+            shutdown::bail_if_shutting_down(ctx)?;
             repair::after(ctx, leader, &changes, &applied.ended)?;
             progress::verifying(ctx, leader);
             let (changes, former) = done.with(changes, former);
@@ -144,16 +146,18 @@ fn attempt(
             }
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
-        (Some(Intent::Mixed), _) => attempt(ctx, leader, jobs, update, (Part::Listed, room)),
+        (Some(Intent::Mixed), _) => attempt(ctx, leader, jobs, update, (Scope::WithoutSelf, room)),
         (Some(Intent::NoRoom { without: more }), _) => {
             room.without.extend(more);
             attempt(ctx, leader, jobs, update, (part, room))
         }
-        (Some(Intent::Stopped), _) | (None, Ended::Stopped) => {
+        (Some(Intent::Stopped), _) | (None, TransactionEnd::Stopped) => {
             update.cancel();
             Ok(Ok(Ending::of(Outcome::Cancelled, false)))
         }
-        (None, Ended::FetchFailed(reason) | Ended::Interrupted(reason)) => Ok(Err(reason)),
+        (None, TransactionEnd::FetchFailed(reason) | TransactionEnd::Interrupted(reason)) => {
+            Ok(Err(reason))
+        }
         (
             Some(Intent::Refused {
                 reason,
@@ -161,23 +165,28 @@ fn attempt(
                 postponed,
             }),
             _,
-        ) => match (again, postponed) {
-            (true, _) => Ok(Err(reason)),
-            (false, true) => Err(errors::Postponed(reason).into()),
-            (false, false) => bail!("refused: {reason}"),
-        },
-        (None, Ended::Failed(why)) => {
+        ) => refused(reason, again, postponed),
+        (None, TransactionEnd::Failed(why)) => {
             // some package managers look at the room before they ask the gate
             let more = plan::short(ctx, &selection, &failed);
             ensure!(!more.is_empty(), "{why}");
             room.without.extend(more);
             attempt(ctx, leader, jobs, update, (part, room))
         }
-        (None, Ended::Done) => {
+        (None, TransactionEnd::Done) => {
             nothing_was_due(ctx, &selection, &failed)?;
             let outcome = nothing(ctx, leader, jobs, applied.kept_back, update)?;
             Ok(Ok(Ending::of(outcome, own_follows)))
         }
+    }
+}
+
+/// The gate stayed shut: another attempt may go through, the jobs wait, or they fail.
+fn refused(reason: String, again: bool, postponed: bool) -> Result<Result<Ending, String>> {
+    match (again, postponed) {
+        (true, _) => Ok(Err(reason)),
+        (false, true) => Err(errors::Postponed(reason).into()),
+        (false, false) => bail!("refused: {reason}"),
     }
 }
 
@@ -188,10 +197,10 @@ fn before(
     leader: &JobId,
     jobs: &[Job],
     (selection, failed): (&Selection, &[&Source]),
-    done: &partial::Done,
-) -> Result<Option<Before>> {
+    done: &partial::AppliedSoFar,
+) -> Result<Option<Baseline>> {
     if !done.changes.is_empty() {
-        return Before::first_part(ctx, leader, jobs, &done.changes).map(Some);
+        return Baseline::first_part(ctx, leader, jobs, &done.changes).map(Some);
     }
     let planned: Vec<Change> = match selection {
         // what that is, only the package manager will say
@@ -199,14 +208,14 @@ fn before(
         Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
     };
     if *selection == Selection::Everything && plan::is_nothing_due(ctx, failed) {
-        return Before::look(ctx, leader, None).map(Some);
+        return Baseline::look(ctx, leader, None).map(Some);
     }
     let Some(hooks) = verify::baseline(ctx, jobs, &planned, false)? else {
         return Ok(None);
     };
     let is_second = jobs.iter().any(|job| !job.earlier.is_empty());
     rollback::remember(ctx, leader, is_second, || {
-        Before::look(ctx, leader, Some(hooks)).map(Some)
+        Baseline::look(ctx, leader, Some(hooks)).map(Some)
     })
 }
 
@@ -244,7 +253,7 @@ fn nothing(
     kept_back: Vec<KeptBack>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
-    let done = partial::Done::of(jobs);
+    let done = partial::AppliedSoFar::of(jobs);
     if !done.changes.is_empty() {
         return unfinished::judge(ctx, leader, done, (jobs, kept_back), None, update);
     }
@@ -268,7 +277,7 @@ fn run_transaction(
     selection: &Selection,
     failed: &[&Source],
     update: &mut Update<'_>,
-) -> Result<Applied> {
+) -> Result<TransactionReport> {
     let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
     let program = gate::program(&ctx.paths)?;
     let arguments = gate::arguments(leader);
@@ -279,6 +288,8 @@ fn run_transaction(
         log: &log,
         gate: (&program, &arguments),
     };
-    ctx.packages
-        .apply(&transaction, &mut Follower::new(ctx, jobs, leader, update))
+    ctx.packages.apply(
+        &transaction,
+        &mut ApplyObserver::new(ctx, jobs, leader, update),
+    )
 }

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use crate::package::{Applied, Change, Former};
+use crate::package::{Change, RollbackItem, TransactionReport};
 use crate::request::JobId;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::package_store::{keep, make_room};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::shutdown;
 use crate::worker::model::lifecycle::Event;
-use crate::worker::steps::verify::{self, Before, Stage};
+use crate::worker::steps::verify::{self, Baseline, Stage};
 use crate::worker::steps::{files, rollback};
 use crate::worker::transaction::outcome::{Concluded, Outcome};
 
@@ -17,9 +17,9 @@ use crate::worker::transaction::outcome::{Concluded, Outcome};
 pub fn conclude(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
-    (changes, former): (&[Change], Vec<Former>),
-    mut applied: Applied,
+    before: &Baseline,
+    (changes, former): (&[Change], Vec<RollbackItem>),
+    mut applied: TransactionReport,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
@@ -38,7 +38,7 @@ pub fn conclude(
         &applied.failures,
     )?;
     let rollback = if judgement.is_to_be_undone() {
-        shutdown::or_leave_bad()?;
+        shutdown::bail_if_shutdown_explains()?;
         rollback::after(ctx, leader, before, &former, &judgement.checks)?
     } else {
         None

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::host::clock;
 use crate::journal;
-use crate::package::{Applied, Change, Ended, KeptBack, KeptBackCause, Key, Pending};
+use crate::package::{
+    Change, KeptBack, KeptBackCause, PackageId, Pending, TransactionEnd, TransactionReport,
+};
 use crate::request::{JobId, Target};
 use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
@@ -18,7 +20,7 @@ use crate::worker::bookkeeping::phase::Update;
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial::{self, add};
 use crate::worker::model::selection;
-use crate::worker::steps::verify::{self, Judgement};
+use crate::worker::steps::verify::{self, Verification};
 use crate::worker::steps::{refresh, rollback};
 use crate::worker::transaction::outcome::{Concluded, Outcome};
 
@@ -40,7 +42,7 @@ pub fn finish(
         }
         _ => BTreeSet::new(),
     };
-    let told = partial::Done::of(jobs).changes;
+    let told = partial::AppliedSoFar::of(jobs).changes;
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
@@ -84,7 +86,12 @@ pub fn finish(
     carry_on_list(ctx, jobs, outcome, own_follows);
 }
 
-fn finish_changed(job: &mut Job, target: &Target, unasked: &BTreeSet<Key>, concluded: &Concluded) {
+fn finish_changed(
+    job: &mut Job,
+    target: &Target,
+    unasked: &BTreeSet<PackageId>,
+    concluded: &Concluded,
+) {
     let Concluded {
         judgement,
         applied,
@@ -135,7 +142,7 @@ fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
 /// Why the transaction is a failure for a job with this target. One that was undone is a failure for
 /// every job it served.
 fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
-    let Judgement {
+    let Verification {
         verdict, checks, ..
     } = &concluded.judgement;
     let undone = concluded.is_undone();
@@ -145,12 +152,13 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     let others = against.filter(|check| everything || check.name != verify::VERSIONS);
     let mut why: Vec<String> = others.map(|check| check.message.clone()).collect();
     if !everything {
-        let covers = |key: &Key| selection::covers(target, &key.package, &key.architecture, false);
-        let by_former = |key: &Key| {
+        let covers =
+            |key: &PackageId| selection::covers(target, &key.package, &key.architecture, false);
+        let by_former = |key: &PackageId| {
             let mut former = concluded.former.iter().map(|former| &former.change);
             former.any(|change| change.key() == *key && covers(&change.former_key()))
         };
-        let is_mine = |(key, _): &&(Key, String)| covers(key) || by_former(key);
+        let is_mine = |(key, _): &&(PackageId, String)| covers(key) || by_former(key);
         let mine = verdict.wrong.iter().filter(is_mine);
         why.splice(0..0, mine.map(|(_, why)| why.clone()));
     }
@@ -158,7 +166,10 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
         return concluded.unfinished.clone();
     }
     let ended = &concluded.applied.ended;
-    if let Ended::Failed(words) | Ended::FetchFailed(words) | Ended::Interrupted(words) = ended {
+    if let TransactionEnd::Failed(words)
+    | TransactionEnd::FetchFailed(words)
+    | TransactionEnd::Interrupted(words) = ended
+    {
         why.push(words.clone());
     }
     why.extend(concluded.unfinished.clone());
@@ -227,7 +238,7 @@ fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, own_follows: bo
     }
 }
 
-fn lacks_room(applied: &Applied) -> bool {
+fn lacks_room(applied: &TransactionReport) -> bool {
     let mut kept = applied.kept_back.iter();
     kept.any(|kept| kept.cause == Some(KeptBackCause::Space))
 }

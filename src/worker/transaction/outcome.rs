@@ -1,8 +1,8 @@
 //! How one transaction ended.
 
-use crate::package::{Applied, Change, Former, KeptBack};
+use crate::package::{Change, KeptBack, RollbackItem, TransactionReport};
 use crate::state::verification::{Rollback, Undone};
-use crate::worker::steps::verify::Judgement;
+use crate::worker::steps::verify::Verification;
 
 /// How one transaction ended.
 pub enum Outcome {
@@ -16,9 +16,9 @@ pub enum Outcome {
 
 /// A transaction that changed packages.
 pub struct Concluded {
-    pub judgement: Judgement,
-    pub applied: Applied,
-    pub former: Vec<Former>,
+    pub judgement: Verification,
+    pub applied: TransactionReport,
+    pub former: Vec<RollbackItem>,
     pub rollback: Option<Rollback>,
     /// Why not everything that was asked for was tried.
     pub unfinished: Option<String>,

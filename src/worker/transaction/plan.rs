@@ -18,15 +18,15 @@ use crate::worker::bookkeeping::intent::{Expectation, NoRoom, expectation};
 use crate::worker::model::selection;
 use crate::worker::steps::{disk_space, foreign_shutdown, refresh};
 
-/// What of that which the jobs ask for one transaction is to do.
+/// Which part of the requested updates a transaction installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum Scope {
     /// All of it. Our own package is taken out if it is among others.
-    Whole,
+    All,
     /// The same, after the package manager was about to change our own package among others.
-    Listed,
+    WithoutSelf,
     /// Our own package, after the others.
-    Own,
+    SelfOnly,
 }
 
 /// What to install.
@@ -44,7 +44,7 @@ pub fn selection(
     ctx: &Context,
     jobs: &[Job],
     failed: &[&Source],
-    (part, without): (Part, &[NoRoom]),
+    (part, without): (Scope, &[NoRoom]),
 ) -> Result<Plan> {
     let everything = jobs
         .iter()
@@ -52,7 +52,7 @@ pub fn selection(
     let fingerprint = ctx.packages.fingerprint(failed);
     let list = PendingList::load(&ctx.paths).filter(|list| list.is_for(&fingerprint));
     let mut list = list.map(|list| list.pending);
-    if part == Part::Whole
+    if part == Scope::All
         && everything
         && without.is_empty()
         && Blocked::load_to_change(&ctx.paths).is_empty()
@@ -84,13 +84,13 @@ pub fn selection(
         bail!("it is not known which updates are for security: {why}");
     }
     let mut selected = selection::selected(jobs, &pending);
-    if part == Part::Own {
+    if part == Scope::SelfOnly {
         selected.retain(|update| update.package == PACKAGE);
     }
     let mut kept_back = pending.kept_back;
     let own_follows = match part {
-        Part::Own => None,
-        Part::Whole | Part::Listed => others_of(ctx, &selected, failed)?,
+        Scope::SelfOnly => None,
+        Scope::All | Scope::WithoutSelf => others_of(ctx, &selected, failed)?,
     };
     let (updates, kept, without) = match &own_follows {
         Some(others) if without.is_empty() => (others.clone(), Vec::new(), Vec::new()),

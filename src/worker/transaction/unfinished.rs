@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 
-use crate::package::{Applied, Ended, KeptBack};
+use crate::package::{KeptBack, TransactionEnd, TransactionReport};
 use crate::request::JobId;
 use crate::state::job::Job;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::phase::{self, Update};
 use crate::worker::bookkeeping::{errors, in_flight, job_result};
-use crate::worker::model::partial::Done;
+use crate::worker::model::partial::AppliedSoFar;
 use crate::worker::model::selection;
 use crate::worker::monitor::progress;
 use crate::worker::steps::hold_off;
-use crate::worker::steps::verify::Before;
+use crate::worker::steps::verify::Baseline;
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::finish;
 use crate::worker::transaction::outcome::Outcome;
@@ -22,17 +22,17 @@ use crate::worker::transaction::outcome::Outcome;
 pub fn judge(
     ctx: &Context,
     leader: &JobId,
-    done: Done,
+    done: AppliedSoFar,
     (jobs, kept_back): (&[Job], Vec<KeptBack>),
     unfinished: Option<&str>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
-    let before = Before::first_part(ctx, leader, jobs, &done.changes)?;
+    let before = Baseline::first_part(ctx, leader, jobs, &done.changes)?;
     let _held_off = hold_off::hold_off(ctx, &format!("job {leader} is verified"));
     update.was_activated(&done.changes);
     progress::verifying(ctx, leader);
-    let applied = Applied {
-        ended: Ended::Done,
+    let applied = TransactionReport {
+        ended: TransactionEnd::Done,
         kept_back,
         notes: Vec::new(),
         failures: Vec::new(),
@@ -54,8 +54,8 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
         return jobs;
     };
     let mut update = phase::begin(ctx, &selection::target_of(&jobs));
-    let judged = in_flight::lead_all(ctx, &mut jobs, &leader).and_then(|()| {
-        let done = Done::of(&jobs);
+    let judged = in_flight::assign_transaction(ctx, &mut jobs, &leader).and_then(|()| {
+        let done = AppliedSoFar::of(&jobs);
         judge(
             ctx,
             &leader,
@@ -68,7 +68,7 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
     match judged {
         Ok(outcome) => finish::finish(ctx, &mut jobs, &outcome, &mut update, false),
         // the next worker judges it
-        Err(error) if error.is::<errors::LeftForBoot>() => {
+        Err(error) if error.is::<errors::DeferredToNextBoot>() => {
             tracing::warn!("left to be judged: {error:#}");
             return jobs;
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::json::says_nothing_twice;
 use super::shown_safely;
 use crate::journal::plain;
-use crate::queue::Mark;
+use crate::queue::Decision;
 use crate::request::{JobId, Kind, PackageName, Request, Target};
 
 /// A queue entry, named as it names itself: nobody guesses the name of a file.
@@ -62,7 +62,7 @@ pub fn instance(input: &[u8]) {
             assert_eq!(target.names().into_iter().collect::<BTreeSet<_>>(), asked);
         }
     }
-    if let Some((mark, id)) = Mark::parse(OsStr::from_bytes(input)) {
+    if let Some((mark, id)) = Decision::parse(OsStr::from_bytes(input)) {
         let name = format!("{id}.{mark:?}").to_lowercase();
         assert_eq!(name.as_bytes(), input);
     }

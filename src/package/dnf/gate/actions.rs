@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::package::rpm::gate::Announced;
 use crate::package::rpm::{evr, repositories, resolution};
-use crate::package::{Change, Database, Installed, Key, replaced};
+use crate::package::{Change, Database, Installed, PackageId, replaced};
 use crate::sorted;
 
 /// The variable that tells the gate to ask for the changes itself.
@@ -65,8 +65,8 @@ struct Package {
 }
 
 impl Package {
-    fn key(&self) -> Key {
-        Key {
+    fn key(&self) -> PackageId {
+        PackageId {
             package: self.name.clone(),
             architecture: self.arch.clone(),
         }
@@ -104,7 +104,7 @@ impl Dnf<'_> {
     }
 
     /// The newest of the installed packages whose place this one takes.
-    fn former(&mut self, key: &Key) -> Result<Option<(Key, String)>> {
+    fn former(&mut self, key: &PackageId) -> Result<Option<(PackageId, String)>> {
         let mut installed = Database::new();
         for package in self.versions(&key.package, "installed")? {
             let version = evr::shown(&package.evr).to_owned();

@@ -5,26 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::package::{Change, Former, Key};
+use crate::package::{Change, PackageId, RollbackItem};
 use crate::request::JobId;
 use crate::sorted::InOrder;
 use crate::state::job;
 use crate::state::verification::{Differing, PackageFiles, Stayed};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::Repairing;
+use crate::worker::monitor::progress::RepairObserver;
 use crate::worker::steps::rollback::intent::Intent;
 use crate::worker::steps::rollback::items::is_back;
 use crate::worker::steps::rollback::seen::Earlier;
 use crate::worker::steps::rollback::words::Compared;
 use crate::worker::steps::rollback::{defaults, etc, partial, reboots};
-use crate::worker::steps::verify::Before;
+use crate::worker::steps::verify::Baseline;
 
 /// What was found of packages and their files after they went back.
 pub struct Looked {
     /// The files of those that came back.
     pub files: Result<Vec<PackageFiles>>,
     /// Why something of those that went has stayed.
-    pub stays: Vec<(Key, String)>,
+    pub stays: Vec<(PackageId, String)>,
 }
 
 /// Takes away what the packages that the update alone brought have left of their configuration, and the reasons
@@ -34,11 +34,11 @@ pub fn clear(
     leader: &JobId,
     intent: &Intent,
     earlier: &Earlier,
-) -> Vec<(Key, String)> {
+) -> Vec<(PackageId, String)> {
     if !is_back(ctx, &intent.former) {
         return Vec::new();
     }
-    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     reboots::take_back(ctx, earlier, &undone, intent.begun_at);
     mark_again(ctx, leader, earlier);
     defaults::clear(ctx, earlier, &intent.former);
@@ -51,7 +51,7 @@ pub fn clear(
         path.starts_with("/etc/") && etc.is_ok_and(|etc| !etc.contains_key(path))
     };
     let log = job::log(&ctx.paths, leader);
-    let observer = &mut Repairing::new(ctx, leader);
+    let observer = &mut RepairObserver::new(ctx, leader);
     let cleared = ctx.packages.clear_remains(&gone, &is_new, &log, observer);
     cleared.unwrap_or_else(|error| {
         let why = format!("{error:#}");
@@ -61,8 +61,8 @@ pub fn clear(
 
 /// The packages that the update alone brought, which are gone, and of which their package manager keeps
 /// something that it did not keep before.
-fn gone(ctx: &Context, intent: &Intent, earlier: &Earlier) -> Vec<Key> {
-    let was_new = |former: &&Former| former.change.from.is_none();
+fn gone(ctx: &Context, intent: &Intent, earlier: &Earlier) -> Vec<PackageId> {
+    let was_new = |former: &&RollbackItem| former.change.from.is_none();
     let new = intent.former.iter().filter(was_new).map(|f| f.change.key());
     let mut new = new.peekable();
     if new.peek().is_none() {
@@ -81,7 +81,7 @@ fn gone(ctx: &Context, intent: &Intent, earlier: &Earlier) -> Vec<Key> {
 /// units, and `strangers` are broken packages that were no part of it.
 pub fn run(
     ctx: &Context,
-    before: &Before,
+    before: &Baseline,
     intent: &Intent,
     earlier: &Earlier,
     (good, strangers, looked): (bool, &[String], &Looked),
@@ -99,8 +99,8 @@ pub fn run(
     if before.rest.units.is_some() {
         what.push("units");
     }
-    let why: BTreeMap<&Key, &str> = looked.stays.iter().map(|(k, w)| (k, &**w)).in_order();
-    let stay = |key: Key| Stayed {
+    let why: BTreeMap<&PackageId, &str> = looked.stays.iter().map(|(k, w)| (k, &**w)).in_order();
+    let stay = |key: PackageId| Stayed {
         reason: match why.get(&key) {
             Some(why) => (*why).to_owned(),
             None => "it was not looked at".to_owned(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::package::Former;
+use crate::package::RollbackItem;
 use crate::sorted::InOrder;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::steps::rollback::etc::{self, Etc};
@@ -15,7 +15,7 @@ const ENDS: [&str; 5] = [".dpkg-dist", ".dpkg-new", ".rpmnew", ".pacnew", ".apk-
 
 /// Removes those that came beside configuration files of these packages, which are back, and these files as they
 /// were before.
-pub fn clear(ctx: &Context, earlier: &Earlier, back: &[Former]) {
+pub fn clear(ctx: &Context, earlier: &Earlier, back: &[RollbackItem]) {
     let (Ok(before), Ok(now)) = (&earlier.etc, etc::read(&ctx.paths)) else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::package::Former;
+use crate::package::RollbackItem;
 use crate::request::JobId;
 use crate::state::verification::PackageFiles;
 use crate::worker::bookkeeping::context::Context;
@@ -14,7 +14,7 @@ use crate::worker::steps::rollback::restore::{self, Way};
 /// Installs those packages once more that lack files, and says what was found and what is left.
 pub fn make_whole(ctx: &Context, leader: &JobId, intent: &Intent) -> Result<Vec<PackageFiles>> {
     let back = back(ctx, intent)?;
-    let again = |lacking: &[Former]| restore::run(ctx, leader, intent, lacking, Way::Again);
+    let again = |lacking: &[RollbackItem]| restore::run(ctx, leader, intent, lacking, Way::Again);
     files::make_whole(ctx, leader, &back, intent.resumed, &again)
 }
 
@@ -37,11 +37,12 @@ pub fn against(files: &[PackageFiles]) -> Vec<String> {
 }
 
 /// The packages whose former version is there now, and those that have lost files to what was undone.
-fn back(ctx: &Context, intent: &Intent) -> Result<Vec<Former>> {
+fn back(ctx: &Context, intent: &Intent) -> Result<Vec<RollbackItem>> {
     let now = ctx.packages.installed()?;
     let due = due(&intent.former, &now);
     let all = intent.former.iter().chain(&intent.overwritten);
-    let is_there =
-        |former: &&Former| !due.contains(former) && now.contains_key(&former.change.former_key());
+    let is_there = |former: &&RollbackItem| {
+        !due.contains(former) && now.contains_key(&former.change.former_key())
+    };
     Ok(all.filter(is_there).cloned().collect())
 }

@@ -9,11 +9,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{create_atomically, remove_durably, write_atomically};
-use crate::package::{Change, Former, PackageManager};
+use crate::package::{Change, PackageManager, RollbackItem};
 use crate::paths::Paths;
 use crate::request::JobId;
 use crate::state;
-use crate::state::kept::Store;
+use crate::state::package_store::PackageStore;
 use crate::state::verification::Check;
 
 /// What stands in `jobs/<id>.rollback` before the first file changes back.
@@ -22,7 +22,7 @@ pub struct Intent {
     /// Why it is undone.
     pub reason: String,
     /// What is put back, and from where.
-    pub former: Vec<Former>,
+    pub former: Vec<RollbackItem>,
     /// When it was begun.
     pub begun_at: DateTime<Utc>,
     /// Which attempt this is: the gate lets only the latest through.
@@ -33,10 +33,10 @@ pub struct Intent {
     pub resumed: bool,
     /// Packages outside of what is undone that lose files with it, each in the version that it has.
     #[serde(default)]
-    pub overwritten: Vec<Former>,
+    pub overwritten: Vec<RollbackItem>,
     /// What stays as the update left it, each from nowhere.
     #[serde(default)]
-    pub stays: Vec<Former>,
+    pub stays: Vec<RollbackItem>,
     /// The tool below the package manager that is used, because that could not put everything back.
     #[serde(default)]
     pub tool: Option<String>,
@@ -106,7 +106,7 @@ pub fn gate(
 /// Gives the package files that were fetched another name in the store, where they stay when others clean up:
 /// what comes back is held against them.
 fn hold_fetched(paths: &Paths, changes: &[Change]) {
-    let store = Store::open(paths);
+    let store = PackageStore::open(paths);
     for file in changes.iter().filter_map(|change| change.file.as_deref()) {
         if let Err(error) = store.hold(file) {
             tracing::warn!("{error:#}");
@@ -115,7 +115,7 @@ fn hold_fetched(paths: &Paths, changes: &[Change]) {
 }
 
 /// What of the change list does not belong to going back: pure.
-fn stranger(former: &[Former], changes: &[Change]) -> Option<String> {
+fn stranger(former: &[RollbackItem], changes: &[Change]) -> Option<String> {
     let allowed = |change: &Change| {
         former
             .iter()
@@ -137,10 +137,10 @@ fn path(paths: &Paths, job: &JobId) -> PathBuf {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::package::FormerSource;
+    use crate::package::RollbackSource;
 
-    pub fn former(package: &str, from: Option<&str>, source: FormerSource) -> Former {
-        Former {
+    pub fn former(package: &str, from: Option<&str>, source: RollbackSource) -> RollbackItem {
+        RollbackItem {
             change: Change {
                 package: package.into(),
                 architecture: "all".into(),
@@ -156,10 +156,10 @@ pub mod tests {
     #[test]
     fn nothing_but_what_is_undone_passes_the_gate() {
         let all = [
-            former("a", Some("1"), FormerSource::Archive),
-            former("n", None, FormerSource::New),
+            former("a", Some("1"), RollbackSource::Archive),
+            former("n", None, RollbackSource::NewlyInstalled),
         ];
-        let undone: Vec<Change> = all.iter().map(Former::undone).collect();
+        let undone: Vec<Change> = all.iter().map(RollbackItem::undone).collect();
         assert_eq!(stranger(&all, &undone), None);
         assert_eq!(stranger(&all, &undone[..1]), None);
         let removal = Change {

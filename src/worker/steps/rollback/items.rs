@@ -3,29 +3,29 @@
 use std::path::PathBuf;
 
 use crate::host::clock;
-use crate::package::{Database, Former, Kept, of_build};
-use crate::state::kept::Store;
+use crate::package::{Database, RollbackItem, StoredPackage, of_build};
+use crate::state::package_store::PackageStore;
 use crate::worker::bookkeeping::context::Context;
 
 /// What is not back yet: pure.
-pub fn due(former: &[Former], now: &Database) -> Vec<Former> {
-    let is_back = |former: &&Former| former.undone().is_made(now);
+pub fn due(former: &[RollbackItem], now: &Database) -> Vec<RollbackItem> {
+    let is_back = |former: &&RollbackItem| former.undone().is_made(now);
     former.iter().filter(|f| !is_back(f)).cloned().collect()
 }
 
-pub fn is_back(ctx: &Context, former: &[Former]) -> bool {
+pub fn is_back(ctx: &Context, former: &[RollbackItem]) -> bool {
     ctx.packages
         .installed()
         .is_ok_and(|now| due(former, &now).is_empty())
 }
 
 /// Another place of a former version whose file is gone or spoilt; a file there has to be the same.
-pub fn elsewhere(ctx: &Context, former: &Former) -> Option<Former> {
-    let store = Store::open(&ctx.paths);
+pub fn elsewhere(ctx: &Context, former: &RollbackItem) -> Option<RollbackItem> {
+    let store = PackageStore::open(&ctx.paths);
     let (spoilt, sha256) = (former.source.file()?, former.source.sha256()?);
     let others = store.kept().iter().filter(|kept| kept.file != spoilt);
     // without its file, but with its sum: whatever else is spoilt is passed over as well
-    let known = Kept {
+    let known = StoredPackage {
         package: former.change.package.clone(),
         architecture: former.change.architecture.clone(),
         version: former.change.from.clone()?,
@@ -34,9 +34,9 @@ pub fn elsewhere(ctx: &Context, former: &Former) -> Option<Former> {
         size: 0,
         kept_at: clock::now(),
         other: serde_json::Map::new(),
-        ..Kept::default()
+        ..StoredPackage::default()
     };
-    let kept: Vec<Kept> = others.cloned().chain([known]).collect();
+    let kept: Vec<StoredPackage> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
     let kept = of_build(&kept, changes, |_, kept| kept.sha256 == sha256);
     let found = ctx.packages.former(changes, &kept, store.directory());
@@ -51,13 +51,13 @@ pub fn elsewhere(ctx: &Context, former: &Former) -> Option<Former> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{FormerSource, Installed, Key, PackageState};
+    use crate::package::{Installed, PackageId, PackageState, RollbackSource};
     use crate::worker::steps::rollback::intent::tests::former;
 
     #[test]
     fn what_is_back_is_not_put_back_again() {
         let entry = |package: &str, version: &str, state| {
-            let key = Key {
+            let key = PackageId {
                 package: package.into(),
                 architecture: "all".into(),
             };
@@ -77,11 +77,11 @@ mod tests {
             entry("n", "2", PackageState::Good),
         ]);
         let all = [
-            former("a", Some("1"), FormerSource::Archive),
-            former("b", Some("1"), FormerSource::Archive),
-            former("c", Some("1"), FormerSource::Archive),
-            former("n", None, FormerSource::New),
-            former("m", None, FormerSource::New),
+            former("a", Some("1"), RollbackSource::Archive),
+            former("b", Some("1"), RollbackSource::Archive),
+            former("c", Some("1"), RollbackSource::Archive),
+            former("n", None, RollbackSource::NewlyInstalled),
+            former("m", None, RollbackSource::NewlyInstalled),
         ];
         let due = due(&all, &now);
         let names: Vec<&str> = due.iter().map(|f| &*f.change.package).collect();

@@ -29,10 +29,10 @@ use anyhow::Result;
 
 use crate::host::{clock, systemd};
 use crate::journal;
-use crate::package::{Change, Former};
+use crate::package::{Change, RollbackItem};
 use crate::request::JobId;
 use crate::sorted::InOrder;
-use crate::state::kept::Store;
+use crate::state::package_store::PackageStore;
 use crate::state::verification::{Check, Rollback, Undone};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::shutdown;
@@ -40,7 +40,7 @@ use crate::worker::steps::hold_off;
 use crate::worker::steps::rollback::compare::Looked;
 use crate::worker::steps::rollback::items::{due, elsewhere, is_back};
 use crate::worker::steps::rollback::seen::Earlier;
-use crate::worker::steps::verify::{self, Before, Stage};
+use crate::worker::steps::verify::{self, Baseline, Stage};
 
 /// Looks at what no package database knows of the host before a transaction, while `meanwhile` is done. That it
 /// cannot be looked at keeps nothing from being updated: it is not compared then.
@@ -69,8 +69,8 @@ pub fn remember<T>(
 pub fn after(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
-    former: &[Former],
+    before: &Baseline,
+    former: &[RollbackItem],
     checks: &[Check],
 ) -> Result<Option<Rollback>> {
     if former.is_empty() {
@@ -101,7 +101,7 @@ pub fn after(
 pub fn undo(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
+    before: &Baseline,
     parts: Parts,
     why: (&str, &[Check]),
 ) -> Result<Rollback> {
@@ -148,8 +148,8 @@ fn begin(
 
 /// Packages outside of the update that lose files with it. That this cannot be told keeps nothing from going
 /// back.
-fn overwritten(ctx: &Context, former: &[Former]) -> Vec<Former> {
-    let store = Store::open(&ctx.paths);
+fn overwritten(ctx: &Context, former: &[RollbackItem]) -> Vec<RollbackItem> {
+    let store = PackageStore::open(&ctx.paths);
     let found = ctx.packages.overwritten(former, store.kept());
     found.unwrap_or_else(|error| {
         tracing::warn!("files that the update has taken over could not be looked for: {error:#}");
@@ -158,7 +158,12 @@ fn overwritten(ctx: &Context, former: &[Former]) -> Vec<Former> {
 }
 
 /// Ends what a dead worker began, once; a second time the host is only looked at.
-pub fn resume(ctx: &Context, leader: &JobId, before: &Before, intent: Intent) -> Result<Rollback> {
+pub fn resume(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Baseline,
+    intent: Intent,
+) -> Result<Rollback> {
     if intent.resumed {
         let why = "it was interrupted twice, and is not tried again";
         let looked = look(ctx, &intent);
@@ -190,7 +195,7 @@ fn look(ctx: &Context, intent: &Intent) -> Looked {
 fn carry_on(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
+    before: &Baseline,
     mut intent: Intent,
 ) -> Result<Rollback> {
     journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
@@ -207,12 +212,12 @@ fn carry_on(
 fn conclude(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
+    before: &Baseline,
     intent: &Intent,
     result: Result<()>,
     looked: Looked,
 ) -> Result<Rollback> {
-    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     start_again(before);
     let stays = intent.stays.iter().map(|former| former.change.clone());
     let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
@@ -220,7 +225,7 @@ fn conclude(
     let is_back = is_back(ctx, &intent.former);
     let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
     if !(is_back && is_good) {
-        shutdown::or_leave_bad()?;
+        shutdown::bail_if_shutdown_explains()?;
     }
     let mut builds = Vec::new();
     let (checks, strangers, as_before) = match judged {
@@ -299,7 +304,7 @@ fn other_builds(undone: &[Change], changed: &[Change]) -> Vec<String> {
 
 /// Starts the services that ran before the update and do not now: a package need not do that when it
 /// goes back.
-fn start_again(before: &Before) {
+fn start_again(before: &Baseline) {
     let Some(units) = &before.rest.units else {
         return;
     };
@@ -316,8 +321,8 @@ fn start_again(before: &Before) {
     }
 }
 
-fn sources(former: &[Former]) -> BTreeMap<String, String> {
-    let source = |former: &Former| {
+fn sources(former: &[RollbackItem]) -> BTreeMap<String, String> {
+    let source = |former: &RollbackItem| {
         let source = former.source.as_str().to_owned();
         (former.change.former_key().to_string(), source)
     };
@@ -344,11 +349,11 @@ fn not_done(outcome: Undone, why: &str) -> Rollback {
 mod tests {
     use super::intent::tests::former;
     use super::*;
-    use crate::package::FormerSource;
+    use crate::package::RollbackSource;
 
     #[test]
     fn another_build_than_before_is_named() {
-        let undone = [former("a", Some("1"), FormerSource::Archive).undone()];
+        let undone = [former("a", Some("1"), RollbackSource::Archive).undone()];
         let found = Change {
             from: Some("1".into()),
             rebuilt: Some(crate::package::Rebuilt::default()),

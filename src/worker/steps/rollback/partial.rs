@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::journal;
-use crate::package::{Former, FormerSource};
+use crate::package::{RollbackItem, RollbackSource};
 use crate::request::JobId;
 use crate::state::verification::{Check, Stayed};
 use crate::worker::bookkeeping::context::Context;
@@ -14,15 +14,15 @@ use crate::worker::steps::rollback::items::{due, elsewhere};
 /// The former versions that come back, and the packages that stay as the update left them.
 #[derive(Debug)]
 pub struct Parts {
-    pub back: Vec<Former>,
+    pub back: Vec<RollbackItem>,
     /// Each from nowhere, with why.
-    pub stays: Vec<Former>,
+    pub stays: Vec<RollbackItem>,
     /// Whether any of those that come back is not back already.
     changes: bool,
 }
 
 /// Tells what can go back from what cannot.
-pub fn part(ctx: &Context, former: &[Former]) -> Result<Parts> {
+pub fn part(ctx: &Context, former: &[RollbackItem]) -> Result<Parts> {
     let due = due(former, &ctx.packages.installed()?);
     let in_use = ctx.packages.in_use(&due)?;
     let mut parts = Parts {
@@ -44,8 +44,8 @@ pub fn part(ctx: &Context, former: &[Former]) -> Result<Parts> {
             None => None,
         };
         if let Some(why) = why {
-            parts.stays.push(Former {
-                source: FormerSource::Missing { why },
+            parts.stays.push(RollbackItem {
+                source: RollbackSource::Unavailable { why },
                 ..former.clone()
             });
         } else {
@@ -58,7 +58,7 @@ pub fn part(ctx: &Context, former: &[Former]) -> Result<Parts> {
 
 impl Parts {
     /// Everything, whether it can go back or not: where it cannot, nothing does.
-    pub fn whole(former: &[Former]) -> Self {
+    pub fn whole(former: &[RollbackItem]) -> Self {
         Self {
             back: former.to_vec(),
             stays: Vec::new(),
@@ -68,7 +68,7 @@ impl Parts {
 
     /// Why not everything can go back.
     pub fn why(&self) -> Option<String> {
-        let why = self.stays.iter().filter_map(Former::stays);
+        let why = self.stays.iter().filter_map(RollbackItem::stays);
         let why: Vec<&str> = why.map(|(_, why)| why).collect();
         (!why.is_empty()).then(|| why.join("; "))
     }
@@ -77,7 +77,7 @@ impl Parts {
     /// and none of what stays is what they are about, by its name or by a unit that it brings.
     pub fn is_of_use(&self, ctx: &Context, checks: &[Check]) -> bool {
         let against = || checks.iter().filter(|check| check.decides_against());
-        let is_bad = |former: &Former| {
+        let is_bad = |former: &RollbackItem| {
             let key = former.change.key().to_string();
             let files = ctx.packages.files(&former.change).unwrap_or_default();
             let units = files.iter().filter(|file| {
@@ -103,17 +103,17 @@ fn names(sentence: &str, what: &str) -> bool {
 }
 
 /// What the record says of the packages that stay.
-pub fn stayed(stays: &[Former]) -> Vec<Stayed> {
+pub fn stayed(stays: &[RollbackItem]) -> Vec<Stayed> {
     from_nowhere(stays, |former| former.change.to.clone())
 }
 
 /// The former versions that are nowhere to be had, so that an update is known not to be undone as a whole.
-pub fn cannot_go_back(former: &[Former]) -> Vec<Stayed> {
+pub fn cannot_go_back(former: &[RollbackItem]) -> Vec<Stayed> {
     from_nowhere(former, |former| former.change.from.clone())
 }
 
 /// Writes to the journal which former versions are nowhere to be had: one entry for each reason.
-pub fn tell_what_cannot_go_back(job: &JobId, former: &[Former]) {
+pub fn tell_what_cannot_go_back(job: &JobId, former: &[RollbackItem]) {
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for lost in cannot_go_back(former) {
         let version = lost.version.unwrap_or_default();
@@ -125,8 +125,11 @@ pub fn tell_what_cannot_go_back(job: &JobId, former: &[Former]) {
     }
 }
 
-fn from_nowhere(former: &[Former], version: impl Fn(&Former) -> Option<String>) -> Vec<Stayed> {
-    let stays = |former: &Former| {
+fn from_nowhere(
+    former: &[RollbackItem],
+    version: impl Fn(&RollbackItem) -> Option<String>,
+) -> Vec<Stayed> {
+    let stays = |former: &RollbackItem| {
         let (key, why) = former.stays()?;
         Some(Stayed {
             package: key.package,

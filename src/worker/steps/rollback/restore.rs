@@ -4,16 +4,16 @@ use anyhow::Result;
 
 use crate::host::systemd;
 use crate::journal;
-use crate::package::{Change, Ended, Former, Restore};
+use crate::package::{Change, Restore, RollbackItem, TransactionEnd};
 use crate::request::JobId;
 use crate::state::job;
-use crate::state::kept::Store;
+use crate::state::package_store::PackageStore;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::{Repairing, Restoring};
+use crate::worker::monitor::progress::{RepairObserver, RollbackObserver};
 use crate::worker::steps::gate;
 use crate::worker::steps::rollback::intent::Intent;
 use crate::worker::steps::rollback::items::{due, is_back};
-use crate::worker::steps::verify::{self, Before};
+use crate::worker::steps::verify::{self, Baseline};
 
 /// How often the package manager is asked: once more after what the update left has been repaired.
 const TRIES: u32 = 2;
@@ -31,7 +31,12 @@ pub enum Way {
 
 /// Puts back what is not back yet. The tool below is the last resort: unlike the package manager, it knows no
 /// more than the files that it is given.
-pub fn put_back(ctx: &Context, leader: &JobId, before: &Before, intent: &mut Intent) -> Result<()> {
+pub fn put_back(
+    ctx: &Context,
+    leader: &JobId,
+    before: &Baseline,
+    intent: &mut Intent,
+) -> Result<()> {
     let mut result = front(ctx, leader, before, intent);
     for _ in 1..TRIES {
         if is_back(ctx, &intent.former) {
@@ -51,7 +56,7 @@ pub fn put_back(ctx: &Context, leader: &JobId, before: &Before, intent: &mut Int
     }
 }
 
-fn front(ctx: &Context, leader: &JobId, before: &Before, intent: &Intent) -> Result<()> {
+fn front(ctx: &Context, leader: &JobId, before: &Baseline, intent: &Intent) -> Result<()> {
     let due = due(&intent.former, &ctx.packages.installed()?);
     reset_failed(before);
     run(ctx, leader, intent, &due, Way::Front)
@@ -61,7 +66,7 @@ fn front(ctx: &Context, leader: &JobId, before: &Before, intent: &Intent) -> Res
 fn below(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
+    before: &Baseline,
     intent: &mut Intent,
     (tool, failed): (&str, Result<()>),
 ) -> Result<()> {
@@ -86,7 +91,7 @@ pub fn run(
     ctx: &Context,
     leader: &JobId,
     intent: &Intent,
-    packages: &[Former],
+    packages: &[RollbackItem],
     way: Way,
 ) -> Result<()> {
     if packages.is_empty() {
@@ -99,40 +104,40 @@ pub fn run(
         format!("--job={leader}"),
         format!("--back={}", intent.attempt),
     ];
-    let store = Store::open(&ctx.paths);
+    let store = PackageStore::open(&ctx.paths);
     let restore = Restore {
         former: packages,
         log: &job::log(&ctx.paths, leader),
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut Restoring::new(ctx, leader);
+    let observer = &mut RollbackObserver::new(ctx, leader);
     let ended = match way {
         Way::Front => ctx.packages.roll_back(&restore, observer)?,
         Way::Below => ctx.packages.roll_back_below(&restore, observer)?,
         Way::Again => ctx.packages.install_again(&restore, observer)?,
     };
     match ended {
-        Ended::Done | Ended::Stopped => Ok(()),
-        Ended::FetchFailed(why) | Ended::Failed(why) | Ended::Interrupted(why) => {
-            Err(anyhow::anyhow!(why))
-        }
+        TransactionEnd::Done | TransactionEnd::Stopped => Ok(()),
+        TransactionEnd::FetchFailed(why)
+        | TransactionEnd::Failed(why)
+        | TransactionEnd::Interrupted(why) => Err(anyhow::anyhow!(why)),
     }
 }
 
 fn repair(ctx: &Context, leader: &JobId, intent: &Intent) {
-    let undone: Vec<Change> = intent.former.iter().map(Former::undone).collect();
+    let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     let log = job::log(&ctx.paths, leader);
     let repaired = ctx
         .packages
-        .repair(&undone, &log, &mut Repairing::new(ctx, leader));
+        .repair(&undone, &log, &mut RepairObserver::new(ctx, leader));
     if let Err(error) = repaired {
         journal::database_problem(leader, &format!("{error:#}"));
     }
 }
 
 /// A unit that failed too often is not started again, not even in a version that would stay up.
-fn reset_failed(before: &Before) {
+fn reset_failed(before: &Baseline) {
     if let Err(error) = systemd::reset_failed(&verify::failing(before.rest.units.as_ref())) {
         tracing::debug!("units that failed were not reset: {error:#}");
     }

@@ -2,31 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::package::{Change, Database, Installed, Key, PackageState, Rebuilt};
+use crate::package::{Change, Database, Installed, PackageId, PackageState, Rebuilt};
 use crate::sorted::InOrder;
 
 /// The judgement on a transaction.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct DatabaseDiff {
     /// What really changed.
     pub changes: Vec<Change>,
     /// Planned packages that are not as planned, a sentence each, with the package.
-    pub wrong: Vec<(Key, String)>,
+    pub wrong: Vec<(PackageId, String)>,
     /// Packages that changed although nobody planned it, a sentence each.
     pub unplanned: Vec<String>,
     /// Packages that are broken and were no part of the transaction, a sentence each, with the package. They
     /// decide nothing: a rollback would not make them whole.
-    pub strangers: Vec<(Key, String)>,
+    pub strangers: Vec<(PackageId, String)>,
 }
 
 /// Compares the database before and after with what was intended. The package manager's exit code is
 /// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
 /// a package may have its new version and not be configured (FACTS 5, FACTS 6).
-pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verdict {
+pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> DatabaseDiff {
     let planned = planned(intended);
-    let mut verdict = Verdict {
+    let mut verdict = DatabaseDiff {
         changes: changes(before, after, intended),
-        ..Verdict::default()
+        ..DatabaseDiff::default()
     };
     for change in intended {
         if let Some(why) = mismatch(change, after) {
@@ -49,19 +49,19 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Verd
     verdict
 }
 
-fn keys(change: &Change) -> [Key; 2] {
+fn keys(change: &Change) -> [PackageId; 2] {
     [change.key(), change.former_key()]
 }
 
 /// The packages that a transaction is about.
-fn planned(intended: &[Change]) -> BTreeSet<Key> {
+fn planned(intended: &[Change]) -> BTreeSet<PackageId> {
     intended.iter().flat_map(keys).in_order()
 }
 
-impl Verdict {
+impl DatabaseDiff {
     /// With what failed in packages that are as planned by their version, and in those of others: a trigger.
     #[must_use]
-    pub fn with(mut self, failures: &[(Key, String)], intended: &[Change]) -> Self {
+    pub fn with(mut self, failures: &[(PackageId, String)], intended: &[Change]) -> Self {
         let planned = planned(intended);
         for (key, why) in failures {
             if !planned.contains(key) {
@@ -110,8 +110,8 @@ fn mismatch(change: &Change, after: &Database) -> Option<String> {
 /// Every difference between two databases; the file of a change is known where it was intended.
 fn changes(before: &Database, after: &Database, intended: &[Change]) -> Vec<Change> {
     let pairs = pairs(before, after, intended);
-    let moved_from: BTreeSet<&Key> = pairs.values().copied().in_order();
-    let keys: BTreeSet<&Key> = before.keys().chain(after.keys()).in_order();
+    let moved_from: BTreeSet<&PackageId> = pairs.values().copied().in_order();
+    let keys: BTreeSet<&PackageId> = before.keys().chain(after.keys()).in_order();
     let keys = keys.into_iter().filter(|key| !moved_from.contains(key));
     keys.filter_map(|key| {
         let former = pairs.get(key).copied().unwrap_or(key);
@@ -153,8 +153,8 @@ fn pairs<'a>(
     before: &'a Database,
     after: &'a Database,
     intended: &[Change],
-) -> BTreeMap<&'a Key, &'a Key> {
-    let only = |one: &'a Database, other: &Database| -> Vec<&'a Key> {
+) -> BTreeMap<&'a PackageId, &'a PackageId> {
+    let only = |one: &'a Database, other: &Database| -> Vec<&'a PackageId> {
         one.keys().filter(|key| !other.contains_key(key)).collect()
     };
     let (mut gone, mut come) = (only(before, after), only(after, before));
@@ -170,7 +170,7 @@ fn pairs<'a>(
         come.retain(|k| **k != key);
     }
     for new in &come {
-        let of_name = |keys: &[&'a Key]| -> Vec<&'a Key> {
+        let of_name = |keys: &[&'a PackageId]| -> Vec<&'a PackageId> {
             let same = keys.iter().filter(|key| key.package == new.package);
             same.copied().collect()
         };
@@ -191,7 +191,7 @@ mod tests {
                 "ok" => PackageState::Good,
                 other => PackageState::Broken(other.to_owned()),
             };
-            let key = Key {
+            let key = PackageId {
                 package: (*name).into(),
                 architecture: "all".into(),
             };
@@ -275,7 +275,7 @@ mod tests {
 
     /// A database of one package, in one architecture.
     fn of(architecture: &str, version: &str, build: Option<&str>) -> Database {
-        let key = Key {
+        let key = PackageId {
             package: "a".into(),
             architecture: architecture.into(),
         };

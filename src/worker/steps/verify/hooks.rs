@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{Ending, Line, Program, Watch};
+use crate::exec::{ExitReason, Line, OutputHandler, Program};
 use crate::host::systemd;
 use crate::journal;
 use crate::package::Change;
@@ -25,7 +25,7 @@ const NAMED: usize = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing has changed yet.
-    Before,
+    Baseline,
     /// The update has been made.
     After,
     /// Former versions have been put back.
@@ -35,7 +35,7 @@ pub enum Stage {
 impl Stage {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Before => "before",
+            Self::Baseline => "before",
             Self::After => "after",
             Self::RolledBack => "rolled-back",
         }
@@ -94,7 +94,7 @@ pub fn baseline(
             Said::failed(why)
         } else {
             systemd::status(&format!("running {name} before the update"));
-            run(&path, task, Stage::Before, stop)
+            run(&path, task, Stage::Baseline, stop)
         };
         if said.how == How::Stopped {
             return Ok(None);
@@ -233,10 +233,10 @@ fn run(file: &Path, task: Task<'_>, stage: Stage, stop: &dyn Fn() -> bool) -> Sa
         }
     };
     let how = match finished.ending {
-        Ending::Exited(0) => How::Passed,
-        Ending::Exited(_) | Ending::Killed(_) => How::Failed,
-        Ending::TimedOut => How::TimedOut,
-        Ending::Stopped => How::Stopped,
+        ExitReason::Exited(0) => How::Passed,
+        ExitReason::Exited(_) | ExitReason::Killed(_) => How::Failed,
+        ExitReason::TimedOut => How::TimedOut,
+        ExitReason::Stopped => How::Stopped,
     };
     if how == How::Passed {
         let message = heard.tail;
@@ -259,7 +259,7 @@ struct Heard<'a> {
     stop: &'a dyn Fn() -> bool,
 }
 
-impl Watch for Heard<'_> {
+impl OutputHandler for Heard<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         if !self.tail.is_empty() {

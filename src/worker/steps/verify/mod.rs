@@ -7,7 +7,7 @@ mod hooks;
 mod programs;
 mod units;
 
-pub use crate::worker::steps::verify::database::Verdict;
+pub use crate::worker::steps::verify::database::DatabaseDiff;
 pub use crate::worker::steps::verify::hooks::Stage;
 pub use crate::worker::steps::verify::units::{failing, look as units_now};
 
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::write_unsynced;
 use crate::host::units::Units;
-use crate::package::{Change, Database, Installed, Key, Problem, sentences};
+use crate::package::{Change, Database, Installed, PackageId, Problem, sentences};
 use crate::paths::{Paths, quoted};
-use crate::queue::Mark;
+use crate::queue::Decision;
 use crate::request::JobId;
 use crate::state::job::Job;
 use crate::state::verification::{Check, CheckKind};
@@ -34,16 +34,16 @@ use crate::{journal, state};
 
 /// The host before a transaction.
 #[derive(Debug)]
-pub struct Before {
+pub struct Baseline {
     /// The package database.
     pub database: Database,
     /// The rest.
-    pub rest: Rest,
+    pub rest: UnitBaseline,
 }
 
 /// What is on the disk of the host before a transaction, for a worker that comes after one that died.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Rest {
+pub struct UnitBaseline {
     /// Its units, where they are known.
     pub units: Option<Units>,
     /// What was wrong with the package database; not known after a crash.
@@ -53,7 +53,7 @@ pub struct Rest {
     pub hooks: Option<Vec<Earlier>>,
 }
 
-impl Before {
+impl Baseline {
     /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
     pub fn look(ctx: &Context, leader: &JobId, hooks: Option<Vec<Earlier>>) -> Result<Self> {
         let units = std::thread::spawn(units::look);
@@ -61,7 +61,7 @@ impl Before {
         let units = units
             .join()
             .unwrap_or_else(|_| bail!("the look at them failed"));
-        let rest = Rest {
+        let rest = UnitBaseline {
             units: units.inspect_err(|error| tracing::debug!("{error:#}")).ok(),
             problems: Some(sentences(ctx.packages.problems()?)),
             hooks,
@@ -79,7 +79,8 @@ impl Before {
         done: &[Change],
     ) -> Result<Self> {
         let seen = jobs.iter().filter(|job| job.put_back);
-        let mut seen = seen.filter_map(|job| state::read::<Rest>(&path(&ctx.paths, job.id())));
+        let mut seen =
+            seen.filter_map(|job| state::read::<UnitBaseline>(&path(&ctx.paths, job.id())));
         let Some(rest) = seen.next() else {
             return Self::look(ctx, leader, None);
         };
@@ -90,7 +91,7 @@ impl Before {
 
     /// Leaves what was seen before a transaction with each of its jobs, whoever serves them next.
     pub fn hand_on(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
-        if let Some(rest) = state::read::<Rest>(&path(&ctx.paths, transaction)) {
+        if let Some(rest) = state::read::<UnitBaseline>(&path(&ctx.paths, transaction)) {
             for job in jobs {
                 rest.leave(&ctx.paths, job.id())?;
             }
@@ -133,7 +134,7 @@ impl Before {
     }
 }
 
-impl Rest {
+impl UnitBaseline {
     /// Of use in most cases, and not worth a sync of the disk.
     fn leave(&self, paths: &Paths, leader: &JobId) -> Result<()> {
         let path = path(paths, leader);
@@ -148,16 +149,16 @@ fn path(paths: &Paths, leader: &JobId) -> PathBuf {
 
 /// The judgement on a transaction.
 #[derive(Debug, Default)]
-pub struct Judgement {
+pub struct Verification {
     /// What the package database says.
-    pub verdict: Verdict,
+    pub verdict: DatabaseDiff,
     /// Everything that was looked at.
     pub checks: Vec<Check>,
     /// The package database as it was found.
     pub database: Database,
 }
 
-impl Judgement {
+impl Verification {
     /// What speaks against the update, one sentence each; none when it is good.
     pub fn failures(&self) -> Vec<&Check> {
         let checks = self.checks.iter();
@@ -189,10 +190,10 @@ const UNPLANNED: &str = "unplanned";
 pub fn judge(
     ctx: &Context,
     leader: &JobId,
-    before: &Before,
+    before: &Baseline,
     (intended, stage): (&[Change], Stage),
-    failures: &[(Key, String)],
-) -> Result<Judgement> {
+    failures: &[(PackageId, String)],
+) -> Result<Verification> {
     let after = ctx.packages.installed()?;
     let verdict = database::verdict(&before.database, &after, intended).with(failures, intended);
     let mut checks = vec![versions(&verdict, intended.len())];
@@ -227,13 +228,13 @@ pub fn judge(
         };
         checks.extend(failed.into_iter().map(restart(true)));
         checks.extend(late.into_iter().map(restart(false)));
-        let leaves = || shutdown::or_leave(ctx).is_err();
+        let leaves = || shutdown::bail_if_shutting_down(ctx).is_err();
         let units = before.rest.units.as_ref();
         let concern = Concern::new(&*ctx.packages, intended);
         let concerns = |unit: &str| concern.has(unit);
         checks.extend(units::checks(units, config.settle, &leaves, &concerns));
         // services end, and so does the bus: it says nothing, neither good nor bad
-        shutdown::or_leave(ctx)?;
+        shutdown::bail_if_shutting_down(ctx)?;
         let task = task(ctx, leader, intended);
         let hooks = before.rest.hooks.as_deref();
         checks.extend(hooks::checks(&ctx.paths, task, stage, hooks));
@@ -248,7 +249,7 @@ pub fn judge(
             &check.message,
         );
     }
-    Ok(Judgement {
+    Ok(Verification {
         verdict,
         checks,
         database: after,
@@ -266,7 +267,7 @@ pub fn baseline(
 ) -> Result<Option<Vec<Earlier>>> {
     let leader = jobs.first().map(|job| &job.transaction);
     let leader = leader.context("no job is served")?;
-    let is_cancelled = |job: &Job| Mark::Cancel.is_left(&ctx.paths, job.id());
+    let is_cancelled = |job: &Job| Decision::Cancel.is_left(&ctx.paths, job.id());
     let stop = || !is_rollback && (ctx.stopping() || jobs.iter().any(is_cancelled));
     let task = task(ctx, leader, changes);
     hooks::baseline(&ctx.paths, task, is_rollback, &stop)
@@ -280,7 +281,7 @@ fn task<'a>(ctx: &Context, job: &'a JobId, changes: &'a [Change]) -> Task<'a> {
     }
 }
 
-fn versions(verdict: &Verdict, planned: usize) -> Check {
+fn versions(verdict: &DatabaseDiff, planned: usize) -> Check {
     let wrong: Vec<&str> = verdict.wrong.iter().map(|(_, why)| &**why).collect();
     let message = match (wrong.is_empty(), planned) {
         (false, _) => wrong.join("; "),
@@ -300,7 +301,7 @@ fn problems(
     before: Option<&[String]>,
     after: &[Problem],
     intended: &[Change],
-    strangers: &[(Key, String)],
+    strangers: &[(PackageId, String)],
 ) -> Vec<Check> {
     let mut told: BTreeMap<&str, bool> = BTreeMap::new();
     let is_stranger = |name: &String| intended.iter().all(|change| change.package != *name);
@@ -353,7 +354,7 @@ mod tests {
         assert_eq!(decided(None), [false; 4], "nothing is known of before");
         assert!(problems(None, &[], &planned, &[]).is_empty());
 
-        let key = Key {
+        let key = PackageId {
             package: "c".into(),
             architecture: "all".into(),
         };
@@ -367,8 +368,8 @@ mod tests {
 
     #[test]
     fn what_others_did_is_not_put_right_by_going_back() {
-        let judgement = |names: &[&str]| Judgement {
-            verdict: Verdict::default(),
+        let judgement = |names: &[&str]| Verification {
+            verdict: DatabaseDiff::default(),
             database: Database::new(),
             checks: names
                 .iter()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What hung, as far as its process told. Nothing is ended because of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hang {
+pub struct Stall {
     /// The package whose script it was, where that could be told.
     #[serde(default)]
     pub package: Option<String>,
@@ -30,7 +30,7 @@ pub struct Hang {
     pub until: Option<DateTime<Utc>>,
 }
 
-impl Hang {
+impl Stall {
     /// What hangs, in a sentence without its time.
     #[must_use]
     pub fn sentence(&self) -> String {

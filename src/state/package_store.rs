@@ -10,19 +10,19 @@ use anyhow::{Context, Result};
 use crate::checksum;
 use crate::fs::write_atomically;
 use crate::host::clock;
-use crate::package::{Database, Kept, Key};
+use crate::package::{Database, PackageId, StoredPackage};
 use crate::paths::Paths;
 use crate::sorted::{InOrder, sort_by_key};
 
 /// The package files and their index. A file counts once its entry is written: then it is on the disk,
 /// whole, and its SHA-256 is known.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct PackageStore {
     directory: PathBuf,
-    entries: Vec<Kept>,
+    entries: Vec<StoredPackage>,
 }
 
-impl Store {
+impl PackageStore {
     /// The store of this host. An index that cannot be used is put aside.
     #[must_use]
     pub fn open(paths: &Paths) -> Self {
@@ -39,7 +39,7 @@ impl Store {
 
     /// The files.
     #[must_use]
-    pub fn kept(&self) -> &[Kept] {
+    pub fn kept(&self) -> &[StoredPackage] {
         &self.entries
     }
 
@@ -78,11 +78,11 @@ impl Store {
 
     /// Enters a file that is held: it is written out, its sum is taken, and from the next
     /// [`save`](Self::save) on it counts.
-    pub fn enter(&mut self, key: &Key, version: &str, place: &Path) -> Result<()> {
-        let enter = || -> Result<Kept> {
+    pub fn enter(&mut self, key: &PackageId, version: &str, place: &Path) -> Result<()> {
+        let enter = || -> Result<StoredPackage> {
             let file = File::open(place)?;
             file.sync_all()?;
-            Ok(Kept {
+            Ok(StoredPackage {
                 package: key.package.clone(),
                 architecture: key.architecture.clone(),
                 version: version.to_owned(),
@@ -91,12 +91,13 @@ impl Store {
                 file: place.to_owned(),
                 kept_at: clock::now(),
                 other: serde_json::Map::new(),
-                ..Kept::default()
+                ..StoredPackage::default()
             })
         };
         let kept = enter().with_context(|| format!("failed to keep '{}'", place.display()))?;
-        let is_same =
-            |old: &Kept| old.key() == *key && old.version == version && old.sha256 == kept.sha256;
+        let is_same = |old: &StoredPackage| {
+            old.key() == *key && old.version == version && old.sha256 == kept.sha256
+        };
         self.entries
             .retain(|old| old.file != kept.file && !is_same(old));
         self.entries.push(kept);
@@ -180,12 +181,12 @@ const ASIDE: &str = "index.json.bad";
 
 /// Which files have to go: pure.
 fn victims(
-    entries: &[Kept],
+    entries: &[StoredPackage],
     limit: u64,
     installed: &Database,
     needed: &BTreeSet<PathBuf>,
 ) -> BTreeSet<PathBuf> {
-    let is_installed = |kept: &Kept| {
+    let is_installed = |kept: &StoredPackage| {
         let now = installed.get(&kept.key());
         now.is_some_and(|now| {
             let is_other = kept.build.is_some() && now.build != kept.build;
@@ -193,7 +194,7 @@ fn victims(
         })
     };
     let mut total: u64 = entries.iter().map(|kept| kept.size).sum();
-    let mut order: Vec<&Kept> = entries
+    let mut order: Vec<&StoredPackage> = entries
         .iter()
         .filter(|kept| !needed.contains(&kept.file))
         .collect();
@@ -214,8 +215,8 @@ mod tests {
     use super::*;
     use crate::package::{Installed, PackageState};
 
-    fn key(package: &str) -> Key {
-        Key {
+    fn key(package: &str) -> PackageId {
+        PackageId {
             package: package.into(),
             architecture: "all".into(),
         }
@@ -228,13 +229,13 @@ mod tests {
         fs::create_dir_all(paths.packages()).unwrap();
         let cached = root.path().join("a_1_all.deb");
         fs::write(&cached, "a").unwrap();
-        let mut store = Store::open(&paths);
+        let mut store = PackageStore::open(&paths);
         let place = store.hold(&cached).unwrap();
         assert_eq!(store.hold(&cached).unwrap(), place, "one file by then");
         fs::remove_file(&cached).unwrap();
         store.enter(&key("a"), "1", &place).unwrap();
         store.save().unwrap();
-        let again = Store::open(&paths);
+        let again = PackageStore::open(&paths);
         assert_eq!(again.kept(), store.kept());
         assert_eq!(again.kept()[0].sha256, checksum::sha256(b"a"));
         assert_eq!(again.kept()[0].size, 1);
@@ -251,7 +252,7 @@ mod tests {
         let paths = Paths::below(root.path());
         fs::create_dir_all(paths.packages()).unwrap();
         let cached = root.path().join("a_1_all.deb");
-        let mut store = Store::open(&paths);
+        let mut store = PackageStore::open(&paths);
         let mut keep = |text: &str| {
             let _ = fs::remove_file(&cached);
             fs::write(&cached, text).unwrap();
@@ -266,7 +267,7 @@ mod tests {
             .into_iter()
             .for_each(&mut keep);
         store.save().unwrap();
-        let again = Store::open(&paths);
+        let again = PackageStore::open(&paths);
         let kept: Vec<&str> = again
             .kept()
             .iter()
@@ -288,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_is_not_installed_goes_first_and_what_is_needed_never() {
-        let kept = |package: &str, version: &str, minute: i64| Kept {
+        let kept = |package: &str, version: &str, minute: i64| StoredPackage {
             package: package.into(),
             architecture: "all".into(),
             version: version.into(),
@@ -297,7 +298,7 @@ mod tests {
             size: 10,
             kept_at: chrono::DateTime::from_timestamp(minute * 60, 0).unwrap(),
             other: serde_json::Map::new(),
-            ..Kept::default()
+            ..StoredPackage::default()
         };
         let entries = [
             kept("a", "1", 1),

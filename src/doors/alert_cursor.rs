@@ -14,11 +14,11 @@ use crate::state::alert::Event;
 /// Which alerts listeners have been told of. An alert is told once, by whichever instance of the door comes
 /// first: so that one leaves this for the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct AlertCursor {
     number: u64,
 }
 
-impl Told {
+impl AlertCursor {
     /// What was told before this instance of the door.
     pub fn load(paths: &Paths) -> Self {
         let told: Option<Self> = state::try_read(&told_file(paths)).unwrap_or_default();

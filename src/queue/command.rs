@@ -13,7 +13,7 @@ use crate::state::alert::Cause;
 
 /// An order: a file beside the entries, all of it in its name. It is looked at by the worker alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum WorkerCommand {
     /// This alert, or each that can be, was seen by somebody.
     Acknowledge(Option<Cause>),
     /// What this job had installed and was rolled back is to be offered again.
@@ -24,7 +24,7 @@ pub enum Order {
     CancelReboot,
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for WorkerCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Acknowledge(None) => f.write_str("acknowledge-all"),
@@ -36,7 +36,7 @@ impl fmt::Display for Order {
     }
 }
 
-impl Order {
+impl WorkerCommand {
     /// The order that a name in the queue stands for.
     #[must_use]
     pub fn parse(name: &OsStr) -> Option<Self> {
@@ -81,8 +81,8 @@ impl Order {
 /// The orders that are to be followed, with the names of the entries that give each: pure. Equal ones are one, where
 /// no order about the same thing comes between them.
 #[must_use]
-pub fn distinct(orders: &[(Order, OsString)]) -> Vec<(&Order, Vec<&OsString>)> {
-    let mut distinct: Vec<(&Order, Vec<&OsString>)> = Vec::new();
+pub fn distinct(orders: &[(WorkerCommand, OsString)]) -> Vec<(&WorkerCommand, Vec<&OsString>)> {
+    let mut distinct: Vec<(&WorkerCommand, Vec<&OsString>)> = Vec::new();
     for (order, name) in orders {
         let latest = distinct.iter_mut().rev();
         let mut same_thing = latest.filter(|(other, _)| other.is_about_that_of(order));
@@ -116,38 +116,38 @@ mod tests {
     fn equal_orders_that_wait_together_are_one() {
         let name = |number: usize| OsString::from(format!("{number}"));
         let id = JobId::new().unwrap();
-        let many = |orders: &[Order]| -> Vec<(Order, OsString)> {
+        let many = |orders: &[WorkerCommand]| -> Vec<(WorkerCommand, OsString)> {
             let numbered = orders.iter().cloned().enumerate();
             numbered
                 .map(|(number, order)| (order, name(number)))
                 .collect()
         };
-        let fifty = many(&vec![Order::CancelReboot; 50]);
+        let fifty = many(&vec![WorkerCommand::CancelReboot; 50]);
         let told = distinct(&fifty);
         assert_eq!((told.len(), told[0].1.len()), (1, 50));
         let mixed = many(&[
-            Order::Reboot(0),
-            Order::CancelReboot,
-            Order::Acknowledge(None),
-            Order::CancelReboot,
-            Order::Forget(id.clone()),
-            Order::Reboot(0),
-            Order::Acknowledge(Some(Cause::RolledBack)),
-            Order::Forget(id.clone()),
-            Order::Acknowledge(None),
+            WorkerCommand::Reboot(0),
+            WorkerCommand::CancelReboot,
+            WorkerCommand::Acknowledge(None),
+            WorkerCommand::CancelReboot,
+            WorkerCommand::Forget(id.clone()),
+            WorkerCommand::Reboot(0),
+            WorkerCommand::Acknowledge(Some(Cause::RolledBack)),
+            WorkerCommand::Forget(id.clone()),
+            WorkerCommand::Acknowledge(None),
         ]);
-        let told: Vec<(Order, usize)> = distinct(&mixed)
+        let told: Vec<(WorkerCommand, usize)> = distinct(&mixed)
             .into_iter()
             .map(|(order, names)| (order.clone(), names.len()))
             .collect();
         let expected = [
-            (Order::Reboot(0), 1),
-            (Order::CancelReboot, 2),
-            (Order::Acknowledge(None), 1),
-            (Order::Forget(id), 2),
-            (Order::Reboot(0), 1),
-            (Order::Acknowledge(Some(Cause::RolledBack)), 1),
-            (Order::Acknowledge(None), 1),
+            (WorkerCommand::Reboot(0), 1),
+            (WorkerCommand::CancelReboot, 2),
+            (WorkerCommand::Acknowledge(None), 1),
+            (WorkerCommand::Forget(id), 2),
+            (WorkerCommand::Reboot(0), 1),
+            (WorkerCommand::Acknowledge(Some(Cause::RolledBack)), 1),
+            (WorkerCommand::Acknowledge(None), 1),
         ];
         assert_eq!(told, expected);
     }
@@ -156,15 +156,15 @@ mod tests {
     fn orders_are_told_by_their_names() {
         let id = JobId::new().unwrap();
         for order in [
-            Order::Acknowledge(None),
-            Order::Acknowledge(Some(Cause::RolledBack)),
-            Order::Forget(id.clone()),
-            Order::Reboot(0),
-            Order::Reboot(300),
-            Order::CancelReboot,
+            WorkerCommand::Acknowledge(None),
+            WorkerCommand::Acknowledge(Some(Cause::RolledBack)),
+            WorkerCommand::Forget(id.clone()),
+            WorkerCommand::Reboot(0),
+            WorkerCommand::Reboot(300),
+            WorkerCommand::CancelReboot,
         ] {
             let name = OsString::from(format!("{id}.{order}"));
-            assert_eq!(Order::parse(&name), Some(order));
+            assert_eq!(WorkerCommand::parse(&name), Some(order));
         }
         for word in [
             "reboot",
@@ -175,8 +175,8 @@ mod tests {
             "acknowledge-x",
         ] {
             let name = OsString::from(format!("{id}.{word}"));
-            assert_eq!(Order::parse(&name), None, "{word}");
+            assert_eq!(WorkerCommand::parse(&name), None, "{word}");
         }
-        assert_eq!(Order::parse(OsStr::new("x.reboot-5")), None);
+        assert_eq!(WorkerCommand::parse(OsStr::new("x.reboot-5")), None);
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::entries::is_waiting;
-use super::mark::Mark;
+use super::mark::Decision;
 use super::{Claimed, put_back};
 use crate::fs::{remove_durably, rename_durably};
 use crate::journal;
@@ -98,7 +98,7 @@ pub fn conflicts(paths: &Paths) -> Vec<Job> {
 /// Does what the marks say to jobs that are held; how many marks were taken away. One on a job that has just been
 /// claimed, or still waits in the queue, is left for the worker that serves it. One on any other job that has
 /// ended, or that there is not, has nothing to wait for.
-pub fn settle_marks(paths: &Paths, claimed: &Claimed) -> Result<usize> {
+pub fn apply_decisions(paths: &Paths, claimed: &Claimed) -> Result<usize> {
     let mut settled = 0;
     for (mark, id) in &claimed.marks {
         let job = Job::find(paths, id).unwrap_or_else(|error| {
@@ -110,7 +110,7 @@ pub fn settle_marks(paths: &Paths, claimed: &Claimed) -> Result<usize> {
             None
         });
         match (mark, job) {
-            (Mark::Cancel, Some(job)) if job.status == JobStatus::Deferred => {
+            (Decision::Cancel, Some(job)) if job.status == JobStatus::Deferred => {
                 let what = match job.waits_for {
                     Some(WaitsFor::Shutdown) => "a shutdown",
                     _ => "the network",
@@ -118,17 +118,19 @@ pub fn settle_marks(paths: &Paths, claimed: &Claimed) -> Result<usize> {
                 let note = format!("cancelled while it waited for {what}");
                 end(paths, job, &note)?;
             }
-            (Mark::Discard | Mark::Cancel, Some(job)) if job.status == JobStatus::Conflict => {
+            (Decision::Discard | Decision::Cancel, Some(job))
+                if job.status == JobStatus::Conflict =>
+            {
                 end(paths, job, "its conflict was resolved by discarding it")?;
             }
-            (Mark::Apply, Some(mut job)) if job.status == JobStatus::Conflict => {
+            (Decision::Apply, Some(mut job)) if job.status == JobStatus::Conflict => {
                 job.request.options = job.request.options.unconditional();
                 put_back(paths, &job)?;
                 unhold(paths, id)?;
             }
             // it has just been taken, or will be in a moment: then it is cancelled
-            (Mark::Cancel, _) if claimed.jobs.iter().any(|job| job.id() == id) => continue,
-            (Mark::Cancel, _) if is_waiting(paths, id) => continue,
+            (Decision::Cancel, _) if claimed.jobs.iter().any(|job| job.id() == id) => continue,
+            (Decision::Cancel, _) if is_waiting(paths, id) => continue,
             _ => {}
         }
         mark.remove(paths, id)?;
@@ -217,9 +219,9 @@ mod tests {
         let refused = paths.refused().join(format!("{other}.json"));
         assert_eq!(fs::read_to_string(refused).unwrap(), newer);
         fs::write(job::record(&paths, &other), newer).unwrap();
-        Mark::Cancel.leave(&paths, &other).unwrap();
-        settle_marks(&paths, &marked(Mark::Cancel, &other)).unwrap();
-        assert!(!Mark::Cancel.is_left(&paths, &other));
+        Decision::Cancel.leave(&paths, &other).unwrap();
+        apply_decisions(&paths, &marked(Decision::Cancel, &other)).unwrap();
+        assert!(!Decision::Cancel.is_left(&paths, &other));
         assert_eq!(
             fs::read_to_string(job::record(&paths, &other)).unwrap(),
             newer
@@ -228,12 +230,16 @@ mod tests {
 
     #[test]
     fn a_conflict_is_resolved_either_way() {
-        for (mark, queued) in [(Mark::Apply, 1), (Mark::Discard, 0), (Mark::Cancel, 0)] {
+        for (mark, queued) in [
+            (Decision::Apply, 1),
+            (Decision::Discard, 0),
+            (Decision::Cancel, 0),
+        ] {
             let (_root, paths, mut job) = host();
             conflict(&paths, &mut job, "it changed", Utc::now()).unwrap();
             assert_eq!(conflicts(&paths).len(), 1);
             mark.leave(&paths, job.id()).unwrap();
-            settle_marks(&paths, &marked(mark, job.id())).unwrap();
+            apply_decisions(&paths, &marked(mark, job.id())).unwrap();
             assert!(conflicts(&paths).is_empty());
             assert_eq!(length(&paths), queued, "{mark:?}");
         }
@@ -242,15 +248,15 @@ mod tests {
     #[test]
     fn a_mark_on_a_job_that_was_just_taken_stays_and_any_other_goes() {
         let (_root, paths, job) = host();
-        Mark::Cancel.leave(&paths, job.id()).unwrap();
-        let mut taken = marked(Mark::Cancel, job.id());
+        Decision::Cancel.leave(&paths, job.id()).unwrap();
+        let mut taken = marked(Decision::Cancel, job.id());
         taken.jobs.push(job.clone());
-        assert_eq!(settle_marks(&paths, &taken).unwrap(), 0);
-        assert!(Mark::Cancel.is_left(&paths, job.id()));
+        assert_eq!(apply_decisions(&paths, &taken).unwrap(), 0);
+        assert!(Decision::Cancel.is_left(&paths, job.id()));
         put_back(&paths, &job).unwrap();
-        let waiting = marked(Mark::Cancel, job.id());
-        assert_eq!(settle_marks(&paths, &waiting).unwrap(), 0);
-        assert!(Mark::Cancel.is_left(&paths, job.id()));
+        let waiting = marked(Decision::Cancel, job.id());
+        assert_eq!(apply_decisions(&paths, &waiting).unwrap(), 0);
+        assert!(Decision::Cancel.is_left(&paths, job.id()));
         claim(&paths, |_| Ok(())).unwrap();
         for status in [JobStatus::Succeeded, JobStatus::Running] {
             let job = Job {
@@ -258,14 +264,14 @@ mod tests {
                 ..job.clone()
             };
             job.save(&paths).unwrap();
-            Mark::Cancel.leave(&paths, job.id()).unwrap();
-            let nobodys = marked(Mark::Cancel, job.id());
-            assert_eq!(settle_marks(&paths, &nobodys).unwrap(), 1, "{status:?}");
-            assert!(!Mark::Cancel.is_left(&paths, job.id()));
+            Decision::Cancel.leave(&paths, job.id()).unwrap();
+            let nobodys = marked(Decision::Cancel, job.id());
+            assert_eq!(apply_decisions(&paths, &nobodys).unwrap(), 1, "{status:?}");
+            assert!(!Decision::Cancel.is_left(&paths, job.id()));
         }
     }
 
-    fn marked(mark: Mark, id: &JobId) -> Claimed {
+    fn marked(mark: Decision, id: &JobId) -> Claimed {
         Claimed {
             marks: vec![(mark, id.clone())],
             ..Claimed::default()

@@ -37,24 +37,24 @@ pub fn deepest() -> Vec<Process> {
 
 /// Whose child a process is, and when it was started, in ticks since the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kin {
+struct ParentLink {
     parent: u32,
     started: u64,
 }
 
 /// Fields 3, 4 and 22 of /proc/PID/stat, proc(5); the second may contain anything and ends at the last
 /// bracket. A process that has ended and was not asked for yet is none: pure.
-fn kin(stat: &str) -> Option<Kin> {
+fn kin(stat: &str) -> Option<ParentLink> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
     let alive = !matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let started = fields.nth(17)?.parse().ok()?;
-    alive.then_some(Kin { parent, started })
+    alive.then_some(ParentLink { parent, started })
 }
 
 /// The numbers from a child of `root` to the deepest below it: pure.
-fn way(known: &BTreeMap<u32, Kin>, root: u32) -> Vec<u32> {
+fn way(known: &BTreeMap<u32, ParentLink>, root: u32) -> Vec<u32> {
     let up = |pid: u32| {
         let mut way = vec![pid];
         // a number may have been given anew while they were read: no way is longer than all of them
@@ -111,12 +111,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::exec::{Ending, Line, Program};
+    use crate::exec::{ExitReason, Line, Program};
 
-    fn kins(list: &[(u32, u32, u64)]) -> BTreeMap<u32, Kin> {
+    fn kins(list: &[(u32, u32, u64)]) -> BTreeMap<u32, ParentLink> {
         let kin = |(pid, parent, started): &(u32, u32, u64)| {
             let (parent, started) = (*parent, *started);
-            (*pid, Kin { parent, started })
+            (*pid, ParentLink { parent, started })
         };
         list.iter().map(kin).collect()
     }
@@ -150,7 +150,7 @@ mod tests {
         };
         let kin = |state: &str| super::kin(&stat(state));
         let (parent, started) = (7, 777);
-        assert_eq!(kin("D"), Some(Kin { parent, started }));
+        assert_eq!(kin("D"), Some(ParentLink { parent, started }));
         assert_eq!(kin("Z"), None);
         assert_eq!(super::kin("42"), None);
     }
@@ -182,7 +182,10 @@ mod tests {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         }
-        assert_eq!(running.join().unwrap().unwrap().ending, Ending::Killed(9));
+        assert_eq!(
+            running.join().unwrap().unwrap().ending,
+            ExitReason::Killed(9)
+        );
         assert_eq!(ours.len(), 2);
         assert!(ours[0].environment.contains(&"MARK=x".to_owned()));
     }
