@@ -32,13 +32,9 @@ fn an_ordinary_user_reads_everything_and_root_applies() {
     }
     let updates = read("updates");
     let columns: Vec<&str> = updates.lines().nth(1).unwrap().split_whitespace().collect();
-    // the size of the package file depends on the tools that packed it
-    let [package, installed_version, candidate, _, _, age, origin] = columns[..] else {
-        panic!("{updates}");
-    };
-    let shown = [package, installed_version, candidate, age, origin];
-    let expected = ["demo:all", "1.0", "1.1", "new", "Lab:stable"];
-    assert_eq!(shown, expected, "{updates}");
+    // size and age depend on the tools that packed it, and on the speed of the host
+    assert_eq!(columns[..3], ["demo:all", "1.0", "1.1"], "{updates}");
+    assert_eq!(columns.last(), Some(&"Lab:stable"), "{updates}");
 
     for verb in [
         "apply demo",
