@@ -116,9 +116,15 @@ impl Inquiry {
                 Ok(inquiry) if !is_picked(&inquiry) => {}
                 Ok(inquiry) => {
                     let path = paths.inquiries().join(&name);
-                    fs::remove_file(&path)
-                        .with_context(|| format!("failed to remove {}", quoted(&path)))?;
-                    return Ok(Some(inquiry));
+                    match fs::remove_file(&path) {
+                        // the planner and the worker may answer at the same time: the other one has taken it
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        removed => {
+                            removed
+                                .with_context(|| format!("failed to remove {}", quoted(&path)))?;
+                            return Ok(Some(inquiry));
+                        }
+                    }
                 }
                 Err(Unreadable::Gone) => {}
                 Err(Unreadable::Refused(why)) => {

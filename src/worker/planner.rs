@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -27,6 +28,9 @@ use crate::worker::model::selection;
 use crate::worker::steps::refresh;
 use crate::worker::transaction::plan;
 
+/// How long questions are left to the worker: less than a caller waits for a question to be taken.
+const LEFT_FOR: Duration = Duration::from_secs(15);
+
 /// Answers every question that waits.
 pub fn answer(paths: &Paths) -> Result<()> {
     let result = answer_all(paths);
@@ -43,10 +47,18 @@ fn answer_all(paths: &Paths) -> Result<()> {
     let ctx = Context::new(paths.clone(), Arc::default(), &std::env::temp_dir());
     let left = sandbox::keeps_from_looking(&ctx);
     let is_picked = |inquiry: &Inquiry| !left || *inquiry == Inquiry::Installed;
-    while let Some(inquiry) = Inquiry::take_of(paths, is_picked)? {
-        look(&ctx, &inquiry).save(paths, &inquiry.name())?;
-    }
-    while left && inquiry::waiting(paths) > 0 {
+    let begun = Instant::now();
+    loop {
+        while let Some(inquiry) = Inquiry::take_of(paths, is_picked)? {
+            look(&ctx, &inquiry).save(paths, &inquiry.name())?;
+        }
+        if inquiry::waiting(paths) == 0 {
+            break;
+        }
+        if begun.elapsed() >= LEFT_FOR {
+            give_up(paths)?;
+            break;
+        }
         inquiry::leave_to_worker(paths)?;
         if let Err(error) = systemd::start_unit_soon(WORKER.to_owned()) {
             tracing::debug!("{WORKER} was not asked for: {error:#}");
@@ -54,6 +66,24 @@ fn answer_all(paths: &Paths) -> Result<()> {
         thread::sleep(STOP_INTERVAL);
     }
     findings::prune(paths)
+}
+
+/// Answers the questions that the worker has not come to: their callers wait no longer.
+fn give_up(paths: &Paths) -> Result<()> {
+    while let Some(inquiry) = Inquiry::take(paths)? {
+        let findings = Findings {
+            began_usec: findings::uptime_usec(),
+            at: clock::now(),
+            fingerprint: String::new(),
+            outcome: Outcome::Failed(format!(
+                "the package manager keeps files where only the worker can use them, and {WORKER} has not come to \
+                 this question within {} s; ask again when no job runs, or see 'systemctl status {WORKER}'",
+                LEFT_FOR.as_secs()
+            )),
+        };
+        findings.save(paths, &inquiry.name())?;
+    }
+    Ok(())
 }
 
 /// The worker answers what the planner has left to it: as many questions as may wait at once, and no more that

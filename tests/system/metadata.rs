@@ -101,6 +101,20 @@ fn package_lists(manager: Manager, name: &str, elsewhere: &str, usual: &str) {
     let job = applied(&host, "all");
     assert_eq!(changes(&job), ["first 1.0-1 -> 1.3-1"]);
     assert_eq!(property(&host, "Health"), "healthy");
+    if manager == Manager::Dnf {
+        no_worker_comes(&host);
+    }
+}
+
+/// The caller of a question that is left to the worker hears why no answer comes, and the planner does not fail.
+fn no_worker_comes(host: &Host) {
+    host.sh("systemctl mask --runtime patch-apply.service");
+    let plan = host.as_user("alice", "patchctl plan first");
+    assert!(!plan.success(), "{plan}");
+    let why = "patch-apply.service has not come to this question within 15 s";
+    assert!(plan.stderr.contains(why), "{plan}");
+    let planner = || host.sh("systemctl is-active patch-plan.service || true");
+    host.wait_for("the planner's end", || planner() == "inactive\n");
 }
 
 /// The lists that lie elsewhere are refreshed by the worker and judged, and what is due is told.

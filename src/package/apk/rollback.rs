@@ -57,7 +57,7 @@ fn is_of(path: &Path, stem: &str) -> bool {
     })
 }
 
-/// Puts former versions back. apk takes what was new away by itself, because nobody needs it any more.
+/// Puts former versions back. apk takes what was new away by itself, because no package needs it any more.
 pub fn put_back(
     apk: &Apk,
     restore: &Restore<'_>,

@@ -34,7 +34,7 @@ impl Marks {
     }
 
     /// Makes them again what they were: naming a package, which we do for its exact version, makes apt
-    /// take it for one that somebody wants for its own sake (FACTS 26). Where that fails,
+    /// take it for one that the administrator wants for its own sake (FACTS 26). Where that fails,
     /// because the update has broken apt for instance, the packages are judged all the same.
     pub fn restore(&self, log: &Path) {
         let now = Self::read();

@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// More than the steps in which the kernel counts the times of files: 10 ms at most.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Listens to a refresh, or to whoever waits for a package manager: there is nothing to report but who holds it up.
+/// Observes a refresh, or a wait for a package manager: all there is to report is which process holds it up.
 pub struct RefreshObserver<'a> {
     ctx: &'a Context,
     /// Where that is published: of the job that it is done for.
