@@ -5,9 +5,9 @@ use lab::{Host, Manager};
 use linux_patch_api::journal::id as message;
 
 use super::Backend;
+use crate::apply::hanging_script::{over, stuck};
 use crate::job::{applied, changes, events_of_kind, failed, text};
 use crate::story::{last_job, last_settled, property, refresh_succeeds};
-use crate::stuck::{over, stuck};
 
 pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);

@@ -1,21 +1,22 @@
 //! The life of an update, told once and run with every package manager.
 
-mod back;
-mod beside;
 mod builds;
-mod counts;
-mod due;
+mod dnf5_gate;
 mod failures;
-mod inside;
+mod installonly;
 mod mirrors;
-mod names;
+mod mistyped_names;
+mod pending;
+mod pending_count;
 mod reboots;
+mod rollback;
 mod table;
 mod updates;
 
 use lab::{Deb, Host, Manager, Repo};
 
-use crate::{checks, services, verify};
+use crate::apply::service_restarts;
+use crate::verify::{hooks, verdict};
 use table::Row;
 
 /// A package manager: how a host of it is made, and what its administrators type.
@@ -247,9 +248,9 @@ const STAND_IN: &str = "the stand-in keeps apk's state, and has neither its solv
 tell! {
     updates::an_update_is_applied_and_then_there_is_nothing_to_do
         [apt dnf4 dnf5 zypper pacman apk];
-    names::a_name_that_is_not_installed_is_refused_at_every_door
+    mistyped_names::a_name_that_is_not_installed_is_refused_at_every_door
         [apt dnf4 dnf5 zypper pacman apk];
-    counts::what_others_have_updated_is_no_longer_counted
+    pending_count::what_others_have_updated_is_no_longer_counted
         [apt dnf4 dnf5 zypper pacman apk];
     updates::what_was_downloaded_ahead_is_not_fetched_again [apt dnf4 dnf5 zypper pacman]
         [apk: "not offered for it"];
@@ -261,12 +262,12 @@ tell! {
         [apk: STAND_IN];
     updates::what_has_no_room_is_kept_back_and_the_rest_applied [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
-    due::security_is_seen_behind_a_newer_version [apt dnf4 dnf5 zypper]
+    pending::security_is_seen_behind_a_newer_version [apt dnf4 dnf5 zypper]
         [pacman apk: "its repositories do not say which updates are for security"];
-    due::a_plan_of_one_package [apt dnf4 dnf5 zypper pacman apk];
-    due::an_update_that_replaces_a_package_keeps_only_itself_back [apt dnf4 dnf5 zypper pacman]
+    pending::a_plan_of_one_package [apt dnf4 dnf5 zypper pacman apk];
+    pending::an_update_that_replaces_a_package_keeps_only_itself_back [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
-    due::a_pin_to_an_older_version_stops_nothing [apt dnf4 dnf5 zypper pacman]
+    pending::a_pin_to_an_older_version_stops_nothing [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
     mirrors::offline_nothing_changes_and_the_host_says_so
         [apt dnf4 dnf5 zypper pacman apk];
@@ -297,21 +298,21 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_service_that_no_longer_starts_goes_back
         [apt dnf4 dnf5 zypper pacman apk];
-    verify::a_failed_script_for_the_files_of_another_package_is_a_note
+    verdict::a_failed_script_for_the_files_of_another_package_is_a_note
         [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
-    verify::a_stranger_s_failed_unit_undoes_nothing
+    verdict::a_stranger_s_failed_unit_undoes_nothing
         [apt dnf4 dnf5 zypper pacman apk];
-    checks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
+    hooks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
         [apt dnf4 dnf5 zypper pacman apk];
-    services::a_service_that_is_at_work_is_listed_and_not_restarted
+    service_restarts::a_service_that_is_at_work_is_listed_and_not_restarted
         [apt dnf4 dnf5 zypper pacman apk];
-    back::every_file_of_a_package_comes_back_with_it [apt dnf4 dnf5 zypper pacman]
+    rollback::every_file_of_a_package_comes_back_with_it [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
-    back::an_update_that_breaks_its_package_manager_is_undone_by_the_tool_below
+    rollback::an_update_that_breaks_its_package_manager_is_undone_by_the_tool_below
         [apt dnf4 dnf5 zypper pacman]
         [apk: "no tool of its own lies below it"];
-    back::what_differs_in_etc_after_going_back_is_named [apt dnf4 dnf5 zypper pacman]
+    rollback::what_differs_in_etc_after_going_back_is_named [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
     failures::a_power_cut_in_the_middle_is_healed_at_the_next_boot
         [apt dnf4 dnf5 zypper pacman apk];

@@ -21,7 +21,7 @@ fn host(release: Release) -> (Host, Repo) {
     repo.add(&fixtures::plain("demo", "1.1"));
     host.write(SECRET, "the words of the secret\n");
     host.sh(&format!("chmod 600 {SECRET}"));
-    host.write("/opt/attack.py", include_str!("takeover.py"));
+    host.write("/opt/attack.py", include_str!("compromised_service.py"));
     (host, repo)
 }
 

@@ -5,7 +5,7 @@ use lab::{Host, Release};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
-use crate::alerts::{HOOK, hook, standing, told};
+use crate::api::alerts::{HOOK, hook, standing, told};
 use crate::job::{changes, events_of_kind, host_with, id_of, list, text};
 use crate::story::{installed, last_job, property, unit};
 

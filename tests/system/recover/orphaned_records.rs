@@ -6,7 +6,7 @@ use lab::{Fault, Host, Release, Repo};
 use serde_json::Value;
 
 use crate::job::{applied, changes, host_with, id_of, list, text};
-use crate::refresh::starts_of;
+use crate::refresh::outcome::starts_of;
 use crate::story::{
     self, QUEUE, STATE, drop_request, installed, jobs, last_job, property, refresh, settled, unit,
 };

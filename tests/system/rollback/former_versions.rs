@@ -5,7 +5,7 @@ use lab::{Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
-use crate::alerts::standing;
+use crate::api::alerts::standing;
 use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, list, text};
 use crate::story::{STATE, events, installed, last_job, property, state};
 

@@ -1,10 +1,10 @@
 //! The D-Bus door: who may call it, what it answers, and that no call is lost when it comes and goes.
 
-mod hostile;
-mod leaving;
+mod activation;
+mod authorization;
+mod hostile_clients;
+mod property_changes;
 mod reading;
-mod rights;
-mod telling;
 
 use lab::{Host, Output, Release, Repo, fixtures};
 use serde_json::Value;

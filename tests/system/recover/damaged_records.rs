@@ -5,7 +5,7 @@ use linux_patch_api::journal::id;
 use serde_json::json;
 
 use crate::job::id_of;
-use crate::refresh::starts_of;
+use crate::refresh::outcome::starts_of;
 use crate::story::{
     STATE, events, installed, jobs, last_cache_update, last_job, property, refresh,
     refresh_succeeds, settled, state, stop_door, unit,

@@ -3,8 +3,8 @@
 use lab::{Host, Manager, Repo, fixtures, product};
 use linux_patch_api::journal::id;
 
+use super::debian::{everything_is_in_place, files};
 use crate::job::{applied, changes, put_on};
-use crate::package::{everything_is_in_place, files};
 use crate::story::{STATE, events, hold_worker, jobs, property, unit};
 
 /// A host of which everything but Debian's own `/etc/os-release` says that dnf patches it; so that is replaced.

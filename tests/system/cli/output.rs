@@ -3,8 +3,8 @@
 use lab::{Deb, Host, Output, Release, fixtures};
 use serde_json::Value;
 
+use super::schemas;
 use crate::job::{applied, host_with, id_of};
-use crate::schema;
 use crate::story::{self, installed, jobs, property};
 
 const ALICE: &str = "alice";
@@ -115,25 +115,25 @@ fn what_programs_read_is_json_of_a_fixed_form() {
 
     let updates = read("updates");
     assert_eq!(updates[0]["candidate"], "1.1");
-    schema::holds(&host, "updates", &updates);
-    schema::holds(&host, "health", &before);
-    schema::holds(&host, "plan", &read("plan all"));
+    schemas::holds(&host, "updates", &updates);
+    schemas::holds(&host, "health", &before);
+    schemas::holds(&host, "plan", &read("plan all"));
     let waits = host.as_user(ALICE, "patchctl status --json").stdout;
     let waits: Value = serde_json::from_str(&waits).unwrap();
     assert!(waits["pending_since"].is_string(), "{waits}");
     assert_eq!(waits["last_success_at"], Value::Null);
     let job = applied(&host, "demo");
     let status = read("status");
-    schema::holds(&host, "status", &status);
+    schemas::holds(&host, "status", &status);
     assert_eq!(status["phase"], "success");
     assert_eq!(status["pending_since"], Value::Null);
     assert_eq!(status["last_success_at"], job["update"]["updated_at"]);
     says_which_host_it_is(&host, &status);
     let listed = read("jobs");
     assert_eq!(listed[0]["request"]["id"], id_of(&job));
-    schema::holds(&host, "job", &listed[0]);
+    schemas::holds(&host, "job", &listed[0]);
     let record = read(&format!("log {}", id_of(&job)));
-    schema::holds(&host, "job", &record);
+    schemas::holds(&host, "job", &record);
     for (key, value) in job["changes"][0].as_object().expect("no change") {
         assert_eq!(record["changes"][0][key], *value, "{key}");
     }
@@ -287,7 +287,7 @@ fn a_job_is_waited_for_as_long_as_is_said_and_its_log_followed() {
     let ended = host.try_sh("patchctl apply demo --timeout 0 --json");
     assert_eq!(ended.status, 75, "{ended}");
     let record: Value = serde_json::from_str(&ended.stdout).expect("no JSON");
-    schema::holds(&host, "job", &record);
+    schemas::holds(&host, "job", &record);
     let id = id_of(&record).to_owned();
     let words = format!("job {id} goes on; ask: patchctl wait {id}");
     assert!(ended.stderr.contains(&words), "{ended}");

@@ -5,7 +5,7 @@ use lab::{Host, Release, Repo, fixtures};
 use linux_patch_api::journal::id as message;
 use serde_json::{Value, json};
 
-use crate::alerts::standing;
+use crate::api::alerts::standing;
 use crate::job::{applied, put_on};
 use crate::story::{
     STATE, events, installed, job, property, refresh, refresh_succeeds, settled, state, stop_door,
