@@ -205,7 +205,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         Run::Varlink => varlink::serve(Paths::default())?,
         Run::Gate { job, back } => open_gate(&job, back)?,
         Run::Leashed { parent, program } => {
-            return exec::hold(parent, &program).map(ExitCode::from);
+            return exec::run_guarded(parent, &program).map(ExitCode::from);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 /// What a program keeps, and from what it made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cache {
+pub struct ProgramCache {
     pub file: PathBuf,
     pub source: PathBuf,
 }
 
-impl Cache {
+impl ProgramCache {
     /// Removes the cache where the program would take it for current and it may be older than its source: the program
     /// makes another one. One that cannot be removed stays, and costs no more than without us.
     pub fn remove_where_in_doubt(&self) {
@@ -42,7 +42,7 @@ mod tests {
     /// Whether the cache stays, made so many milliseconds after some second; the source changed so many after it.
     fn stays(cache: u64, source: u64) -> bool {
         let root = tempfile::tempdir().unwrap();
-        let pair = Cache {
+        let pair = ProgramCache {
             file: root.path().join("cache"),
             source: root.path().join("source"),
         };
@@ -74,7 +74,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let [file, source] = ["cache", "source"].map(|name| root.path().join(name));
         fs::create_dir(&file).unwrap();
-        let pair = Cache { file, source };
+        let pair = ProgramCache { file, source };
         pair.remove_where_in_doubt();
         fs::write(&pair.source, "").unwrap();
         pair.remove_where_in_doubt();

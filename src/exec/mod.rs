@@ -1,9 +1,8 @@
 //! The one place that starts programs: environment, locale, process group, time limit, output.
 
-mod agent;
 mod cache;
-mod carrier;
-mod ending;
+mod exit_reason;
+mod output_handler;
 mod parent_guard;
 mod pipe;
 mod process_tree;
@@ -11,13 +10,14 @@ mod program;
 mod run;
 mod start;
 mod supervise;
-mod watch;
+mod transport;
+mod tty_agent;
 
-pub use agent::TtyAgent;
-pub use carrier::Carrier;
-pub use ending::{ExitReason, Finished};
-pub use parent_guard::{end_leftovers, hold};
-pub use process_tree::{Process, deepest};
+pub use exit_reason::{ExitReason, Finished};
+pub use output_handler::{Line, OutputHandler};
+pub use parent_guard::{end_leftovers, run_guarded};
+pub use process_tree::{ProcessInfo, deepest_descendant};
 pub use program::Program;
 pub use run::READ_LIMIT;
-pub use watch::{Line, OutputHandler};
+pub use transport::Transport;
+pub use tty_agent::TtyAgent;

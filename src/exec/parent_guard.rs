@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 /// before it does. A signal at the parent's death (prctl(2), `PR_SET_PDEATHSIG`) would not do: the kernel
 /// forgets it when apt changes its user for a moment, and apt's helpers never had it. The exit code of the
 /// program is the caller's, and so is the signal that ended it.
-pub fn hold(parent: u32, program: &[OsString]) -> Result<u8> {
+pub fn run_guarded(parent: u32, program: &[OsString]) -> Result<u8> {
     let pid = |id: u32| i32::try_from(id).ok().and_then(Pid::from_raw);
     let parent = pid(parent).context("the parent is no process")?;
     let parent_handle =

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
-use super::watch::Line;
+use super::output_handler::Line;
 
 /// The longest line kept; the rest of a longer one is dropped.
 const MAX_LINE: usize = 64 * 1024;
 
 /// Which of a child's outputs it is.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum StreamKind {
     Output,
     Error,
     Status,
@@ -22,13 +22,13 @@ pub enum Kind {
 /// The reading end of one of the child's pipes, and the line that is not whole yet.
 pub struct Pipe {
     pub file: File,
-    pub kind: Kind,
+    pub kind: StreamKind,
     pub partial: Vec<u8>,
     pub open: bool,
 }
 
 impl Pipe {
-    pub fn new(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
+    pub fn new(descriptor: OwnedFd, kind: StreamKind) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         Ok(Self {
             file: File::from(descriptor),
@@ -43,7 +43,7 @@ impl Pipe {
         let mut buffer = [0; 16 * 1024];
         loop {
             match self.file.read(&mut buffer) {
-                Ok(0) if matches!(self.kind, Kind::Log) => return Ok(()),
+                Ok(0) if matches!(self.kind, StreamKind::Log) => return Ok(()),
                 Ok(0) => {
                     self.open = false;
                     if !self.partial.is_empty() {
@@ -75,9 +75,9 @@ impl Pipe {
     pub fn flush(&mut self, deliver: &mut dyn FnMut(Line<'_>)) {
         let text = String::from_utf8_lossy(&self.partial);
         deliver(match self.kind {
-            Kind::Output | Kind::Log => Line::Output(&text),
-            Kind::Error => Line::Error(&text),
-            Kind::Status => Line::Status(&text),
+            StreamKind::Output | StreamKind::Log => Line::Output(&text),
+            StreamKind::Error => Line::Error(&text),
+            StreamKind::Status => Line::Status(&text),
         });
         drop(text);
         self.partial.clear();

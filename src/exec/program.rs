@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::cache::Cache;
+use super::cache::ProgramCache;
 
 /// How long what may wait for everybody else may take.
 const IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -25,7 +25,7 @@ pub struct Program {
     pub(super) die_with_parent: bool,
     pub(super) signal: Signal,
     pub(super) bare: bool,
-    pub(super) cache: Option<Cache>,
+    pub(super) cache: Option<ProgramCache>,
 }
 
 impl Program {
@@ -121,7 +121,7 @@ impl Program {
     /// program is started.
     #[must_use]
     pub fn cache(mut self, cache: impl Into<PathBuf>, source: impl Into<PathBuf>) -> Self {
-        self.cache = Some(Cache {
+        self.cache = Some(ProgramCache {
             file: cache.into(),
             source: source.into(),
         });

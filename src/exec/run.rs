@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::ending::{ExitReason, Finished};
+use super::exit_reason::{ExitReason, Finished};
+use super::output_handler::{Line, OutputHandler};
 use super::program::Program;
 use super::supervise;
-use super::watch::{Line, OutputHandler};
 
 /// The last lines of standard error that an error message quotes.
 const TAIL_LINES: usize = 20;
@@ -18,42 +18,42 @@ pub const READ_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 impl Program {
     /// Runs the program to its end.
-    pub fn run(&self, watch: &mut dyn OutputHandler) -> Result<Finished> {
-        self.run_within(self.limit, watch)
+    pub fn run(&self, handler: &mut dyn OutputHandler) -> Result<Finished> {
+        self.run_within(self.limit, handler)
     }
 
     fn run_within(
         &self,
         limit: Option<Duration>,
-        watch: &mut dyn OutputHandler,
+        handler: &mut dyn OutputHandler,
     ) -> Result<Finished> {
         let (mut child, mut pipes) = self
             .spawn()
             .with_context(|| format!("failed to start '{}'", self.shown()))?;
         let mut errors = VecDeque::new();
-        let mut deliver = |line: Line<'_>, watch: &mut dyn OutputHandler| {
+        let mut deliver = |line: Line<'_>, handler: &mut dyn OutputHandler| {
             if let Line::Error(text) = line {
                 if errors.len() == TAIL_LINES {
                     errors.pop_front();
                 }
                 errors.push_back(text.to_owned());
             }
-            watch.line(line);
+            handler.line(line);
         };
         let limits = supervise::Limits {
             time: limit,
             signal: self.signal,
         };
-        let ending = supervise::run(&mut child, &mut pipes, limits, watch, &mut deliver)
+        let exit_reason = supervise::run(&mut child, &mut pipes, limits, handler, &mut deliver)
             .with_context(|| format!("failed to wait for '{}'", self.shown()))?;
         Ok(Finished {
-            ending,
+            exit_reason,
             errors: errors.into(),
         })
     }
 
     /// Runs the program, for ten minutes unless another limit is said; how it ended, and its standard output.
-    pub fn heard(&self) -> Result<(Finished, String)> {
+    pub fn output(&self) -> Result<(Finished, String)> {
         let mut output = String::new();
         let limit = self.limit.or(Some(READ_LIMIT));
         let finished = self.run_within(limit, &mut |line: Line<'_>| {
@@ -66,8 +66,8 @@ impl Program {
     }
 
     /// Runs the program and gives its standard output; an error unless it exits with 0.
-    pub fn capture(&self) -> Result<String> {
-        let (finished, output) = self.heard()?;
+    pub fn output_checked(&self) -> Result<String> {
+        let (finished, output) = self.output()?;
         if !finished.succeeded() {
             bail!("{}", self.failure(&finished));
         }
@@ -81,7 +81,7 @@ impl Program {
             .file_name()
             .unwrap_or(&self.path);
         let name = name.to_string_lossy();
-        let how = match finished.ending {
+        let how = match finished.exit_reason {
             ExitReason::Exited(code) => format!("{name} exited with {code}"),
             ExitReason::Killed(signal) => format!("{name} was killed by signal {signal}"),
             ExitReason::TimedOut => {
@@ -122,7 +122,7 @@ mod tests {
             lines,
             [r#"Error("a")"#, r#"Error("b")"#, r#"Output("C.UTF-8 ")"#]
         );
-        assert_eq!(finished.ending, ExitReason::Exited(3));
+        assert_eq!(finished.exit_reason, ExitReason::Exited(3));
         assert_eq!(program.failure(&finished), "sh exited with 3: a; b");
     }
 
@@ -137,7 +137,7 @@ mod tests {
         );
         let program = shell(&script).limit(Duration::from_millis(300));
         let finished = program.run(&mut |_: Line<'_>| {}).unwrap();
-        assert_eq!(finished.ending, ExitReason::TimedOut);
+        assert_eq!(finished.exit_reason, ExitReason::TimedOut);
         let child: u32 = std::fs::read_to_string(&pid)
             .unwrap()
             .trim()
@@ -163,12 +163,12 @@ mod tests {
             }
         }
         let finished = shell("sleep 1000").run(&mut Impatient).unwrap();
-        assert_eq!(finished.ending, ExitReason::Stopped);
+        assert_eq!(finished.exit_reason, ExitReason::Stopped);
     }
 
     #[test]
     fn a_daemon_that_keeps_the_pipe_open_does_not_hold_us() {
-        let finished = shell("sleep 1000 & echo $!").capture().unwrap();
+        let finished = shell("sleep 1000 & echo $!").output_checked().unwrap();
         let pid = Pid::from_raw(finished.trim().parse().unwrap()).unwrap();
         rustix::process::kill_process(pid, Signal::KILL).unwrap();
     }
@@ -196,14 +196,14 @@ mod tests {
 
     #[test]
     fn much_output_is_read_to_its_end() {
-        let output = shell("seq 1 200000").capture().unwrap();
+        let output = shell("seq 1 200000").output_checked().unwrap();
         assert_eq!(output.lines().count(), 200_000);
         assert!(output.ends_with("\n200000\n"));
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = Program::new("/nonexistent").capture().unwrap_err();
+        let error = Program::new("/nonexistent").output_checked().unwrap_err();
         assert!(error.to_string().contains("'/nonexistent'"), "{error:#}");
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use super::pipe::{Kind, Pipe};
+use super::pipe::{Pipe, StreamKind};
 use super::program::Program;
 
 /// What a child finds in its environment, and nothing else: a variable like `APT_CONFIG` from the
@@ -31,7 +31,7 @@ const ENVIRONMENT: [(&str, &str); 11] = [
 ];
 
 impl Program {
-    /// The program itself, or this one, which holds it on its leash (see [`hold`](super::hold)).
+    /// The program itself, or this one, which holds it on its leash (see [`hold`](super::run_guarded)).
     fn command(&self) -> Command {
         if !self.die_with_parent {
             return Command::new(&self.path);
@@ -85,7 +85,7 @@ impl Program {
         let writer = match self.status_option {
             Some(option) => {
                 let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-                pipes.push(Pipe::new(reader, Kind::Status)?);
+                pipes.push(Pipe::new(reader, StreamKind::Status)?);
                 rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty())?;
                 command
                     .arg("-o")
@@ -100,7 +100,7 @@ impl Program {
             file.seek(SeekFrom::End(0))?;
             pipes.push(Pipe {
                 file,
-                kind: Kind::Log,
+                kind: StreamKind::Log,
                 partial: Vec::new(),
                 open: true,
             });
@@ -108,10 +108,10 @@ impl Program {
         let mut child = command.spawn()?;
         drop(writer);
         if let Some(output) = child.stdout.take() {
-            pipes.push(Pipe::new(output.into(), Kind::Output)?);
+            pipes.push(Pipe::new(output.into(), StreamKind::Output)?);
         }
         if let Some(errors) = child.stderr.take() {
-            pipes.push(Pipe::new(errors.into(), Kind::Error)?);
+            pipes.push(Pipe::new(errors.into(), StreamKind::Error)?);
         }
         Ok((child, pipes))
     }
@@ -119,7 +119,7 @@ impl Program {
 
 /// Starts a program in the caller's environment whose standard input and output are these, and whose standard
 /// error is read through a pipe.
-pub(super) fn carrying(
+pub(super) fn spawn_transport(
     program: &str,
     arguments: &[String],
     input: OwnedFd,
@@ -135,7 +135,7 @@ pub(super) fn carrying(
 
 /// Starts a program in the caller's environment and at the caller's terminal, and tells it of a descriptor by this
 /// option. The other end is a pipe that ends when the program closes the descriptor.
-pub(super) fn notifying(
+pub(super) fn spawn_notifying(
     program: &str,
     option: &str,
     arguments: &[&str],

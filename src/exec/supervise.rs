@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use super::ending::ExitReason;
-use super::pipe::{Kind, Pipe};
-use super::watch::{Line, OutputHandler};
+use super::exit_reason::ExitReason;
+use super::output_handler::{Line, OutputHandler};
+use super::pipe::{Pipe, StreamKind};
 
 /// How long a child has between the first signal and KILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -23,15 +23,15 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 /// How often a log file is looked at when nothing else wakes us.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why and when the child was told to end.
+/// Why and when the child was signalled to end.
 #[derive(Clone, Copy)]
-struct Told {
-    ending: ExitReason,
+struct Signalled {
+    exit_reason: ExitReason,
     at: Instant,
     killed: bool,
 }
 
-/// When a child is told to end, and how.
+/// When a child is signalled to end, and how.
 #[derive(Clone, Copy)]
 pub struct Limits {
     /// The time it has.
@@ -45,7 +45,7 @@ pub fn run(
     child: &mut Child,
     pipes: &mut [Pipe],
     limits: Limits,
-    watch: &mut dyn OutputHandler,
+    handler: &mut dyn OutputHandler,
     deliver: &mut dyn FnMut(Line<'_>, &mut dyn OutputHandler),
 ) -> Result<ExitReason> {
     let group = i32::try_from(child.id())
@@ -54,54 +54,54 @@ pub fn run(
         .context("no process id")?;
     let handle = rustix::process::pidfd_open(group, PidfdFlags::empty())?;
     let (started, limit) = (Instant::now(), limits.time);
-    let tell = |ending| tell(group, limits.signal, ending);
-    let mut told: Option<Told> = None;
+    let signal_group = |exit_reason| signal_group(group, limits.signal, exit_reason);
+    let mut signalled: Option<Signalled> = None;
     loop {
-        let ended = wait(handle.as_fd(), pipes, deadline(started, limit, told))?;
+        let ended = wait(handle.as_fd(), pipes, deadline(started, limit, signalled))?;
         for pipe in pipes.iter_mut().filter(|pipe| pipe.open) {
-            pipe.read(&mut |line| deliver(line, watch))?;
+            pipe.read(&mut |line| deliver(line, handler))?;
         }
         if ended {
             break;
         }
-        told = match told {
+        signalled = match signalled {
             None if limit.is_some_and(|limit| started.elapsed() >= limit) => {
-                Some(tell(ExitReason::TimedOut))
+                Some(signal_group(ExitReason::TimedOut))
             }
-            None if watch.stop() => Some(tell(ExitReason::Stopped)),
-            Some(told) if !told.killed && told.at.elapsed() >= GRACE => {
+            None if handler.stop() => Some(signal_group(ExitReason::Stopped)),
+            Some(signalled) if !signalled.killed && signalled.at.elapsed() >= GRACE => {
                 // the group may be gone between the look and the blow
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
-                Some(Told {
+                Some(Signalled {
                     killed: true,
-                    ..told
+                    ..signalled
                 })
             }
             other => other,
         };
     }
     let status = child.wait()?;
-    if told.is_some() {
-        // nothing of a group that was told to end may live on, whoever of it ignored TERM
+    if signalled.is_some() {
+        // nothing of a group that was signalled to end may live on, whoever of it ignored TERM
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
-    drain(pipes, watch, deliver)?;
-    Ok(told.map_or_else(|| ending(status), |told| told.ending))
+    drain(pipes, handler, deliver)?;
+    Ok(signalled.map_or_else(|| exit_reason(status), |signalled| signalled.exit_reason))
 }
 
-fn tell(group: Pid, signal: Signal, ending: ExitReason) -> Told {
+fn signal_group(group: Pid, signal: Signal, exit_reason: ExitReason) -> Signalled {
     let _ = rustix::process::kill_process_group(group, signal);
-    Told {
-        ending,
+    Signalled {
+        exit_reason,
         at: Instant::now(),
         killed: false,
     }
 }
 
 /// The time until something has to be looked at again, output or not.
-fn deadline(started: Instant, limit: Option<Duration>, told: Option<Told>) -> Duration {
-    let next = match (told, limit) {
-        (Some(told), _) => GRACE.saturating_sub(told.at.elapsed()),
+fn deadline(started: Instant, limit: Option<Duration>, signalled: Option<Signalled>) -> Duration {
+    let next = match (signalled, limit) {
+        (Some(signalled), _) => GRACE.saturating_sub(signalled.at.elapsed()),
         (None, Some(limit)) => limit.saturating_sub(started.elapsed()),
         (None, None) => Duration::MAX,
     };
@@ -112,7 +112,10 @@ fn deadline(started: Instant, limit: Option<Duration>, told: Option<Told>) -> Du
 fn wait(handle: BorrowedFd<'_>, pipes: &[Pipe], time: Duration) -> Result<bool> {
     let mut polled = vec![PollFd::from_borrowed_fd(handle, PollFlags::IN)];
     polled.extend(waitable(pipes).map(|pipe| PollFd::new(&pipe.file, PollFlags::IN)));
-    let time = if pipes.iter().any(|pipe| matches!(pipe.kind, Kind::Log)) {
+    let time = if pipes
+        .iter()
+        .any(|pipe| matches!(pipe.kind, StreamKind::Log))
+    {
         time.min(LOG_INTERVAL)
     } else {
         time
@@ -133,19 +136,19 @@ fn wait(handle: BorrowedFd<'_>, pipes: &[Pipe], time: Duration) -> Result<bool> 
 fn waitable(pipes: &[Pipe]) -> impl Iterator<Item = &Pipe> {
     pipes
         .iter()
-        .filter(|pipe| pipe.open && !matches!(pipe.kind, Kind::Log))
+        .filter(|pipe| pipe.open && !matches!(pipe.kind, StreamKind::Log))
 }
 
 /// Reads what the ended child left in its pipes.
 fn drain(
     pipes: &mut [Pipe],
-    watch: &mut dyn OutputHandler,
+    handler: &mut dyn OutputHandler,
     deliver: &mut dyn FnMut(Line<'_>, &mut dyn OutputHandler),
 ) -> Result<()> {
     let until = Instant::now() + OUTPUT_GRACE;
     loop {
         for pipe in pipes.iter_mut().filter(|pipe| pipe.open) {
-            pipe.read(&mut |line| deliver(line, watch))?;
+            pipe.read(&mut |line| deliver(line, handler))?;
         }
         let left = until.saturating_duration_since(Instant::now());
         let mut polled: Vec<_> = waitable(pipes)
@@ -162,12 +165,12 @@ fn drain(
         }
     }
     for pipe in pipes.iter_mut().filter(|pipe| !pipe.partial.is_empty()) {
-        pipe.flush(&mut |line| deliver(line, watch));
+        pipe.flush(&mut |line| deliver(line, handler));
     }
     Ok(())
 }
 
-fn ending(status: ExitStatus) -> ExitReason {
+fn exit_reason(status: ExitStatus) -> ExitReason {
     match status.code() {
         Some(code) => ExitReason::Exited(code),
         None => ExitReason::Killed(status.signal().unwrap_or(0)),
@@ -203,10 +206,10 @@ mod tests {
             .arg(&ready);
         let mut stop = Until(ready.clone());
         let finished = program.clone().interrupted().run(&mut stop).unwrap();
-        assert_eq!(finished.ending, ExitReason::Stopped);
+        assert_eq!(finished.exit_reason, ExitReason::Stopped);
         assert!(!ready.exists());
         let finished = program.run(&mut stop).unwrap();
-        assert_eq!(finished.ending, ExitReason::Stopped);
+        assert_eq!(finished.exit_reason, ExitReason::Stopped);
         assert!(ready.exists(), "it was not asked for");
     }
 }

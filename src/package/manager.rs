@@ -13,7 +13,7 @@ use super::script::Script;
 use super::source::{RefreshReport, Source};
 use super::transaction::{Observer, Transaction, TransactionEnd, TransactionReport};
 use super::values::{Change, Database, Footprint, PackageId, Pending, Problem, Update};
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 
 /// A package manager. Everything but `refresh` and `apply` only reads, and works unprivileged.
 pub trait PackageManager: Send + Sync {
@@ -119,7 +119,7 @@ pub trait PackageManager: Send + Sync {
 
     /// The package's script that a process below a transaction runs, if it runs one: told by what the
     /// process says of itself.
-    fn script(&self, _process: &Process) -> Option<Script> {
+    fn script(&self, _process: &ProcessInfo) -> Option<Script> {
         None
     }
 

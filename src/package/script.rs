@@ -1,6 +1,6 @@
 //! Whose script a process runs, as its command line tells.
 
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 
 /// A maintainer script, or the like of it, that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Script {
 impl Script {
     /// The first word of the command line that begins with one of these directories, as it is.
     #[must_use]
-    pub fn below(process: &Process, directories: &[&str]) -> Option<Self> {
+    pub fn below(process: &ProcessInfo, directories: &[&str]) -> Option<Self> {
         let is_below = |word: &&String| directories.iter().any(|above| word.starts_with(above));
         let name = process.arguments.iter().find(is_below)?.clone();
         Some(Self {

@@ -43,7 +43,7 @@ pub fn brought(
         if known(change).is_some_and(|known| !known.iter().any(is_in_place)) {
             return Ok(Some(0));
         }
-        Ok(Some(bytes(&contents(file).capture()?, there)))
+        Ok(Some(bytes(&contents(file).output_checked()?, there)))
     };
     changes.iter().map(brought).collect()
 }

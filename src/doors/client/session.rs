@@ -16,7 +16,7 @@ use zruntime::SharedRuntime;
 
 use crate::VERSION;
 use crate::doors::{BUS_NAME, OBJECT_PATH};
-use crate::exec::{Carrier, TtyAgent};
+use crate::exec::{Transport, TtyAgent};
 use crate::host::bus;
 use crate::journal::plain;
 use crate::request::Remote;
@@ -104,10 +104,10 @@ impl Session {
             self.started(&bus)?;
             return Ok(Agent {
                 bus,
-                _carrier: None,
+                _transport: None,
             });
         };
-        let (mut carrier, stream) = Carrier::start("ssh", &ssh_arguments(host))?;
+        let (mut transport, stream) = Transport::start("ssh", &ssh_arguments(host))?;
         let builder = zbus::connection::Builder::unix_stream(stream);
         // ssh has limits of its own, and may ask for a password meanwhile
         match bus::connected(builder, CALL_LIMIT, "its system bus") {
@@ -115,11 +115,13 @@ impl Session {
                 self.started(&bus)?;
                 Ok(Agent {
                     bus,
-                    _carrier: Some(carrier),
+                    _transport: Some(transport),
                 })
             }
             Err(error) => {
-                let said = carrier.last_words().unwrap_or_else(|| format!("{error:#}"));
+                let said = transport
+                    .last_error()
+                    .unwrap_or_else(|| format!("{error:#}"));
                 Err(self.not_reachable(&format!("{host} is not reachable: {}", plain(&said))))
             }
         }
@@ -212,7 +214,7 @@ impl Session {
 pub struct Agent {
     bus: Connection,
     /// The program that carries the connection; after it, so that it ends after the connection.
-    _carrier: Option<Carrier>,
+    _transport: Option<Transport>,
 }
 
 impl Agent {

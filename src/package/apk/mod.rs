@@ -34,7 +34,7 @@ use super::{
     RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction, TransactionEnd,
     TransactionReport, Update,
 };
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 
 impl PackageManager for Apk {
     fn name(&self) -> &'static str {
@@ -85,7 +85,7 @@ impl PackageManager for Apk {
         repair::run(self, changes, log, observer)
     }
 
-    fn script(&self, process: &Process) -> Option<Script> {
+    fn script(&self, process: &ProcessInfo) -> Option<Script> {
         scripts::running(process)
     }
 

@@ -20,8 +20,8 @@ pub fn run(
         errors: Vec::new(),
         may_stop,
     };
-    let ending = program.run(&mut run)?.ending;
-    Ok(ended(ending, &run.errors))
+    let exit_reason = program.run(&mut run)?.exit_reason;
+    Ok(ended(exit_reason, &run.errors))
 }
 
 struct Run<'a> {
@@ -65,7 +65,7 @@ fn progress(line: &str) -> Option<Report> {
 }
 
 /// What the ending means.
-pub fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
+pub fn ended(exit_reason: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: String| {
         let words: Vec<String> = errors.iter().take(QUOTED).cloned().collect();
         if words.is_empty() {
@@ -74,7 +74,7 @@ pub fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
             words.join("; ")
         }
     };
-    match ending {
+    match exit_reason {
         ExitReason::Exited(0) => TransactionEnd::Done,
         ExitReason::Stopped => TransactionEnd::Stopped,
         ExitReason::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {

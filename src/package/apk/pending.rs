@@ -37,7 +37,7 @@ pub fn plan(apk: &Apk, updates: &[Update], failed: &[&Source]) -> Result<Pending
             (KeptBackCause::Dependency, reason)
         }
     };
-    let newer = apk.apk.newer().capture()?;
+    let newer = apk.apk.newer().output_checked()?;
     let packages = newer
         .lines()
         .filter_map(|line| listing::split(line.split(' ').next()?));

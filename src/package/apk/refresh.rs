@@ -36,7 +36,7 @@ impl Apk {
         let said = listener.said;
         ensure!(
             !matches!(
-                finished.ending,
+                finished.exit_reason,
                 ExitReason::Killed(_) | ExitReason::Stopped | ExitReason::TimedOut
             ),
             "{}",

@@ -1,11 +1,11 @@
 //! Scripts of packages, told by their processes.
 
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 use crate::package::Script;
 
 /// The script that this process runs: apk gives it the name `PACKAGE-VERSION-rN.KIND` in its directory
 /// (apk-tools, `apk_ipkg_run_script`).
-pub fn running(process: &Process) -> Option<Script> {
+pub fn running(process: &ProcessInfo) -> Option<Script> {
     let script = Script::below(
         process,
         &["/lib/apk/exec/", "lib/apk/exec/", "/usr/lib/apk/exec/"],

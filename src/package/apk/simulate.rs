@@ -21,7 +21,7 @@ impl Apk {
             output.push_str(text);
             output.push('\n');
         })?;
-        match finished.ending {
+        match finished.exit_reason {
             // where a package was broken before, it exits with the number of those
             ExitReason::Exited(_) if said.is_empty() => listing::simulated(&output).map(Ok),
             ExitReason::Exited(_) => Ok(Err(said.join("; "))),

@@ -58,7 +58,7 @@ pub fn of(dpkg: &Path, change: &Change) -> Result<Vec<PathBuf>> {
     let Some(file) = change.file.as_deref().filter(|file| file.exists()) else {
         return Ok(Vec::new());
     };
-    Ok(tar::files(&dpkg::contents(file).capture()?))
+    Ok(tar::files(&dpkg::contents(file).output_checked()?))
 }
 
 /// The files and directories of the installed version, by dpkg's list; none where there is no such list.

@@ -120,7 +120,7 @@ fn without_foreign(found: &mut [Damaged]) -> Result<()> {
 /// What dpkg has entered of these packages, in one question; nothing of one that is not there.
 pub fn entered(keys: &[PackageId]) -> Result<BTreeMap<PackageId, Entered>> {
     // it exits with 1 when one of them is not there
-    let (_, output) = dpkg::query_contents(keys).heard()?;
+    let (_, output) = dpkg::query_contents(keys).output()?;
     Ok(parse(&output))
 }
 
@@ -160,7 +160,7 @@ fn parse(output: &str) -> BTreeMap<PackageId, Entered> {
 
 /// The files of these packages that have other contents than when they were unpacked.
 fn differing(keys: &[PackageId]) -> Result<BTreeSet<String>> {
-    let (_, output) = dpkg::verify(keys).heard()?;
+    let (_, output) = dpkg::verify(keys).output()?;
     let differs = |line| match verified(line) {
         Some(Said::Differs(path)) => Some(path.to_owned()),
         _ => None,
@@ -170,11 +170,11 @@ fn differing(keys: &[PackageId]) -> Result<BTreeSet<String>> {
 
 /// Which of these paths belong to a package that is installed.
 fn owned(paths: &BTreeSet<&String>) -> Result<BTreeSet<String>> {
-    let database = dpkg::query_database().capture()?;
+    let database = dpkg::query_database().output_checked()?;
     let database = super::database::parse(&database)?;
     let installed: BTreeSet<&str> = database.keys().map(|key| &*key.package).in_order();
     // it exits with 1 when one of them belongs to none
-    let (_, output) = dpkg::search(paths).heard()?;
+    let (_, output) = dpkg::search(paths).output()?;
     let of_installed = |line: &str| {
         let (names, path) = line.split_once(": ")?;
         let mut names = names.split(", ").filter_map(|name| name.split(':').next());
@@ -188,7 +188,7 @@ fn owned(paths: &BTreeSet<&String>) -> Result<BTreeSet<String>> {
 fn contents(former: &RollbackItem, scratch: &Path, patience: &[OsString]) -> Result<Vec<String>> {
     let own = scratch.join("fetched");
     let file = file(former, scratch).map_or_else(|| fetch(former, &own, patience), Ok);
-    let output = file.and_then(|file| dpkg::contents(&file).capture());
+    let output = file.and_then(|file| dpkg::contents(&file).output_checked());
     let _ = fs::remove_dir_all(own);
     Ok(output?.lines().filter_map(listed).collect())
 }
@@ -211,7 +211,7 @@ fn fetch(former: &RollbackItem, own: &Path, patience: &[OsString]) -> Result<Pat
         let _ = fs::remove_dir_all(own);
         fs::create_dir_all(own)?;
         let program = arguments::fetch(&name, own).args(patience);
-        program.limit(FETCH_LIMIT).capture()?;
+        program.limit(FETCH_LIMIT).output_checked()?;
         let mut entries = fs::read_dir(own)?.flatten().map(|entry| entry.path());
         let is_package = |path: &PathBuf| path.extension().is_some_and(|e| e == "deb");
         entries.find(is_package).context("apt-get left no file")

@@ -12,7 +12,7 @@ pub const FILES: [&str; 2] = ["/var/lib/dpkg/status", "/var/lib/dpkg/updates"];
 
 /// What is installed.
 pub fn installed() -> Result<Database> {
-    parse(&dpkg::query_database().capture()?)
+    parse(&dpkg::query_database().output_checked()?)
 }
 
 /// Parses the output of [`super::dpkg::query_database`]. A package that is gone but for its

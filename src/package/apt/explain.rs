@@ -20,7 +20,7 @@ pub type Reasons = BTreeMap<String, (KeptBackCause, String)>;
 pub fn explain(asked: Vec<Asked>, lists: &[OsString]) -> Result<Reasons> {
     let simulate = |asked: &[Asked]| {
         let program = arguments::simulate_anyway(asked, lists);
-        let (finished, output) = program.heard()?;
+        let (finished, output) = program.output()?;
         Ok(if finished.succeeded() {
             Answer::Possible(simulate::parse(&output)?.removals)
         } else {

@@ -26,7 +26,7 @@ pub fn remove(
     observer: &mut dyn Observer,
 ) -> Result<Vec<Change>> {
     let of = |listed: String| simulate::parse(&listed).map(|listing| listing.removals);
-    let unneeded = of(arguments::simulate_autoremove().capture()?)?;
+    let unneeded = of(arguments::simulate_autoremove().output_checked()?)?;
     let before = database::installed()?;
     let old: Vec<String> = unneeded
         .into_iter()
@@ -35,7 +35,7 @@ pub fn remove(
     if old.is_empty() {
         return Ok(Vec::new());
     }
-    let going = of(arguments::simulate_removal(&old).capture()?)?;
+    let going = of(arguments::simulate_removal(&old).output_checked()?)?;
     let other = going.iter().find(|name| !old.contains(name));
     ensure!(
         other.is_none(),

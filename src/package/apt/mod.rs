@@ -53,7 +53,7 @@ pub use arguments::APT_GET;
 pub use backend::Apt;
 pub use database::FILES as DATABASE_FILES;
 
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 use crate::package::repair_step::run_repair_step;
 use crate::package::{
     Change, Damaged, Database, Footprint, Observer, PackageId, PackageManager, Pending, Problem,
@@ -96,7 +96,7 @@ impl PackageManager for Apt {
     }
 
     fn build_of(&self, file: &Path) -> Result<Option<String>> {
-        let shown = dpkg::fields(file).capture()?;
+        let shown = dpkg::fields(file).output_checked()?;
         Ok(Some(build::sum(shown.trim_end_matches('\n').split('\t'))))
     }
 
@@ -132,7 +132,7 @@ impl PackageManager for Apt {
         repair::run(self, changes, log, observer)
     }
 
-    fn script(&self, process: &Process) -> Option<Script> {
+    fn script(&self, process: &ProcessInfo) -> Option<Script> {
         scripts::of(process)
     }
 
@@ -172,7 +172,7 @@ impl PackageManager for Apt {
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
         arguments::mark_automatic(names)
             .log(log)
-            .capture()
+            .output_checked()
             .map(drop)
     }
 

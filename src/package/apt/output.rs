@@ -52,9 +52,9 @@ pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -
 /// One run of apt, and who holds the lock that ended it.
 fn once(program: &Program, observer: &mut dyn Observer) -> Result<(Outcome, Option<String>)> {
     let mut run = Run::new(observer);
-    let ending = program.run(&mut run)?.ending;
+    let exit_reason = program.run(&mut run)?.exit_reason;
     let holder = run.lock_holder();
-    Ok((run.finish(ending), holder))
+    Ok((run.finish(exit_reason), holder))
 }
 
 /// What dpkg says, and drops the file: nothing is wrong with that unless the other package lets go of it in the
@@ -107,9 +107,9 @@ impl<'a> Run<'a> {
         self.words.errors().iter().find(lock).cloned()
     }
 
-    fn finish(self, ending: ExitReason) -> Outcome {
+    fn finish(self, exit_reason: ExitReason) -> Outcome {
         Outcome {
-            ended: ended(ending, self.words.errors()),
+            ended: ended(exit_reason, self.words.errors()),
             kept: self.listing.finish().kept,
             notes: self.notes,
             displaced: self.displaced,
@@ -134,7 +134,7 @@ impl OutputHandler for Run<'_> {
     }
 }
 
-fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
+fn ended(exit_reason: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = errors
         .iter()
         .take(QUOTED)
@@ -148,7 +148,7 @@ fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
             words.clone()
         }
     };
-    match ending {
+    match exit_reason {
         ExitReason::Exited(0) => TransactionEnd::Done,
         ExitReason::Stopped => TransactionEnd::Stopped,
         ExitReason::Exited(_) if errors.iter().any(|error| is_fetch_error(error)) => {

@@ -34,7 +34,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
         let all = Versions::ask(&host.names(), &[])?;
         host.mark(&mut pending.updates, &all);
         let program = arguments::simulate_upgrade(&host.frozen(&all), &[]);
-        let mut with_failed = simulate::parse(&program.capture()?)?.updates;
+        let mut with_failed = simulate::parse(&program.output_checked()?)?.updates;
         host.mark(&mut with_failed, &all);
         let kept_back = only_from_failed(&with_failed, &pending);
         pending.kept_back.extend(kept_back);
@@ -189,7 +189,7 @@ impl Due {
     fn find(host: &Host, lists: &[OsString]) -> Result<Self> {
         let names = host.names();
         let simulate = |words: &[String]| -> Result<Listing> {
-            simulate::parse(&arguments::simulate_upgrade(words, lists).capture()?)
+            simulate::parse(&arguments::simulate_upgrade(words, lists).output_checked()?)
         };
         let (listing, versions) = thread::scope(|threads| {
             // apt-cache has done both before apt-get has worked out the upgrade

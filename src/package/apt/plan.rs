@@ -43,7 +43,7 @@ pub fn exactly(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Pend
 /// is needed cannot be had.
 fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<Vec<Update>>> {
     let program = arguments::simulate_install(updates, lists);
-    let (finished, output) = program.heard()?;
+    let (finished, output) = program.output()?;
     if !finished.succeeded() {
         // apt 2.6, 3.0 and 3.3
         let impossible = [

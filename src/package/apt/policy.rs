@@ -90,8 +90,8 @@ impl Versions {
         if names.is_empty() {
             return Ok(Self::default());
         }
-        let targets = arguments::index_origins(lists).capture()?;
-        let shown = arguments::policy(names, lists).capture()?;
+        let targets = arguments::index_origins(lists).output_checked()?;
+        let shown = arguments::policy(names, lists).output_checked()?;
         Ok(Self(parse(&shown, &security_sources(&targets))))
     }
 

@@ -42,7 +42,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<RefreshRe
     if heard.is_empty() && errors.is_empty() {
         errors.push("no package source is configured; see sources.list(5)".to_owned());
     }
-    let targets = arguments::index_targets().capture()?;
+    let targets = arguments::index_targets().output_checked()?;
     let sources: Vec<Source> = heard
         .iter()
         .map(|heard| confirmed(&lists, heard, &targets, failed))
@@ -87,10 +87,12 @@ fn without_extras(
         .clone()
         .map(|source| index_of(&lists, source))
         .collect();
-    let second = apt_config::index_kinds().capture().and_then(|kinds| {
-        let options = [settings.patience(), arguments::packages_alone(&kinds)];
-        update(&options.concat(), started, observer)
-    });
+    let second = apt_config::index_kinds()
+        .output_checked()
+        .and_then(|kinds| {
+            let options = [settings.patience(), arguments::packages_alone(&kinds)];
+            update(&options.concat(), started, observer)
+        });
     let mut second = match second {
         Ok(second) => second,
         Err(error) if observer.stop() => return Err(error),
@@ -131,7 +133,7 @@ pub fn download(
         fetches: false,
     })?;
     ensure!(
-        finished.succeeded() || finished.ending == ExitReason::Stopped,
+        finished.succeeded() || finished.exit_reason == ExitReason::Stopped,
         "{}",
         program.failure(&finished)
     );
@@ -162,7 +164,7 @@ fn update(options: &[OsString], started: Instant, observer: &mut dyn Observer) -
             failed,
             notes: Vec::new(),
         };
-        match finished.ending {
+        match finished.exit_reason {
             ExitReason::Exited(0) => return Ok(ended(reader.finish(), false)),
             ExitReason::TimedOut => bail!("{}", too_long(&reader.finish())),
             ExitReason::Exited(_) => {}

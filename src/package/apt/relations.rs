@@ -40,14 +40,14 @@ impl Relation {
 
 /// Every installed package.
 pub fn read() -> Result<Vec<Package>> {
-    parse(&dpkg::query_relations().capture()?)
+    parse(&dpkg::query_relations().output_checked()?)
 }
 
 /// Asks dpkg.
 pub fn compare(one: &str, sign: &str, other: &str) -> Result<bool> {
     let program = dpkg::compare(one, sign, other);
-    let (finished, _) = program.heard()?;
-    match finished.ending {
+    let (finished, _) = program.output()?;
+    match finished.exit_reason {
         ExitReason::Exited(0) => Ok(true),
         ExitReason::Exited(1) => Ok(false),
         _ => bail!("{}", program.failure(&finished)),

@@ -117,7 +117,7 @@ fn sums(paths: &BTreeSet<&String>) -> Result<BTreeMap<String, String>> {
     if paths.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let (_, output) = dpkg::md5sums(paths).heard()?;
+    let (_, output) = dpkg::md5sums(paths).output()?;
     let sum = |line: &str| {
         let (sum, path) = line.split_once("  ")?;
         Some((path.to_owned(), sum.to_owned()))
@@ -131,7 +131,7 @@ fn owners(paths: &BTreeSet<&String>) -> Result<BTreeMap<String, Vec<String>>> {
         return Ok(BTreeMap::new());
     }
     // it exits with 1 when one of them belongs to none
-    let (_, output) = dpkg::search(paths).heard()?;
+    let (_, output) = dpkg::search(paths).output()?;
     let of = |line: &str| {
         let (names, path) = line.split_once(": ")?;
         let name = |name: &str| name.split(':').next().unwrap_or_default().to_owned();

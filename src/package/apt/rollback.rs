@@ -154,7 +154,7 @@ fn repack(
         );
         fs::create_dir_all(&own)?;
         let program = dpkg::repack(&change.former_key(), &own).limit(left);
-        program.capture().context("dpkg-repack failed")?;
+        program.output_checked().context("dpkg-repack failed")?;
         // dpkg-repack leaves out the epoch, as dpkg-deb --build does
         let plain = version.split_once(':').map_or(version, |(_, rest)| rest);
         let PackageId {

@@ -1,6 +1,6 @@
 //! dpkg's maintainer scripts, told by their processes.
 
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 use crate::package::script::Script;
 
 /// Where the scripts of installed packages lie, `PACKAGE.KIND` or `PACKAGE:ARCHITECTURE.KIND`.
@@ -12,7 +12,7 @@ const COMING: &str = "/var/lib/dpkg/tmp.ci/";
 /// The script that this process runs. debconf runs it as an argument of its own frontend. One that is still
 /// being unpacked does not have the package in its path, but in its environment: dpkg(1),
 /// `DPKG_MAINTSCRIPT_PACKAGE`.
-pub fn of(process: &Process) -> Option<Script> {
+pub fn of(process: &ProcessInfo) -> Option<Script> {
     let script = Script::below(process, &[INFO, COMING])?;
     let in_path = script.name.strip_prefix(INFO).and_then(|file| {
         let (package, _kind) = file.rsplit_once('.')?;
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     fn script(arguments: &[&str]) -> Option<(Option<String>, String)> {
-        let process = Process {
+        let process = ProcessInfo {
             pid: 1,
             arguments: arguments.iter().map(ToString::to_string).collect(),
             environment: vec!["DPKG_MAINTSCRIPT_PACKAGE=coming".into()],

@@ -22,7 +22,7 @@ pub struct Settings(BTreeMap<String, String>);
 impl Settings {
     /// Asks apt. What apt cannot read says nothing here, and the run of apt that follows says why.
     pub fn ask() -> Self {
-        let shown = apt_config::settings().capture();
+        let shown = apt_config::settings().output_checked();
         Self(parse(&shown.unwrap_or_default()))
     }
 

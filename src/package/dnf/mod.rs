@@ -36,7 +36,7 @@ use super::{
     RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
     TransactionEnd, TransactionReport, Update,
 };
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 
 impl PackageManager for Dnf {
     fn name(&self) -> &'static str {
@@ -106,7 +106,7 @@ impl PackageManager for Dnf {
         repair::run(changes, Some(&native), log, observer)
     }
 
-    fn script(&self, process: &Process) -> Option<Script> {
+    fn script(&self, process: &ProcessInfo) -> Option<Script> {
         scripts::running(process)
     }
 
@@ -141,7 +141,7 @@ impl PackageManager for Dnf {
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
         auto_marks::mark_automatic(self.dialect.program(), names)
             .log(log)
-            .capture()
+            .output_checked()
             .map(drop)
     }
 

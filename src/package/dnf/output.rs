@@ -103,11 +103,11 @@ impl<'a> Run<'a> {
     }
 
     /// What it came to.
-    pub fn finish(self, ending: ExitReason) -> Ran {
+    pub fn finish(self, exit_reason: ExitReason) -> Ran {
         Ran {
             resolved: self.table.finish(),
             changed: Changed {
-                ended: ended(ending, &self.errors),
+                ended: ended(exit_reason, &self.errors),
                 failures: self.failures,
                 notes: self.notes,
             },
@@ -127,7 +127,7 @@ impl OutputHandler for Run<'_> {
     }
 }
 
-fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
+fn ended(exit_reason: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: &str| {
         if errors.is_empty() {
             return how.to_owned();
@@ -135,7 +135,7 @@ fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
         let quoted: Vec<&str> = errors.iter().take(QUOTED).map(String::as_str).collect();
         quoted.join("; ")
     };
-    match ending {
+    match exit_reason {
         ExitReason::Exited(0) => TransactionEnd::Done,
         ExitReason::Stopped => TransactionEnd::Stopped,
         ExitReason::Exited(code) if errors.iter().any(|error| is_fetch_error(error)) => {
@@ -256,14 +256,14 @@ mod tests {
 
     fn run(
         output: &str,
-        ending: ExitReason,
+        exit_reason: ExitReason,
     ) -> (TransactionEnd, Vec<Report>, Vec<(PackageId, String)>) {
         let mut listener = Listener(Vec::new());
         let mut run = Run::new(&mut listener);
         output.lines().for_each(|line| run.line(Line::Output(line)));
         let Changed {
             ended, failures, ..
-        } = run.finish(ending).changed;
+        } = run.finish(exit_reason).changed;
         (ended, listener.0, failures)
     }
 

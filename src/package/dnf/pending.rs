@@ -56,7 +56,7 @@ impl Dnf {
         if !self.has_advisories() {
             return Ok(Advisories::new());
         }
-        let listed = arguments::advisories(self.dialect, failed).capture()?;
+        let listed = arguments::advisories(self.dialect, failed).output_checked()?;
         advised(self.dialect, &listed)
     }
 
@@ -95,8 +95,8 @@ impl Dnf {
 
 /// The output of a command that lists something; yum and dnf exit with 100 where updates are there.
 pub fn listed(program: &Program) -> Result<String> {
-    let (finished, output) = program.heard()?;
-    match finished.ending {
+    let (finished, output) = program.output()?;
+    match finished.exit_reason {
         ExitReason::Exited(0 | UPDATES_ARE_THERE) => Ok(output),
         // no version of it is in any repository
         ExitReason::Exited(1) if output.is_empty() && program.shown().contains(" list ") => {

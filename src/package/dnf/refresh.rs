@@ -79,7 +79,7 @@ fn update(
         waits: false,
     };
     let finished = program.run(&mut watch)?;
-    let failed = match finished.ending {
+    let failed = match finished.exit_reason {
         ExitReason::Exited(0 | UPDATES_ARE_THERE) => false,
         ExitReason::Exited(_) => true,
         ExitReason::TimedOut if watch.waits => bail!("{}", watch.waiting),

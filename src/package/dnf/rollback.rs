@@ -50,9 +50,12 @@ pub fn put_back(
     let program = |answer| arguments::put_back(dialect, &former, &script, answer);
     // the resolver may find that more has to go than what we know of
     let mut run = Run::new(observer);
-    let ending = program("--assumeno").log(restore.log).run(&mut run)?.ending;
+    let exit_reason = program("--assumeno")
+        .log(restore.log)
+        .run(&mut run)?
+        .exit_reason;
     if let Some(more) = run
-        .finish(ending)
+        .finish(exit_reason)
         .resolved
         .beyond(&installonly::agreed(&former))
     {
@@ -64,8 +67,8 @@ pub fn put_back(
     }
     let program = program("-y").log(restore.log);
     let mut run = Run::new(observer);
-    let ending = program.run(&mut run)?.ending;
-    let ended = run.finish(ending).changed.ended;
+    let exit_reason = program.run(&mut run)?.exit_reason;
+    let ended = run.finish(exit_reason).changed.ended;
     let _ = std::fs::remove_file(&script);
     match ended {
         TransactionEnd::Stopped => {

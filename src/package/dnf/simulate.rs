@@ -32,10 +32,10 @@ impl Dnf {
             let mut run = Run::new(&mut quiet);
             let finished = program.run(&mut run)?;
             // it exits with 1, because it was told to say no
-            let resolved = run.finish(finished.ending).resolved;
+            let resolved = run.finish(finished.exit_reason).resolved;
             let empty = resolved.install.is_empty() && resolved.skipped.is_empty();
-            let said_no = finished.ending == ExitReason::Exited(0)
-                || (finished.ending == ExitReason::Exited(1) && !empty);
+            let said_no = finished.exit_reason == ExitReason::Exited(0)
+                || (finished.exit_reason == ExitReason::Exited(1) && !empty);
             if !said_no {
                 bail!("{}", program.failure(&finished));
             }

@@ -21,8 +21,8 @@ use crate::package::{
 pub fn download_ahead(dnf: &Dnf, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
     let program = arguments::download_ahead(dnf.dialect, failed);
     let mut run = Run::new(observer);
-    let ending = program.run(&mut run)?.ending;
-    let ended = run.finish(ending).changed.ended;
+    let exit_reason = program.run(&mut run)?.exit_reason;
+    let ended = run.finish(exit_reason).changed.ended;
     ended.came_to_its_end(dnf.dialect.name())
 }
 
@@ -65,8 +65,8 @@ impl Tool for Dnf {
             }
             let program = arguments::download(self.dialect, scope).log(transaction.log);
             let mut run = Run::new(observer);
-            let ending = program.run(&mut run)?.ending;
-            let ran = run.finish(ending);
+            let exit_reason = program.run(&mut run)?.exit_reason;
+            let ran = run.finish(exit_reason);
             Ok((ran.resolved, ran.changed.ended))
         })?;
         if ended != TransactionEnd::Done {
@@ -100,8 +100,8 @@ impl Tool for Dnf {
         let program = arguments::change(self.dialect, changes, excluded, transaction.failed)
             .log(transaction.log);
         let mut run = Run::new(observer);
-        let ending = program.run(&mut run)?.ending;
-        Ok(run.finish(ending).changed)
+        let exit_reason = program.run(&mut run)?.exit_reason;
+        Ok(run.finish(exit_reason).changed)
     }
 }
 
@@ -133,8 +133,8 @@ impl Dnf {
             }
             let program = arguments::gated(self.dialect, scope, plugin).log(transaction.log);
             let mut run = Run::new(observer);
-            let ending = program.run(&mut run)?.ending;
-            let mut ran = run.finish(ending);
+            let exit_reason = program.run(&mut run)?.exit_reason;
+            let mut ran = run.finish(exit_reason);
             // what would go keeps dnf from asking the gate
             if !ran.resolved.remove.is_empty()
                 && matches!(ran.changed.ended, TransactionEnd::Failed(_))

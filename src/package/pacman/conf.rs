@@ -48,7 +48,7 @@ pub struct Conf {
 impl Conf {
     /// Asks pacman-conf.
     pub fn read() -> Result<Self> {
-        let conf = Self::parse(&arguments::configuration().capture()?);
+        let conf = Self::parse(&arguments::configuration().output_checked()?);
         ensure!(
             conf.root == Path::new("/") && conf.database == Path::new(DATABASE),
             "pacman.conf sets another RootDir than / or another DBPath than {DATABASE}, which is not \

@@ -58,7 +58,7 @@ fn check(names: &[&str], configuration: Option<&Path>) -> Result<Vec<String>> {
         bail!("pacman: {error}");
     }
     ensure!(
-        matches!(finished.ending, ExitReason::Exited(0 | 1)),
+        matches!(finished.exit_reason, ExitReason::Exited(0 | 1)),
         "pacman did not come to its end"
     );
     Ok(lines)
@@ -93,7 +93,7 @@ pub fn moving_back(
     }
     let entered = |former: &&RollbackItem| entered(database, former);
     let theirs: BTreeSet<String> = going.iter().flat_map(entered).in_order();
-    let listed = arguments::contents(files, configuration).capture()?;
+    let listed = arguments::contents(files, configuration).output_checked()?;
     let path = |line: &str| {
         let (_, path) = line.split_once(" /")?;
         (!path.ends_with('/') && theirs.contains(path)).then(|| path.to_owned())

@@ -38,7 +38,7 @@ use super::{
     RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
     TransactionEnd, TransactionReport, Update,
 };
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 
 /// Why anything but everything is refused.
 const PARTIAL: &str = "partial upgrades are unsupported on Arch Linux: only all pending updates together \
@@ -117,7 +117,7 @@ impl PackageManager for Pacman {
         repair::run(&self.tree, changes, log, observer)
     }
 
-    fn script(&self, process: &Process) -> Option<Script> {
+    fn script(&self, process: &ProcessInfo) -> Option<Script> {
         scripts::running(process)
     }
 
@@ -153,7 +153,7 @@ impl PackageManager for Pacman {
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
         arguments::mark_automatic(names)
             .log(log)
-            .capture()
+            .output_checked()
             .map(drop)
     }
 

@@ -28,8 +28,8 @@ pub fn run(program: &Program, total: usize, observer: &mut dyn Observer) -> Resu
         observer,
         reader: Reader::new(total),
     };
-    let ending = program.run(&mut run)?.ending;
-    Ok(run.reader.finish(ending))
+    let exit_reason = program.run(&mut run)?.exit_reason;
+    Ok(run.reader.finish(exit_reason))
 }
 
 struct Run<'a> {
@@ -158,13 +158,13 @@ impl Reader {
     }
 
     /// What it means, now that it has ended.
-    pub fn finish(self, ending: ExitReason) -> Outcome {
+    pub fn finish(self, exit_reason: ExitReason) -> Outcome {
         let locked = self
             .errors
             .iter()
             .any(|error| error.contains("unable to lock database"));
         Outcome {
-            ended: ended(ending, &self.errors),
+            ended: ended(exit_reason, &self.errors),
             locked,
             notes: self.notes,
             failed: self.failed,
@@ -205,12 +205,12 @@ fn percent(done: usize, total: usize) -> u32 {
     u32::try_from((done * 100 / total.max(1)).min(99)).unwrap_or(99)
 }
 
-fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
+fn ended(exit_reason: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: String| match errors.iter().take(QUOTED).cloned().collect::<Vec<_>>() {
         words if words.is_empty() => how,
         words => words.join("; "),
     };
-    match ending {
+    match exit_reason {
         ExitReason::Exited(0) => TransactionEnd::Done,
         ExitReason::Stopped => TransactionEnd::Stopped,
         ExitReason::Exited(_) if is_fetch_failure(errors) => {
@@ -280,12 +280,12 @@ pub fn is_network_error(error: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(text: &str, ending: ExitReason) -> Outcome {
+    fn read(text: &str, exit_reason: ExitReason) -> Outcome {
         let mut reader = Reader::new(2);
         for line in text.lines() {
             reader.line(line);
         }
-        reader.finish(ending)
+        reader.finish(exit_reason)
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Pacman {
         });
         let (finished, conf) = (finished?, conf?);
         let said = &listener.errors;
-        match finished.ending {
+        match finished.exit_reason {
             ExitReason::TimedOut => bail!(
                 "pacman -Sy was ended after {} s; a source does not answer, or too slowly",
                 LIMIT.as_secs(),

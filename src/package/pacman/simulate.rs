@@ -133,7 +133,7 @@ impl Pacman {
             .iter()
             .map(|target| format!("{}/{}", target.repository, target.package))
             .collect();
-        let described = arguments::described(self.tree.path(), &names).capture()?;
+        let described = arguments::described(self.tree.path(), &names).output_checked()?;
         let mut replacing = Vec::new();
         for (new, replaced) in listing::replaces(&described) {
             let mut gone = Vec::new();
@@ -158,7 +158,7 @@ fn going(replaced: &str, installed: &Database) -> Result<Option<String>> {
     let asked = &replaced[name.len()..];
     let version = asked.trim_start_matches(is_operator);
     let meant = asked.is_empty() || {
-        let order = arguments::compare(&there.version, version).capture()?;
+        let order = arguments::compare(&there.version, version).output_checked()?;
         let operator = &asked[..asked.len() - version.len()];
         match order.trim() {
             "0" => operator.contains('='),
@@ -193,8 +193,8 @@ fn size(conf: &Conf, target: &listing::Target) -> Option<u64> {
 
 /// What `-Qu` prints: it exits with 1 when there is nothing, and also when it could not find out.
 fn none_or(program: &Program) -> Result<String> {
-    let (finished, output) = program.heard()?;
-    let none = finished.ending == ExitReason::Exited(1) && output.is_empty();
+    let (finished, output) = program.output()?;
+    let none = finished.exit_reason == ExitReason::Exited(1) && output.is_empty();
     ensure!(
         (finished.succeeded() || none) && !has_error(&finished),
         "{}",

@@ -25,7 +25,7 @@ pub fn brings(changes: &[Change], there: &dyn Fn(&Path) -> bool) -> Result<Vec<O
     let query = Program::new("/usr/bin/rpm")
         .args(["-q", "--nosignature", "--nodigest", "--qf", format, "-p"])
         .args(&files);
-    let mut brought = bytes(&query.capture()?, there).into_iter();
+    let mut brought = bytes(&query.output_checked()?, there).into_iter();
     let of = |change: &Change| file(change).and_then(|_| brought.next());
     Ok(changes.iter().map(of).collect())
 }

@@ -42,8 +42,8 @@ pub struct Contents {
 /// Reads the whole database.
 pub fn read() -> Result<Contents> {
     // that of EL 7 knows no such checksum, and refuses to be asked for it
-    let listed = all("\t%{SHA256HEADER}").capture();
-    let entries = entries(&listed.or_else(|_| all("").capture())?)?;
+    let listed = all("\t%{SHA256HEADER}").output_checked();
+    let entries = entries(&listed.or_else(|_| all("").output_checked())?)?;
     let several = several(&entries);
     let names: Vec<&str> = several.keys().map(|key| key.package.as_str()).collect();
     let parallel = parallel_among(&names, &conf::parallel())?;
@@ -61,12 +61,15 @@ pub fn parallel_among(names: &[&str], configured: &[String]) -> Result<BTreeSet<
     if names.is_empty() {
         return Ok(BTreeSet::new());
     }
-    Ok(parallel(&provided(names).capture()?, configured))
+    Ok(parallel(&provided(names).output_checked()?, configured))
 }
 
 /// The files of an installed version, one a line.
 pub fn files(key: &PackageId, evr: &str) -> Result<String> {
-    Program::new(RPM).arg("-ql").arg(name(key, evr)).capture()
+    Program::new(RPM)
+        .arg("-ql")
+        .arg(name(key, evr))
+        .output_checked()
 }
 
 /// The files of the installed version of a change, or those in the package file of a new package.
@@ -75,7 +78,7 @@ pub fn files_of(change: &Change) -> Result<Vec<PathBuf>> {
         (Some(from), _) => files(&change.former_key(), from)?,
         (None, Some(file)) if file.exists() => {
             let query = Program::new(RPM).args(["-q", "-l", "--nosignature", "-p"]);
-            query.arg(file).capture()?
+            query.arg(file).output_checked()?
         }
         _ => return Ok(Vec::new()),
     };

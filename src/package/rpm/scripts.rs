@@ -1,13 +1,13 @@
 //! Scripts of packages: which one runs, and which failed. RPM says that once, and its database forgets it.
 
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 use crate::package::{PackageId, Script};
 
 /// Where RPM puts a script to run it (`%_tmppath`, rpm 4.20): the name says nothing of the package.
 const SCRIPTS: &str = "/var/tmp/rpm-tmp.";
 
 /// The script that this process runs.
-pub fn running(process: &Process) -> Option<Script> {
+pub fn running(process: &ProcessInfo) -> Option<Script> {
     Script::below(process, &[SCRIPTS])
 }
 

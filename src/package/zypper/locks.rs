@@ -16,8 +16,8 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
     let mut tries = 0;
     loop {
         let mut run = Run::new(observer);
-        let ending = program.run(&mut run)?.ending;
-        let mut finished = run.finish(ending);
+        let exit_reason = program.run(&mut run)?.exit_reason;
+        let mut finished = run.finish(exit_reason);
         tries += 1;
         let Some(holder) = finished.locked.take().filter(|_| tries < LOCK_TRIES) else {
             return Ok(finished);

@@ -37,7 +37,7 @@ use super::{
     RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
     TransactionEnd, TransactionReport, Update,
 };
-use crate::exec::Process;
+use crate::exec::ProcessInfo;
 
 impl PackageManager for Zypper {
     fn name(&self) -> &'static str {
@@ -103,7 +103,7 @@ impl PackageManager for Zypper {
         repair::run(changes, None, log, observer)
     }
 
-    fn script(&self, process: &Process) -> Option<Script> {
+    fn script(&self, process: &ProcessInfo) -> Option<Script> {
         scripts::running(process)
     }
 

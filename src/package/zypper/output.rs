@@ -70,19 +70,19 @@ impl<'a> Run<'a> {
     }
 
     /// What it came to.
-    pub fn finish(self, ending: ExitReason) -> Finished {
+    pub fn finish(self, exit_reason: ExitReason) -> Finished {
         let errors = messages(&self.document, "error");
         let told = messages(&self.document, "info");
         let of_rpm = told.iter().filter_map(|told| words::error(told));
         let of_rpm: Vec<String> = of_rpm.map(str::to_owned).collect();
-        let locked = (ending == ExitReason::Exited(code::LOCKED)).then(|| {
+        let locked = (exit_reason == ExitReason::Exited(code::LOCKED)).then(|| {
             let holder = errors.iter().find(|error| error.contains("is locked"));
             let sentence = holder.and_then(|holder| holder.lines().next());
             sentence.unwrap_or("System management is locked").to_owned()
         });
         Finished {
             resolved: resolved(&self.document),
-            ended: ended(ending, &[of_rpm, errors].concat()),
+            ended: ended(exit_reason, &[of_rpm, errors].concat()),
             failures: self.failures,
             notes: self.notes,
             locked,
@@ -266,7 +266,7 @@ pub fn versions(document: &str) -> Vec<(PackageId, String)> {
         .collect()
 }
 
-fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
+fn ended(exit_reason: ExitReason, errors: &[String]) -> TransactionEnd {
     let words = |how: &str| {
         if errors.is_empty() {
             return how.to_owned();
@@ -275,7 +275,7 @@ fn ended(ending: ExitReason, errors: &[String]) -> TransactionEnd {
         let lines: Vec<&str> = lines.map(str::trim).filter(|l| !l.is_empty()).collect();
         lines[..lines.len().min(QUOTED)].join("; ")
     };
-    match ending {
+    match exit_reason {
         ExitReason::Exited(
             0
             | code::REBOOT_NEEDED

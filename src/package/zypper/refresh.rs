@@ -59,15 +59,17 @@ fn fetch(observer: &mut dyn Observer) -> Result<SourceReport> {
         let left = LIMIT.saturating_sub(started.elapsed());
         let program = arguments::refresh().limit(left.max(Duration::from_secs(1)));
         let mut watch = Run::new(observer);
-        let ending = program.run(&mut watch)?;
-        let finished = watch.finish(ending.ending);
-        match ending.ending {
+        let exit_reason = program.run(&mut watch)?;
+        let finished = watch.finish(exit_reason.exit_reason);
+        match exit_reason.exit_reason {
             ExitReason::Exited(_) => {}
             ExitReason::TimedOut => bail!(
                 "zypper was ended after {} s; a repository does not answer, or too slowly",
                 LIMIT.as_secs(),
             ),
-            ExitReason::Killed(_) | ExitReason::Stopped => bail!("{}", program.failure(&ending)),
+            ExitReason::Killed(_) | ExitReason::Stopped => {
+                bail!("{}", program.failure(&exit_reason))
+            }
         }
         let Some(holder) = finished.locked else {
             return Ok(heard(&finished.document, &finished.ended));

@@ -130,9 +130,9 @@ pub fn transact(
         update.fail(&format!("{error:#}"));
         return jobs;
     }
-    let ending = attempt::run(ctx, &leader, &jobs, &mut update, part);
+    let exit_reason = attempt::run(ctx, &leader, &jobs, &mut update, part);
     job_result::cap_log(ctx, &leader);
-    match ending {
+    match exit_reason {
         Ok(Ending {
             outcome: Outcome::Cancelled,
             ..

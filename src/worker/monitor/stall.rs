@@ -7,7 +7,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::exec::{Process, deepest};
+use crate::exec::{ProcessInfo, deepest_descendant};
 use crate::host::{clock, systemd};
 use crate::journal;
 use crate::request::JobId;
@@ -66,7 +66,7 @@ impl<'a> StallDetector<'a> {
     pub fn tell(&mut self) -> String {
         let silence = self.heard.elapsed();
         let hang = name(
-            &deepest(),
+            &deepest_descendant(),
             |process| self.ctx.packages.script(process),
             self.action.clone(),
             clock::now() - silence,
@@ -126,8 +126,8 @@ fn hang_fields(hang: &Stall) -> journal::Stuck<'_> {
 /// What hangs, from the way down to the deepest process: the script nearest to it, or else that process
 /// itself.
 fn name(
-    way: &[Process],
-    script: impl Fn(&Process) -> Option<crate::package::Script>,
+    way: &[ProcessInfo],
+    script: impl Fn(&ProcessInfo) -> Option<crate::package::Script>,
     action: Option<String>,
     since: chrono::DateTime<chrono::Utc>,
 ) -> Stall {
@@ -135,7 +135,7 @@ fn name(
     let found = upwards.find_map(|process| Some((process.pid, script(process)?)));
     let (running, script) = found.map_or((None, None), |(pid, script)| (Some(pid), Some(script)));
     let deepest = way.last();
-    let shown = |process: &Process| {
+    let shown = |process: &ProcessInfo| {
         let command = journal::plain(&process.arguments.join(" "));
         command.chars().take(SHOWN).collect()
     };
@@ -159,8 +159,8 @@ mod tests {
     use super::*;
     use crate::package::Script;
 
-    fn process(pid: u32, command: &str) -> Process {
-        Process {
+    fn process(pid: u32, command: &str) -> ProcessInfo {
+        ProcessInfo {
             pid,
             arguments: command.split(' ').map(str::to_owned).collect(),
             environment: Vec::new(),
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_script_is_named_and_what_it_waits_for() {
-        let is_script = |process: &Process| {
+        let is_script = |process: &ProcessInfo| {
             let name = process.arguments.get(1)?;
             let package = Some("demo".to_owned());
             let name = name.ends_with(".postinst").then(|| name.clone())?;

@@ -81,7 +81,7 @@ fn answers_by_itself(expected: &str, why: &str) -> Result<(), String> {
     tracing::info!("{} is asked by itself: {why}", door::PROGRAM);
     let program = Program::new(door::PROGRAM).arg("--version").limit(LIMIT);
     let said = program
-        .capture()
+        .output_checked()
         .map_err(|error| format!("agent did not answer: {error:#}"))?;
     let version = said.split_whitespace().nth(1).unwrap_or_default();
     if version == expected {

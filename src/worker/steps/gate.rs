@@ -137,7 +137,7 @@ fn runs(place: &Path) -> Result<()> {
         finished.succeeded(),
         "{} cannot be run: {:?}",
         quoted(place),
-        finished.ending
+        finished.exit_reason
     );
     Ok(())
 }

@@ -44,7 +44,7 @@ impl Unit {
     /// Asks the service manager for a unit of this name.
     pub fn ask(name: &str) -> Result<Self> {
         let program = Program::new("/usr/bin/systemctl").args(["show", PROPERTIES, "--", name]);
-        let unit = parse(&program.limit(LIMIT).capture()?);
+        let unit = parse(&program.limit(LIMIT).output_checked()?);
         ensure!(unit.name == name, "systemctl answered for '{}'", unit.name);
         Ok(unit)
     }

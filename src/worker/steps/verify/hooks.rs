@@ -232,7 +232,7 @@ fn run(file: &Path, task: Task<'_>, stage: Stage, stop: &dyn Fn() -> bool) -> Sa
             };
         }
     };
-    let how = match finished.ending {
+    let how = match finished.exit_reason {
         ExitReason::Exited(0) => How::Passed,
         ExitReason::Exited(_) | ExitReason::Killed(_) => How::Failed,
         ExitReason::TimedOut => How::TimedOut,

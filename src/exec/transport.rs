@@ -16,43 +16,43 @@ use super::start;
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A running program. It ends with this value.
-pub struct Carrier {
+pub struct Transport {
     child: Child,
     /// The last line of its standard error, once that is at its end.
-    last_words: Receiver<String>,
+    last_error: Receiver<String>,
 }
 
-impl Carrier {
+impl Transport {
     /// Starts the program, found on the caller's `PATH` and with the caller's environment and terminal: ssh has
     /// its agent there, and may ask for a password. The other end of its standard input and output comes with it.
     pub fn start(program: &str, arguments: &[String]) -> Result<(Self, UnixStream)> {
         let (ours, theirs) = UnixStream::pair().context("failed to make a socket")?;
         let input = OwnedFd::from(theirs);
         let output = input.try_clone().context("failed to copy a socket")?;
-        let mut child = start::carrying(program, arguments, input, output)
+        let mut child = start::spawn_transport(program, arguments, input, output)
             .with_context(|| format!("'{program}' cannot be run"))?;
-        let (tell, last_words) = mpsc::channel();
+        let (tell, last_error) = mpsc::channel();
         if let Some(errors) = child.stderr.take() {
             thread::spawn(move || tell.send(last_line(errors)));
         }
-        Ok((Self { child, last_words }, ours))
+        Ok((Self { child, last_error }, ours))
     }
 
     /// What a program whose connection has failed said last; none where it said nothing.
     #[must_use]
-    pub fn last_words(&mut self) -> Option<String> {
+    pub fn last_error(&mut self) -> Option<String> {
         let until = Instant::now() + ENDS_WITHIN;
         while let Ok(None) = self.child.try_wait()
             && Instant::now() < until
         {
             thread::sleep(Duration::from_millis(10));
         }
-        let said = self.last_words.recv_timeout(ENDS_WITHIN).ok();
+        let said = self.last_error.recv_timeout(ENDS_WITHIN).ok();
         said.filter(|line| !line.is_empty())
     }
 }
 
-impl Drop for Carrier {
+impl Drop for Transport {
     fn drop(&mut self) {
         // ssh on a dead link would go on until it notices that
         let _ = self.child.kill();
@@ -79,10 +79,11 @@ mod tests {
     #[test]
     fn the_last_words_are_those_of_the_program() {
         let script = "echo first >&2; echo 'no way there' >&2; exit 255";
-        let (mut carrier, _socket) = Carrier::start("sh", &["-c".into(), script.into()]).unwrap();
-        assert_eq!(carrier.last_words().as_deref(), Some("no way there"));
-        let (mut silent, _socket) = Carrier::start("true", &[]).unwrap();
-        assert_eq!(silent.last_words(), None);
-        assert!(Carrier::start("/nowhere/ssh", &[]).is_err());
+        let (mut transport, _socket) =
+            Transport::start("sh", &["-c".into(), script.into()]).unwrap();
+        assert_eq!(transport.last_error().as_deref(), Some("no way there"));
+        let (mut silent, _socket) = Transport::start("true", &[]).unwrap();
+        assert_eq!(silent.last_error(), None);
+        assert!(Transport::start("/nowhere/ssh", &[]).is_err());
     }
 }

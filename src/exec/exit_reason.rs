@@ -19,7 +19,7 @@ pub enum ExitReason {
 #[must_use]
 pub struct Finished {
     /// How it ended.
-    pub ending: ExitReason,
+    pub exit_reason: ExitReason,
     /// The last lines of its standard error.
     pub errors: Vec<String>,
 }
@@ -28,6 +28,6 @@ impl Finished {
     /// Whether it exited with 0. For a package manager that proves nothing.
     #[must_use]
     pub fn succeeded(&self) -> bool {
-        self.ending == ExitReason::Exited(0)
+        self.exit_reason == ExitReason::Exited(0)
     }
 }

@@ -22,7 +22,8 @@ impl TtyAgent {
         if !Path::new(PROGRAM).exists() {
             return None;
         }
-        let (child, mut ready) = start::notifying(PROGRAM, "--notify-fd", &["--fallback"]).ok()?;
+        let (child, mut ready) =
+            start::spawn_notifying(PROGRAM, "--notify-fd", &["--fallback"]).ok()?;
         let agent = Self(child);
         // it closes the pipe when it is registered, and when it ends
         let _ = ready.read_to_end(&mut Vec::new());
