@@ -130,7 +130,7 @@ fn followed_to_its_end(host: &Host, package: &str, job: &Value) {
     }
 }
 
-// fault: the bus says nothing
+// fault: the bus does not answer
 #[test]
 fn a_bus_that_says_nothing_holds_up_no_update_and_whoever_asks_is_told() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

@@ -81,7 +81,7 @@ fn with_dnf_5_only_the_new_version_goes_again() {
     only_the_new_version_goes_again(Backend::dnf5());
 }
 
-// fault: a former version is nowhere to be had
+// fault: a former version is unavailable
 #[test]
 fn what_zypper_replaces_in_place_goes_back_with_the_rest() {
     let backend = Backend::zypper();

@@ -17,7 +17,7 @@ fn library(version: &str) -> Deb {
         .file(&file("cleaned"), version)
 }
 
-// fault: files go with another package
+// fault: files move to another package
 pub fn every_file_of_a_package_comes_back_with_it(backend: Backend) {
     let moved = "/usr/lib/lib-n/moved";
     let (host, repo) = backend.host_with(&[]);

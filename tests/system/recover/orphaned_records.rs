@@ -24,7 +24,7 @@ fn dies_without_its_notes(host: &Host, seen: impl Fn() -> bool) -> String {
     id
 }
 
-// fault: a worker dies and its notes are lost, or restored from a backup
+// fault: a worker dies and its state is lost, or restored from a backup
 #[test]
 fn a_job_whose_worker_died_without_its_notes_ends_as_failed() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -48,7 +48,7 @@ fn a_job_whose_worker_died_without_its_notes_ends_as_failed() {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-// fault: a worker dies and its notes are lost, or restored from a backup
+// fault: a worker dies and its state is lost, or restored from a backup
 #[test]
 fn a_job_whose_worker_died_without_its_notes_is_judged_by_its_change_list() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -82,7 +82,7 @@ fn make_running(host: &Host, job: &Value) {
     host.write(&record, running.to_string());
 }
 
-// fault: a worker dies and its notes are lost, or restored from a backup
+// fault: a worker dies and its state is lost, or restored from a backup
 #[test]
 fn a_record_of_a_running_job_that_no_worker_has_can_be_cancelled_and_costs_nothing() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -103,7 +103,7 @@ fn a_record_of_a_running_job_that_no_worker_has_can_be_cancelled_and_costs_nothi
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-// fault: a worker dies and its notes are lost, or restored from a backup
+// fault: a worker dies and its state is lost, or restored from a backup
 #[test]
 fn a_restored_record_whose_packages_have_moved_on_ends_and_nothing_is_undone() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
@@ -139,7 +139,7 @@ fn a_restored_record_whose_packages_have_moved_on_ends_and_nothing_is_undone() {
     assert_eq!(last_job(&host)["status"], "succeeded");
 }
 
-// fault: a decision about a job that is not there
+// fault: a decision about a job that does not exist
 #[test]
 fn what_is_decided_about_jobs_that_are_not_there_is_taken_away_and_starts_no_round() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

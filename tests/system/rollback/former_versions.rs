@@ -211,7 +211,7 @@ fn without_archive(packages: &[lab::Deb]) -> (Host, Repo) {
     (host, repo)
 }
 
-// fault: kept and cached package spoilt
+// fault: stored and cached package damaged
 // fault: network cut, reset, drip, 404, 500
 #[test]
 fn what_an_update_brought_is_kept_for_undoing_the_next() {
@@ -336,7 +336,7 @@ fn without_a_former_version_the_record_says_so_and_require_rollback_refuses() {
     drop(repo);
 }
 
-// fault: a former version is nowhere to be had
+// fault: a former version is unavailable
 #[test]
 fn partial_where_one_package_cannot_go_back_the_others_do() {
     // what was installed by hand is in no archive

@@ -170,7 +170,7 @@ fn watcher() -> Deb {
     )
 }
 
-// fault: script of a package fails that is no part of the update
+// fault: script of a package outside the update fails
 #[test]
 fn a_stranger_s_failed_trigger_is_named_and_undoes_nothing() {
     for release in [Release::Trixie, Release::Bookworm] {
@@ -293,7 +293,7 @@ pub fn a_stranger_s_failed_unit_undoes_nothing(backend: Backend) {
 }
 
 /// Told with every package manager that runs scripts of packages for the files of others.
-// fault: script of a package fails that is no part of the update
+// fault: script of a package outside the update fails
 pub fn a_failed_script_for_the_files_of_another_package_is_a_note(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), watcher()]);
     host.write("/run/lab-unwell", "");

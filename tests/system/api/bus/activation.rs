@@ -173,13 +173,13 @@ fn names_the_unit(host: &Host, what: &str) {
     }
 }
 
-// fault: the door cannot start
+// fault: the D-Bus service cannot start
 #[test]
 fn a_door_that_cannot_start_names_its_unit_with_dbus_daemon() {
     a_door_that_cannot_start_names_its_unit(&Host::boot(Release::Trixie));
 }
 
-// fault: the door cannot start
+// fault: the D-Bus service cannot start
 #[test]
 fn a_door_that_cannot_start_names_its_unit_with_dbus_broker() {
     let host = Host::builder(Release::Trixie)
