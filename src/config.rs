@@ -28,18 +28,18 @@ pub struct Config {
     /// for ever when not set.
     pub stuck_after: Option<Duration>,
     /// How an update is verified.
-    pub verify: Verify,
+    pub verify: VerifyConfig,
     /// How an update is undone.
-    pub rollback: Rollback,
+    pub rollback: RollbackConfig,
     /// The reboot after an update.
-    pub reboot: Reboot,
+    pub reboot: RebootConfig,
     /// The services that run what an update has replaced.
-    pub services: Services,
+    pub services: ServicesConfig,
 }
 
 /// The table `[verify]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verify {
+pub struct VerifyConfig {
     /// How long a service that was started by an update has to stay up.
     pub settle: Duration,
     /// How long a program in `verify.d` may take.
@@ -48,7 +48,7 @@ pub struct Verify {
 
 /// The table `[rollback]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rollback {
+pub struct RollbackConfig {
     /// Whether an update that fails its verification is undone without being asked.
     pub automatic: bool,
     /// Whether an update that could not be undone is refused.
@@ -61,7 +61,7 @@ pub struct Rollback {
 
 /// The table `[reboot]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reboot {
+pub struct RebootConfig {
     /// Whether there is one, unless the request says so.
     pub policy: RebootPolicy,
     /// How long after the update.
@@ -87,7 +87,7 @@ pub enum ForeignShutdown {
 
 /// The table `[services]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Services {
+pub struct ServicesConfig {
     /// Whether they are restarted, unless the request says so.
     pub restart: RestartPolicy,
     /// Units that are never restarted, besides those that this program knows; `*` and `?` stand for
@@ -104,23 +104,23 @@ impl Default for Config {
             keep_jobs: 2000,
             keep_days: 365,
             stuck_after: Some(Duration::from_secs(15 * 60)),
-            verify: Verify {
+            verify: VerifyConfig {
                 settle: Duration::from_secs(5),
                 timeout: Duration::from_secs(60),
             },
-            rollback: Rollback {
+            rollback: RollbackConfig {
                 automatic: true,
                 require: false,
                 keep_size: 1 << 30,
                 remove_old_kernels: false,
             },
-            reboot: Reboot {
+            reboot: RebootConfig {
                 policy: RebootPolicy::Never,
                 delay: Duration::from_secs(5 * 60),
                 message: None,
                 foreign: ForeignShutdown::Wait,
             },
-            services: Services::default(),
+            services: ServicesConfig::default(),
         }
     }
 }

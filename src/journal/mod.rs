@@ -120,8 +120,8 @@ pub fn activation(job: &JobId, count: usize) {
 }
 
 /// One package was changed.
-pub fn package_changed(job: &JobId, changed: &Changed<'_>) {
-    let Changed {
+pub fn package_changed(job: &JobId, changed: &PackageChange<'_>) {
+    let PackageChange {
         package,
         architecture,
         former_architecture,
@@ -151,7 +151,7 @@ pub fn package_changed(job: &JobId, changed: &Changed<'_>) {
 
 /// What was changed of one package.
 #[derive(Debug, Clone, Copy)]
-pub struct Changed<'a> {
+pub struct PackageChange<'a> {
     /// The package's name.
     pub package: &'a str,
     /// Its architecture.
@@ -189,7 +189,7 @@ pub fn waiting(job: Option<&JobId>, what: &str) {
 
 /// What hangs, where it could be told.
 #[derive(Debug, Clone, Copy)]
-pub struct Stuck<'a> {
+pub struct StalledScript<'a> {
     /// The package whose script it is.
     pub package: Option<&'a str>,
     /// The script.
@@ -201,9 +201,9 @@ pub struct Stuck<'a> {
 }
 
 /// The package manager reports nothing for too long; `text` says what hangs.
-pub fn stuck(job: &JobId, what: &Stuck<'_>, seconds: u64, text: &str) {
+pub fn stuck(job: &JobId, what: &StalledScript<'_>, seconds: u64, text: &str) {
     let text = plain(text);
-    let Stuck {
+    let StalledScript {
         package,
         script,
         pid,

@@ -24,7 +24,7 @@ pub fn init(terminal: bool) {
                 ..PriorityMappings::new()
             })
     });
-    let errors = (terminal || journal.is_none()).then_some(Terminal);
+    let errors = (terminal || journal.is_none()).then_some(StderrLayer);
     let level = tracing_subscriber::filter::LevelFilter::INFO;
     // a second call can only come from a test in the same process
     let _ = tracing_subscriber::registry()
@@ -44,11 +44,11 @@ fn unit() -> Option<String> {
 }
 
 /// Writes the messages, without their fields, to standard error.
-struct Terminal;
+struct StderrLayer;
 
-impl<S: Subscriber> Layer<S> for Terminal {
+impl<S: Subscriber> Layer<S> for StderrLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut message = Message(String::new());
+        let mut message = MessageText(String::new());
         event.record(&mut message);
         let mark = match *event.metadata().level() {
             Level::ERROR => "error: ",
@@ -60,9 +60,9 @@ impl<S: Subscriber> Layer<S> for Terminal {
     }
 }
 
-struct Message(String);
+struct MessageText(String);
 
-impl Visit for Message {
+impl Visit for MessageText {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "message" {
             self.0 = format!("{value:?}");

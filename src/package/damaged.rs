@@ -39,7 +39,7 @@ impl Damaged {
 
 /// What a verification says of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said<'a> {
+pub(super) enum FileDifference<'a> {
     /// It is not there.
     Missing(&'a str),
     /// It has other contents.
@@ -49,7 +49,7 @@ pub(super) enum Said<'a> {
 /// Reads a line of `rpm --verify` or `dpkg --verify`, which has the same form: `missing` or nine signs for what
 /// was compared, a letter for the kind of file, the path (rpm(8), "VERIFY OPTIONS"). Nothing for configuration
 /// files, which belong to the administrator, for ghosts, which no package brings, and for what is no such line.
-pub(super) fn verified(line: &str) -> Option<Said<'_>> {
+pub(super) fn verified(line: &str) -> Option<FileDifference<'_>> {
     let (head, path) = line.split_at(line.find('/')?);
     let mut words = head.split_whitespace();
     let (result, kind) = (words.next()?, words.next());
@@ -57,9 +57,11 @@ pub(super) fn verified(line: &str) -> Option<Said<'_>> {
         return None;
     }
     match result {
-        "missing" => Some(Said::Missing(path)),
+        "missing" => Some(FileDifference::Missing(path)),
         // size, digest, target of a link
-        signs if signs.len() == 9 && signs.contains(['S', '5', 'L']) => Some(Said::Differs(path)),
+        signs if signs.len() == 9 && signs.contains(['S', '5', 'L']) => {
+            Some(FileDifference::Differs(path))
+        }
         _ => None,
     }
 }
@@ -73,20 +75,20 @@ mod tests {
         // rpm 4.20 and 6.1, dpkg 1.22
         assert_eq!(
             verified("S.5....T.    /usr/share/a b"),
-            Some(Said::Differs("/usr/share/a b"))
+            Some(FileDifference::Differs("/usr/share/a b"))
         );
         assert_eq!(verified("??5?????? c /etc/a.conf"), None);
         assert_eq!(
             verified("??5??????   /usr/bin/a"),
-            Some(Said::Differs("/usr/bin/a"))
+            Some(FileDifference::Differs("/usr/bin/a"))
         );
         assert_eq!(
             verified("missing     /usr/share/a"),
-            Some(Said::Missing("/usr/share/a"))
+            Some(FileDifference::Missing("/usr/share/a"))
         );
         assert_eq!(
             verified("missing   d /usr/share/a"),
-            Some(Said::Missing("/usr/share/a"))
+            Some(FileDifference::Missing("/usr/share/a"))
         );
         for other in [
             "missing   c /etc/a",

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use super::apk::{self, Apk};
 use super::apt::{self, Apt};
-use super::dnf::{Dialect, Dnf};
+use super::dnf::{Dnf, Variant};
 use super::manager::PackageManager;
 use super::os_release::OsRelease;
 use super::pacman::{self, Pacman};
@@ -82,7 +82,7 @@ pub type Tools = BTreeMap<&'static str, PathBuf>;
 
 /// What a decision needs to know of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct HostFacts {
     /// The text of os-release(5).
     pub os_release: String,
     /// The tools that are there.
@@ -95,7 +95,7 @@ pub struct Facts {
     pub sysupdate: bool,
 }
 
-impl Facts {
+impl HostFacts {
     /// Looks at this host: a few files, nothing is run.
     #[must_use]
     pub fn gather() -> Self {
@@ -138,7 +138,7 @@ fn is_root_read_only(fstab: &str) -> bool {
 }
 
 /// The backend for a host: the configured one, or the one of its distribution. An error says what to do.
-pub fn choose(configured: Option<&str>, facts: &Facts) -> Result<Backend> {
+pub fn choose(configured: Option<&str>, facts: &HostFacts) -> Result<Backend> {
     let os = OsRelease::parse(&facts.os_release);
     if let Some(name) = configured {
         let Some(family) = Family::named(name) else {
@@ -177,7 +177,7 @@ pub fn choose(configured: Option<&str>, facts: &Facts) -> Result<Backend> {
 }
 
 /// What updates the host, where that is no package manager.
-fn image(os: &OsRelease, facts: &Facts) -> Option<&'static str> {
+fn image(os: &OsRelease, facts: &HostFacts) -> Option<&'static str> {
     let has = |tool: &str| facts.tools.contains_key(tool);
     if facts.ostree {
         return Some(match (has("bootc"), has("rpm-ostree")) {
@@ -250,7 +250,7 @@ impl Family {
         }
     }
 
-    fn backend(self, facts: &Facts) -> Option<Backend> {
+    fn backend(self, facts: &HostFacts) -> Option<Backend> {
         let has = |tool: &str, backend| facts.tools.contains_key(tool).then_some(backend);
         match self {
             Self::Debian => has("apt-get", Backend::Apt),
@@ -270,14 +270,14 @@ impl Family {
 
 /// The package manager of this host: the configured one, or that of its distribution.
 pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>> {
-    let facts = Facts::gather();
+    let facts = HostFacts::gather();
     Ok(match choose(config.backend.as_deref(), &facts)? {
         Backend::Apt => Box::new(Apt::new(scratch)),
         Backend::Pacman => Box::new(Pacman::new(scratch)),
-        Backend::Dnf => Box::new(Dnf::new(Dialect::Dnf4, scratch)),
-        Backend::Dnf5 => Box::new(Dnf::new(Dialect::Dnf5, scratch)),
+        Backend::Dnf => Box::new(Dnf::new(Variant::Dnf4, scratch)),
+        Backend::Dnf5 => Box::new(Dnf::new(Variant::Dnf5, scratch)),
         Backend::Zypper => Box::new(Zypper::default()),
-        Backend::Yum => Box::new(Dnf::new(Dialect::Yum, scratch)),
+        Backend::Yum => Box::new(Dnf::new(Variant::Yum, scratch)),
         Backend::Apk => {
             let program = facts.tools.get("apk").map(PathBuf::as_path);
             Box::new(Apk::new(program.unwrap_or(Path::new("/sbin/apk"))))
@@ -302,13 +302,13 @@ mod tests {
     use super::*;
 
     /// The os-release of a real system, and tools as `name` or `name>what it leads to`.
-    fn facts(system: &str, tools: &str) -> Facts {
+    fn facts(system: &str, tools: &str) -> HostFacts {
         let tool = |word: &str| {
             let (name, target) = word.split_once('>').unwrap_or((word, word));
             let (known, _) = PLACES.iter().find(|(known, _)| *known == name).unwrap();
             (*known, Path::new("/usr/bin").join(target))
         };
-        Facts {
+        HostFacts {
             os_release: fs::read_to_string(format!("tests/fuzz/corpus/os_release/{system}"))
                 .unwrap(),
             tools: tools
@@ -316,7 +316,7 @@ mod tests {
                 .filter(|t| !t.is_empty())
                 .map(tool)
                 .collect(),
-            ..Facts::default()
+            ..HostFacts::default()
         }
     }
 
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn what_is_updated_as_a_whole_is_refused_with_the_name_of_its_tool() {
-        let told = |facts: &Facts| choose(None, facts).unwrap_err().to_string();
+        let told = |facts: &HostFacts| choose(None, facts).unwrap_err().to_string();
         for (system, tools, tool) in [
             (
                 "silverblue_40",
@@ -430,7 +430,7 @@ mod tests {
             ("rhel_9", "dnf>dnf-3 rpm-ostree bootc", "bootc upgrade"),
             ("debian_13", "apt-get", "ostree admin upgrade"),
         ] {
-            let facts = Facts {
+            let facts = HostFacts {
                 ostree: true,
                 ..facts(system, tools)
             };
@@ -452,19 +452,19 @@ mod tests {
         }
         let server = facts("tumbleweed", "zypper transactional-update");
         assert_eq!(choose(None, &server).unwrap(), Backend::Zypper);
-        let transactional = Facts {
+        let transactional = HostFacts {
             read_only: true,
             ..server
         };
         assert!(told(&transactional).contains("'transactional-update'"));
         let os_release = "ID=debian\nIMAGE_ID=appliance\n".to_owned();
-        let image = Facts {
+        let image = HostFacts {
             os_release,
             sysupdate: true,
             ..facts("debian_13", "apt-get")
         };
         assert!(told(&image).contains("'systemd-sysupdate'"));
-        let package_based = Facts {
+        let package_based = HostFacts {
             sysupdate: true,
             ..facts("debian_13", "apt-get")
         };

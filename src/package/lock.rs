@@ -16,17 +16,17 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long to wait before running a tool again that only says that it did not get its lock.
 pub const RETRY: Duration = Duration::from_millis(500);
 
-/// Whom somebody waits for: told once, until it is another one.
+/// Reports the current lock holder once, and again only when it changes.
 #[derive(Debug, Default)]
 pub struct Wait {
-    told: String,
+    reported: String,
 }
 
 impl Wait {
     /// Waits a moment for `holder`, which is a sentence.
     pub fn moment(&mut self, holder: &str, length: Duration, observer: &mut dyn Observer) {
-        if self.told != holder {
-            holder.clone_into(&mut self.told);
+        if self.reported != holder {
+            holder.clone_into(&mut self.reported);
             observer.report(Report::Waiting(holder.to_owned()));
         }
         std::thread::sleep(length);

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::boot::TakenBack;
 use super::damaged::Damaged;
-use super::former::{Restore, RollbackItem, StoredPackage};
+use super::rollback_source::{Restore, RollbackItem, StoredPackage};
 use super::script::Script;
 use super::source::{RefreshReport, Source};
 use super::transaction::{Observer, Transaction, TransactionEnd, TransactionReport};
@@ -126,7 +126,7 @@ pub trait PackageManager: Send + Sync {
     /// Where the version that each change is about to replace could be had from: the packages we keep,
     /// the package manager's cache, its archive, a package made of the installed files. Asked before
     /// the first file changes, so it has to be quick; files that it makes go into `scratch`.
-    fn former(
+    fn rollback_items(
         &self,
         changes: &[Change],
         kept: &[StoredPackage],
@@ -136,7 +136,7 @@ pub trait PackageManager: Send + Sync {
     /// Undoes changes in one transaction: exactly the former versions come back, what was newly
     /// installed goes, and nothing else is touched. Files are checked right before they are used. Once
     /// it has begun it cannot be stopped.
-    fn roll_back(
+    fn rollback(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
@@ -215,9 +215,9 @@ pub trait PackageManager: Send + Sync {
         None
     }
 
-    /// As [`roll_back`](Self::roll_back), by the tool below alone: every former version has to be in a file
+    /// As [`rollback`](Self::rollback), by the tool below alone: every former version has to be in a file
     /// on this host. The gate is not asked, because no run of it can be held up by others on its way there.
-    fn roll_back_below(
+    fn rollback_below(
         &self,
         _restore: &Restore<'_>,
         _: &mut dyn Observer,

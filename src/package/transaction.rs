@@ -51,9 +51,9 @@ pub trait Observer {
 
 /// Listens to nothing, and asks for no stop: for what only reads.
 #[derive(Debug)]
-pub(super) struct Quiet;
+pub(super) struct IgnoreReports;
 
-impl Observer for Quiet {
+impl Observer for IgnoreReports {
     fn report(&mut self, _: Report) {}
 
     fn stop(&mut self) -> bool {

@@ -62,11 +62,16 @@ impl PackageManager for Unusable {
         self.refuse()
     }
 
-    fn former(&self, _: &[Change], _: &[StoredPackage], _: &Path) -> Result<Vec<RollbackItem>> {
+    fn rollback_items(
+        &self,
+        _: &[Change],
+        _: &[StoredPackage],
+        _: &Path,
+    ) -> Result<Vec<RollbackItem>> {
         self.refuse()
     }
 
-    fn roll_back(&self, _: &Restore<'_>, _: &mut dyn Observer) -> Result<TransactionEnd> {
+    fn rollback(&self, _: &Restore<'_>, _: &mut dyn Observer) -> Result<TransactionEnd> {
         self.refuse()
     }
 

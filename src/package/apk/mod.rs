@@ -89,7 +89,7 @@ impl PackageManager for Apk {
         scripts::running(process)
     }
 
-    fn former(
+    fn rollback_items(
         &self,
         changes: &[Change],
         kept: &[StoredPackage],
@@ -99,12 +99,12 @@ impl PackageManager for Apk {
         Ok(rollback::find(changes, kept, &caches))
     }
 
-    fn roll_back(
+    fn rollback(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
-        rollback::put_back(self, restore, observer)
+        rollback::run(self, restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

@@ -15,7 +15,7 @@ pub fn run(
     may_stop: bool,
     observer: &mut dyn Observer,
 ) -> Result<TransactionEnd> {
-    let mut run = Run {
+    let mut run = ApkRun {
         observer,
         errors: Vec::new(),
         may_stop,
@@ -24,13 +24,13 @@ pub fn run(
     Ok(ended(exit_reason, &run.errors))
 }
 
-struct Run<'a> {
+struct ApkRun<'a> {
     observer: &'a mut dyn Observer,
     errors: Vec<String>,
     may_stop: bool,
 }
 
-impl OutputHandler for Run<'_> {
+impl OutputHandler for ApkRun<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);

@@ -27,7 +27,7 @@ impl Apk {
             .iter()
             .map(|address| redacted(address))
             .collect();
-        let mut listener = Refresh {
+        let mut listener = ApkRefreshHandler {
             said: Vec::new(),
             observer,
         };
@@ -75,12 +75,12 @@ impl Apk {
     }
 }
 
-struct Refresh<'a> {
+struct ApkRefreshHandler<'a> {
     said: Vec<String>,
     observer: &'a mut dyn Observer,
 }
 
-impl OutputHandler for Refresh<'_> {
+impl OutputHandler for ApkRefreshHandler<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);

@@ -9,7 +9,8 @@ use super::world::World;
 use super::{arguments, output};
 use crate::package::rpm::gate;
 use crate::package::{
-    Change, Observer, Restore, RollbackItem, RollbackSource, StoredPackage, TransactionEnd, former,
+    Change, Observer, Restore, RollbackItem, RollbackSource, StoredPackage, TransactionEnd,
+    rollback_source,
 };
 
 /// Looks each former version up.
@@ -18,7 +19,7 @@ pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> V
         let Some(version) = change.from.as_deref() else {
             return RollbackSource::NewlyInstalled;
         };
-        if let Some(ours) = former::ours(change, kept) {
+        if let Some(ours) = rollback_source::stored(change, kept) {
             return ours;
         }
         let stem = format!("{}-{version}", change.package);
@@ -29,7 +30,7 @@ pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> V
             .flatten()
             .map(|entry| entry.path())
             .filter(|path| is_of(path, &stem))
-            .find_map(|path| former::cached(change, kept, &path));
+            .find_map(|path| rollback_source::cached(change, kept, &path));
         cached.unwrap_or_else(|| RollbackSource::Unavailable {
             why: "it is neither among the packages we keep nor in a cache of apk's".to_owned(),
         })
@@ -58,7 +59,7 @@ fn is_of(path: &Path, stem: &str) -> bool {
 }
 
 /// Puts former versions back. apk takes what was new away by itself, because no package needs it any more.
-pub fn put_back(
+pub fn run(
     apk: &Apk,
     restore: &Restore<'_>,
     observer: &mut dyn Observer,

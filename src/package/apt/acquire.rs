@@ -13,19 +13,19 @@ const HOOK_ENDED: &str = "Sub-process returned an error code";
 
 /// One index that apt asked a method for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Request {
+struct IndexRequest {
     /// Where it was asked for: what it was redirected to comes after it. A list of mirrors redirects, too.
     uris: Vec<String>,
     repository: String,
     suite: String,
     file: String,
-    answer: Answer,
+    answer: IndexAnswer,
     /// Whether a list of its packages was sent, or has not changed.
     packages: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Answer {
+enum IndexAnswer {
     Pending,
     /// The index has not changed since.
     Unchanged,
@@ -35,8 +35,8 @@ enum Answer {
 
 /// Reads the run line by line.
 #[derive(Debug, Default)]
-pub struct Reader {
-    requests: Vec<Request>,
+pub struct AcquireReader {
+    requests: Vec<IndexRequest>,
     /// The addresses of lists of packages, each with the name of its file.
     packages: Vec<(String, String)>,
     /// The addresses of everything else that indexes lead to: what packages contain, translations, pictures.
@@ -46,9 +46,9 @@ pub struct Reader {
     hooks: Vec<String>,
 }
 
-/// What a run said.
+/// What one run of `apt-get update` reported.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct AptRefreshReport {
     /// The sources that it asked.
     pub sources: Vec<SourceReport>,
     /// The errors that belong to none of them.
@@ -57,7 +57,7 @@ pub struct Said {
     pub hooks: Vec<String>,
 }
 
-/// What the run said of one source.
+/// What the run reported of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceReport {
     /// Its address, without credentials.
@@ -68,7 +68,7 @@ pub struct SourceReport {
     pub file: String,
     /// The addresses below which it was asked for anything, its own and those it redirects to.
     pub places: Vec<String>,
-    /// What apt said was wrong.
+    /// apt's errors.
     pub errors: Vec<String>,
     /// What it warned of.
     pub warnings: Vec<String>,
@@ -82,7 +82,7 @@ pub struct SourceReport {
     pub answered: bool,
 }
 
-impl Reader {
+impl AcquireReader {
     /// Takes one line of either stream.
     pub fn line(&mut self, line: &str) {
         if let Some(message) = line.strip_prefix(" -> ") {
@@ -122,17 +122,17 @@ impl Reader {
             .find(|error| error.starts_with("Could not get lock"))
     }
 
-    /// What the run said of each source.
+    /// What the run reported of each source.
     #[must_use]
-    pub fn finish(self) -> Said {
-        let mut said = Said {
+    pub fn finish(self) -> AptRefreshReport {
+        let mut report = AptRefreshReport {
             hooks: self.hooks,
-            ..Said::default()
+            ..AptRefreshReport::default()
         };
         for request in &self.requests {
             let known = |s: &SourceReport| s.uri == request.repository && s.suite == request.suite;
-            if !said.sources.iter().any(known) {
-                said.sources.push(request.heard());
+            if !report.sources.iter().any(known) {
+                report.sources.push(request.report());
             }
         }
         let is_extra = |error: &str| {
@@ -141,25 +141,26 @@ impl Reader {
             uri.is_some_and(|uri| self.extras.iter().any(|extra| extra == uri))
         };
         for error in self.errors {
-            match named(&mut said.sources, &error) {
+            match named(&mut report.sources, &error) {
                 Some(source) if is_extra(&error) => add(&mut source.extras, error),
                 Some(source) => add(&mut source.errors, error),
-                None => said.errors.push(error),
+                None => report.errors.push(error),
             }
         }
         for warning in self.warnings {
-            if let Some(source) = named(&mut said.sources, &warning) {
+            if let Some(source) = named(&mut report.sources, &warning) {
                 add(&mut source.warnings, warning);
             }
         }
         // the sum of the others says nothing of its own
         let is_told =
             |source: &SourceReport| !source.errors.is_empty() || !source.extras.is_empty();
-        if said.sources.iter().any(is_told) {
-            said.errors
+        if report.sources.iter().any(is_told) {
+            report
+                .errors
                 .retain(|error| !error.starts_with("Some index files failed to download"));
         }
-        said
+        report
     }
 
     fn error(&mut self, error: String) {
@@ -197,12 +198,12 @@ impl Reader {
             known.uris.push(redacted(uri));
             return;
         }
-        self.requests.push(Request {
+        self.requests.push(IndexRequest {
             uris: vec![redacted(uri)],
             repository: redacted(message.field("Target-Repo-URI").unwrap_or(base)),
             suite: message.field("Target-Release").unwrap_or("").to_owned(),
             file,
-            answer: Answer::Pending,
+            answer: IndexAnswer::Pending,
             packages: false,
         });
     }
@@ -220,15 +221,15 @@ impl Reader {
         for request in &mut self.requests {
             if request.uris.contains(&uri) {
                 request.answer = if hit {
-                    Answer::Unchanged
+                    IndexAnswer::Unchanged
                 } else {
-                    Answer::Sent(sent)
+                    IndexAnswer::Sent(sent)
                 };
                 return;
             }
             // an unsigned index, or one with its signature beside: apt trusts it or refuses it
             if request.releases().any(|release| release == uri) {
-                request.answer = Answer::Unchanged;
+                request.answer = IndexAnswer::Unchanged;
                 return;
             }
             request.packages |= list.is_some_and(|(_, file)| is_of(&request.file, file));
@@ -236,7 +237,7 @@ impl Reader {
     }
 }
 
-impl Request {
+impl IndexRequest {
     /// The directories the index was asked for in.
     fn places(&self) -> impl Iterator<Item = &str> {
         self.uris
@@ -249,7 +250,7 @@ impl Request {
         self.places().map(|place| format!("{place}/Release"))
     }
 
-    fn heard(&self) -> SourceReport {
+    fn report(&self) -> SourceReport {
         SourceReport {
             uri: self.repository.clone(),
             suite: self.suite.clone(),
@@ -259,9 +260,9 @@ impl Request {
             warnings: Vec::new(),
             extras: Vec::new(),
             packages: self.packages,
-            answered: self.answer != Answer::Pending,
+            answered: self.answer != IndexAnswer::Pending,
             sent: match &self.answer {
-                Answer::Sent(hash) => hash.clone(),
+                IndexAnswer::Sent(hash) => hash.clone(),
                 _ => None,
             },
         }
@@ -403,20 +404,20 @@ mod tests {
     const ASKED: &str = " -> http:600%20URI%20Acquire%0aURI:%20http://u:p@127.0.0.1:8080/dists/stable/InRelease%0aFilename:%20/var/lib/apt/lists/partial/127.0.0.1:8080_dists_stable_InRelease%0aTarget-Type:%20index%0aTarget-Release:%20stable%0aTarget-Repo-URI:%20http://u:p@127.0.0.1:8080/%0a%0a";
     const SENT: &str = " <- http:201%20URI%20Done%0aSHA256-Hash:%20abc%0aFilename:%20/x%0aURI:%20http://u:p@127.0.0.1:8080/dists/stable/InRelease";
 
-    fn said(lines: &[&str]) -> Said {
-        let mut reader = Reader::default();
+    fn report(lines: &[&str]) -> AptRefreshReport {
+        let mut reader = AcquireReader::default();
         lines.iter().for_each(|line| reader.line(line));
         reader.finish()
     }
 
-    fn heard(lines: &[&str]) -> (Vec<SourceReport>, Vec<String>) {
-        let said = said(lines);
-        (said.sources, said.errors)
+    fn reports(lines: &[&str]) -> (Vec<SourceReport>, Vec<String>) {
+        let report = report(lines);
+        (report.sources, report.errors)
     }
 
     #[test]
     fn a_source_is_heard_without_its_password() {
-        let (sources, others) = heard(&["Hit:1 x", ASKED, SENT]);
+        let (sources, others) = reports(&["Hit:1 x", ASKED, SENT]);
         assert_eq!(sources[0].uri, "http://127.0.0.1:8080/");
         assert_eq!(sources[0].suite, "stable");
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
@@ -432,14 +433,14 @@ mod tests {
             &format!("URI:%20{there}/dists"),
         );
         let sent = SENT.replace("http://u:p@127.0.0.1:8080", there);
-        let (sources, others) = heard(&[ASKED, &asked, &sent]);
+        let (sources, others) = reports(&[ASKED, &asked, &sent]);
         assert_eq!(sources.len(), 1);
         assert_eq!(sources[0].uri, "http://127.0.0.1:8080/");
         assert_eq!(sources[0].sent.as_deref(), Some("abc"));
         assert!(sources[0].answered && others.is_empty());
         let error =
             format!("E: Failed to fetch {there}/dists/stable/main/binary-amd64/Packages  404");
-        let (sources, others) = heard(&[ASKED, &asked, &sent, &error]);
+        let (sources, others) = reports(&[ASKED, &asked, &sent, &error]);
         assert_eq!(sources[0].errors.len(), 1);
         assert!(others.is_empty(), "{others:?}");
     }
@@ -459,7 +460,7 @@ mod tests {
     #[test]
     fn an_unsigned_index_is_an_answer_too() {
         let unsigned = SENT.replace("InRelease", "Release");
-        let (sources, _) = heard(&[ASKED, &unsigned]);
+        let (sources, _) = reports(&[ASKED, &unsigned]);
         assert!(sources[0].answered && sources[0].sent.is_none());
     }
 
@@ -472,11 +473,11 @@ mod tests {
             "E: Repository 'http://127.0.0.1:8080 stable InRelease' changed its 'Origin' value from 'A' to 'B'",
         ] {
             let sum = "E: Some index files failed to download. They have been ignored, or old ones used instead.";
-            let (sources, others) = heard(&[ASKED, error, sum]);
+            let (sources, others) = reports(&[ASKED, error, sum]);
             assert_eq!(sources[0].errors.len(), 1, "{error}");
             assert!(others.is_empty(), "{others:?}");
         }
-        let (sources, others) = heard(&[ASKED, "E: Type 'garbage' is not known on line 1"]);
+        let (sources, others) = reports(&[ASKED, "E: Type 'garbage' is not known on line 1"]);
         assert!(sources[0].errors.is_empty() && !sources[0].answered);
         assert_eq!(others.len(), 1);
     }
@@ -484,7 +485,7 @@ mod tests {
     #[test]
     fn a_warning_is_heard_beside_the_errors_of_its_source() {
         let warning = "W: An error occurred during the signature verification. The repository is not updated and the previous index files will be used. GPG error: http://127.0.0.1:8080 stable InRelease: BADSIG";
-        let (sources, others) = heard(&[ASKED, SENT, warning]);
+        let (sources, others) = reports(&[ASKED, SENT, warning]);
         assert_eq!(sources[0].warnings.len(), 1);
         assert!(sources[0].errors.is_empty() && others.is_empty());
     }
@@ -514,7 +515,7 @@ mod tests {
             let error = format!("E: Failed to fetch {uri}  Hash Sum mismatch");
             let sum = "E: Some index files failed to download. They have been ignored, or old ones used instead.";
             let (sources, others) =
-                heard(&[ASKED, SENT, &packages, &contents, &stored, &error, sum]);
+                reports(&[ASKED, SENT, &packages, &contents, &stored, &error, sum]);
             assert!(others.is_empty(), "{others:?}");
             (sources[0].errors.len(), sources[0].extras.len())
         };
@@ -531,16 +532,16 @@ mod tests {
         let asked = asked_for(uri, "x")
             .replace("127.0.0.1:8080_dists_stable_x", "_srv_packages_._Packages");
         let done = format!(" <- file:201%20URI%20Done%0aURI:%20{uri}%0a");
-        assert!(heard(&[&index, &asked, &done]).0[0].packages);
-        assert!(!heard(&[&index, &asked]).0[0].packages);
+        assert!(reports(&[&index, &asked, &done]).0[0].packages);
+        assert!(!reports(&[&index, &asked]).0[0].packages);
     }
 
     #[test]
     fn a_hook_that_failed_is_no_error_of_a_source() {
         let hook = "E: Problem executing scripts APT::Update::Post-Invoke 'curl http://127.0.0.1:8080/ping'";
-        let said = said(&[ASKED, SENT, hook, "E: Sub-process returned an error code"]);
-        assert_eq!(said.hooks, [hook.trim_start_matches("E: ")]);
-        assert!(said.errors.is_empty() && said.sources[0].errors.is_empty());
+        let report = report(&[ASKED, SENT, hook, "E: Sub-process returned an error code"]);
+        assert_eq!(report.hooks, [hook.trim_start_matches("E: ")]);
+        assert!(report.errors.is_empty() && report.sources[0].errors.is_empty());
     }
 
     #[test]
@@ -563,7 +564,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_line_is_survived(line in "( -> | <- |E: )?[ -~%0a]{0,200}") {
-            let _ = said(&[ASKED, &line]);
+            let _ = report(&[ASKED, &line]);
             let _ = redacted(&line);
         }
     }

@@ -76,7 +76,7 @@ pub fn footprints(index: &Index, changes: &[Change]) -> Result<Vec<Footprint>> {
     let answer = index.of(changes)?;
     let records = answer.whole()?;
     let size = |name: Option<String>| {
-        let of = |record: &&index::Record| Some(&record.name) == name.as_ref();
+        let of = |record: &&index::IndexRecord| Some(&record.name) == name.as_ref();
         let sizes = records.iter().filter(of).filter_map(|record| record.size);
         sizes.max()
     };

@@ -94,7 +94,7 @@ pub fn simulate_upgrade(words: &[String], lists: &[OsString]) -> Program {
 
 /// A package that is kept back, and the version of it that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct SimulatedInstall {
     /// Its name, as apt gives it.
     pub name: String,
     /// The name with which apt is asked: with the architecture.
@@ -104,8 +104,8 @@ pub struct Asked {
 
 /// Shows what installing these would do, whatever has to go for it: the reason why one is kept back. A full
 /// upgrade does not say it: that of apt 3.3 keeps back what 3.0 removes another package for (FACTS 13).
-pub fn simulate_anyway(asked: &[Asked], lists: &[OsString]) -> Program {
-    let exact = |asked: &Asked| format!("{}={}", asked.exact, asked.version);
+pub fn simulate_anyway(asked: &[SimulatedInstall], lists: &[OsString]) -> Program {
+    let exact = |asked: &SimulatedInstall| format!("{}={}", asked.exact, asked.version);
     simulation()
         .args(lists)
         .args(["install", "--only-upgrade"])
@@ -148,7 +148,7 @@ pub fn apply(selection: &Selection, gate: (&Path, &[String]), lists: &[OsString]
 
 /// Puts former versions back. What was newly installed goes again; that nothing else does is for the
 /// gate to see.
-pub fn put_back(former: &[RollbackItem], gate: (&Path, &[String])) -> Program {
+pub fn rollback(former: &[RollbackItem], gate: (&Path, &[String])) -> Program {
     let apt = transaction(gate);
     let apt = if removes(former) {
         apt

@@ -16,14 +16,14 @@ pub const TOOL: &str = "dpkg";
 /// Puts former versions back, all of whose files are on this host, and takes away what was new. The order in
 /// which they are unpacked is of no matter, as none is configured before all are there: what the removals have
 /// taken along is unpacked once more before that.
-pub fn put_back(
+pub fn rollback(
     apt: &Apt,
     restore: &Restore<'_>,
     observer: &mut dyn Observer,
 ) -> Result<TransactionEnd> {
     let files = files(restore.former)?;
-    if let Some(bereft) = dependents::bereft(restore.former)? {
-        bail!("{bereft}, so that dpkg was not used without apt");
+    if let Some(unsatisfied) = dependents::unsatisfied(restore.former)? {
+        bail!("{unsatisfied}, so that dpkg was not used without apt");
     }
     locks::wait_until_free(&apt.dpkg, observer)?;
     if !files.is_empty() {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::backend::Apt;
 use super::placed::Placing;
 use super::{arguments, dpkg, names};
-use crate::package::damaged::{Damaged, Said, verified};
+use crate::package::damaged::{Damaged, FileDifference, verified};
 use crate::package::{PackageId, RollbackItem, RollbackSource};
 use crate::sorted::InOrder;
 
@@ -21,7 +21,7 @@ const FETCH_LIMIT: Duration = Duration::from_secs(120);
 
 /// What dpkg has entered of a package.
 #[derive(Debug, Default)]
-pub struct Entered {
+pub struct DpkgEntry {
     /// Its paths, directories too.
     pub files: BTreeSet<String>,
     /// The configuration files among them that its present version still has.
@@ -46,7 +46,7 @@ pub fn damaged(apt: &Apt, back: &[RollbackItem], scratch: &Path) -> Result<Vec<D
         .iter()
         .map(|former| former.change.former_key())
         .collect();
-    let host = Host {
+    let host = InstalledFiles {
         placing: Placing::read(&apt.dpkg),
         entered: entered(&keys)?,
         differing: differing(&keys)?,
@@ -54,23 +54,23 @@ pub fn damaged(apt: &Apt, back: &[RollbackItem], scratch: &Path) -> Result<Vec<D
     };
     let mut found: Vec<Damaged> = back
         .iter()
-        .map(|former| host.look(former, scratch))
+        .map(|former| host.check(former, scratch))
         .collect();
     without_foreign(&mut found)?;
     Ok(found.into_iter().filter_map(Damaged::if_any).collect())
 }
 
 /// What the host has, to hold package files against.
-struct Host {
+struct InstalledFiles {
     placing: Placing,
-    entered: BTreeMap<PackageId, Entered>,
+    entered: BTreeMap<PackageId, DpkgEntry>,
     differing: BTreeSet<String>,
     /// How apt fetches what is missing.
     patience: Vec<OsString>,
 }
 
-impl Host {
-    fn look(&self, former: &RollbackItem, scratch: &Path) -> Damaged {
+impl InstalledFiles {
+    fn check(&self, former: &RollbackItem, scratch: &Path) -> Damaged {
         let key = former.change.former_key();
         let version = former.change.from.as_deref().unwrap_or_default();
         let mut damaged = Damaged::none(key, version);
@@ -84,7 +84,7 @@ impl Host {
     /// A configuration file that is away was taken away by the administrator, and dpkg leaves it so; one that
     /// is not the package's any more goes when the package is purged whose it is now.
     fn compare(&self, paths: &[String], damaged: &mut Damaged) {
-        let none = Entered::default();
+        let none = DpkgEntry::default();
         let entered = self.entered.get(&damaged.key).unwrap_or(&none);
         for path in paths {
             let Some(place) = self.placing.of(path, &damaged.key.package) else {
@@ -118,7 +118,7 @@ fn without_foreign(found: &mut [Damaged]) -> Result<()> {
 }
 
 /// What dpkg has entered of these packages, in one question; nothing of one that is not there.
-pub fn entered(keys: &[PackageId]) -> Result<BTreeMap<PackageId, Entered>> {
+pub fn entered(keys: &[PackageId]) -> Result<BTreeMap<PackageId, DpkgEntry>> {
     // it exits with 1 when one of them is not there
     let (_, output) = dpkg::query_contents(keys).output()?;
     Ok(parse(&output))
@@ -126,9 +126,9 @@ pub fn entered(keys: &[PackageId]) -> Result<BTreeMap<PackageId, Entered>> {
 
 /// A line `=name:architecture` for each package, its files, a line with a dash, its configuration files with
 /// their sums and marks.
-fn parse(output: &str) -> BTreeMap<PackageId, Entered> {
+fn parse(output: &str) -> BTreeMap<PackageId, DpkgEntry> {
     let mut packages = BTreeMap::new();
-    let (mut current, mut entered, mut in_conffiles) = (None, Entered::default(), false);
+    let (mut current, mut entered, mut in_conffiles) = (None, DpkgEntry::default(), false);
     for line in output.lines() {
         if let Some(name) = line.strip_prefix('=') {
             if let Some(key) = current.take() {
@@ -162,7 +162,7 @@ fn parse(output: &str) -> BTreeMap<PackageId, Entered> {
 fn differing(keys: &[PackageId]) -> Result<BTreeSet<String>> {
     let (_, output) = dpkg::verify(keys).output()?;
     let differs = |line| match verified(line) {
-        Some(Said::Differs(path)) => Some(path.to_owned()),
+        Some(FileDifference::Differs(path)) => Some(path.to_owned()),
         _ => None,
     };
     Ok(output.lines().filter_map(differs).in_order())
@@ -316,7 +316,7 @@ mod tests {
             package: "a".into(),
             architecture: "all".into(),
         };
-        let entered = Entered {
+        let entered = DpkgEntry {
             files: paths
                 .iter()
                 .filter(|p| **p != path("taken"))
@@ -324,7 +324,7 @@ mod tests {
                 .collect(),
             conffiles: [path("config"), path("config-gone")].into(),
         };
-        let host = Host {
+        let host = InstalledFiles {
             placing: Placing::default(),
             entered: [(key.clone(), entered)].into(),
             differing: [path("torn")].into(),

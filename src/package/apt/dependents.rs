@@ -10,18 +10,18 @@ use crate::package::{PackageId, RollbackItem};
 use crate::sorted::InOrder;
 
 /// The first package outside of these that has what it needs now and would not have it any more, in a phrase.
-pub fn bereft(former: &[RollbackItem]) -> Result<Option<String>> {
-    first_bereft(&relations::read()?, former, &relations::compare)
+pub fn unsatisfied(former: &[RollbackItem]) -> Result<Option<String>> {
+    first_unsatisfied(&relations::read()?, former, &relations::compare)
 }
 
 /// Pure but for the comparison of versions. What packages provide, they are taken to have provided before.
-fn first_bereft(
+fn first_unsatisfied(
     installed: &[Package],
     former: &[RollbackItem],
     compare: Compare<'_>,
 ) -> Result<Option<String>> {
     let going: BTreeSet<PackageId> = former.iter().map(|f| f.change.key()).in_order();
-    let (set, strangers): (Vec<&Package>, Vec<&Package>) =
+    let (set, others): (Vec<&Package>, Vec<&Package>) =
         installed.iter().partition(|p| going.contains(&p.key));
     let version = |package: &Package| {
         let mut former = former.iter().filter(|f| f.change.key() == package.key);
@@ -34,20 +34,20 @@ fn first_bereft(
             ..(*package).clone()
         })
     });
-    let after: Vec<Package> = back.chain(strangers.iter().map(|p| (*p).clone())).collect();
+    let after: Vec<Package> = back.chain(others.iter().map(|p| (*p).clone())).collect();
     let names = set.iter().flat_map(|package| {
         let provided = package.provides.iter().map(|relation| &*relation.name);
         provided.chain([&*package.key.package])
     });
     let names: BTreeSet<&str> = names.in_order();
-    for stranger in strangers {
-        for group in &stranger.depends {
+    for other in others {
+        for group in &other.depends {
             if group.iter().any(|relation| names.contains(&*relation.name))
                 && is_there(group, installed, compare)?
                 && !is_there(group, &after, compare)?
             {
                 let needed: Vec<String> = group.iter().map(shown).collect();
-                let (name, needed) = (&stranger.key, needed.join(" | "));
+                let (name, needed) = (&other.key, needed.join(" | "));
                 return Ok(Some(format!("{name} needs {needed}")));
             }
         }
@@ -122,17 +122,17 @@ mod tests {
         }
     }
 
-    fn found(strangers: &[Package]) -> Option<String> {
+    fn found(others: &[Package]) -> Option<String> {
         let mut installed = vec![
             package("lib", "1.1", &[]),
             package("new", "1.1", &[relation("lib", Some((">=", "1.1")))]),
         ];
         installed[1].provides = vec![relation("virtual", None)];
-        installed.extend(strangers.to_vec());
+        installed.extend(others.to_vec());
         let former = [former("lib", Some("1.0")), former("new", None)];
         // for versions of one digit behind the dot
         let compare = |one: &str, _: &str, other: &str| Ok(one >= other);
-        first_bereft(&installed, &former, &compare).unwrap()
+        first_unsatisfied(&installed, &former, &compare).unwrap()
     }
 
     #[test]

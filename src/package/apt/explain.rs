@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use super::arguments::{self, Asked};
+use super::arguments::{self, SimulatedInstall};
 use super::simulate;
 use crate::package::KeptBackCause;
 
@@ -17,21 +17,21 @@ const RUNS: usize = 12;
 pub type Reasons = BTreeMap<String, (KeptBackCause, String)>;
 
 /// Asks apt.
-pub fn explain(asked: Vec<Asked>, lists: &[OsString]) -> Result<Reasons> {
-    let simulate = |asked: &[Asked]| {
+pub fn explain(asked: Vec<SimulatedInstall>, lists: &[OsString]) -> Result<Reasons> {
+    let simulate = |asked: &[SimulatedInstall]| {
         let program = arguments::simulate_anyway(asked, lists);
         let (finished, output) = program.output()?;
         Ok(if finished.succeeded() {
-            Answer::Possible(simulate::parse(&output)?.removals)
+            SolverAnswer::Possible(simulate::parse(&output)?.removals)
         } else {
-            Answer::Impossible(unmet(&output))
+            SolverAnswer::Impossible(unmet(&output))
         })
     };
     found_out(asked, simulate)
 }
 
 /// What apt says of installing some packages together.
-enum Answer {
+enum SolverAnswer {
     /// It can be done, and these would go.
     Possible(Vec<String>),
     /// It cannot: what is wrong with each package, as far as apt says it.
@@ -75,8 +75,8 @@ impl Unmet {
 /// Asks for all together, takes out what cannot be had and asks for the others again; what would have packages
 /// removed is then told apart, one by one. Pure but for `simulate`.
 fn found_out(
-    mut asked: Vec<Asked>,
-    mut simulate: impl FnMut(&[Asked]) -> Result<Answer>,
+    mut asked: Vec<SimulatedInstall>,
+    mut simulate: impl FnMut(&[SimulatedInstall]) -> Result<SolverAnswer>,
 ) -> Result<Reasons> {
     let mut reasons = Reasons::new();
     let mut runs = 0;
@@ -86,10 +86,12 @@ fn found_out(
         }
         runs += 1;
         match simulate(&asked)? {
-            Answer::Possible(removals) => break removals,
-            Answer::Impossible(mut unmet) => {
+            SolverAnswer::Possible(removals) => break removals,
+            SolverAnswer::Impossible(mut unmet) => {
                 // apt 3.3 also names what it would remove another package for, if the rest could be had
-                let lacks = |asked: &Asked| unmet.get(&asked.name).is_some_and(|w| !w.is_conflict);
+                let lacks = |asked: &SimulatedInstall| {
+                    unmet.get(&asked.name).is_some_and(|w| !w.is_conflict)
+                };
                 if asked.iter().any(lacks) {
                     unmet.retain(|_, words| !words.is_conflict);
                 }
@@ -120,8 +122,8 @@ fn found_out(
         let removals = match alone.then(|| simulate(std::slice::from_ref(one))) {
             None => removals.clone(),
             Some(answer) => match answer? {
-                Answer::Possible(removals) => removals,
-                Answer::Impossible(_) => removals.clone(),
+                SolverAnswer::Possible(removals) => removals,
+                SolverAnswer::Impossible(_) => removals.clone(),
             },
         };
         if !removals.is_empty() {
@@ -158,8 +160,8 @@ fn unmet(output: &str) -> BTreeMap<String, Unmet> {
 mod tests {
     use super::*;
 
-    fn asked(name: &str) -> Asked {
-        Asked {
+    fn asked(name: &str) -> SimulatedInstall {
+        SimulatedInstall {
             name: name.into(),
             exact: format!("{name}:all"),
             version: "2".into(),
@@ -177,13 +179,13 @@ mod tests {
         let mut runs = Vec::new();
         let reasons = found_out(
             ["lacks", "big", "free"].map(asked).to_vec(),
-            |asked: &[Asked]| {
+            |asked: &[SimulatedInstall]| {
                 runs.push(asked.len());
                 let has = |name: &str| asked.iter().any(|asked| asked.name == name);
                 Ok(match (has("lacks"), has("big")) {
-                    (true, _) => Answer::Impossible(unmet(output)),
-                    (false, true) => Answer::Possible(vec!["victim".into()]),
-                    (false, false) => Answer::Possible(Vec::new()),
+                    (true, _) => SolverAnswer::Impossible(unmet(output)),
+                    (false, true) => SolverAnswer::Possible(vec!["victim".into()]),
+                    (false, false) => SolverAnswer::Possible(Vec::new()),
                 })
             },
         )
@@ -202,18 +204,18 @@ mod tests {
 
     #[test]
     fn it_comes_to_an_end_whatever_apt_says() {
-        let many: Vec<Asked> = (0..20).map(|n| asked(&format!("p{n}"))).collect();
+        let many: Vec<SimulatedInstall> = (0..20).map(|n| asked(&format!("p{n}"))).collect();
         let mut runs = 0;
         let reasons = found_out(many.clone(), |_| {
             runs += 1;
-            Ok(Answer::Impossible(BTreeMap::new()))
+            Ok(SolverAnswer::Impossible(BTreeMap::new()))
         });
         assert_eq!((runs, reasons.unwrap().len()), (1, 20));
         let mut runs = 0;
         let reasons = found_out(many.clone(), |asked| {
             runs += 1;
             let first = asked.first().map(|asked| asked.name.clone());
-            Ok(Answer::Impossible(
+            Ok(SolverAnswer::Impossible(
                 first
                     .into_iter()
                     .map(|name| (name, Unmet::default()))
@@ -224,7 +226,7 @@ mod tests {
         let mut runs = 0;
         let reasons = found_out(many, |_| {
             runs += 1;
-            Ok(Answer::Possible(vec!["victim".into()]))
+            Ok(SolverAnswer::Possible(vec!["victim".into()]))
         });
         assert_eq!((runs, reasons.unwrap().len()), (1, 20));
     }

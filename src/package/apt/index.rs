@@ -14,7 +14,7 @@ use crate::sorted::InOrder;
 
 /// One version, in one index or in the database.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct IndexRecord {
     /// `package:architecture=version`.
     pub name: String,
     /// Its checksum; none in the database, which is how what is only installed is told.
@@ -29,16 +29,16 @@ pub struct Record {
 
 /// What was heard of a change list.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct IndexRecords {
     /// Every record of its versions, former and new.
-    pub records: Vec<Record>,
+    pub records: Vec<IndexRecord>,
     /// Why some may be missing.
     failure: Option<String>,
 }
 
-impl Answer {
+impl IndexRecords {
     /// All records; an error when one that was asked for is missing.
-    pub fn whole(&self) -> Result<&[Record]> {
+    pub fn whole(&self) -> Result<&[IndexRecord]> {
         let failure = self.failure.as_deref();
         ensure!(failure.is_none(), "{}", failure.unwrap_or_default());
         Ok(&self.records)
@@ -49,12 +49,12 @@ impl Answer {
 /// each run of apt-cache takes 30 ms.
 #[derive(Debug, Default)]
 pub struct Index {
-    last: Mutex<Option<(Vec<String>, Arc<Answer>)>>,
+    last: Mutex<Option<(Vec<String>, Arc<IndexRecords>)>>,
 }
 
 impl Index {
     /// What is known of the former and the new versions of these changes.
-    pub fn of(&self, changes: &[Change]) -> Result<Arc<Answer>> {
+    pub fn of(&self, changes: &[Change]) -> Result<Arc<IndexRecords>> {
         let names: Vec<String> = changes.iter().flat_map(names).collect();
         if names.is_empty() {
             // apt-cache fails where it is asked of nothing; a run of apt that only configures changes nothing
@@ -72,15 +72,15 @@ impl Index {
     }
 }
 
-fn ask(names: &[String]) -> Result<Answer> {
+fn ask(names: &[String]) -> Result<IndexRecords> {
     let program = arguments::show(names);
-    let mut reader = Reader::default();
+    let mut reader = RecordReader::default();
     let finished = program.run(&mut |line: Line<'_>| {
         if let Line::Output(text) = line {
             reader.line(text);
         }
     })?;
-    Ok(Answer {
+    Ok(IndexRecords {
         records: reader.finish(),
         failure: (!finished.succeeded()).then(|| program.failure(&finished)),
     })
@@ -99,7 +99,7 @@ pub fn file_sizes(names: &[String]) -> BTreeMap<String, u64> {
             Vec::new()
         }
     };
-    let size = |record: Record| Some((record.name, record.file_size?));
+    let size = |record: IndexRecord| Some((record.name, record.file_size?));
     records.into_iter().filter_map(size).in_order()
 }
 
@@ -112,16 +112,16 @@ fn names(change: &Change) -> impl Iterator<Item = String> {
 /// Reads what `apt-cache show` prints, a line at a time. Empty lines are not delivered: each record begins
 /// with its package.
 #[derive(Default)]
-struct Reader {
-    records: Vec<Record>,
+struct RecordReader {
+    records: Vec<IndexRecord>,
     package: String,
     architecture: String,
     version: String,
-    record: Record,
+    record: IndexRecord,
     fields: [String; build::FIELDS.len()],
 }
 
-impl Reader {
+impl RecordReader {
     fn line(&mut self, line: &str) {
         let field = line.split_once(": ");
         let known = field.and_then(|(name, _)| build::FIELDS.iter().position(|f| *f == name));
@@ -152,7 +152,7 @@ impl Reader {
         let record = std::mem::take(&mut self.record);
         let fields = std::mem::take(&mut self.fields);
         if !package.is_empty() && !version.is_empty() {
-            self.records.push(Record {
+            self.records.push(IndexRecord {
                 name: format!("{package}:{architecture}={version}"),
                 build: build::sum(fields.iter().map(String::as_str)),
                 ..record
@@ -160,7 +160,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self) -> Vec<Record> {
+    fn finish(mut self) -> Vec<IndexRecord> {
         self.flush();
         self.records
     }
@@ -179,9 +179,9 @@ mod tests {
             Package: b\nArchitecture: all\nVersion: 2\nSHA256: u\n\
             Package: b\nArchitecture: all\nVersion: 2\nSHA256: v\nInstalled-Size: much\n\
             Package: torn\n";
-        let mut reader = Reader::default();
+        let mut reader = RecordReader::default();
         shown.lines().for_each(|line| reader.line(line));
-        let record = |name: &str, sha256: Option<&str>, size, installed| Record {
+        let record = |name: &str, sha256: Option<&str>, size, installed| IndexRecord {
             build: build::sum([installed, "", "", "", "", ""]),
             name: name.into(),
             sha256: sha256.map(Into::into),
@@ -190,7 +190,7 @@ mod tests {
         };
         let first = record("a:amd64=1:1", Some("x"), Some(2048), "2");
         let expected = [
-            Record {
+            IndexRecord {
                 file_size: Some(7),
                 ..first
             },

@@ -136,7 +136,7 @@ impl PackageManager for Apt {
         scripts::of(process)
     }
 
-    fn former(
+    fn rollback_items(
         &self,
         changes: &[Change],
         kept: &[StoredPackage],
@@ -145,12 +145,12 @@ impl PackageManager for Apt {
         rollback::find(&self.index, changes, kept, scratch)
     }
 
-    fn roll_back(
+    fn rollback(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
-        rollback::put_back(self, restore, observer)
+        rollback::run(self, restore, observer)
     }
 
     fn overwritten(
@@ -206,12 +206,12 @@ impl PackageManager for Apt {
         Some(below::TOOL)
     }
 
-    fn roll_back_below(
+    fn rollback_below(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
-        below::put_back(self, restore, observer)
+        below::rollback(self, restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

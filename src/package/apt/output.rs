@@ -15,9 +15,9 @@ const LOCK_TRIES: u32 = 1200;
 const QUOTED: usize = 8;
 
 /// What a run said of itself.
-pub struct Outcome {
+pub struct AptOutcome {
     pub ended: TransactionEnd,
-    pub kept: Vec<simulate::Kept>,
+    pub kept: Vec<simulate::KeptPackage>,
     pub notes: Vec<String>,
     /// Whether a package did not get a file because another one had it.
     pub displaced: bool,
@@ -26,7 +26,11 @@ pub struct Outcome {
 /// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before, and are not for apt
 /// to wait for: now and then it does so without a word (FACTS 19), as
 /// whether it speaks hangs on `OpProgress::MajorChange`, which nothing has set (apt-pkg/contrib/progress.cc).
-pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -> Result<Outcome> {
+pub fn supervised(
+    program: &Program,
+    dpkg: &Path,
+    observer: &mut dyn Observer,
+) -> Result<AptOutcome> {
     let mut wait = lock::Wait::default();
     for _ in 1..LOCK_TRIES {
         let holder = match locks::holder(dpkg)? {
@@ -37,7 +41,7 @@ pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -
             },
         };
         if observer.stop() {
-            return Ok(Outcome {
+            return Ok(AptOutcome {
                 ended: TransactionEnd::Stopped,
                 kept: Vec::new(),
                 notes: Vec::new(),
@@ -50,8 +54,8 @@ pub fn supervised(program: &Program, dpkg: &Path, observer: &mut dyn Observer) -
 }
 
 /// One run of apt, and who holds the lock that ended it.
-fn once(program: &Program, observer: &mut dyn Observer) -> Result<(Outcome, Option<String>)> {
-    let mut run = Run::new(observer);
+fn once(program: &Program, observer: &mut dyn Observer) -> Result<(AptOutcome, Option<String>)> {
+    let mut run = AptRun::new(observer);
     let exit_reason = program.run(&mut run)?.exit_reason;
     let holder = run.lock_holder();
     Ok((run.finish(exit_reason), holder))
@@ -61,21 +65,21 @@ fn once(program: &Program, observer: &mut dyn Observer) -> Result<(Outcome, Opti
 /// same run (src/archives.c of dpkg 1.22, `tarobject`).
 const REPLACED_BY: &str = "Replaced by files in installed package";
 
-struct Run<'a> {
+struct AptRun<'a> {
     observer: &'a mut dyn Observer,
-    listing: simulate::Reader,
-    words: words::Reader,
+    listing: simulate::SimulationReader,
+    words: words::ErrorReader,
     notes: Vec<String>,
     /// Whether a package did not get a file because another one had it.
     displaced: bool,
 }
 
-impl<'a> Run<'a> {
+impl<'a> AptRun<'a> {
     fn new(observer: &'a mut dyn Observer) -> Self {
         Self {
             observer,
-            listing: simulate::Reader::default(),
-            words: words::Reader::default(),
+            listing: simulate::SimulationReader::default(),
+            words: words::ErrorReader::default(),
             notes: Vec::new(),
             displaced: false,
         }
@@ -107,8 +111,8 @@ impl<'a> Run<'a> {
         self.words.errors().iter().find(lock).cloned()
     }
 
-    fn finish(self, exit_reason: ExitReason) -> Outcome {
-        Outcome {
+    fn finish(self, exit_reason: ExitReason) -> AptOutcome {
+        AptOutcome {
             ended: ended(exit_reason, self.words.errors()),
             kept: self.listing.finish().kept,
             notes: self.notes,
@@ -117,7 +121,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl OutputHandler for Run<'_> {
+impl OutputHandler for AptRun<'_> {
     fn line(&mut self, line: Line<'_>) {
         match line {
             Line::Output(text) | Line::Error(text) => self.output(text),
@@ -215,7 +219,7 @@ mod tests {
     #[test]
     fn why_the_gate_stayed_shut_is_said_first() {
         let mut deaf = Deaf;
-        let mut run = Run::new(&mut deaf);
+        let mut run = AptRun::new(&mut deaf);
         run.output("patchctl: failed to write 'x.intent': Input/output error (os error 5)");
         run.output("E: Sub-process /x/gate run gate --job=1 returned an error code (1)");
         let TransactionEnd::Failed(words) = run.finish(ExitReason::Exited(100)).ended else {

@@ -6,10 +6,10 @@ use std::thread;
 
 use anyhow::{Result, bail};
 
-use super::arguments::{self, Asked};
+use super::arguments::{self, SimulatedInstall};
 use super::backend::Apt;
 use super::explain;
-use super::policy::{self, Known, Versions};
+use super::policy::{self, KnownVersion, KnownVersions};
 use super::simulate::{self, Listing};
 use super::{database, index, names};
 use crate::package::{
@@ -22,7 +22,7 @@ pub const ALONE: usize = 32;
 /// What an upgrade of everything would do, without what only failed sources have.
 pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
     let lists = apt.lists_without(failed)?;
-    let host = Host::read()?;
+    let host = AptHost::read()?;
     let due = Due::find(&host, &lists)?;
     let mut pending = Pending {
         updates: due.updates,
@@ -31,7 +31,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
     weigh(&mut pending.updates, due.sizes);
     know(apt, &mut pending.updates, &host.database)?;
     if !failed.is_empty() {
-        let all = Versions::ask(&host.names(), &[])?;
+        let all = KnownVersions::ask(&host.names(), &[])?;
         host.mark(&mut pending.updates, &all);
         let program = arguments::simulate_upgrade(&host.frozen(&all), &[]);
         let mut with_failed = simulate::parse(&program.output_checked()?)?.updates;
@@ -45,8 +45,8 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
 /// Names with versions that an upgrade of everything has to be told, so that it neither stops nor passes over a
 /// security update.
 pub fn words(lists: &[OsString]) -> Result<Vec<String>> {
-    let host = Host::read()?;
-    if !is_to_be_told(&Versions::ask(&host.names(), lists)?) {
+    let host = AptHost::read()?;
+    if !is_to_be_told(&KnownVersions::ask(&host.names(), lists)?) {
         return Ok(Vec::new());
     }
     Ok(Due::find(&host, lists)?.words)
@@ -58,8 +58,8 @@ pub fn words(lists: &[OsString]) -> Result<Vec<String>> {
 pub fn must_be_told(apt: &Apt, list: Option<&Pending>, failed: &[&Source]) -> Result<bool> {
     let Some(list) = list else {
         let lists = apt.lists_without(failed)?;
-        let names = Host::read()?.names();
-        return Ok(is_to_be_told(&Versions::ask(&names, &lists)?));
+        let names = AptHost::read()?.names();
+        return Ok(is_to_be_told(&KnownVersions::ask(&names, &lists)?));
     };
     let is_told = |kept: &KeptBack| {
         let mut updates = list.updates.iter();
@@ -69,7 +69,7 @@ pub fn must_be_told(apt: &Apt, list: Option<&Pending>, failed: &[&Source]) -> Re
     Ok(list.kept_back.iter().any(is_told))
 }
 
-fn is_to_be_told(versions: &Versions) -> bool {
+fn is_to_be_told(versions: &KnownVersions) -> bool {
     let mut versions = versions.iter();
     versions
         .any(|(_, known)| known.would_go_back() || known.security_below(&known.candidate).is_some())
@@ -84,12 +84,12 @@ fn is_named(name: &str, key: &PackageId) -> bool {
 }
 
 /// What is installed, and how apt names it.
-struct Host {
+struct AptHost {
     database: Database,
     native: String,
 }
 
-impl Host {
+impl AptHost {
     fn read() -> Result<Self> {
         let database = database::installed()?;
         let native = policy::native(&database);
@@ -122,14 +122,14 @@ impl Host {
     }
 
     /// The installed versions of what a pin would take back: named, a package stays as it is (FACTS 12).
-    fn frozen(&self, versions: &Versions) -> Vec<String> {
+    fn frozen(&self, versions: &KnownVersions) -> Vec<String> {
         let back = versions.iter().filter(|(_, known)| known.would_go_back());
         back.filter_map(|(name, known)| self.word(name, &known.installed))
             .collect()
     }
 
     /// What apt would choose in the place of an installed version.
-    fn candidates(&self, versions: &Versions) -> Vec<String> {
+    fn candidates(&self, versions: &KnownVersions) -> Vec<String> {
         let newer = versions.iter().filter(|(_, known)| known.would_go_on());
         newer
             .filter_map(|(name, known)| self.word(name, &known.candidate))
@@ -137,7 +137,7 @@ impl Host {
     }
 
     /// Marks the updates that close what a security update closes.
-    fn mark(&self, updates: &mut [Update], versions: &Versions) {
+    fn mark(&self, updates: &mut [Update], versions: &KnownVersions) {
         for update in updates {
             let known = versions.of(&self.name(&update.key()));
             update.security |= known.is_some_and(|known| known.is_security(&update.candidate));
@@ -166,7 +166,7 @@ pub fn know(apt: &Apt, updates: &mut [Update], database: &Database) -> Result<()
             .get(&update.key())
             .and_then(|now| now.build.as_ref());
         // one without a checksum is the installed one
-        let is_it = |record: &&index::Record| {
+        let is_it = |record: &&index::IndexRecord| {
             record.sha256.is_some()
                 && Some(&record.name) == name.as_ref()
                 && Some(&record.build) != now
@@ -186,7 +186,7 @@ struct Due {
 }
 
 impl Due {
-    fn find(host: &Host, lists: &[OsString]) -> Result<Self> {
+    fn find(host: &AptHost, lists: &[OsString]) -> Result<Self> {
         let names = host.names();
         let simulate = |words: &[String]| -> Result<Listing> {
             simulate::parse(&arguments::simulate_upgrade(words, lists).output_checked()?)
@@ -194,7 +194,7 @@ impl Due {
         let (listing, versions) = thread::scope(|threads| {
             // apt-cache has done both before apt-get has worked out the upgrade
             let versions = threads.spawn(|| -> Result<_> {
-                let versions = Versions::ask(&names, lists)?;
+                let versions = KnownVersions::ask(&names, lists)?;
                 let sizes = index::file_sizes(&host.candidates(&versions));
                 Ok((versions, sizes))
             });
@@ -250,7 +250,11 @@ struct Instead {
 }
 
 /// The security updates below what is kept back for another reason than the administrator's will.
-fn instead(host: &Host, kept_back: &[KeptBack], versions: &Versions) -> Vec<(String, Instead)> {
+fn instead(
+    host: &AptHost,
+    kept_back: &[KeptBack],
+    versions: &KnownVersions,
+) -> Vec<(String, Instead)> {
     let cannot = |kept: &&KeptBack| {
         use KeptBackCause::{Dependency, Phased, Removal};
         matches!(kept.cause, Some(Dependency | Phased | Removal))
@@ -273,9 +277,9 @@ fn instead(host: &Host, kept_back: &[KeptBack], versions: &Versions) -> Vec<(Str
 }
 
 /// What a pin keeps back: packages that it would take back, and security updates that it passes over.
-fn pinned(host: &Host, versions: &Versions, known_already: &[KeptBack]) -> Vec<KeptBack> {
-    let reason = |known: &Known| {
-        let Known {
+fn pinned(host: &AptHost, versions: &KnownVersions, known_already: &[KeptBack]) -> Vec<KeptBack> {
+    let reason = |known: &KnownVersion| {
+        let KnownVersion {
             installed,
             candidate,
             ..
@@ -290,7 +294,7 @@ fn pinned(host: &Host, versions: &Versions, known_already: &[KeptBack]) -> Vec<K
         );
         Some((why, true))
     };
-    let kept = |(name, known): (&str, &Known)| {
+    let kept = |(name, known): (&str, &KnownVersion)| {
         let (reason, security) = reason(known)?;
         let again = known_already.iter().any(|kept| kept.package == name);
         let kept = KeptBack::new(name, KeptBackCause::Pinned, reason).marked(security);
@@ -300,34 +304,34 @@ fn pinned(host: &Host, versions: &Versions, known_already: &[KeptBack]) -> Vec<K
 }
 
 /// Why each of these is kept back.
-pub fn reasons(kept: &[simulate::Kept], lists: &[OsString]) -> Result<Vec<KeptBack>> {
+pub fn reasons(kept: &[simulate::KeptPackage], lists: &[OsString]) -> Result<Vec<KeptBack>> {
     if kept.is_empty() {
         return Ok(Vec::new());
     }
-    let host = Host::read()?;
+    let host = AptHost::read()?;
     let keys = kept.iter().filter_map(|kept| host.key(&kept.package));
     let names: Vec<String> = keys.map(PackageId::to_string).collect();
-    let versions = Versions::ask(&names, lists)?;
+    let versions = KnownVersions::ask(&names, lists)?;
     reasons_of(&host, kept, &versions, lists)
 }
 
 fn reasons_of(
-    host: &Host,
-    kept: &[simulate::Kept],
-    versions: &Versions,
+    host: &AptHost,
+    kept: &[simulate::KeptPackage],
+    versions: &KnownVersions,
     lists: &[OsString],
 ) -> Result<Vec<KeptBack>> {
-    let asked = |kept: &simulate::Kept| {
+    let asked = |kept: &simulate::KeptPackage| {
         let (key, known) = (host.key(&kept.package)?, versions.of(&kept.package)?);
-        (!kept.phased && !host.is_held(&kept.package)).then(|| Asked {
+        (!kept.phased && !host.is_held(&kept.package)).then(|| SimulatedInstall {
             name: kept.package.clone(),
             exact: key.to_string(),
             version: known.candidate.clone(),
         })
     };
-    let asked: Vec<Asked> = kept.iter().filter_map(asked).collect();
+    let asked: Vec<SimulatedInstall> = kept.iter().filter_map(asked).collect();
     let explained = explain::explain(asked, lists)?;
-    let reason = |kept: &simulate::Kept| {
+    let reason = |kept: &simulate::KeptPackage| {
         let known = versions.of(&kept.package);
         let candidate = known.map_or("", |known| known.candidate.as_str());
         let security = known.is_some_and(|known| known.is_security(candidate));

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::{Result, ensure};
 
-use super::arguments::{self, Asked};
+use super::arguments::{self, SimulatedInstall};
 use super::backend::Apt;
 use super::pending::{ALONE, know};
 use super::{database, explain, simulate};
@@ -77,7 +77,7 @@ fn install(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Option<V
 }
 
 fn impossible(updates: &[Update], lists: &[OsString]) -> Result<Vec<KeptBack>> {
-    let asked = |update: &Update| Asked {
+    let asked = |update: &Update| SimulatedInstall {
         name: update.package.clone(),
         exact: update.key().to_string(),
         version: update.candidate.clone(),

@@ -13,22 +13,22 @@ use crate::sorted::InOrder;
 
 /// What apt knows of installed packages, by the name it gives them.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Versions(BTreeMap<String, Known>);
+pub struct KnownVersions(BTreeMap<String, KnownVersion>);
 
 /// What apt knows of one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownVersion {
     /// The version that is installed.
     pub installed: String,
     /// The version that apt would choose: by the newest date, unless a pin prefers another one.
     pub candidate: String,
     /// The versions above the installed one, newest first.
-    pub newer: Vec<Newer>,
+    pub newer: Vec<NewerVersion>,
 }
 
 /// A version above the installed one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newer {
+pub struct NewerVersion {
     pub version: String,
     /// Whether a security source has it.
     pub security: bool,
@@ -36,7 +36,7 @@ pub struct Newer {
     pub phased: bool,
 }
 
-impl Known {
+impl KnownVersion {
     /// Where the candidate stands among the newer versions; none when it is not newer.
     fn place(&self, version: &str) -> Option<usize> {
         self.newer.iter().position(|newer| newer.version == version)
@@ -53,7 +53,7 @@ impl Known {
     }
 
     /// The newest version that is for security.
-    pub fn security(&self) -> Option<&Newer> {
+    pub fn security(&self) -> Option<&NewerVersion> {
         self.newer.iter().find(|newer| newer.security)
     }
 
@@ -64,13 +64,13 @@ impl Known {
     }
 
     /// The newest security update below `version`, which may be had where that cannot.
-    pub fn security_below(&self, version: &str) -> Option<&Newer> {
+    pub fn security_below(&self, version: &str) -> Option<&NewerVersion> {
         let below = self.newer.get(self.place(version)? + 1..)?;
         below.iter().find(|newer| newer.security)
     }
 
     /// A security update that apt does not choose, and does not choose a newer version instead.
-    pub fn passed_over(&self) -> Option<&Newer> {
+    pub fn passed_over(&self) -> Option<&NewerVersion> {
         let security = self.security()?;
         let covered = self.is_security(&self.candidate)
             && self.place(&self.candidate) <= self.place(&security.version);
@@ -84,7 +84,7 @@ impl Known {
     }
 }
 
-impl Versions {
+impl KnownVersions {
     /// Asks apt about packages, by the indexes that `lists` names.
     pub fn ask(names: &[String], lists: &[OsString]) -> Result<Self> {
         if names.is_empty() {
@@ -96,12 +96,12 @@ impl Versions {
     }
 
     /// What is known of a package, by the name that apt gives it.
-    pub fn of(&self, name: &str) -> Option<&Known> {
+    pub fn of(&self, name: &str) -> Option<&KnownVersion> {
         self.0.get(name)
     }
 
     /// All of them, with their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &KnownVersion)> {
         self.0.iter().map(|(name, known)| (name.as_str(), known))
     }
 }
@@ -143,8 +143,8 @@ fn security_sources(targets: &str) -> BTreeSet<String> {
 ///  *** 1.0 100
 ///         100 /var/lib/dpkg/status
 /// ```
-pub fn parse(shown: &str, security: &BTreeSet<String>) -> BTreeMap<String, Known> {
-    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+pub fn parse(shown: &str, security: &BTreeSet<String>) -> BTreeMap<String, KnownVersion> {
+    let mut known: BTreeMap<String, KnownVersion> = BTreeMap::new();
     let (mut name, mut above) = (String::new(), false);
     for line in shown.lines() {
         if !line.starts_with(' ') {
@@ -169,11 +169,11 @@ pub fn parse(shown: &str, security: &BTreeSet<String>) -> BTreeMap<String, Known
 }
 
 /// A version with its priority, or, further to the right, a priority and a source that has the version.
-fn table_line(package: &mut Known, line: &str, security: &BTreeSet<String>) {
+fn table_line(package: &mut KnownVersion, line: &str, security: &BTreeSet<String>) {
     match (line.strip_prefix(' '), package.newer.last_mut()) {
         (None, _) => {
             let version = line.split(' ').next().unwrap_or(line);
-            package.newer.push(Newer {
+            package.newer.push(NewerVersion {
                 version: version.to_owned(),
                 security: false,
                 phased: line.contains("(phased "),
@@ -234,8 +234,8 @@ gone:
         500 http://a/debian stable/main amd64 Packages
 ";
 
-    fn versions() -> Versions {
-        Versions(parse(SHOWN, &security_sources(TARGETS)))
+    fn versions() -> KnownVersions {
+        KnownVersions(parse(SHOWN, &security_sources(TARGETS)))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Refreshing: what `apt-get update` said of each source, held against what it left on the disk.
+//! Refreshing: what `apt-get update` reported of each source, compared with the lists that it left on disk.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use super::acquire::{self, Said, SourceReport};
+use super::acquire::{self, AptRefreshReport, SourceReport};
 use super::backend::Apt;
 use super::owed::{self, Owed};
 use super::settings::Settings;
@@ -20,8 +20,8 @@ use crate::package::{Observer, RefreshReport, Report, Source, lock};
 const REFRESH_LIMIT: Duration = Duration::from_secs(120);
 
 /// One run of `apt-get update`.
-struct Run {
-    said: Said,
+struct AptRefreshRun {
+    report: AptRefreshReport,
     /// Whether it did not exit with 0.
     failed: bool,
     /// What could not be had, and stands in the way of nothing.
@@ -38,36 +38,36 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<RefreshRe
         run = without_extras(run, settings, started, observer)?;
     }
     let failed = run.failed && !run.is_failure_of_hooks();
-    let (heard, mut errors) = (run.said.sources, run.said.errors);
-    if heard.is_empty() && errors.is_empty() {
+    let (reported, mut errors) = (run.report.sources, run.report.errors);
+    if reported.is_empty() && errors.is_empty() {
         errors.push("no package source is configured; see sources.list(5)".to_owned());
     }
     let targets = arguments::index_targets().output_checked()?;
-    let sources: Vec<Source> = heard
+    let sources: Vec<Source> = reported
         .iter()
-        .map(|heard| confirmed(&lists, heard, &targets, failed))
+        .map(|reported| confirmed(&lists, reported, &targets, failed))
         .collect();
     if failed && errors.is_empty() && sources.iter().all(|source| source.error.is_none()) {
         errors.push("apt-get update failed without saying why".to_owned());
     }
-    let hooks = run.said.hooks.iter();
+    let hooks = run.report.hooks.iter();
     let hooks = hooks.map(|hook| format!("a hook of 'apt-get update' failed: {hook}"));
     let notes = run.notes.into_iter().chain(hooks).collect();
     Ok(RefreshReport::of(sources, errors, acquire::is_network_error).noting(notes))
 }
 
-impl Run {
+impl AptRefreshRun {
     /// Whether a source has nothing wrong but a file that no update depends on.
     fn lacks_extras(&self) -> bool {
-        self.failed && self.said.sources.iter().any(SourceReport::lacks_extras)
+        self.failed && self.report.sources.iter().any(SourceReport::lacks_extras)
     }
 
     /// Whether apt did all it was asked for, and a hook of the administrator's is why it did not exit with 0.
     fn is_failure_of_hooks(&self) -> bool {
         let is_good = |source: &SourceReport| source.errors.is_empty() && source.extras.is_empty();
-        !self.said.hooks.is_empty()
-            && self.said.errors.is_empty()
-            && self.said.sources.iter().all(is_good)
+        !self.report.hooks.is_empty()
+            && self.report.errors.is_empty()
+            && self.report.sources.iter().all(is_good)
     }
 }
 
@@ -76,13 +76,13 @@ impl Run {
 ///
 /// Where that cannot be run to its end, what came of the first run holds, unless a stop was asked for.
 fn without_extras(
-    first: Run,
+    first: AptRefreshRun,
     settings: &Settings,
     started: Instant,
     observer: &mut dyn Observer,
-) -> Result<Run> {
+) -> Result<AptRefreshRun> {
     let lists = settings.lists();
-    let lacking = first.said.sources.iter().filter(|s| s.lacks_extras());
+    let lacking = first.report.sources.iter().filter(|s| s.lacks_extras());
     let before: Vec<_> = lacking
         .clone()
         .map(|source| index_of(&lists, source))
@@ -127,8 +127,8 @@ pub fn download(
     observer: &mut dyn Observer,
 ) -> Result<bool> {
     let program = arguments::download(words, lists).args(apt.settings().patience());
-    let finished = program.run(&mut Refresh {
-        reader: acquire::Reader::default(),
+    let finished = program.run(&mut AptRefreshHandler {
+        reader: acquire::AcquireReader::default(),
         observer,
         fetches: false,
     })?;
@@ -141,26 +141,30 @@ pub fn download(
 }
 
 /// One run of `apt-get update`; tried again while somebody else holds apt's lock on its lists.
-fn update(options: &[OsString], started: Instant, observer: &mut dyn Observer) -> Result<Run> {
+fn update(
+    options: &[OsString],
+    started: Instant,
+    observer: &mut dyn Observer,
+) -> Result<AptRefreshRun> {
     let mut wait = lock::Wait::default();
     loop {
         let left = REFRESH_LIMIT.saturating_sub(started.elapsed());
         let program = arguments::update()
             .args(options)
             .limit(left.max(Duration::from_secs(1)));
-        let mut refresh = Refresh {
-            reader: acquire::Reader::default(),
+        let mut refresh = AptRefreshHandler {
+            reader: acquire::AcquireReader::default(),
             observer,
             fetches: false,
         };
         let finished = program.run(&mut refresh)?;
-        let Refresh {
+        let AptRefreshHandler {
             reader,
             observer: again,
             ..
         } = refresh;
-        let ended = |said, failed| Run {
-            said,
+        let ended = |report, failed| AptRefreshRun {
+            report,
             failed,
             notes: Vec::new(),
         };
@@ -184,9 +188,9 @@ fn update(options: &[OsString], started: Instant, observer: &mut dyn Observer) -
 }
 
 /// Why a run was ended: who it still waited for.
-fn too_long(said: &Said) -> String {
+fn too_long(report: &AptRefreshReport) -> String {
     let limit = REFRESH_LIMIT.as_secs();
-    let silent = said.sources.iter().filter(|source| !source.answered);
+    let silent = report.sources.iter().filter(|source| !source.answered);
     let silent: Vec<String> = silent.map(|s| format!("{} {}", s.uri, s.suite)).collect();
     if silent.is_empty() {
         return format!(
@@ -200,27 +204,27 @@ fn too_long(said: &Said) -> String {
     )
 }
 
-/// Holds what apt said of a source against what lies on the disk; `failed` says that apt did not exit with 0.
-fn confirmed(lists: &Path, heard: &SourceReport, targets: &str, failed: bool) -> Source {
-    let mut source = heard.source();
-    // what apt itself said is nearer to the cause: it warns of an index that it cannot verify, and keeps the old one
-    let warned = failed && !heard.warnings.is_empty();
-    let index = acquire::index_path(lists, &heard.file).map(fs::read);
+/// Compares what apt reported of a source with the lists on disk; `failed` says that apt did not exit with 0.
+fn confirmed(lists: &Path, reported: &SourceReport, targets: &str, failed: bool) -> Source {
+    let mut source = reported.source();
+    // apt's own words are nearer to the cause: it warns of an index that it cannot verify, and keeps the old one
+    let warned = failed && !reported.warnings.is_empty();
+    let index = acquire::index_path(lists, &reported.file).map(fs::read);
     let wrong = match index {
         // a directory of packages that has none, and that its administrator trusts: anywhere else, apt fails
-        None if heard.packages && has_target(targets, &source) => None,
+        None if reported.packages && has_target(targets, &source) => None,
         None => Some("its index is not there after the refresh".to_owned()),
         Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
         Some(Ok(bytes)) => {
             let text = String::from_utf8_lossy(&bytes);
             source.index_date = acquire::index_date(&text);
-            let sent = heard.sent.as_deref();
+            let sent = reported.sent.as_deref();
             let is_another = sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
             // apt keeps the newer index it has and says nothing (acquire-item.cc; FACTS 3)
             source.went_back = source.error.is_none() && is_another && !warned;
             if is_another {
                 Some("it served an index older than the one this host has already seen".to_owned())
-            } else if !heard.answered {
+            } else if !reported.answered {
                 Some("it did not answer".to_owned())
             } else if !has_target(targets, &source) && !acquire::offers_nothing(&text) {
                 Some("it has no package index for this host".to_owned())
@@ -229,7 +233,7 @@ fn confirmed(lists: &Path, heard: &SourceReport, targets: &str, failed: bool) ->
             }
         }
     };
-    let warnings = (warned && wrong.is_some()).then(|| heard.warnings.join("; "));
+    let warnings = (warned && wrong.is_some()).then(|| reported.warnings.join("; "));
     source.error = match (source.error, warnings) {
         (Some(error), Some(warnings)) => Some(format!("{error}; {warnings}")),
         (error, warnings) => error.or(warnings).or(wrong),
@@ -248,22 +252,22 @@ fn has_target(targets: &str, source: &Source) -> bool {
     })
 }
 
-struct Refresh<'a> {
-    reader: acquire::Reader,
+struct AptRefreshHandler<'a> {
+    reader: acquire::AcquireReader,
     observer: &'a mut dyn Observer,
     /// Whether it has begun to: it has its lock then.
     fetches: bool,
 }
 
-impl OutputHandler for Refresh<'_> {
+impl OutputHandler for AptRefreshHandler<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.reader.line(text);
-        if !self.fetches && acquire::Reader::is_request(text) {
+        if !self.fetches && acquire::AcquireReader::is_request(text) {
             self.fetches = true;
             self.observer.report(Report::Downloading { percent: 0 });
         }
-        if !acquire::Reader::is_protocol(text) {
+        if !acquire::AcquireReader::is_protocol(text) {
             self.observer
                 .report(Report::Output(acquire::redacted(text)));
         }

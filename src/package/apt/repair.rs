@@ -16,7 +16,7 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
         return Ok(());
     }
     run_repair_step(&dpkg::configure_all(), log, observer)?;
-    for (key, version) in torn()? {
+    for (key, version) in half_installed()? {
         run_repair_step(&arguments::reinstall(&key, &version), log, observer)?;
         // without the archive, the file that the interrupted run was installing
         let file = changes
@@ -38,9 +38,9 @@ pub fn run(apt: &Apt, changes: &[Change], log: &Path, observer: &mut dyn Observe
 }
 
 /// Packages that only unpacking them again heals: dpkg was killed between two of its steps.
-fn torn() -> Result<Vec<(PackageId, String)>> {
+fn half_installed() -> Result<Vec<(PackageId, String)>> {
     let database = database::installed()?;
-    let torn = database
+    let half_installed = database
         .into_iter()
         .filter(|(_, installed)| match &installed.state {
             PackageState::Good => false,
@@ -48,11 +48,12 @@ fn torn() -> Result<Vec<(PackageId, String)>> {
                 state.contains("half-installed") || state.contains("reinstallation")
             }
         });
-    Ok(torn
+    Ok(half_installed
         .map(|(key, installed)| (key, installed.version))
         .collect())
 }
 
 fn is_torn(key: &PackageId) -> bool {
-    torn().is_ok_and(|torn| torn.iter().any(|(torn, _)| torn == key))
+    half_installed()
+        .is_ok_and(|half_installed| half_installed.iter().any(|(other, _)| other == key))
 }

@@ -8,14 +8,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::auto_marks::Marks;
 use super::backend::Apt;
-use super::index::{Index, Record};
+use super::index::{Index, IndexRecord};
 use super::names::{self, ARCHIVES, file_name};
 use super::{arguments, database, dpkg, output};
 use crate::checksum;
 use crate::package::repair_step::run_repair_step;
 use crate::package::{
     Change, Database, Observer, PackageId, PackageState, Restore, RollbackItem, RollbackSource,
-    StoredPackage, TransactionEnd, former,
+    StoredPackage, TransactionEnd, rollback_source,
 };
 use crate::sorted::InOrder;
 
@@ -108,14 +108,14 @@ fn on_disk(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource> {
         let directory = change.file.as_deref().and_then(Path::parent);
         let directory = directory.unwrap_or(Path::new(ARCHIVES));
         let file = directory.join(file_name(&change.former_key(), version));
-        former::cached(change, kept, &file)
+        rollback_source::cached(change, kept, &file)
     };
-    former::ours(change, kept).or_else(cached)
+    rollback_source::stored(change, kept).or_else(cached)
 }
 
 /// Whether an index lists the former version. One that is only installed is shown, too, but without a
 /// checksum: pure.
-fn is_listed(change: &Change, records: &[Record]) -> bool {
+fn is_listed(change: &Change, records: &[IndexRecord]) -> bool {
     let name = names::former_name(change);
     let mut records = records.iter();
     records.any(|record| {
@@ -182,7 +182,7 @@ fn is_installed(change: &Change, installed: &Database) -> bool {
 }
 
 /// Puts the former versions back in one transaction.
-pub fn put_back(
+pub fn run(
     apt: &Apt,
     restore: &Restore<'_>,
     observer: &mut dyn Observer,
@@ -198,7 +198,7 @@ pub fn put_back(
     let new = |former: &&RollbackItem| former.source == RollbackSource::NewlyInstalled;
     let new = restore.former.iter().filter(new);
     let marks = Marks::read().without(&new.map(|f| &*f.change.package).in_order());
-    let program = arguments::put_back(restore.former, restore.gate)
+    let program = arguments::rollback(restore.former, restore.gate)
         .args(apt.settings().patience())
         .log(restore.log);
     let outcome = output::supervised(&program, &apt.dpkg, observer)?;
@@ -251,10 +251,10 @@ mod tests {
             file: None,
             ..Change::default()
         };
-        let record = |name: &str, sha256: Option<&str>| Record {
+        let record = |name: &str, sha256: Option<&str>| IndexRecord {
             name: name.into(),
             sha256: sha256.map(Into::into),
-            ..Record::default()
+            ..IndexRecord::default()
         };
         let installed = record("a:all=1", None);
         let others = [record("a:all=2", Some("x")), record("a:i386=1", Some("x"))];

@@ -15,12 +15,12 @@ pub struct Listing {
     /// What would be removed.
     pub removals: Vec<String>,
     /// What has a newer version and stays.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptPackage>,
 }
 
 /// A package that stays as it is, as apt names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kept {
+pub struct KeptPackage {
     /// The name, with an architecture where it is a foreign one.
     pub package: String,
     /// Whether apt said it waits for its turn in a phased rollout.
@@ -29,7 +29,7 @@ pub struct Kept {
 
 /// Reads the output line by line, since that is how it comes from a running apt.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct SimulationReader {
     listing: Listing,
     heading: Heading,
 }
@@ -42,7 +42,7 @@ enum Heading {
     Phased,
 }
 
-impl Reader {
+impl SimulationReader {
     /// Takes one line. The headings are apt's own in the C locale, learnt from apt 2.6 and 3.0.
     pub fn line(&mut self, line: &str) -> Result<()> {
         if let Some(names) = line.strip_prefix(' ') {
@@ -73,7 +73,7 @@ impl Reader {
             return;
         }
         let phased = self.heading == Heading::Phased;
-        let kept = names.split_whitespace().map(|name| Kept {
+        let kept = names.split_whitespace().map(|name| KeptPackage {
             package: name.to_owned(),
             phased,
         });
@@ -96,7 +96,7 @@ impl Reader {
 
 /// Parses a whole output.
 pub fn parse(output: &str) -> Result<Listing> {
-    let mut reader = Reader::default();
+    let mut reader = SimulationReader::default();
     for line in output.lines() {
         reader.line(line)?;
     }

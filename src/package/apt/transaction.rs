@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::auto_marks::Marks;
 use super::backend::Apt;
-use super::output::{Outcome, supervised};
+use super::output::{AptOutcome, supervised};
 use super::{arguments, pending};
 use crate::package::{Observer, Transaction, TransactionReport};
 
@@ -51,7 +51,7 @@ fn run(
     options: &[OsString],
     dpkg: &Path,
     observer: &mut dyn Observer,
-) -> Result<Outcome> {
+) -> Result<AptOutcome> {
     let program = arguments::apply(transaction.selection, transaction.gate, options);
     supervised(&program.log(transaction.log), dpkg, observer)
 }

@@ -17,13 +17,13 @@ const DPKG: [&str; 7] = [
 
 /// Collects them, a line at a time.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct ErrorReader {
     errors: Vec<String>,
     /// The line before was dpkg's, and goes on in the next one if that is indented.
     continues: bool,
 }
 
-impl Reader {
+impl ErrorReader {
     /// Takes one line.
     pub fn line(&mut self, text: &str) {
         if self.continues && text.starts_with(' ') {
@@ -74,7 +74,7 @@ dpkg: warning: nothing of it
  is an error
 E: Sub-process /usr/bin/dpkg returned an error code (2)
 ";
-        let mut reader = Reader::default();
+        let mut reader = ErrorReader::default();
         for line in text.lines() {
             reader.line(line);
         }

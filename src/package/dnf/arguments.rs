@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::dialect::Dialect;
 use super::gate::Plugin;
+use super::variant::Variant;
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{conf, evr, locks};
 use crate::package::{Change, PackageId, RollbackItem, RollbackSource, Source, Update};
@@ -13,23 +13,23 @@ use crate::package::{Change, PackageId, RollbackItem, RollbackSource, Source, Up
 /// each is heard of; that it failed is ours to see: by itself dnf exits with 0 then (FACTS 30). The key
 /// that a repository's definition names for its index is taken without a question (`-y`): whoever wrote
 /// the definition has answered it, and without the key the index is refused.
-pub fn refresh(dialect: Dialect) -> Program {
-    let program = Program::new(dialect.program());
-    match dialect {
+pub fn refresh(variant: Variant) -> Program {
+    let program = Program::new(variant.program());
+    match variant {
         // only its verbose output names the repositories that are good
-        Dialect::Dnf4 => program.args(["check-update", "-y", "-v", "--refresh"]),
-        Dialect::Dnf5 => program.args(["check-update", "-y", "--refresh"]),
-        Dialect::Yum => program.args(["makecache", "fast", "-y"]),
+        Variant::Dnf4 => program.args(["check-update", "-y", "-v", "--refresh"]),
+        Variant::Dnf5 => program.args(["check-update", "-y", "--refresh"]),
+        Variant::Yum => program.args(["makecache", "fast", "-y"]),
     }
     .arg("--setopt=*.skip_if_unavailable=1")
     .args(patience())
-    .args(without_copies(dialect))
+    .args(without_copies(variant))
     .die_with_parent()
 }
 
 /// Has dnf 5 fetch of a repository what every update depends on, and nothing else, into a cache of its own.
 pub fn refresh_packages_alone(id: &str, cache: &Path) -> Program {
-    Program::new(Dialect::Dnf5.program())
+    Program::new(Variant::Dnf5.program())
         .args(["check-update", "-y", "--refresh"])
         .arg(format!("--repo={id}"))
         .arg(format!("--setopt=system_cachedir={}", cache.display()))
@@ -51,25 +51,25 @@ fn patience() -> impl Iterator<Item = String> {
 }
 
 /// Lists the ids of the enabled repositories, from what is in the cache.
-pub fn repositories(dialect: Dialect) -> Program {
-    let program = Program::new(dialect.program());
-    match dialect {
-        Dialect::Dnf4 | Dialect::Yum => program.args(["repolist", "enabled", "-C", "-q"]),
-        Dialect::Dnf5 => program.args(["repo", "list", "-C", "--json"]),
+pub fn repositories(variant: Variant) -> Program {
+    let program = Program::new(variant.program());
+    match variant {
+        Variant::Dnf4 | Variant::Yum => program.args(["repolist", "enabled", "-C", "-q"]),
+        Variant::Dnf5 => program.args(["repo", "list", "-C", "--json"]),
     }
-    .args(without_copies(dialect))
+    .args(without_copies(variant))
 }
 
 /// What an upgrade is about: everything, or exactly these, and what it leaves out.
 #[derive(Clone, Copy)]
-pub struct Scope<'a> {
+pub struct DnfScope<'a> {
     pub updates: Option<&'a [Update]>,
     pub excluded: &'a [String],
     /// Repositories whose last refresh failed.
     pub failed: &'a [&'a Source],
 }
 
-impl Scope<'_> {
+impl DnfScope<'_> {
     /// Whether all that was asked for is left out: without a name, dnf would upgrade everything.
     pub fn is_empty(self) -> bool {
         let left_out = |update: &Update| self.excluded.contains(&update.package);
@@ -81,54 +81,54 @@ impl Scope<'_> {
 }
 
 /// Shows what the upgrade would do, from the cache alone.
-pub fn simulate(dialect: Dialect, scope: Scope<'_>) -> Program {
-    upgrade(dialect, scope.excluded, scope.failed)
+pub fn simulate(variant: Variant, scope: DnfScope<'_>) -> Program {
+    upgrade(variant, scope.excluded, scope.failed)
         .args(["-C", "--assumeno"])
-        .args(unplugged(dialect))
-        .args(named(dialect, scope))
+        .args(unplugged(variant))
+        .args(named(variant, scope))
         .limit(READ_LIMIT)
 }
 
 /// Downloads what the upgrade needs, by the index as it was fetched.
-pub fn download(dialect: Dialect, scope: Scope<'_>) -> Program {
-    download_by(Program::new(dialect.program()), dialect, scope)
+pub fn download(variant: Variant, scope: DnfScope<'_>) -> Program {
+    download_by(Program::new(variant.program()), variant, scope)
 }
 
 /// The same when nobody waits for it: everybody else's work comes first.
-pub fn download_ahead(dialect: Dialect, failed: &[&Source]) -> Program {
-    let idle = Program::idle(dialect.program());
-    let scope = Scope {
+pub fn download_ahead(variant: Variant, failed: &[&Source]) -> Program {
+    let idle = Program::idle(variant.program());
+    let scope = DnfScope {
         updates: None,
         excluded: &[],
         failed,
     };
-    download_by(idle, dialect, scope)
+    download_by(idle, variant, scope)
 }
 
-fn download_by(program: Program, dialect: Dialect, scope: Scope<'_>) -> Program {
-    upgrade_by(program, dialect, scope.excluded, scope.failed)
-        .args(["-y", "--downloadonly", as_fetched(dialect)])
-        .args(unplugged(dialect))
+fn download_by(program: Program, variant: Variant, scope: DnfScope<'_>) -> Program {
+    upgrade_by(program, variant, scope.excluded, scope.failed)
+        .args(["-y", "--downloadonly", as_fetched(variant)])
+        .args(unplugged(variant))
         .args(patience())
-        .args(named(dialect, scope))
+        .args(named(variant, scope))
         .die_with_parent()
 }
 
 /// Downloads and installs, with the gate in it (see [`gate`](super::gate)): without that dnf says no by
 /// itself. The index is used as it was fetched.
-pub fn gated(dialect: Dialect, scope: Scope<'_>, plugin: &Plugin) -> Program {
-    let program = upgrade(dialect, scope.excluded, scope.failed)
-        .arg(as_fetched(dialect))
+pub fn gated(variant: Variant, scope: DnfScope<'_>, plugin: &Plugin) -> Program {
+    let program = upgrade(variant, scope.excluded, scope.failed)
+        .arg(as_fetched(variant))
         .args(patience())
-        .args(mark(dialect))
-        .args(named(dialect, scope));
+        .args(mark(variant))
+        .args(named(variant, scope));
     plugin.given_to(program)
 }
 
 /// Installs exactly these from what was downloaded. What they newly need is not named: it would be
 /// marked as wanted for its own sake, and the resolver finds it as it did before.
 pub fn change(
-    dialect: Dialect,
+    variant: Variant,
     changes: &[Change],
     excluded: &[String],
     failed: &[&Source],
@@ -137,75 +137,75 @@ pub fn change(
         change.from.as_ref()?;
         let is_other = change.former_architecture.is_some();
         Some(upgraded(
-            dialect,
+            variant,
             change.key(),
             change.to.as_deref()?,
             is_other,
         ))
     };
-    upgrade(dialect, excluded, failed)
+    upgrade(variant, excluded, failed)
         .args(["-y", "-C"])
-        .args(mark(dialect))
+        .args(mark(variant))
         .args(changes.iter().filter_map(name))
 }
 
 /// Lists the security advisories of pending updates.
-pub fn advisories(dialect: Dialect, failed: &[&Source]) -> Program {
-    let program = Program::new(dialect.program());
-    match dialect {
-        Dialect::Dnf4 => program.args(["updateinfo", "list", "--security", "--updates", "-q"]),
-        Dialect::Dnf5 => program.args(["advisory", "list", "--security", "--updates", "--json"]),
-        Dialect::Yum => program.args(["updateinfo", "list", "security", "-q"]),
+pub fn advisories(variant: Variant, failed: &[&Source]) -> Program {
+    let program = Program::new(variant.program());
+    match variant {
+        Variant::Dnf4 => program.args(["updateinfo", "list", "--security", "--updates", "-q"]),
+        Variant::Dnf5 => program.args(["advisory", "list", "--security", "--updates", "--json"]),
+        Variant::Yum => program.args(["updateinfo", "list", "security", "-q"]),
     }
     .arg("-C")
-    .args(without_copies(dialect))
+    .args(without_copies(variant))
     .args(without(failed))
 }
 
 /// Lists what would be pending if nothing were locked or excluded.
-pub fn updates_without_locks(dialect: Dialect, failed: &[&Source]) -> Program {
-    let unlocked: &[&str] = match dialect {
-        Dialect::Dnf4 | Dialect::Yum => &["--disableexcludes=all", "--disableplugin=versionlock"],
-        Dialect::Dnf5 => &["--setopt=disable_excludes=*"],
+pub fn updates_without_locks(variant: Variant, failed: &[&Source]) -> Program {
+    let unlocked: &[&str] = match variant {
+        Variant::Dnf4 | Variant::Yum => &["--disableexcludes=all", "--disableplugin=versionlock"],
+        Variant::Dnf5 => &["--setopt=disable_excludes=*"],
     };
-    updates(dialect, failed).args(unlocked)
+    updates(variant, failed).args(unlocked)
 }
 
 /// Lists what is pending, without resolving a transaction, which dnf lets only root do.
-pub fn updates(dialect: Dialect, failed: &[&Source]) -> Program {
-    Program::new(dialect.program())
+pub fn updates(variant: Variant, failed: &[&Source]) -> Program {
+    Program::new(variant.program())
         .args(["check-update", "-C", "-q"])
-        .args(without_copies(dialect))
+        .args(without_copies(variant))
         .args(without(failed))
 }
 
 /// Lists every version of these packages that a repository has.
-pub fn versions(dialect: Dialect, names: &[String]) -> Program {
-    Program::new(dialect.program())
+pub fn versions(variant: Variant, names: &[String]) -> Program {
+    Program::new(variant.program())
         .args(["list", "--showduplicates", "-C", "-q"])
-        .args(without_copies(dialect))
+        .args(without_copies(variant))
         .args(names)
 }
 
 /// Removes the older of two entries of a package, and installs the newer one again.
-pub fn remove_duplicates(dialect: Dialect) -> Program {
-    match dialect {
-        Dialect::Dnf4 | Dialect::Dnf5 => {
-            Program::new(dialect.program()).args(["remove", "-y", "--duplicates"])
+pub fn remove_duplicates(variant: Variant) -> Program {
+    match variant {
+        Variant::Dnf4 | Variant::Dnf5 => {
+            Program::new(variant.program()).args(["remove", "-y", "--duplicates"])
         }
         // of the yum-utils package
-        Dialect::Yum => Program::new("/usr/bin/package-cleanup").args(["-y", "--cleandupes"]),
+        Variant::Yum => Program::new("/usr/bin/package-cleanup").args(["-y", "--cleandupes"]),
     }
 }
 
 /// Puts former versions back and takes away what was new, in one transaction. In `script`, dnf 4 and
 /// yum find the words of their shell, the only command of theirs that does both in one. `answer` is the
 /// option for the question whether that is ok.
-pub fn put_back(dialect: Dialect, former: &[RollbackItem], script: &Path, answer: &str) -> Program {
-    let program = Program::new(dialect.program());
-    let program = match dialect {
-        Dialect::Dnf4 | Dialect::Yum => program.args(["shell", answer]).arg(script),
-        Dialect::Dnf5 => {
+pub fn rollback(variant: Variant, former: &[RollbackItem], script: &Path, answer: &str) -> Program {
+    let program = Program::new(variant.program());
+    let program = match variant {
+        Variant::Dnf4 | Variant::Yum => program.args(["shell", answer]).arg(script),
+        Variant::Dnf5 => {
             let mut program = program.args(["do", answer]);
             for (verb, words) in verbs(former) {
                 program = program.arg(format!("--action={verb}")).args(words);
@@ -215,28 +215,28 @@ pub fn put_back(dialect: Dialect, former: &[RollbackItem], script: &Path, answer
     };
     program
         .args(STEADY)
-        .args(disabled(dialect))
+        .args(disabled(variant))
         .arg("--setopt=*.metadata_expire=-1")
-        .args(mark(dialect))
+        .args(mark(variant))
 }
 
 /// Fetches packages again in the version that they have, and installs them once more.
-pub fn install_again(dialect: Dialect, former: &[RollbackItem]) -> Program {
+pub fn install_again(variant: Variant, former: &[RollbackItem]) -> Program {
     let name = |former: &RollbackItem| {
         let change = &former.change;
         let version = change.from.as_deref().unwrap_or_default();
         nevra(&change.package, version, &change.former_key().architecture)
     };
-    Program::new(dialect.program())
+    Program::new(variant.program())
         .args(["reinstall", "-y"])
         .args(STEADY)
-        .args(disabled(dialect))
+        .args(disabled(variant))
         .arg("--setopt=*.metadata_expire=-1")
-        .args(mark(dialect))
+        .args(mark(variant))
         .args(former.iter().map(name))
 }
 
-/// The words of [`put_back`] for the shell of dnf 4 and yum.
+/// The words of [`rollback`] for the shell of dnf 4 and yum.
 pub fn shell_script(former: &[RollbackItem]) -> String {
     let line = |(verb, words): (&str, Vec<PathBuf>)| {
         let words: Vec<String> = words.iter().map(|w| w.display().to_string()).collect();
@@ -277,57 +277,57 @@ fn verbs(former: &[RollbackItem]) -> Vec<(&'static str, Vec<PathBuf>)> {
 /// instead of failing all others. Nothing here weakens the check of signatures.
 const STEADY: [&str; 2] = ["--setopt=clean_requirements_on_remove=0", "--setopt=best=0"];
 
-fn upgrade(dialect: Dialect, excluded: &[String], failed: &[&Source]) -> Program {
-    upgrade_by(Program::new(dialect.program()), dialect, excluded, failed)
+fn upgrade(variant: Variant, excluded: &[String], failed: &[&Source]) -> Program {
+    upgrade_by(Program::new(variant.program()), variant, excluded, failed)
 }
 
 fn upgrade_by(
     program: Program,
-    dialect: Dialect,
+    variant: Variant,
     excluded: &[String],
     failed: &[&Source],
 ) -> Program {
     // yum 3 has no 'best', and leaves out what is broken only when it is told to
-    let steady: &[&str] = match dialect {
-        Dialect::Dnf4 | Dialect::Dnf5 => &STEADY,
-        Dialect::Yum => &["--setopt=clean_requirements_on_remove=0", "--skip-broken"],
+    let steady: &[&str] = match variant {
+        Variant::Dnf4 | Variant::Dnf5 => &STEADY,
+        Variant::Yum => &["--setopt=clean_requirements_on_remove=0", "--skip-broken"],
     };
     program
         .arg("upgrade")
         .args(steady)
-        .args(disabled(dialect))
+        .args(disabled(variant))
         .args(excluded.iter().map(|name| format!("--exclude={name}")))
         .args(without(failed))
 }
 
 /// Leaves out the repository in which dnf's own plugin `local` keeps copies of what was installed, which no
 /// administrator has configured: where there is no such repository, this changes nothing (FACTS 39).
-fn without_copies(dialect: Dialect) -> Option<&'static str> {
-    disabled(dialect).or(unplugged(dialect))
+fn without_copies(variant: Variant) -> Option<&'static str> {
+    disabled(variant).or(unplugged(variant))
 }
 
 /// With dnf 4 (4.23) the plugin adds it before it has an index, and dnf fails on it.
-fn disabled(dialect: Dialect) -> Option<&'static str> {
-    (dialect == Dialect::Dnf4).then_some("--disablerepo=_dnf_local")
+fn disabled(variant: Variant) -> Option<&'static str> {
+    (variant == Variant::Dnf4).then_some("--disablerepo=_dnf_local")
 }
 
 /// dnf 5 (5.4) names it as the origin of what it has a copy of. A run that changes packages keeps the plugin,
 /// which makes the copies then.
-fn unplugged(dialect: Dialect) -> Option<&'static str> {
-    (dialect == Dialect::Dnf5).then_some("--disable-plugin=local")
+fn unplugged(variant: Variant) -> Option<&'static str> {
+    (variant == Variant::Dnf5).then_some("--disable-plugin=local")
 }
 
 /// Uses the index as it was fetched, however old it is.
-fn as_fetched(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Dnf4 | Dialect::Yum => "--setopt=*.metadata_expire=-1",
-        Dialect::Dnf5 => "--setopt=cacheonly=metadata",
+fn as_fetched(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Dnf4 | Variant::Yum => "--setopt=*.metadata_expire=-1",
+        Variant::Dnf5 => "--setopt=cacheonly=metadata",
     }
 }
 
 /// A mark in dnf's history and in the list of processes; yum 3 has no such option.
-fn mark(dialect: Dialect) -> Option<String> {
-    (dialect != Dialect::Yum).then(|| format!("--comment={}", locks::MARK))
+fn mark(variant: Variant) -> Option<String> {
+    (variant != Variant::Yum).then(|| format!("--comment={}", locks::MARK))
 }
 
 /// Leaves out the repositories whose last refresh failed.
@@ -339,23 +339,23 @@ fn without(failed: &[&Source]) -> impl Iterator<Item = String> {
 
 /// Updates by their exact names. New packages are not named: the resolver finds what the others need. Nor is what
 /// is left out: dnf fails where it has no package of a name (FACTS 33).
-fn named(dialect: Dialect, scope: Scope<'_>) -> Vec<String> {
+fn named(variant: Variant, scope: DnfScope<'_>) -> Vec<String> {
     let updates = scope.updates.unwrap_or_default().iter();
     updates
         .filter(|update| update.installed.is_some())
         .filter(|update| !scope.excluded.contains(&update.package))
         .map(|update| {
             let is_other = update.former_architecture.is_some();
-            upgraded(dialect, update.key(), &update.candidate, is_other)
+            upgraded(variant, update.key(), &update.candidate, is_other)
         })
         .collect()
 }
 
 /// The exact name of what is upgraded. Where it has another architecture than what is installed, dnf 5 refuses
 /// each name that says more than the package's (`available, but installed for a different architecture`).
-fn upgraded(dialect: Dialect, key: PackageId, version: &str, is_other: bool) -> String {
-    match dialect {
-        Dialect::Dnf5 if is_other => key.package,
+fn upgraded(variant: Variant, key: PackageId, version: &str, is_other: bool) -> String {
+    match variant {
+        Variant::Dnf5 if is_other => key.package,
         _ => nevra(&key.package, version, &key.architecture),
     }
 }
@@ -370,7 +370,7 @@ mod tests {
     use super::*;
     use expect_test::expect;
 
-    const EVERYTHING: Scope<'_> = Scope {
+    const EVERYTHING: DnfScope<'_> = DnfScope {
         updates: None,
         excluded: &[],
         failed: &[],
@@ -392,17 +392,17 @@ mod tests {
     fn only_exact_names_are_given() {
         let updates = [demo(Some("1.0-1")), demo(None)];
         let changes = updates.each_ref().map(Change::from);
-        let scope = Scope {
+        let scope = DnfScope {
             updates: Some(&updates),
             excluded: &["x".to_owned()],
             failed: &[],
         };
         expect!["/usr/bin/dnf upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --disablerepo=_dnf_local --exclude=x -C --assumeno demo-0:1.1-1.noarch"]
-            .assert_eq(&simulate(Dialect::Dnf4, scope).shown());
+            .assert_eq(&simulate(Variant::Dnf4, scope).shown());
         expect!["/usr/bin/dnf5 upgrade --setopt=clean_requirements_on_remove=0 --setopt=best=0 --exclude=x -y -C --comment=linux-patch-api demo-0:1.1-1.noarch"]
-            .assert_eq(&change(Dialect::Dnf5, &changes, &["x".to_owned()], &[]).shown());
+            .assert_eq(&change(Variant::Dnf5, &changes, &["x".to_owned()], &[]).shown());
         expect!["/usr/bin/yum upgrade --setopt=clean_requirements_on_remove=0 --skip-broken -y --downloadonly --setopt=*.metadata_expire=-1 --setopt=retries=2 --setopt=timeout=20"]
-            .assert_eq(&download(Dialect::Yum, EVERYTHING).shown());
+            .assert_eq(&download(Variant::Yum, EVERYTHING).shown());
     }
 
     #[test]
@@ -424,23 +424,23 @@ mod tests {
             run
         "]]
         .assert_eq(&shell_script(&former));
-        let shown = put_back(Dialect::Dnf5, &former, Path::new("/s"), "-y").shown();
+        let shown = rollback(Variant::Dnf5, &former, Path::new("/s"), "-y").shown();
         let words = "do -y --action=downgrade /kept/demo.rpm demo-0:1.0-1.noarch --action=remove demo-0:1.1-1.noarch";
         assert!(shown.contains(words), "{shown}");
     }
 
     #[test]
     fn nothing_weakens_the_check_of_signatures() {
-        for dialect in [Dialect::Dnf4, Dialect::Dnf5, Dialect::Yum] {
+        for variant in [Variant::Dnf4, Variant::Dnf5, Variant::Yum] {
             let programs = [
-                refresh(dialect),
-                simulate(dialect, EVERYTHING),
-                download(dialect, EVERYTHING),
-                gated(dialect, EVERYTHING, &Plugin::default()),
-                change(dialect, &[], &[], &[]),
-                put_back(dialect, &[], Path::new("/s"), "-y"),
-                install_again(dialect, &[]),
-                remove_duplicates(dialect),
+                refresh(variant),
+                simulate(variant, EVERYTHING),
+                download(variant, EVERYTHING),
+                gated(variant, EVERYTHING, &Plugin::default()),
+                change(variant, &[], &[], &[]),
+                rollback(variant, &[], Path::new("/s"), "-y"),
+                install_again(variant, &[]),
+                remove_duplicates(variant),
             ];
             for program in programs {
                 let shown = program.shown().to_lowercase();

@@ -15,11 +15,11 @@ const FILE: &str = "/usr/lib/sysimage/libdnf5/packages.toml";
 #[derive(Deserialize)]
 struct Packages {
     #[serde(default)]
-    packages: std::collections::BTreeMap<String, Package>,
+    packages: std::collections::BTreeMap<String, MarkedPackage>,
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct MarkedPackage {
     #[serde(default)]
     reason: String,
 }
@@ -32,7 +32,7 @@ pub fn automatic() -> Option<BTreeSet<String>> {
 /// A table for each package, `name.architecture`, with its reason.
 fn parse(text: &str) -> Option<BTreeSet<String>> {
     let packages = toml::from_str::<Packages>(text).ok()?.packages;
-    let is_for_others = |package: &Package| package.reason.ends_with("Dependency");
+    let is_for_others = |package: &MarkedPackage| package.reason.ends_with("Dependency");
     let marked = packages.iter().filter(|(_, p)| is_for_others(p));
     let named = marked.filter_map(|(name, _)| {
         let (name, architecture) = name.rsplit_once('.')?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::dialect::Dialect;
+use super::variant::Variant;
 use crate::package::rpm::repositories::{self, Repository};
 use crate::package::rpm::rollback::Archived;
 use crate::sorted::InOrder;
@@ -12,7 +12,7 @@ use crate::sorted::InOrder;
 /// dnf or yum on this host.
 #[derive(Debug)]
 pub struct Dnf {
-    pub(super) dialect: Dialect,
+    pub(super) variant: Variant,
     /// Where temporary files may lie.
     pub(super) scratch: PathBuf,
     /// The former versions that the repositories have, where dnf has said so with the change list.
@@ -21,9 +21,9 @@ pub struct Dnf {
 
 impl Dnf {
     /// The member of the family, with a directory of ours for temporary files.
-    pub fn new(dialect: Dialect, scratch: impl Into<PathBuf>) -> Self {
+    pub fn new(variant: Variant, scratch: impl Into<PathBuf>) -> Self {
         Self {
-            dialect,
+            variant,
             scratch: scratch.into(),
             archived: Archived::default(),
         }
@@ -31,12 +31,12 @@ impl Dnf {
 
     /// The repositories that are configured.
     pub(super) fn configured(&self) -> Vec<Repository> {
-        repositories::configured(self.dialect.repositories())
+        repositories::configured(self.variant.repositories())
     }
 
     /// The fetched index of each repository, by id, where there is one.
-    pub(super) fn indexes(&self) -> BTreeMap<String, Option<repositories::Index>> {
-        let caches = self.dialect.caches();
+    pub(super) fn indexes(&self) -> BTreeMap<String, Option<repositories::RepositoryIndex>> {
+        let caches = self.variant.caches();
         let directories = caches.iter().flat_map(|cache| repositories::cached(cache));
         let index = |directory: &Path| {
             let places = ["repodata/repomd.xml", "repomd.xml"];

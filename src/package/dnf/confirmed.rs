@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use super::arguments;
 use super::backend::Dnf;
-use super::dialect::Dialect;
 use super::pending::listed;
+use super::variant::Variant;
 use crate::package::rpm::repositories;
 
 /// The least time that is worth another look.
@@ -59,10 +59,10 @@ impl Confirmed<'_> {
     /// What is wrong with a repository of which the refresh has `said` something. dnf 5 complains of each mirror
     /// that fails, although another one answers, and not of a repository.
     pub fn error(&self, id: &str, said: Option<String>) -> Option<String> {
-        if self.dnf.dialect != Dialect::Dnf5 {
+        if self.dnf.variant != Variant::Dnf5 {
             return said;
         }
-        let caches = self.dnf.dialect.caches();
+        let caches = self.dnf.variant.caches();
         let cache = caches
             .iter()
             .find_map(|at| repositories::cached(at).remove(id));
@@ -74,7 +74,7 @@ impl Confirmed<'_> {
     /// say it, so it is asked to fetch the repository into another cache without them.
     pub fn lacks_extras(&self, id: &str) -> bool {
         let left = self.ends.saturating_duration_since(Instant::now());
-        if self.dnf.dialect != Dialect::Dnf5 || self.offline || left < LEAST {
+        if self.dnf.variant != Variant::Dnf5 || self.offline || left < LEAST {
             return self.lacking_extras.contains(id);
         }
         let cache = self.dnf.scratch.join("dnf-packages-alone");
@@ -86,8 +86,8 @@ impl Confirmed<'_> {
 
     /// What is wrong with such files, of which dnf 5 names the first mirror that fails at most.
     pub fn error_of_extras(&self, said: String) -> String {
-        match self.dnf.dialect {
-            Dialect::Dnf5 => SILENT_OF_EXTRAS.to_owned(),
+        match self.dnf.variant {
+            Variant::Dnf5 => SILENT_OF_EXTRAS.to_owned(),
             _ => said,
         }
     }

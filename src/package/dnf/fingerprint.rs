@@ -6,6 +6,6 @@ use crate::package::rpm::fingerprint;
 
 /// The text, for these `failed` sources.
 pub fn fingerprint(dnf: &Dnf, failed: &[&Source]) -> String {
-    let caches = dnf.dialect.caches();
-    fingerprint::stamp(failed, &caches, dnf.dialect.configuration())
+    let caches = dnf.variant.caches();
+    fingerprint::stamp(failed, &caches, dnf.variant.configuration())
 }

@@ -5,17 +5,17 @@ mod auto_marks;
 mod backend;
 mod confirmed;
 mod database;
-mod dialect;
+mod directories;
 mod fingerprint;
 mod gate;
 mod output;
 mod pending;
-mod places;
 mod refresh;
 mod rollback;
 mod simulate;
 mod table;
 mod transaction;
+mod variant;
 
 use std::collections::BTreeSet;
 use std::io::BufRead;
@@ -25,7 +25,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 pub use backend::Dnf;
-pub use dialect::Dialect;
+pub use variant::Variant;
 
 use super::rpm::resolution::NO_ADVISORIES;
 use super::rpm::{
@@ -40,7 +40,7 @@ use crate::exec::ProcessInfo;
 
 impl PackageManager for Dnf {
     fn name(&self) -> &'static str {
-        self.dialect.name()
+        self.variant.name()
     }
 
     fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
@@ -48,14 +48,14 @@ impl PackageManager for Dnf {
     }
 
     fn refreshes_in(&self) -> Vec<PathBuf> {
-        self.dialect.writes_to()
+        self.variant.writes_to()
     }
 
     /// dnf 4 and yum lock their cache.
     fn looks_up_in(&self) -> Vec<PathBuf> {
-        match self.dialect {
-            Dialect::Dnf4 | Dialect::Yum => self.dialect.writes_to(),
-            Dialect::Dnf5 => Vec::new(),
+        match self.variant {
+            Variant::Dnf4 | Variant::Yum => self.variant.writes_to(),
+            Variant::Dnf5 => Vec::new(),
         }
     }
 
@@ -102,7 +102,7 @@ impl PackageManager for Dnf {
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
         let _forgets = database_cache::Changing;
-        let native = arguments::remove_duplicates(self.dialect);
+        let native = arguments::remove_duplicates(self.variant);
         repair::run(changes, Some(&native), log, observer)
     }
 
@@ -110,7 +110,7 @@ impl PackageManager for Dnf {
         scripts::running(process)
     }
 
-    fn former(
+    fn rollback_items(
         &self,
         changes: &[Change],
         kept: &[StoredPackage],
@@ -119,13 +119,13 @@ impl PackageManager for Dnf {
         rollback::find(self, changes, kept)
     }
 
-    fn roll_back(
+    fn rollback(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
-        rollback::put_back(self.dialect, &self.scratch, restore, observer)
+        rollback::run(self.variant, &self.scratch, restore, observer)
     }
 
     fn compares_files(&self) -> bool {
@@ -134,12 +134,12 @@ impl PackageManager for Dnf {
 
     /// dnf 4 and yum keep them in a database that only they read.
     fn automatic(&self) -> Option<BTreeSet<String>> {
-        let is_read = self.dialect == Dialect::Dnf5;
+        let is_read = self.variant == Variant::Dnf5;
         is_read.then(auto_marks::automatic).flatten()
     }
 
     fn mark_automatic(&self, names: &[String], log: &Path) -> Result<()> {
-        auto_marks::mark_automatic(self.dialect.program(), names)
+        auto_marks::mark_automatic(self.variant.program(), names)
             .log(log)
             .output_checked()
             .map(drop)
@@ -159,8 +159,8 @@ impl PackageManager for Dnf {
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
-        contents::install_again(restore, &self.dialect.caches(), observer, |former| {
-            arguments::install_again(self.dialect, former)
+        contents::install_again(restore, &self.variant.caches(), observer, |former| {
+            arguments::install_again(self.variant, former)
         })
     }
 
@@ -168,18 +168,18 @@ impl PackageManager for Dnf {
         Some(below::TOOL)
     }
 
-    fn roll_back_below(
+    fn rollback_below(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
-        below::put_back(restore, observer)
+        below::rollback(restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        let announced = gate::announced(self.dialect, input)?;
-        Ok(self.archived.heard(announced))
+        let announced = gate::announced(self.variant, input)?;
+        Ok(self.archived.remember(announced))
     }
 
     /// The family checks a file of its cache against the index before it uses it, as it does what it
@@ -193,7 +193,7 @@ impl PackageManager for Dnf {
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {
-        brings::fetched(updates, &self.dialect.caches())
+        brings::fetched(updates, &self.variant.caches())
     }
 
     fn brings(

@@ -1,8 +1,8 @@
 //! What dnf and yum print while they work: progress, failures, whom they wait for.
 
 use crate::exec::{ExitReason, Line, OutputHandler};
-use crate::package::rpm::resolution::Resolved;
-use crate::package::rpm::transaction::Changed;
+use crate::package::rpm::resolution::Resolution;
+use crate::package::rpm::transaction::ChangeOutcome;
 use crate::package::rpm::{conffiles, repositories, scripts, words};
 use crate::package::{Observer, PackageId, Report, TransactionEnd};
 
@@ -12,9 +12,9 @@ use super::{gate, table};
 const QUOTED: usize = 8;
 
 /// Follows a run.
-pub struct Run<'a> {
+pub struct DnfRun<'a> {
     observer: &'a mut dyn Observer,
-    table: table::Reader,
+    table: table::TableReader,
     errors: Vec<String>,
     /// The lines below `Error:` belong to it.
     in_error: bool,
@@ -28,20 +28,20 @@ pub struct Run<'a> {
 }
 
 /// What a run came to.
-pub struct Ran {
+pub struct DnfOutcome {
     /// What it would do or did.
-    pub resolved: Resolved,
+    pub resolved: Resolution,
     /// How it ended, whose scripts failed, and what was not merged.
-    pub changed: Changed,
+    pub changed: ChangeOutcome,
     /// Whether dnf had loaded the gate.
     pub gated: bool,
 }
 
-impl<'a> Run<'a> {
+impl<'a> DnfRun<'a> {
     pub fn new(observer: &'a mut dyn Observer) -> Self {
         Self {
             observer,
-            table: table::Reader::default(),
+            table: table::TableReader::default(),
             errors: Vec::new(),
             in_error: false,
             waiting: String::new(),
@@ -103,10 +103,10 @@ impl<'a> Run<'a> {
     }
 
     /// What it came to.
-    pub fn finish(self, exit_reason: ExitReason) -> Ran {
-        Ran {
+    pub fn finish(self, exit_reason: ExitReason) -> DnfOutcome {
+        DnfOutcome {
             resolved: self.table.finish(),
-            changed: Changed {
+            changed: ChangeOutcome {
                 ended: ended(exit_reason, &self.errors),
                 failures: self.failures,
                 notes: self.notes,
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl OutputHandler for Run<'_> {
+impl OutputHandler for DnfRun<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.output(text);
@@ -259,9 +259,9 @@ mod tests {
         exit_reason: ExitReason,
     ) -> (TransactionEnd, Vec<Report>, Vec<(PackageId, String)>) {
         let mut listener = Listener(Vec::new());
-        let mut run = Run::new(&mut listener);
+        let mut run = DnfRun::new(&mut listener);
         output.lines().for_each(|line| run.line(Line::Output(line)));
-        let Changed {
+        let ChangeOutcome {
             ended, failures, ..
         } = run.finish(exit_reason).changed;
         (ended, listener.0, failures)

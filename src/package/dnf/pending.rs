@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 
 use super::backend::Dnf;
-use super::dialect::Dialect;
+use super::variant::Variant;
 use super::{arguments, database, table};
 use crate::exec::{ExitReason, Program};
 use crate::package::rpm::resolution::{self, Advisories};
@@ -56,8 +56,8 @@ impl Dnf {
         if !self.has_advisories() {
             return Ok(Advisories::new());
         }
-        let listed = arguments::advisories(self.dialect, failed).output_checked()?;
-        advised(self.dialect, &listed)
+        let listed = arguments::advisories(self.variant, failed).output_checked()?;
+        advised(self.variant, &listed)
     }
 
     /// What is pending and locked or excluded: asked for only where something is.
@@ -66,7 +66,7 @@ impl Dnf {
         if patterns.is_empty() {
             return Ok(Vec::new());
         }
-        let program = arguments::updates_without_locks(self.dialect, failed);
+        let program = arguments::updates_without_locks(self.variant, failed);
         let all = table::list(&listed(&program)?);
         Ok(resolution::only_in(pending, &all, |planned| {
             let held = versionlock::is_held(&patterns, &planned.key.package);
@@ -84,7 +84,7 @@ impl Dnf {
         if failed.is_empty() {
             return Ok(Vec::new());
         }
-        let all = table::list(&listed(&arguments::updates(self.dialect, &[]))?);
+        let all = table::list(&listed(&arguments::updates(self.variant, &[]))?);
         Ok(resolution::only_in(pending, &all, |planned| {
             let why = "comes from a source whose last refresh failed";
             let from_failed = failed.iter().any(|s| s.suite == planned.repository);
@@ -109,7 +109,7 @@ pub fn listed(program: &Program) -> Result<String> {
 /// The packages of security advisories: `LAB-1 Important/Sec. demo-1.1-1.noarch` (dnf 4, yum) or a JSON
 /// list with `name` and `nevra` (dnf 5). They are of versions that are newer than the installed ones, so a candidate
 /// that is newer still brings them along.
-fn advised(dialect: Dialect, listed: &str) -> Result<Advisories> {
+fn advised(variant: Variant, listed: &str) -> Result<Advisories> {
     let mut advised = Advisories::new();
     let mut add = |nevra: &str, advisory: &str| {
         let Some((nevr, architecture)) = nevra.rsplit_once('.') else {
@@ -126,7 +126,7 @@ fn advised(dialect: Dialect, listed: &str) -> Result<Advisories> {
             advised.entry(key).or_default().push(advisory.to_owned());
         }
     };
-    if dialect != Dialect::Dnf5 {
+    if variant != Variant::Dnf5 {
         for line in listed.lines().filter(|line| line.contains("/Sec.")) {
             let mut words = line.split_whitespace();
             if let (Some(advisory), Some(nevra)) = (words.next(), words.next_back()) {
@@ -154,19 +154,19 @@ mod tests {
         // dnf 4.23, dnf 5.4
         let dnf4 = "LAB-2026-1 Important/Sec. demo-1.1-1.noarch\nLAB-2026-2 bugfix         tool-2:1.2-1.noarch\n";
         let dnf5 = r#"[{"name":"LAB-2026-1","type":"security","severity":"Important","nevra":"demo-1.1-1.noarch","buildtime":1795132800}]"#;
-        for (dialect, listed) in [
-            (Dialect::Dnf4, dnf4),
-            (Dialect::Dnf5, dnf5),
-            (Dialect::Yum, dnf4),
+        for (variant, listed) in [
+            (Variant::Dnf4, dnf4),
+            (Variant::Dnf5, dnf5),
+            (Variant::Yum, dnf4),
         ] {
-            let advised = advised(dialect, listed).unwrap();
+            let advised = advised(variant, listed).unwrap();
             let shown = advised
                 .iter()
                 .map(|(key, names)| format!("{key} {names:?}"));
             let shown: Vec<String> = shown.collect();
             assert_eq!(shown, [r#"demo:noarch ["LAB-2026-1"]"#]);
         }
-        assert!(advised(Dialect::Dnf5, "").unwrap().is_empty());
-        assert!(advised(Dialect::Dnf5, "no list").is_err());
+        assert!(advised(Variant::Dnf5, "").unwrap().is_empty());
+        assert!(advised(Variant::Dnf5, "no list").is_err());
     }
 }

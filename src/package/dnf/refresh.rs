@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 
 use super::backend::Dnf;
 use super::confirmed::{self, Confirmed};
-use super::dialect::Dialect;
 use super::pending::{UPDATES_ARE_THERE, listed};
+use super::variant::Variant;
 use super::{arguments, output};
 use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::rpm::database_cache;
@@ -29,20 +29,20 @@ pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<RefreshReport> {
     let ends = Instant::now() + REFRESH_LIMIT;
     database_cache::read_ahead();
     let configured = dnf.configured();
-    let (heard, _) = update(dnf, &configured, observer)?;
-    let mut errors = heard.errors;
-    if heard.repositories.is_empty() && errors.is_empty() {
+    let (report, _) = update(dnf, &configured, observer)?;
+    let mut errors = report.errors;
+    if report.repositories.is_empty() && errors.is_empty() {
         errors.push("no package repository is enabled; see dnf.conf(5)".to_owned());
     }
     let is_away = |said: &Option<String>| said.as_deref().is_some_and(is_network_error);
     let confirmed = Confirmed {
         dnf,
-        offline: heard.repositories.values().all(is_away),
-        lacking_extras: heard.lacking_extras,
+        offline: report.repositories.values().all(is_away),
+        lacking_extras: report.lacking_extras,
         ends,
     };
     let indexes = dnf.indexes();
-    let sources: Vec<Source> = heard
+    let sources: Vec<Source> = report
         .repositories
         .into_iter()
         .map(|(id, said)| {
@@ -51,7 +51,7 @@ pub fn run(dnf: &Dnf, observer: &mut dyn Observer) -> Result<RefreshReport> {
             match confirmed.error(&id, said) {
                 Some(error) if confirmed.lacks_extras(&id) => {
                     let error = confirmed.error_of_extras(error);
-                    repositories::lacking_extras(source(Some(error)), dnf.dialect.name())
+                    repositories::lacking_extras(source(Some(error)), dnf.variant.name())
                 }
                 error => source(error),
             }
@@ -65,15 +65,15 @@ fn update(
     dnf: &Dnf,
     configured: &[Repository],
     observer: &mut dyn Observer,
-) -> Result<(SourceReport, bool)> {
-    if dnf.dialect == Dialect::Dnf5 {
-        let caches = dnf.dialect.caches();
+) -> Result<(DnfRefreshReport, bool)> {
+    if dnf.variant == Variant::Dnf5 {
+        let caches = dnf.variant.caches();
         let mut repositories = caches.iter().flat_map(|at| repositories::cached(at));
         repositories.try_for_each(|(_, cache)| confirmed::expire(&cache))?;
     }
-    let program = arguments::refresh(dnf.dialect).limit(REFRESH_LIMIT);
-    let mut watch = Refresh {
-        reader: Reader::new(dnf.dialect, configured),
+    let program = arguments::refresh(dnf.variant).limit(REFRESH_LIMIT);
+    let mut watch = DnfRefreshHandler {
+        reader: DnfRefreshReader::new(dnf.variant, configured),
         observer,
         waiting: String::new(),
         waits: false,
@@ -85,26 +85,26 @@ fn update(
         ExitReason::TimedOut if watch.waits => bail!("{}", watch.waiting),
         ExitReason::TimedOut => bail!(
             "{} was ended after {} s; a repository does not answer, or too slowly",
-            dnf.dialect.name(),
+            dnf.variant.name(),
             REFRESH_LIMIT.as_secs(),
         ),
         ExitReason::Killed(_) | ExitReason::Stopped => bail!("{}", program.failure(&finished)),
     };
     let mut reader = watch.reader;
     if !reader.is_complete()
-        && let Ok(listed) = listed(&arguments::repositories(dnf.dialect))
+        && let Ok(listed) = listed(&arguments::repositories(dnf.variant))
     {
         reader.enabled(&listed);
     }
-    let mut heard = reader.finish();
-    if failed && heard.errors.is_empty() && heard.repositories.values().all(Option::is_none) {
-        heard.errors.push(program.failure(&finished));
+    let mut report = reader.finish();
+    if failed && report.errors.is_empty() && report.repositories.values().all(Option::is_none) {
+        report.errors.push(program.failure(&finished));
     }
-    Ok((heard, failed))
+    Ok((report, failed))
 }
 
-struct Refresh<'a> {
-    reader: Reader<'a>,
+struct DnfRefreshHandler<'a> {
+    reader: DnfRefreshReader<'a>,
     observer: &'a mut dyn Observer,
     /// Whom it has waited for last.
     waiting: String,
@@ -112,7 +112,7 @@ struct Refresh<'a> {
     waits: bool,
 }
 
-impl OutputHandler for Refresh<'_> {
+impl OutputHandler for DnfRefreshHandler<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         self.reader.line(text);
@@ -136,9 +136,9 @@ impl OutputHandler for Refresh<'_> {
     }
 }
 
-/// What was heard.
+/// What a refresh reported of each repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SourceReport {
+pub struct DnfRefreshReport {
     /// Enabled repositories, by id; the failed ones with why.
     pub repositories: BTreeMap<String, Option<String>>,
     /// Those of the failed ones of which only files could not be fetched that no update depends on.
@@ -149,10 +149,10 @@ pub struct SourceReport {
 
 /// Reads the output of a refresh line by line.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    dialect: Dialect,
+pub struct DnfRefreshReader<'a> {
+    variant: Variant,
     configured: &'a [Repository],
-    heard: SourceReport,
+    report: DnfRefreshReport,
     /// The repository that the next lines are about.
     about: Option<String>,
     /// Those that dnf 5 has named; none once a name could be that of another one as well.
@@ -161,12 +161,12 @@ pub struct Reader<'a> {
     complaints: Vec<(String, String)>,
 }
 
-impl<'a> Reader<'a> {
-    pub fn new(dialect: Dialect, configured: &'a [Repository]) -> Self {
+impl<'a> DnfRefreshReader<'a> {
+    pub fn new(variant: Variant, configured: &'a [Repository]) -> Self {
         Self {
-            dialect,
+            variant,
             configured,
-            heard: SourceReport::default(),
+            report: DnfRefreshReport::default(),
             about: None,
             named: Some(BTreeSet::new()),
             complaints: Vec::new(),
@@ -176,58 +176,58 @@ impl<'a> Reader<'a> {
     /// Takes one line.
     pub fn line(&mut self, line: &str) {
         let line = &repositories::without_credentials(line);
-        match self.dialect {
-            Dialect::Dnf4 => self.dnf4(line),
-            Dialect::Dnf5 => self.dnf5(line),
-            Dialect::Yum => self.yum(line),
+        match self.variant {
+            Variant::Dnf4 => self.dnf4(line),
+            Variant::Dnf5 => self.dnf5(line),
+            Variant::Yum => self.yum(line),
         }
     }
 
-    /// What was heard.
-    pub fn finish(self) -> SourceReport {
-        self.heard
+    /// What a refresh reported of each repository.
+    pub fn finish(self) -> DnfRefreshReport {
+        self.report
     }
 
-    /// Whether every enabled repository was heard of, so that nobody has to be asked which those are. dnf 4
+    /// Whether every enabled repository was reported on, so that dnf need not be asked which those are. dnf 4
     /// names them all; of dnf 5 it is known when it has named exactly those that are configured to be.
     pub fn is_complete(&mut self) -> bool {
         let enabled = self.configured.iter().filter(|r| r.enabled);
         let enabled: BTreeSet<String> = enabled.map(|r| r.id.clone()).in_order();
-        let complete = match self.dialect {
-            Dialect::Dnf4 => return true,
-            Dialect::Dnf5 => self.named.take().filter(|named| *named == enabled),
-            Dialect::Yum => None,
+        let complete = match self.variant {
+            Variant::Dnf4 => return true,
+            Variant::Dnf5 => self.named.take().filter(|named| *named == enabled),
+            Variant::Yum => None,
         };
         for repository in self.configured {
             if complete
                 .as_ref()
                 .is_some_and(|ids| ids.contains(&repository.id))
             {
-                self.hears_of(&repository.id, &repository.name);
+                self.is_enabled(&repository.id, &repository.name);
             }
         }
         complete.is_some()
     }
 
     /// A repository of dnf 5 is enabled; with the first complaint below its name, which may be cut off.
-    fn hears_of(&mut self, id: &str, name: &str) {
+    fn is_enabled(&mut self, id: &str, name: &str) {
         let is_about = |(shown, _): &&(String, String)| name.starts_with(shown.as_str());
         let complaint = self.complaints.iter().find(is_about);
         let why = complaint.map(|(_, why)| why.clone());
-        let known = self.heard.repositories.entry(id.to_owned()).or_default();
+        let known = self.report.repositories.entry(id.to_owned()).or_default();
         *known = known.take().or(why);
     }
 
     /// With the repositories that are enabled, where the refresh itself does not name the good ones:
     /// `repo list --json` of dnf 5, `repolist` of yum.
     pub fn enabled(&mut self, listed: &str) {
-        if self.dialect == Dialect::Dnf5 {
+        if self.variant == Variant::Dnf5 {
             let parsed: Vec<serde_json::Value> =
                 serde_json::from_slice(listed.as_bytes()).unwrap_or_default();
             for entry in &parsed {
                 let id = entry["id"].as_str().unwrap_or_default();
                 if !id.is_empty() && !id.starts_with(LOCAL_ID) {
-                    self.hears_of(id, entry["name"].as_str().unwrap_or_default());
+                    self.is_enabled(id, entry["name"].as_str().unwrap_or_default());
                 }
             }
             return;
@@ -245,13 +245,13 @@ impl<'a> Reader<'a> {
                 .next()
                 .unwrap_or_default();
             if !id.is_empty() && !id.ends_with(':') {
-                self.heard.repositories.entry(id.to_owned()).or_default();
+                self.report.repositories.entry(id.to_owned()).or_default();
             }
         }
     }
 
     fn fails(&mut self, id: &str, why: &str) {
-        let known = self.heard.repositories.entry(id.to_owned()).or_default();
+        let known = self.report.repositories.entry(id.to_owned()).or_default();
         // the first is nearest to the cause
         known.get_or_insert_with(|| why.trim().to_owned());
     }
@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
     fn dnf4(&mut self, line: &str) {
         let about = self.about.take();
         if let Some((id, _)) = line.split_once(": using metadata from ") {
-            self.heard.repositories.entry(id.to_owned()).or_default();
+            self.report.repositories.entry(id.to_owned()).or_default();
         } else if let Some(rest) =
             line.strip_prefix("Errors during downloading metadata for repository '")
         {
@@ -274,10 +274,10 @@ impl<'a> Reader<'a> {
             if let Some((id, why)) = rest.split_once("': ") {
                 self.fails(id, why);
                 if lacks_extras(why) {
-                    self.heard.lacking_extras.insert(id.to_owned());
+                    self.report.lacking_extras.insert(id.to_owned());
                     // of several mirrors, one may have said something else first
                     let why = why.trim().to_owned();
-                    self.heard.repositories.insert(id.to_owned(), Some(why));
+                    self.report.repositories.insert(id.to_owned(), Some(why));
                 }
             }
         } else if let Some(ids) = line.strip_prefix("Ignoring repositories: ") {
@@ -285,7 +285,7 @@ impl<'a> Reader<'a> {
                 self.fails(id, "it was ignored");
             }
         } else if let Some(why) = line.strip_prefix("Error: ") {
-            self.heard.errors.push(why.to_owned());
+            self.report.errors.push(why.to_owned());
         }
     }
 
@@ -317,7 +317,7 @@ impl<'a> Reader<'a> {
             }
             self.about = Some(shown);
         } else if line.starts_with("Failed to ") {
-            self.heard.errors.push(line.to_owned());
+            self.report.errors.push(line.to_owned());
         }
     }
 
@@ -335,7 +335,7 @@ impl<'a> Reader<'a> {
         } else if line.contains("[Errno ") && line.contains("://") {
             self.about = Some(line.to_owned());
         } else if line.starts_with("Error: ") || line.starts_with("There are no enabled repos") {
-            self.heard
+            self.report
                 .errors
                 .push(line.trim_start_matches("Error: ").to_owned());
         }
@@ -381,7 +381,7 @@ pub fn is_network_error(why: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn heard(dialect: Dialect, output: &str, listed: &str) -> SourceReport {
+    fn parse(variant: Variant, output: &str, listed: &str) -> DnfRefreshReport {
         let configured = [Repository {
             id: "two".into(),
             name: "Two of a name that is cut off somewhere".into(),
@@ -389,7 +389,7 @@ mod tests {
             enabled: true,
             ..Repository::default()
         }];
-        let mut reader = Reader::new(dialect, &configured);
+        let mut reader = DnfRefreshReader::new(variant, &configured);
         output.lines().for_each(|line| reader.line(line));
         reader.enabled(listed);
         reader.finish()
@@ -397,8 +397,8 @@ mod tests {
 
     #[test]
     fn dnf_4_names_every_repository() {
-        let heard = heard(
-            Dialect::Dnf4,
+        let report = parse(
+            Variant::Dnf4,
             "reviving: 'lab' can be revived - repomd matches.\n\
             lab: using metadata from Sat Nov 21 05:40:32 2026.\n\
             error: Status code: 404 for http://127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)\n\
@@ -410,21 +410,21 @@ mod tests {
             Ignoring repositories: two, html, three\n",
             "",
         );
-        assert_eq!(heard.repositories["lab"], None);
-        let why = |id: &str| heard.repositories[id].clone().unwrap();
+        assert_eq!(report.repositories["lab"], None);
+        let why = |id: &str| report.repositories[id].clone().unwrap();
         assert_eq!(
             why("two"),
             "Status code: 404 for http://127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)"
         );
         assert!(why("html").contains("parser error"));
         assert_eq!(why("three"), "it was ignored");
-        assert!(heard.errors.is_empty());
+        assert!(report.errors.is_empty());
     }
 
     #[test]
     fn dnf_5_names_failed_repositories_by_a_cut_name() {
-        let heard = heard(
-            Dialect::Dnf5,
+        let report = parse(
+            Variant::Dnf5,
             "Updating and loading repositories:\n \
             Two of a name that is cut off          100% |  93.5 KiB/s |   1.3 KiB |  00m00s\n\
             >>> Status code: 404 for http://127.0.0.1:8080/repo2/repodata/repomd.xml (IP: 127.0.0.1)\n\
@@ -433,14 +433,14 @@ mod tests {
             Repositories loaded.\n",
             r#"[{"id":"lab","name":"Lab repository","is_enabled":true},{"id":"two","name":"Two of a name that is cut off somewhere"},{"id":"_dnf_local","name":"x"}]"#,
         );
-        assert_eq!(heard.repositories["lab"], None);
+        assert_eq!(report.repositories["lab"], None);
         assert!(
-            heard.repositories["two"]
+            report.repositories["two"]
                 .as_ref()
                 .unwrap()
                 .starts_with("Status code: 404")
         );
-        assert_eq!(heard.repositories.len(), 2);
+        assert_eq!(report.repositories.len(), 2);
     }
 
     #[test]
@@ -454,7 +454,7 @@ mod tests {
         };
         let off = repository("off", "Lab", false);
         let told = |configured: &[Repository], names: &[&str]| {
-            let mut reader = Reader::new(Dialect::Dnf5, configured);
+            let mut reader = DnfRefreshReader::new(Variant::Dnf5, configured);
             for name in names {
                 reader.line(&format!(
                     " {name}   100% |  93.5 KiB/s |   1.3 KiB |  00m00s"
@@ -473,7 +473,7 @@ mod tests {
         let all = (true, "lab more".to_owned());
         assert_eq!(told(&two, &["Lab", "More", "Lab"]), all);
         assert_eq!(told(&two, &["Lab", "More", LOCAL_NAME]), all);
-        let mut reader = Reader::new(Dialect::Dnf5, &two);
+        let mut reader = DnfRefreshReader::new(Variant::Dnf5, &two);
         for line in [
             " Lab 100% | x |",
             " Local libdnf5 plugin repo 100% | x |",
@@ -482,9 +482,9 @@ mod tests {
             reader.line(line);
         }
         reader.enabled(r#"[{"id":"lab","name":"Lab"}]"#);
-        let heard = reader.finish().repositories;
-        assert_eq!(heard.len(), 1);
-        assert_eq!(heard["lab"], None, "it is not what is broken");
+        let report = reader.finish().repositories;
+        assert_eq!(report.len(), 1);
+        assert_eq!(report["lab"], None, "it is not what is broken");
         assert!(
             !told(&two, &["Lab"]).0,
             "one is configured otherwise elsewhere"
@@ -499,28 +499,28 @@ mod tests {
 
     #[test]
     fn a_name_that_only_dnf_5_can_write_out_is_found() {
-        let mut reader = Reader::new(Dialect::Dnf5, &[]);
+        let mut reader = DnfRefreshReader::new(Variant::Dnf5, &[]);
         for line in [" Fedora 42 - x86_64 100% | x |", ">>> Status code: 404"] {
             reader.line(line);
         }
         assert!(!reader.is_complete());
         reader.enabled(r#"[{"id":"fedora","name":"Fedora 42 - x86_64"}]"#);
-        let heard = reader.finish().repositories;
-        assert_eq!(heard["fedora"].as_deref(), Some("Status code: 404"));
-        assert_eq!(heard.len(), 1);
+        let report = reader.finish().repositories;
+        assert_eq!(report["fedora"].as_deref(), Some("Status code: 404"));
+        assert_eq!(report.len(), 1);
     }
 
     #[test]
     fn yum_3_as_its_source_says() {
-        let heard = heard(
-            Dialect::Yum,
+        let report = parse(
+            Variant::Yum,
             "http://x/repodata/repomd.xml: [Errno 14] HTTP Error 404 - Not Found\nTrying other mirror.\n\
             failure: repodata/repomd.xml from two: [Errno 256] No more mirrors to try.\n",
             "repo id              repo name      status\n!base/7/x86_64    CentOS   10,072\n*updates/7   x   1\ntwo   y  0\nrepolist: 10,073\n",
         );
-        let ids: Vec<&str> = heard.repositories.keys().map(String::as_str).collect();
+        let ids: Vec<&str> = report.repositories.keys().map(String::as_str).collect();
         assert_eq!(ids, ["base", "two", "updates"]);
-        assert!(heard.repositories["two"].as_ref().unwrap().contains("404"));
+        assert!(report.repositories["two"].as_ref().unwrap().contains("404"));
     }
 
     #[test]

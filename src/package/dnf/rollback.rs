@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::backend::Dnf;
-use super::dialect::Dialect;
-use super::output::Run;
+use super::output::DnfRun;
 use super::pending::listed;
+use super::variant::Variant;
 use super::{arguments, table};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
@@ -17,10 +17,10 @@ use crate::sorted::InOrder;
 /// Looks each former version up.
 pub fn find(dnf: &Dnf, changes: &[Change], kept: &[StoredPackage]) -> Result<Vec<RollbackItem>> {
     let parallel = rollback::parallel(changes, Front::Dnf)?;
-    let caches = dnf.dialect.caches();
+    let caches = dnf.variant.caches();
     Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
         dnf.archived.or_ask(|| {
-            let listed = listed(&arguments::versions(dnf.dialect, names))?;
+            let listed = listed(&arguments::versions(dnf.variant, names))?;
             let available = listed
                 .split_once("Available")
                 .map_or("", |(_, available)| available);
@@ -34,8 +34,8 @@ pub fn find(dnf: &Dnf, changes: &[Change], kept: &[StoredPackage]) -> Result<Vec
 
 /// Puts former versions back in one transaction. The files were fetched by the package manager, which
 /// checked them then; that they are still the same is checked here.
-pub fn put_back(
-    dialect: Dialect,
+pub fn run(
+    variant: Variant,
     scratch: &Path,
     restore: &Restore<'_>,
     observer: &mut dyn Observer,
@@ -47,9 +47,9 @@ pub fn put_back(
     let script = scratch.join("dnf-shell");
     std::fs::write(&script, arguments::shell_script(&former))
         .with_context(|| format!("failed to write '{}'", script.display()))?;
-    let program = |answer| arguments::put_back(dialect, &former, &script, answer);
+    let program = |answer| arguments::rollback(variant, &former, &script, answer);
     // the resolver may find that more has to go than what we know of
-    let mut run = Run::new(observer);
+    let mut run = DnfRun::new(observer);
     let exit_reason = program("--assumeno")
         .log(restore.log)
         .run(&mut run)?
@@ -66,7 +66,7 @@ pub fn put_back(
         return Ok(TransactionEnd::Failed(refusal));
     }
     let program = program("-y").log(restore.log);
-    let mut run = Run::new(observer);
+    let mut run = DnfRun::new(observer);
     let exit_reason = program.run(&mut run)?.exit_reason;
     let ended = run.finish(exit_reason).changed.ended;
     let _ = std::fs::remove_file(&script);

@@ -2,13 +2,13 @@
 
 use anyhow::{Result, bail};
 
-use super::arguments::{self, Scope};
+use super::arguments::{self, DnfScope};
 use super::backend::Dnf;
 use super::database;
-use super::output::Run;
+use super::output::DnfRun;
 use crate::exec::ExitReason;
-use crate::package::rpm::resolution::{self, Resolved, Without};
-use crate::package::transaction::Quiet;
+use crate::package::rpm::resolution::{self, LeftOut, Resolution};
+use crate::package::transaction::IgnoreReports;
 use crate::package::{KeptBack, PackageId, Source, Update};
 
 impl Dnf {
@@ -17,19 +17,19 @@ impl Dnf {
         &self,
         updates: Option<&[Update]>,
         failed: &[&Source],
-    ) -> Result<(Resolved, Vec<KeptBack>)> {
+    ) -> Result<(Resolution, Vec<KeptBack>)> {
         let (resolved, (), without) = without_removals(|excluded| {
-            let scope = Scope {
+            let scope = DnfScope {
                 updates,
                 excluded,
                 failed,
             };
             if scope.is_empty() {
-                return Ok((Resolved::default(), ()));
+                return Ok((Resolution::default(), ()));
             }
-            let program = arguments::simulate(self.dialect, scope);
-            let mut quiet = Quiet;
-            let mut run = Run::new(&mut quiet);
+            let program = arguments::simulate(self.variant, scope);
+            let mut quiet = IgnoreReports;
+            let mut run = DnfRun::new(&mut quiet);
             let finished = program.run(&mut run)?;
             // it exits with 1, because it was told to say no
             let resolved = run.finish(finished.exit_reason).resolved;
@@ -47,8 +47,8 @@ impl Dnf {
 
 /// Resolves as often as it takes until no package would go.
 pub fn without_removals<T>(
-    resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
-) -> Result<(Resolved, T, Without)> {
+    resolve: impl FnMut(&[String]) -> Result<(Resolution, T)>,
+) -> Result<(Resolution, T, LeftOut)> {
     let is_installed = |key: &PackageId| {
         let installed = database::installed().unwrap_or_default();
         installed.keys().any(|one| one.package == key.package)

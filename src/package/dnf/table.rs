@@ -2,12 +2,12 @@
 
 use crate::package::PackageId;
 use crate::package::rpm::evr;
-use crate::package::rpm::resolution::{Planned, Removal, Resolved};
+use crate::package::rpm::resolution::{Planned, Removal, Resolution};
 
 /// Reads a run's output line by line.
 #[derive(Debug, Default)]
-pub struct Reader {
-    resolved: Resolved,
+pub struct TableReader {
+    resolved: Resolution,
     /// Inside the table: the section, and the words of the entry that is not whole yet.
     section: Option<Section>,
     entry: Vec<String>,
@@ -41,7 +41,7 @@ impl Section {
     }
 }
 
-impl Reader {
+impl TableReader {
     /// Takes one line.
     pub fn line(&mut self, line: &str) {
         if self.problem(line) {
@@ -75,7 +75,7 @@ impl Reader {
     }
 
     /// What was read.
-    pub fn finish(mut self) -> Resolved {
+    pub fn finish(mut self) -> Resolution {
         if let Some(section) = self.section {
             self.flush(section);
         }
@@ -223,7 +223,7 @@ mod tests {
     use expect_test::expect;
     use std::fmt::Write as _;
 
-    fn shown(resolved: &Resolved) -> String {
+    fn shown(resolved: &Resolution) -> String {
         let mut text = String::new();
         let line = |p: &Planned| format!("{} {} {}", p.key, p.evr, p.repository);
         for planned in &resolved.install {
@@ -241,8 +241,8 @@ mod tests {
         text
     }
 
-    fn read(output: &str) -> Resolved {
-        let mut reader = Reader::default();
+    fn read(output: &str) -> Resolution {
+        let mut reader = TableReader::default();
         output.lines().for_each(|line| reader.line(line));
         reader.finish()
     }
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_table_of_yum_3_and_a_kernel_that_takes_the_place_of_the_oldest() {
         let text = "\
-Dependencies Resolved
+Dependencies Resolution
 
 ================================================================================
  Package        Arch          Version                      Repository      Size

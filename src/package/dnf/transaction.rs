@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 
-use super::arguments::{self, Scope};
+use super::arguments::{self, DnfScope};
 use super::backend::Dnf;
 use super::database;
 use super::fingerprint::fingerprint;
 use super::gate::Plugin;
-use super::output::Run;
+use super::output::DnfRun;
 use super::simulate::without_removals;
-use crate::package::rpm::resolution::{self, Resolved};
-use crate::package::rpm::transaction::{self, Changed, Downloaded, Tool};
+use crate::package::rpm::resolution::{self, Resolution};
+use crate::package::rpm::transaction::{self, ChangeOutcome, Downloaded, Tool};
 use crate::package::rpm::{locks, repositories};
 use crate::package::{
     Change, Database, KeptBack, Observer, Selection, Source, Transaction, TransactionEnd,
@@ -19,11 +19,11 @@ use crate::package::{
 
 /// Fetches what an upgrade of everything would install; whether it came to its end.
 pub fn download_ahead(dnf: &Dnf, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-    let program = arguments::download_ahead(dnf.dialect, failed);
-    let mut run = Run::new(observer);
+    let program = arguments::download_ahead(dnf.variant, failed);
+    let mut run = DnfRun::new(observer);
     let exit_reason = program.run(&mut run)?.exit_reason;
     let ended = run.finish(exit_reason).changed.ended;
-    ended.came_to_its_end(dnf.dialect.name())
+    ended.came_to_its_end(dnf.variant.name())
 }
 
 /// Runs one transaction, with the gate in it where dnf can load that.
@@ -32,7 +32,7 @@ pub fn apply(
     transaction: &Transaction<'_>,
     observer: &mut dyn Observer,
 ) -> Result<TransactionReport> {
-    if let Some(plugin) = Plugin::set_up(dnf.dialect, &dnf.scratch, transaction.gate)?
+    if let Some(plugin) = Plugin::set_up(dnf.variant, &dnf.scratch, transaction.gate)?
         && let Some(applied) = dnf.gated(&plugin, transaction, observer)?
     {
         return Ok(applied);
@@ -55,16 +55,16 @@ impl Tool for Dnf {
             Selection::Exactly(updates) => Some(&updates[..]),
         };
         let (resolved, ended, without) = without_removals(|excluded| {
-            let scope = Scope {
+            let scope = DnfScope {
                 updates,
                 excluded,
                 failed: transaction.failed,
             };
             if scope.is_empty() {
-                return Ok((Resolved::default(), TransactionEnd::Done));
+                return Ok((Resolution::default(), TransactionEnd::Done));
             }
-            let program = arguments::download(self.dialect, scope).log(transaction.log);
-            let mut run = Run::new(observer);
+            let program = arguments::download(self.variant, scope).log(transaction.log);
+            let mut run = DnfRun::new(observer);
             let exit_reason = program.run(&mut run)?.exit_reason;
             let ran = run.finish(exit_reason);
             Ok((ran.resolved, ran.changed.ended))
@@ -77,7 +77,7 @@ impl Tool for Dnf {
             .iter()
             .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
-        let files = repositories::files(&self.dialect.caches(), &names);
+        let files = repositories::files(&self.variant.caches(), &names);
         let database = database::installed()?;
         let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);
@@ -96,10 +96,10 @@ impl Tool for Dnf {
         excluded: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Changed> {
-        let program = arguments::change(self.dialect, changes, excluded, transaction.failed)
+    ) -> Result<ChangeOutcome> {
+        let program = arguments::change(self.variant, changes, excluded, transaction.failed)
             .log(transaction.log);
-        let mut run = Run::new(observer);
+        let mut run = DnfRun::new(observer);
         let exit_reason = program.run(&mut run)?.exit_reason;
         Ok(run.finish(exit_reason).changed)
     }
@@ -122,17 +122,17 @@ impl Dnf {
             Selection::Exactly(updates) => Some(&updates[..]),
         };
         let (resolved, ran, without) = without_removals(|excluded| {
-            let scope = Scope {
+            let scope = DnfScope {
                 updates,
                 excluded,
                 failed: transaction.failed,
             };
             if scope.is_empty() {
-                let nothing = Changed::nothing(TransactionEnd::Done);
-                return Ok((Resolved::default(), (true, nothing)));
+                let nothing = ChangeOutcome::nothing(TransactionEnd::Done);
+                return Ok((Resolution::default(), (true, nothing)));
             }
-            let program = arguments::gated(self.dialect, scope, plugin).log(transaction.log);
-            let mut run = Run::new(observer);
+            let program = arguments::gated(self.variant, scope, plugin).log(transaction.log);
+            let mut run = DnfRun::new(observer);
             let exit_reason = program.run(&mut run)?.exit_reason;
             let mut ran = run.finish(exit_reason);
             // what would go keeps dnf from asking the gate
@@ -176,7 +176,7 @@ impl Dnf {
     /// What an upgrade of everything leaves as it is.
     fn kept_back(
         &self,
-        resolved: &Resolved,
+        resolved: &Resolution,
         database: &crate::package::Database,
         transaction: &Transaction<'_>,
     ) -> Result<Vec<KeptBack>> {

@@ -72,7 +72,7 @@ pub fn upgrade(hooks: &[PathBuf], without: &[String], gate: &[String]) -> Progra
 }
 
 /// Installs package files over whatever version there is, and over these files of others.
-pub fn install(files: &[PathBuf], over: &[String], run: Run<'_>) -> Program {
+pub fn install(files: &[PathBuf], over: &[String], run: RunOptions<'_>) -> Program {
     let over = over
         .iter()
         .map(|path| format!("--overwrite={}", plain(path)));
@@ -99,7 +99,7 @@ pub fn rehearse(files: &[PathBuf], configuration: Option<&Path>) -> Program {
 
 /// How a run finds its hooks, and a configuration where that of the host cannot be read.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Run<'a> {
+pub struct RunOptions<'a> {
     pub hooks: &'a [PathBuf],
     pub configuration: Option<&'a Path>,
     /// Whether dependencies are left out of account.
@@ -161,7 +161,7 @@ pub fn mark_automatic(names: &[String]) -> Program {
 }
 
 /// Takes packages away that were newly installed.
-pub fn remove<S: AsRef<OsStr>>(names: &[S], run: Run<'_>) -> Program {
+pub fn remove<S: AsRef<OsStr>>(names: &[S], run: RunOptions<'_>) -> Program {
     changing_by("-R", run).arg("--").args(names)
 }
 
@@ -193,7 +193,7 @@ fn changing(operation: &str) -> Program {
         .interrupted()
 }
 
-fn changing_by(operation: &str, run: Run<'_>) -> Program {
+fn changing_by(operation: &str, run: RunOptions<'_>) -> Program {
     changing(operation)
         .args(by(run.configuration))
         .args(directories(run.hooks))
@@ -229,10 +229,10 @@ mod tests {
             "/usr/bin/pacman -Su --color never --noconfirm --noprogressbar --hookdir=/h --ignore=x"
         );
         assert_eq!(
-            remove(&["a"], Run::default()).shown(),
+            remove(&["a"], RunOptions::default()).shown(),
             "/usr/bin/pacman -R --color never --noconfirm --noprogressbar -- a"
         );
-        let run = Run {
+        let run = RunOptions {
             hooks: &hooks,
             configuration: Some(Path::new("/c")),
             without_dependencies: true,

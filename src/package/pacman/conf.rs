@@ -20,7 +20,7 @@ pub const PLAIN: &str =
 
 /// A repository, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repository {
+pub struct PacmanRepository {
     /// Its name.
     pub name: String,
     /// Its first address, without user name and password.
@@ -38,7 +38,7 @@ pub struct Conf {
     /// Where the administrator's hooks lie.
     pub hooks: Vec<PathBuf>,
     /// The repositories whose databases are fetched, in order.
-    pub repositories: Vec<Repository>,
+    pub repositories: Vec<PacmanRepository>,
     /// Whether packages are kept as they are (`IgnorePkg`, `IgnoreGroup`).
     pub ignores: bool,
     root: PathBuf,
@@ -90,9 +90,9 @@ impl Conf {
                     if name != "options"
                         && (value == "All" || value.split(' ').any(|usage| usage == "Sync")) =>
                 {
-                    conf.repositories.push(Repository {
+                    conf.repositories.push(PacmanRepository {
                         name: name.to_owned(),
-                        ..Repository::default()
+                        ..PacmanRepository::default()
                     });
                 }
                 (name, "Server") => {
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn the_settings_are_found() {
         let conf = Conf::parse(SHOWN);
-        let repository = |name: &str, server: &str, hosts: &[&str]| Repository {
+        let repository = |name: &str, server: &str, hosts: &[&str]| PacmanRepository {
             name: name.into(),
             server: server.into(),
             hosts: hosts.iter().map(ToString::to_string).collect(),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 
 use super::arguments;
-use super::conf::Repository;
+use super::conf::PacmanRepository;
 use super::database::{self, DATABASE};
 use crate::checksum;
 use crate::exec::Line;
@@ -25,7 +25,7 @@ pub struct Tree {
 }
 
 /// What a database file was at some moment; another one has another text.
-pub type Stamp = (PathBuf, String);
+pub type DatabaseStamp = (PathBuf, String);
 
 impl Tree {
     /// The tree at `path`.
@@ -77,7 +77,7 @@ impl Tree {
     /// ever, since its date is newer than that of the true one. What is wrong, with the repository.
     pub fn check(
         &self,
-        repositories: &[Repository],
+        repositories: &[PacmanRepository],
         listed: bool,
     ) -> Result<Vec<(String, String)>> {
         let names = || repositories.iter().map(|repository| &repository.name);
@@ -142,9 +142,9 @@ impl Tree {
     }
 
     /// Puts the databases of these repositories live, and keeps those that were live. What is live then.
-    pub fn put_live(&self, repositories: &[&str]) -> Result<Vec<Stamp>> {
+    pub fn put_live(&self, repositories: &[&str]) -> Result<Vec<DatabaseStamp>> {
         // those of a run that was interrupted are still the ones to go back to
-        self.put_back_unless_used()?;
+        self.restore_unless_used()?;
         let former = self.path.join("former");
         remove(&former)
             .and_then(|()| fs::create_dir(&former))
@@ -173,7 +173,7 @@ impl Tree {
     /// Puts the databases back that were live before [`put_live`](Self::put_live), unless packages have
     /// changed since: a database that is ahead of what is installed makes every later installation a
     /// partial upgrade. Whether the live databases are no longer ahead.
-    pub fn put_back_unless_used(&self) -> Result<bool> {
+    pub fn restore_unless_used(&self) -> Result<bool> {
         let former = self.path.join("former");
         let Ok(mark) = fs::read_to_string(former.join(MARK)) else {
             return Ok(true);
@@ -181,12 +181,12 @@ impl Tree {
         if mark.lines().next() != Some(&installed_mark()?) {
             return Ok(false);
         }
-        self.put_back()?;
+        self.restore()?;
         Ok(true)
     }
 
     /// Puts those databases back in any case.
-    pub fn put_back(&self) -> Result<()> {
+    pub fn restore(&self) -> Result<()> {
         let former = self.path.join("former");
         if let Ok(mark) = fs::read_to_string(former.join(MARK)) {
             for entry in fs::read_dir(&former)? {
@@ -329,7 +329,7 @@ mod tests {
         ] {
             fs::write(directory.join(name), text).unwrap();
         }
-        tree.put_back().unwrap();
+        tree.restore().unwrap();
         assert_eq!(fs::read_to_string(tree.live.join("core.db")).unwrap(), "1");
         assert!(!tree.is_live("extra"), "it was not there");
         assert!(tree.is_live("theirs") && !former.exists());

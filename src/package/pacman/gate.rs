@@ -9,20 +9,20 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::conf::{Conf, in_caches};
-use super::database_sync::{Stamp, stamp};
+use super::database_sync::{DatabaseStamp, stamp};
 use crate::fs::write_atomically;
 use crate::package::{Change, Database};
 use crate::sorted;
 
 /// The changes that a run is going to make. The hook is told names only, so that this is written first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct GatePlan {
     /// The changes.
     pub changes: Vec<Change>,
     /// By which configuration, which the gate need not ask for again.
     pub conf: Conf,
     /// What the live databases were when they were worked out: nobody may have moved them since.
-    pub databases: Vec<Stamp>,
+    pub databases: Vec<DatabaseStamp>,
 }
 
 /// Where the hook and the plan lie.
@@ -36,7 +36,7 @@ impl Gate {
     }
 
     /// Writes hook and plan for a run; the directory for `--hookdir`.
-    pub fn set_up(&self, plan: &Plan, gate: (&Path, &[String])) -> Result<PathBuf> {
+    pub fn set_up(&self, plan: &GatePlan, gate: (&Path, &[String])) -> Result<PathBuf> {
         let hooks = self.0.join("hooks");
         fs::create_dir_all(&hooks)
             .with_context(|| format!("failed to create '{}'", hooks.display()))?;
@@ -56,7 +56,7 @@ impl Gate {
         let path = self.plan();
         let plan =
             fs::read(&path).with_context(|| format!("failed to read '{}'", path.display()))?;
-        let plan: Plan = serde_json::from_slice(&plan).context("the plan cannot be read")?;
+        let plan: GatePlan = serde_json::from_slice(&plan).context("the plan cannot be read")?;
         if let Some((file, _)) = plan
             .databases
             .iter()
@@ -211,7 +211,7 @@ mod tests {
         let gate = Gate::below(root.path());
         let file = root.path().join("lab.db");
         fs::write(&file, "x").unwrap();
-        let plan = Plan {
+        let plan = GatePlan {
             changes: vec![change("demo", Some("1-1"), Some("2-1"))],
             conf: Conf::default(),
             databases: vec![(file.clone(), stamp(&file))],

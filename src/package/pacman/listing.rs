@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// A line of `-Qu`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newer {
+pub struct NewerPackage {
     /// The package.
     pub package: String,
     /// The version that the repositories have.
@@ -15,7 +15,7 @@ pub struct Newer {
 
 /// A line of `-Sup`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct UpgradeTarget {
     /// The repository it comes from.
     pub repository: String,
     /// The package.
@@ -31,7 +31,7 @@ pub struct Target {
 }
 
 /// Parses `-Qu`: `name old -> new`, with ` [ignored]` behind it.
-pub fn newer(text: &str) -> Result<Vec<Newer>> {
+pub fn newer(text: &str) -> Result<Vec<NewerPackage>> {
     let parse = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         let (package, candidate, ignored) = match words[..] {
@@ -39,7 +39,7 @@ pub fn newer(text: &str) -> Result<Vec<Newer>> {
             [package, _, "->", candidate, "[ignored]"] => (package, candidate, true),
             _ => bail!("pacman -Qu printed {line:?}"),
         };
-        Ok(Newer {
+        Ok(NewerPackage {
             package: package.to_owned(),
             candidate: candidate.to_owned(),
             ignored,
@@ -50,7 +50,7 @@ pub fn newer(text: &str) -> Result<Vec<Newer>> {
 
 /// Parses `-Sup` in our format. Questions that are answered at once, and what is said of them, begin with
 /// colons.
-pub fn targets(text: &str) -> Result<Vec<Target>> {
+pub fn targets(text: &str) -> Result<Vec<UpgradeTarget>> {
     let mut targets = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with("::")) {
         let fields: Vec<&str> = line.split('\t').collect();
@@ -61,7 +61,7 @@ pub fn targets(text: &str) -> Result<Vec<Target>> {
             fields.iter().all(|field| !field.is_empty()) && !file.contains('/'),
             "pacman -Sup printed {line:?}"
         );
-        targets.push(Target {
+        targets.push(UpgradeTarget {
             repository: repository.to_owned(),
             package: package.to_owned(),
             version: version.to_owned(),
@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn what_is_replaced_is_read() {
         // pacman 7.0
-        let text = "Repository      : lab\nName            : app\nVersion         : 1.1-1\n\
+        let text = "PacmanRepository      : lab\nName            : app\nVersion         : 1.1-1\n\
             Description     : Replaces : nothing\nConflicts With  : applib\nReplaces        : applib  old<2\n\n\
-            Repository      : lab\nName            : tool\nReplaces        : None\n";
+            PacmanRepository      : lab\nName            : tool\nReplaces        : None\n";
         let replaced = vec!["applib".to_owned(), "old<2".to_owned()];
         assert_eq!(replaces(text), [("app".to_owned(), replaced)]);
     }

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Who has the lock.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum LockState {
     /// Nobody.
     No,
     /// A process that lives, in a phrase.
@@ -29,16 +29,16 @@ pub enum Held {
 }
 
 /// Looks.
-pub fn held(lock: &Path) -> Held {
+pub fn held(lock: &Path) -> LockState {
     if !lock.exists() {
-        return Held::No;
+        return LockState::No;
     }
     match holder(Path::new("/proc"), lock) {
-        Some(holder) => Held::By(format!("'{}' is held by {holder}", lock.display())),
+        Some(holder) => LockState::By(format!("'{}' is held by {holder}", lock.display())),
         // gone in the meantime
-        None if !lock.exists() => Held::No,
-        None if fs::read("/proc/1/maps").is_err() => Held::Unknown,
-        None => Held::Stale,
+        None if !lock.exists() => LockState::No,
+        None if fs::read("/proc/1/maps").is_err() => LockState::Unknown,
+        None => LockState::Stale,
     }
 }
 
@@ -73,12 +73,12 @@ fn holder(proc: &Path, lock: &Path) -> Option<String> {
 
 /// Waits until nobody who lives has the lock; what is left then. An error when a stop is asked for, or
 /// when it takes longer than `limit`.
-pub fn wait(observer: &mut dyn Observer, limit: Option<Duration>) -> Result<Held> {
+pub fn wait(observer: &mut dyn Observer, limit: Option<Duration>) -> Result<LockState> {
     let started = Instant::now();
     let mut wait = lock::Wait::default();
     loop {
         let holder = match held(Path::new(LOCK)) {
-            Held::By(holder) => holder,
+            LockState::By(holder) => holder,
             other => return Ok(other),
         };
         if observer.stop() {
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn without_the_file_nobody_holds_it() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(held(&root.path().join("db.lck")), Held::No);
+        assert_eq!(held(&root.path().join("db.lck")), LockState::No);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use database::FILES as DATABASE_FILES;
 
 use self::conf::Conf;
 use self::database::DATABASE;
-use self::locks::{Held, LOCK};
+use self::locks::{LOCK, LockState};
 use self::simulate::is_everything;
 use super::{
     AllOrNothing, Change, Damaged, Database, Observer, PackageManager, Pending, Problem,
@@ -94,11 +94,11 @@ impl PackageManager for Pacman {
     }
 
     fn sees_problems(&self) -> bool {
-        locks::held(Path::new(LOCK)) != Held::Unknown
+        locks::held(Path::new(LOCK)) != LockState::Unknown
     }
 
     fn is_interrupted(&self) -> Result<bool> {
-        Ok(locks::held(Path::new(LOCK)) == Held::Stale)
+        Ok(locks::held(Path::new(LOCK)) == LockState::Stale)
     }
 
     fn apply(
@@ -121,7 +121,7 @@ impl PackageManager for Pacman {
         scripts::running(process)
     }
 
-    fn former(
+    fn rollback_items(
         &self,
         changes: &[Change],
         kept: &[StoredPackage],
@@ -134,12 +134,12 @@ impl PackageManager for Pacman {
         Ok(rollback::find(changes, kept, &conf.caches))
     }
 
-    fn roll_back(
+    fn rollback(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
-        self.put_back(&self.conf()?, None, restore, observer)
+        self.rollback_with(&self.conf()?, None, restore, observer)
     }
 
     fn compares_files(&self) -> bool {
@@ -167,9 +167,9 @@ impl PackageManager for Pacman {
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
-        match self.roll_back(restore, observer) {
+        match self.rollback(restore, observer) {
             Ok(TransactionEnd::Done) => Ok(TransactionEnd::Done),
-            _ => self.roll_back_below(restore, observer),
+            _ => self.rollback_below(restore, observer),
         }
     }
 
@@ -179,14 +179,14 @@ impl PackageManager for Pacman {
         Some("pacman with a plain configuration")
     }
 
-    fn roll_back_below(
+    fn rollback_below(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let configuration = self.plain_configuration()?;
         let conf = Conf::default_directories();
-        self.put_back(&conf, Some(&configuration), restore, observer)
+        self.rollback_with(&conf, Some(&configuration), restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {

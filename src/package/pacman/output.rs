@@ -11,7 +11,7 @@ const QUOTED: usize = 8;
 
 /// What a run said of itself.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct PacmanOutcome {
     /// How it ended.
     pub ended: TransactionEnd,
     /// Whether it found the database locked.
@@ -23,21 +23,21 @@ pub struct Outcome {
 }
 
 /// Runs pacman to its end, or until a stop is asked for that may be followed. `total` packages are expected.
-pub fn run(program: &Program, total: usize, observer: &mut dyn Observer) -> Result<Outcome> {
-    let mut run = Run {
+pub fn run(program: &Program, total: usize, observer: &mut dyn Observer) -> Result<PacmanOutcome> {
+    let mut run = PacmanRun {
         observer,
-        reader: Reader::new(total),
+        reader: ProgressReader::new(total),
     };
     let exit_reason = program.run(&mut run)?.exit_reason;
     Ok(run.reader.finish(exit_reason))
 }
 
-struct Run<'a> {
+struct PacmanRun<'a> {
     observer: &'a mut dyn Observer,
-    reader: Reader,
+    reader: ProgressReader,
 }
 
-impl OutputHandler for Run<'_> {
+impl OutputHandler for PacmanRun<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
@@ -54,7 +54,7 @@ impl OutputHandler for Run<'_> {
 
 /// Reads the lines of one run.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct ProgressReader {
     total: usize,
     fetched: usize,
     changed: usize,
@@ -69,7 +69,7 @@ pub struct Reader {
     last: String,
 }
 
-impl Reader {
+impl ProgressReader {
     /// For a run that is to change so many packages.
     pub fn new(total: usize) -> Self {
         Self {
@@ -158,12 +158,12 @@ impl Reader {
     }
 
     /// What it means, now that it has ended.
-    pub fn finish(self, exit_reason: ExitReason) -> Outcome {
+    pub fn finish(self, exit_reason: ExitReason) -> PacmanOutcome {
         let locked = self
             .errors
             .iter()
             .any(|error| error.contains("unable to lock database"));
-        Outcome {
+        PacmanOutcome {
             ended: ended(exit_reason, &self.errors),
             locked,
             notes: self.notes,
@@ -280,8 +280,8 @@ pub fn is_network_error(error: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(text: &str, exit_reason: ExitReason) -> Outcome {
-        let mut reader = Reader::new(2);
+    fn read(text: &str, exit_reason: ExitReason) -> PacmanOutcome {
+        let mut reader = ProgressReader::new(2);
         for line in text.lines() {
             reader.line(line);
         }
@@ -400,7 +400,7 @@ mod tests {
 
     #[test]
     fn progress_is_counted() {
-        let mut reader = Reader::new(2);
+        let mut reader = ProgressReader::new(2);
         assert_eq!(
             reader.line(" demo-1.1-1-any downloading..."),
             Some(Report::Downloading { percent: 0 })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::backend::Pacman;
-use super::conf::{Repository, redacted};
+use super::conf::{PacmanRepository, redacted};
 use super::{arguments, output};
 use crate::exec::{ExitReason, Finished, Line, OutputHandler, Program};
 use crate::package::{Observer, RefreshReport, Report, Source};
@@ -18,10 +18,10 @@ impl Pacman {
     pub(super) fn fetch(&self, observer: &mut dyn Observer) -> Result<RefreshReport> {
         if !self.tree.has_begun() {
             // a power cut came between moving the live databases and the upgrade
-            self.tree.put_back_unless_used()?;
+            self.tree.restore_unless_used()?;
         }
         self.tree.prepare()?;
-        let mut listener = Refresh {
+        let mut listener = PacmanRefreshHandler {
             errors: Vec::new(),
             skipped: Vec::new(),
             observer,
@@ -49,7 +49,7 @@ impl Pacman {
         let wrong = self.tree.check(&conf.repositories, listed)?;
         let mut sources = Vec::new();
         for repository in &conf.repositories {
-            let Repository { name, server, .. } = repository;
+            let PacmanRepository { name, server, .. } = repository;
             let said = (!finished.succeeded())
                 .then(|| failed(repository, said, &listener.skipped))
                 .flatten();
@@ -78,14 +78,14 @@ impl Pacman {
     }
 }
 
-struct Refresh<'a> {
+struct PacmanRefreshHandler<'a> {
     errors: Vec<String>,
     /// Hosts that are not asked any more.
     skipped: Vec<String>,
     observer: &'a mut dyn Observer,
 }
 
-impl OutputHandler for Refresh<'_> {
+impl OutputHandler for PacmanRefreshHandler<'_> {
     fn line(&mut self, line: Line<'_>) {
         // what is listed begins a line with the name of its repository
         if matches!(line, Line::Output(text) if !text.starts_with([':', ' '])) {
@@ -113,7 +113,7 @@ impl OutputHandler for Refresh<'_> {
 /// Why a database could not be fetched, by what pacman `said` when it could not fetch all of them: a server that
 /// fails is no failure of the repository while another one has it, and pacman does not say which has. From three
 /// errors on it skips a host without a further word (`lib/libalpm/dload.c`).
-fn failed(repository: &Repository, said: &[String], skipped: &[String]) -> Option<String> {
+fn failed(repository: &PacmanRepository, said: &[String], skipped: &[String]) -> Option<String> {
     let of_database = format!("'{}.db' from ", repository.name);
     let of_file = format!("'{}.db", repository.name);
     let about: Vec<&String> = said
@@ -158,10 +158,10 @@ mod tests {
             )
         };
         let hosts = ["a:81", "b", "b"].map(str::to_owned);
-        let lab = Repository {
+        let lab = PacmanRepository {
             name: "lab".into(),
             hosts: hosts.to_vec(),
-            ..Repository::default()
+            ..PacmanRepository::default()
         };
         let why = |said: &[String], skipped: &[&str]| {
             let skipped: Vec<String> = skipped.iter().map(ToString::to_string).collect();

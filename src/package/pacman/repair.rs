@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::arguments::{self, Run};
+use super::arguments::{self, RunOptions};
 use super::database::{self, DATABASE};
 use super::database_sync::Tree;
-use super::locks::{self, Held};
+use super::locks::{self, LockState};
 use crate::package::boot;
 use crate::package::repair_step::run_repair_step;
 use crate::package::{Change, Observer, PackageState, Problem, sentences};
@@ -25,9 +25,9 @@ pub fn problems() -> Result<Vec<Problem>> {
             .is_some_and(|(lock, start)| lock < start)
     };
     match locks::held(Path::new(locks::LOCK)) {
-        Held::Stale => problems.push(locks::stale().into()),
-        Held::Unknown if before_start() => problems.push(locks::stale().into()),
-        Held::No | Held::By(_) | Held::Unknown => {}
+        LockState::Stale => problems.push(locks::stale().into()),
+        LockState::Unknown if before_start() => problems.push(locks::stale().into()),
+        LockState::No | LockState::By(_) | LockState::Unknown => {}
     }
     Ok(problems)
 }
@@ -39,14 +39,14 @@ pub fn problems() -> Result<Vec<Problem>> {
 pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
     let lock = Path::new(locks::LOCK);
     let interrupted = match locks::held(lock) {
-        Held::Stale if !tree.has_begun() => bail!("{}", locks::stale()),
-        Held::Stale => {
+        LockState::Stale if !tree.has_begun() => bail!("{}", locks::stale()),
+        LockState::Stale => {
             locks::remove(lock)?;
             true
         }
-        Held::No => false,
-        Held::By(holder) => bail!("{holder}"),
-        Held::Unknown => bail!(
+        LockState::No => false,
+        LockState::By(holder) => bail!("{holder}"),
+        LockState::Unknown => bail!(
             "'{}' is there, and nobody can be seen to hold it",
             lock.display()
         ),
@@ -54,7 +54,7 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
     tree.end()?;
     if changes.is_empty() {
         // it was not through the gate: only its databases were there before it
-        tree.put_back_unless_used()?;
+        tree.restore_unless_used()?;
     }
     let local = PathBuf::from(DATABASE).join("local");
     let damaged = clear_damaged(&local, changes)?;
@@ -107,7 +107,11 @@ fn finish_removals(
     if going.is_empty() {
         return Ok(());
     }
-    run_repair_step(&arguments::remove(&going, Run::default()), log, observer)
+    run_repair_step(
+        &arguments::remove(&going, RunOptions::default()),
+        log,
+        observer,
+    )
 }
 
 /// Takes directories of these packages away that have no entry in them, or a version nobody asked for

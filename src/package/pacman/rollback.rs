@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::arguments::{self, Run};
+use super::arguments::{self, RunOptions};
 use super::backend::Pacman;
 use super::conf::Conf;
 use super::contents;
 use super::database::DATABASE;
-use super::gate::Plan;
+use super::gate::GatePlan;
 use crate::exec::{Line, Program};
 use crate::package::{
     Change, Observer, PackageId, Restore, RollbackItem, RollbackSource, StoredPackage,
-    TransactionEnd, former,
+    TransactionEnd, rollback_source,
 };
 
 /// Looks each former version up in what we keep and in pacman's caches; the repositories have only the
@@ -30,8 +30,8 @@ pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> V
             architecture,
         } = change.former_key();
         let stem = format!("{package}-{version}-{architecture}");
-        let in_cache = || former::cached(change, kept, cached.get(&stem)?);
-        let found = former::ours(change, kept).or_else(in_cache);
+        let in_cache = || rollback_source::cached(change, kept, cached.get(&stem)?);
+        let found = rollback_source::stored(change, kept).or_else(in_cache);
         found.unwrap_or_else(|| RollbackSource::Unavailable {
             why: "it is neither among the packages we keep nor in pacman's cache".to_owned(),
         })
@@ -68,7 +68,7 @@ fn stem(path: &Path) -> Option<String> {
 impl Pacman {
     /// The new packages go in a run of their own, when those that need them are gone: pacman has no
     /// transaction that does both. A configuration is given where that of the host cannot be read.
-    pub(super) fn put_back(
+    pub(super) fn rollback_with(
         &self,
         conf: &Conf,
         configuration: Option<&Path>,
@@ -82,12 +82,12 @@ impl Pacman {
             .iter()
             .filter_map(|f| f.source.file().map(Path::to_owned))
             .collect();
-        let (going, names) = going(restore.former);
+        let (going, names) = newly_installed(restore.former);
         let local = Path::new(DATABASE).join("local");
         let without_dependencies = !going.is_empty()
             && is_only_needed_by(&names, &arguments::rehearse(&files, configuration))?;
         let over = contents::moving_back(&local, &going, &files, configuration)?;
-        let plan = Plan {
+        let plan = GatePlan {
             changes,
             conf: conf.clone(),
             databases: Vec::new(),
@@ -99,7 +99,7 @@ impl Pacman {
         } else {
             &conf.hooks
         };
-        let run = |hooks| Run {
+        let run = |hooks| RunOptions {
             hooks,
             configuration,
             without_dependencies,
@@ -115,7 +115,7 @@ impl Pacman {
                 return Ok(outcome.ended);
             }
         }
-        self.tree.put_back()?;
+        self.tree.restore()?;
         Ok(TransactionEnd::Done)
     }
 }
@@ -141,7 +141,7 @@ fn needed_only_by(going: &[&str], lines: &[String]) -> bool {
 }
 
 /// The packages that were new, and their names.
-fn going(former: &[RollbackItem]) -> (Vec<&RollbackItem>, Vec<&str>) {
+fn newly_installed(former: &[RollbackItem]) -> (Vec<&RollbackItem>, Vec<&str>) {
     let new = |former: &&RollbackItem| former.source == RollbackSource::NewlyInstalled;
     let going: Vec<&RollbackItem> = former.iter().filter(new).collect();
     let names = going.iter().map(|f| f.change.package.as_str()).collect();

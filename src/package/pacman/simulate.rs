@@ -36,8 +36,8 @@ impl Pacman {
         let (mut targets, mut kept_back) = self.everything(conf)?;
         let replacing = self.replacing(&targets, &installed)?;
         let of_failed =
-            |target: &listing::Target| failed.iter().any(|s| s.suite == target.repository);
-        let stays = |target: &&listing::Target| {
+            |target: &listing::UpgradeTarget| failed.iter().any(|s| s.suite == target.repository);
+        let stays = |target: &&listing::UpgradeTarget| {
             let replaces = replacing.iter().any(|(new, _)| *new == target.package);
             replaces || of_failed(target) || left_out.contains(&target.package)
         };
@@ -62,7 +62,7 @@ impl Pacman {
             let program = arguments::simulate(self.tree.path(), &without);
             targets = simulated(&program)?.map_err(|words| anyhow::anyhow!("{words}"))?;
         }
-        let update = |target: &listing::Target| {
+        let update = |target: &listing::UpgradeTarget| {
             let update = Update {
                 package: target.package.clone(),
                 architecture: target.architecture.clone(),
@@ -95,7 +95,7 @@ impl Pacman {
 
 impl Pacman {
     /// What an upgrade of everything would install, and what it keeps back itself.
-    fn everything(&self, conf: &Conf) -> Result<(Vec<listing::Target>, Vec<KeptBack>)> {
+    fn everything(&self, conf: &Conf) -> Result<(Vec<listing::UpgradeTarget>, Vec<KeptBack>)> {
         let simulation = simulated(&arguments::simulate(self.tree.path(), &[]))?;
         // what is left out it does not name
         let newer = if conf.ignores || simulation.is_err() {
@@ -105,8 +105,9 @@ impl Pacman {
         };
         let (ignored, due): (Vec<_>, Vec<_>) = newer.iter().partition(|newer| newer.ignored);
         let reason = "[ignored]: pacman.conf keeps it (IgnorePkg, IgnoreGroup)";
-        let held =
-            |newer: &&listing::Newer| KeptBack::new(&newer.package, KeptBackCause::Held, reason);
+        let held = |newer: &&listing::NewerPackage| {
+            KeptBack::new(&newer.package, KeptBackCause::Held, reason)
+        };
         let mut kept_back: Vec<KeptBack> = ignored.iter().map(held).collect();
         let targets = simulation.unwrap_or_else(|words| {
             let reason = format!("pacman cannot upgrade this host as a whole: {words}");
@@ -123,7 +124,7 @@ impl Pacman {
     /// word, and lists no removal beforehand (FACTS 52).
     fn replacing(
         &self,
-        targets: &[listing::Target],
+        targets: &[listing::UpgradeTarget],
         installed: &Database,
     ) -> Result<Vec<(String, Vec<String>)>> {
         if targets.is_empty() {
@@ -184,7 +185,7 @@ pub fn left_out(updates: &[Update], pending: &[Update]) -> Vec<String> {
 }
 
 /// The bytes of a package file: pacman counts none for one that it has fetched already.
-fn size(conf: &Conf, target: &listing::Target) -> Option<u64> {
+fn size(conf: &Conf, target: &listing::UpgradeTarget) -> Option<u64> {
     let fetched =
         in_caches(&conf.caches, &target.file).and_then(|file| std::fs::metadata(file).ok());
     let length = fetched.map_or(target.missing, |file| file.len());
@@ -204,7 +205,7 @@ fn none_or(program: &Program) -> Result<String> {
 }
 
 /// What `-Sup` prints; inside, pacman's words when it cannot upgrade.
-fn simulated(program: &Program) -> Result<Result<Vec<listing::Target>, String>> {
+fn simulated(program: &Program) -> Result<Result<Vec<listing::UpgradeTarget>, String>> {
     let (mut output, mut said) = (String::new(), Vec::new());
     let finished = program.run(&mut |line: Line<'_>| match line {
         Line::Output(text) => {

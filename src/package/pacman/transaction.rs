@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use super::arguments;
 use super::backend::Pacman;
 use super::conf::Conf;
-use super::gate::Plan;
-use super::locks::{self, Held, LOCK};
+use super::gate::GatePlan;
+use super::locks::{self, LOCK, LockState};
 use super::output;
 use super::simulate::{Upgrade, left_out};
 use crate::exec::Program;
@@ -102,7 +102,7 @@ impl Pacman {
         upgrade: &Upgrade,
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<output::Outcome> {
+    ) -> Result<output::PacmanOutcome> {
         free(observer)?;
         let failed = |repository: &str| transaction.failed.iter().any(|s| s.suite == repository);
         let moving: Vec<&str> = conf
@@ -112,7 +112,7 @@ impl Pacman {
             // one that was never live is needed all the same: pacman refuses to work without (FACTS 50)
             .filter(|r| !failed(r) || !self.tree.is_live(r))
             .collect();
-        let plan = Plan {
+        let plan = GatePlan {
             changes: upgrade.changes.clone(),
             conf: conf.clone(),
             databases: self.tree.put_live(&moving)?,
@@ -122,14 +122,14 @@ impl Pacman {
             let program = program.log(transaction.log);
             self.run(&program, upgrade.changes.len(), observer)
         });
-        let behind = self.tree.put_back_unless_used()?;
+        let behind = self.tree.restore_unless_used()?;
         let outcome = upgraded?;
         let ended = if behind || outcome.ended == TransactionEnd::Done {
             outcome.ended
         } else {
             ahead(outcome.ended)
         };
-        Ok(output::Outcome { ended, ..outcome })
+        Ok(output::PacmanOutcome { ended, ..outcome })
     }
 
     /// Runs pacman on the live database; again when somebody else was faster with the lock.
@@ -138,7 +138,7 @@ impl Pacman {
         program: &Program,
         total: usize,
         observer: &mut dyn Observer,
-    ) -> Result<output::Outcome> {
+    ) -> Result<output::PacmanOutcome> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -150,7 +150,7 @@ impl Pacman {
                 TransactionEnd::Interrupted(_) => {}
                 TransactionEnd::Stopped => {
                     // it had no time to take it away
-                    if locks::held(Path::new(LOCK)) == Held::Stale {
+                    if locks::held(Path::new(LOCK)) == LockState::Stale {
                         locks::remove(Path::new(LOCK))?;
                     }
                     self.tree.end()?;
@@ -168,7 +168,7 @@ impl Pacman {
     pub(super) fn hooks(
         &self,
         conf: &Conf,
-        plan: &Plan,
+        plan: &GatePlan,
         gate: (&Path, &[String]),
     ) -> Result<Vec<PathBuf>> {
         let ours = self.gate.set_up(plan, gate)?;
@@ -179,23 +179,23 @@ impl Pacman {
 /// Waits until somebody else has finished; an error when the lock is nobody's.
 fn free(observer: &mut dyn Observer) -> Result<()> {
     match locks::wait(observer, Some(LOCK_LIMIT))? {
-        Held::Stale | Held::Unknown => bail!("{}", locks::stale()),
-        Held::No | Held::By(_) => Ok(()),
+        LockState::Stale | LockState::Unknown => bail!("{}", locks::stale()),
+        LockState::No | LockState::By(_) => Ok(()),
     }
 }
 
 /// A failure after the live databases moved: whoever installs anything now makes a partial upgrade.
 fn ahead(ended: TransactionEnd) -> TransactionEnd {
-    let told = |words: String| {
+    let explained = |words: String| {
         format!(
             "{words}; pacman's databases are ahead of what is installed now, until all is upgraded"
         )
     };
     match ended {
         TransactionEnd::Failed(words) | TransactionEnd::FetchFailed(words) => {
-            TransactionEnd::Failed(told(words))
+            TransactionEnd::Failed(explained(words))
         }
-        TransactionEnd::Interrupted(words) => TransactionEnd::Interrupted(told(words)),
+        TransactionEnd::Interrupted(words) => TransactionEnd::Interrupted(explained(words)),
         other => other,
     }
 }

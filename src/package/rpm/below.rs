@@ -14,7 +14,7 @@ pub const TOOL: &str = "rpm";
 
 /// Puts former versions back, all of whose files are on this host, and takes away what was new afterwards:
 /// both have some files then, and these stay.
-pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<TransactionEnd> {
+pub fn rollback(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<TransactionEnd> {
     let former = installonly::settled(restore.former)?;
     let (files, going) = split(&former)?;
     if !locks::wait_for_others(observer)? {
@@ -31,7 +31,7 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Tr
         {
             bail!("{why}, so that rpm was not used");
         }
-        run_repair_step(&database::put_back(&files), restore.log, observer)?;
+        run_repair_step(&database::rollback(&files), restore.log, observer)?;
     }
     if !going.is_empty() {
         run_repair_step(&database::erase(&going), restore.log, observer)?;

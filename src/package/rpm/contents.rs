@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{database, repositories, resolution};
 use crate::exec::Program;
-use crate::package::damaged::{Said, verified};
+use crate::package::damaged::{FileDifference, verified};
 use crate::package::repair_step::run_repair_step;
 use crate::package::{Damaged, Observer, Restore, RollbackItem, RollbackSource, TransactionEnd};
 
@@ -30,8 +30,8 @@ pub fn damaged(back: &[RollbackItem]) -> Result<Vec<Damaged>> {
         let (_, output) = database::verify(&damaged.key, version).output()?;
         for line in output.lines() {
             match verified(line) {
-                Some(Said::Missing(path)) => damaged.missing.push(path.to_owned()),
-                Some(Said::Differs(path)) => damaged.differing.push(path.to_owned()),
+                Some(FileDifference::Missing(path)) => damaged.missing.push(path.to_owned()),
+                Some(FileDifference::Differs(path)) => damaged.differing.push(path.to_owned()),
                 None => {}
             }
         }

@@ -24,7 +24,7 @@ pub const FILES: [&str; 6] = [
 
 /// One installed version of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct RpmEntry {
     pub key: PackageId,
     /// Without an epoch of 0.
     pub evr: String,
@@ -35,7 +35,7 @@ pub struct Entry {
 /// What the database holds, and which of it may be there in several versions.
 #[derive(Debug, Clone, Default)]
 pub struct Contents {
-    pub entries: Vec<Entry>,
+    pub entries: Vec<RpmEntry>,
     pub parallel: BTreeSet<String>,
 }
 
@@ -116,13 +116,13 @@ pub fn verify(key: &PackageId, evr: &str) -> Program {
         .arg(name(key, evr))
 }
 
-/// Shows what speaks against [`put_back`], and changes nothing.
+/// Shows what speaks against [`rollback`], and changes nothing.
 pub fn rehearse(files: &[PathBuf]) -> Program {
     older().arg("--test").args(files)
 }
 
 /// Installs older versions over newer ones. What is new and goes afterwards may need the newer ones until then.
-pub fn put_back(files: &[PathBuf]) -> Program {
+pub fn rollback(files: &[PathBuf]) -> Program {
     older().arg("--nodeps").args(files)
 }
 
@@ -145,8 +145,8 @@ pub fn erase_entry(key: &PackageId, evr: &str) -> Program {
 
 /// Parses the list of packages. Entries without an architecture are the public keys of repositories
 /// (`gpg-pubkey`), which are no packages.
-pub fn entries(output: &str) -> Result<Vec<Entry>> {
-    let entry = |line: &str| -> Result<Option<Entry>> {
+pub fn entries(output: &str) -> Result<Vec<RpmEntry>> {
+    let entry = |line: &str| -> Result<Option<RpmEntry>> {
         let mut fields = line.split('\t');
         let mut field = || fields.next().filter(|field| !field.is_empty());
         let (Some(package), Some(architecture), Some(version)) = (field(), field(), field()) else {
@@ -155,7 +155,7 @@ pub fn entries(output: &str) -> Result<Vec<Entry>> {
         if architecture == "(none)" {
             return Ok(None);
         }
-        Ok(Some(Entry {
+        Ok(Some(RpmEntry {
             key: PackageId {
                 package: package.to_owned(),
                 architecture: architecture.to_owned(),
@@ -171,7 +171,7 @@ pub fn entries(output: &str) -> Result<Vec<Entry>> {
 }
 
 /// The packages of which several versions are entered, each with its versions, the newest last.
-fn several(entries: &[Entry]) -> BTreeMap<PackageId, Vec<String>> {
+fn several(entries: &[RpmEntry]) -> BTreeMap<PackageId, Vec<String>> {
     let mut versions: BTreeMap<PackageId, Vec<String>> = BTreeMap::new();
     for entry in entries {
         versions

@@ -10,14 +10,14 @@ use super::database::{self, Contents};
 use super::{conf, fingerprint};
 
 /// What was read, and of which state it is.
-struct Known {
+struct CachedContents {
     stamp: String,
     /// What may be there in several versions, as it was configured.
     configured: Vec<String>,
     contents: Arc<Contents>,
 }
 
-static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+static KNOWN: Mutex<Option<CachedContents>> = Mutex::new(None);
 
 /// How long ago the last change must be to be told by its date from a later one: twice the 10 ms by
 /// which the kernel's clock for dates goes on (`CONFIG_HZ` of 100), and two seconds where a file system
@@ -42,7 +42,7 @@ pub fn read() -> Result<Arc<Contents>> {
     let told = before.newest.is_some_and(wait_until_told);
     let contents = Arc::new(database::read()?);
     if told && fingerprint::database().text == before.text {
-        *known = Some(Known {
+        *known = Some(CachedContents {
             stamp: before.text,
             configured,
             contents: Arc::clone(&contents),

@@ -41,7 +41,7 @@ pub fn stamp(failed: &[&Source], caches: &[PathBuf], configuration: &[&str]) -> 
 }
 
 /// The state of the database's files.
-pub struct Database {
+pub struct DatabaseFiles {
     /// Another text for another state.
     pub text: String,
     /// When the last of them was changed; none where there is none.
@@ -49,7 +49,7 @@ pub struct Database {
 }
 
 /// What the database's files are now.
-pub fn database() -> Database {
+pub fn database() -> DatabaseFiles {
     let (mut text, mut newest) = (String::new(), None);
     for directory in locks::DATABASES {
         for name in DATABASE {
@@ -62,5 +62,5 @@ pub fn database() -> Database {
             }
         }
     }
-    Database { text, newest }
+    DatabaseFiles { text, newest }
 }

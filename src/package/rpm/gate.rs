@@ -40,8 +40,8 @@ pub fn ask(
     }))
 }
 
-/// Versions of packages.
-pub type Versions = BTreeSet<(PackageId, String)>;
+/// The versions of packages that repositories have.
+pub type ArchivedVersions = BTreeSet<(PackageId, String)>;
 
 /// A change as it is announced.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct Announced {
 }
 
 /// The changes with what is known of the repositories, where that is known.
-pub fn announce(changes: &[Change], archived: Option<&Versions>) -> Vec<Announced> {
+pub fn announce(changes: &[Change], archived: Option<&ArchivedVersions>) -> Vec<Announced> {
     let announced = |change: &Change| Announced {
         change: change.clone(),
         archived: archived.map(|archived| {

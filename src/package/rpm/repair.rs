@@ -22,7 +22,7 @@ pub fn run(
 ) -> Result<()> {
     let contents = database::read()?;
     let duplicates = contents.duplicates();
-    let ours = halves(changes, &contents);
+    let ours = half_installed(changes, &contents);
     for change in &ours {
         let file = change.file.as_ref().filter(|file| file.exists());
         if let Some(file) = file {
@@ -43,15 +43,15 @@ pub fn run(
     {
         run_repair_step(native, log, observer)?;
     }
-    for change in halves(changes, &database::read()?) {
+    for change in half_installed(changes, &database::read()?) {
         if let Some(from) = &change.from {
             let entry = database::erase_entry(&change.former_key(), from);
             run_repair_step(&entry, log, observer)?;
         }
     }
     let mut contents = database::read()?;
-    let mut halves = halves(changes, &contents).into_iter();
-    if let Some(change) = halves.find(|change| change.former_architecture.is_some()) {
+    let mut half_installed = half_installed(changes, &contents).into_iter();
+    if let Some(change) = half_installed.find(|change| change.former_architecture.is_some()) {
         bail!(
             "the package database could not be repaired: both {} and {} are entered",
             change.former_key(),
@@ -73,7 +73,7 @@ pub fn run(
 
 /// The changes of which both versions, and no other, are entered; where the architecture is another one, the
 /// package in both.
-fn halves<'a>(changes: &'a [Change], contents: &Contents) -> Vec<&'a Change> {
+fn half_installed<'a>(changes: &'a [Change], contents: &Contents) -> Vec<&'a Change> {
     let duplicates = contents.duplicates();
     let is_half = |change: &&Change| {
         let (Some(from), Some(to)) = (&change.from, &change.to) else {
@@ -95,7 +95,7 @@ fn halves<'a>(changes: &'a [Change], contents: &Contents) -> Vec<&'a Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::rpm::database::Entry;
+    use crate::package::rpm::database::RpmEntry;
 
     #[test]
     fn only_what_we_were_changing_is_touched() {
@@ -111,7 +111,7 @@ mod tests {
             former_architecture: Some("x86_64".into()),
             ..change("moved")
         };
-        let entry = |key: PackageId, evr: &str| Entry {
+        let entry = |key: PackageId, evr: &str| RpmEntry {
             key,
             evr: evr.to_owned(),
             build: None,
@@ -131,9 +131,12 @@ mod tests {
             ..Contents::default()
         };
         let changes = [change("demo"), change("driver"), change("tool"), moved];
-        assert_eq!(halves(&changes, &contents), [&changes[0]]);
+        assert_eq!(half_installed(&changes, &contents), [&changes[0]]);
         contents.entries.push(entry(changes[3].former_key(), "1-1"));
-        assert_eq!(halves(&changes, &contents), [&changes[0], &changes[3]]);
-        assert!(halves(&[], &contents).is_empty());
+        assert_eq!(
+            half_installed(&changes, &contents),
+            [&changes[0], &changes[3]]
+        );
+        assert!(half_installed(&[], &contents).is_empty());
     }
 }

@@ -100,7 +100,7 @@ pub fn without_credentials(text: &str) -> String {
 
 /// What a `repomd.xml` says of its repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Index {
+pub struct RepositoryIndex {
     /// The date it gives of itself: the newest of its parts.
     pub date: Option<DateTime<Utc>>,
     /// Whether it carries advisories.
@@ -109,8 +109,8 @@ pub struct Index {
 
 /// Parses a `repomd.xml`; nothing when it is none, such as the page of a captive portal, which zypper
 /// takes for an empty repository and reports as up to date (FACTS 42).
-pub fn index(document: &str) -> Option<Index> {
-    let mut index = Index::default();
+pub fn index(document: &str) -> Option<RepositoryIndex> {
+    let mut index = RepositoryIndex::default();
     let (mut is_repomd, mut has_primary, mut newest, mut inside) = (false, false, None, "");
     for node in &xml::nodes(document) {
         match node {
@@ -141,7 +141,7 @@ pub fn source(
     id: &str,
     configured: Option<&Repository>,
     error: Option<String>,
-    indexes: &BTreeMap<String, Option<Index>>,
+    indexes: &BTreeMap<String, Option<RepositoryIndex>>,
 ) -> Source {
     let index = indexes.get(id);
     let wrong = match index {

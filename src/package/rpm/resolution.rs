@@ -72,7 +72,7 @@ pub struct Removal {
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Resolved {
+pub struct Resolution {
     pub install: Vec<Planned>,
     pub remove: Vec<Removal>,
     /// Updates that cannot be installed.
@@ -86,7 +86,7 @@ pub const NO_ADVISORIES: &str = "the repositories carry no advisories";
 
 /// What is left out of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Without {
+pub struct LeftOut {
     /// Names that the resolver is told to leave out.
     pub excluded: Vec<String>,
     pub kept_back: Vec<KeptBack>,
@@ -98,7 +98,7 @@ pub fn replacing(new: &Planned, replaced: &[String], is_installed: bool) -> Vec<
 }
 
 /// Keeps all of a run back: packages would go, and the tool does not say for what.
-pub fn all_kept_back(resolved: &mut Resolved) -> Vec<KeptBack> {
+pub fn all_kept_back(resolved: &mut Resolution) -> Vec<KeptBack> {
     let gone: Vec<&str> = resolved.remove.iter().map(|r| r.package.as_str()).collect();
     let reason = format!("{} would be removed along with it", gone.join(", "));
     let install = resolved.install.drain(..);
@@ -123,9 +123,9 @@ pub fn marked(kept_back: Vec<KeptBack>, advisories: &Advisories) -> Vec<KeptBack
 /// the names to leave out. With it, what is kept back for that.
 pub fn without_removals<T>(
     is_installed: &dyn Fn(&PackageId) -> bool,
-    mut resolve: impl FnMut(&[String]) -> Result<(Resolved, T)>,
-) -> Result<(Resolved, T, Without)> {
-    let mut without = Without::default();
+    mut resolve: impl FnMut(&[String]) -> Result<(Resolution, T)>,
+) -> Result<(Resolution, T, LeftOut)> {
+    let mut without = LeftOut::default();
     loop {
         let (mut resolved, rest) = resolve(&without.excluded)?;
         if resolved.remove.is_empty() {
@@ -154,7 +154,7 @@ pub fn without_removals<T>(
     }
 }
 
-impl Resolved {
+impl Resolution {
     /// As a list of pending updates, of which those with a security advisory are marked.
     pub fn pending(&self, database: &Database, advisories: &Advisories) -> Pending {
         let update = |planned: &Planned| Update {
@@ -302,9 +302,9 @@ mod tests {
         let mut asked = Vec::new();
         let (resolved, (), without) = without_removals(&|key| key.package == "app", |excluded| {
             asked.push(excluded.to_vec());
-            let mut resolved = Resolved {
+            let mut resolved = Resolution {
                 install: vec![planned("demo", "1.1-1")],
-                ..Resolved::default()
+                ..Resolution::default()
             };
             let replacing = [("obsnew", "obs"), ("app", "applib"), ("app", "appdata")];
             for (new, old) in replacing.iter().filter(|_| excluded.is_empty()) {
@@ -338,14 +338,14 @@ mod tests {
     #[test]
     fn a_removal_that_nobody_explains_keeps_everything_back() {
         let (resolved, (), without) = without_removals(&|_| true, |_| {
-            let resolved = Resolved {
+            let resolved = Resolution {
                 install: vec![planned("demo", "1.1-1")],
                 remove: vec![Removal {
                     package: "victim".into(),
                     evr: None,
                     because: None,
                 }],
-                ..Resolved::default()
+                ..Resolution::default()
             };
             Ok((resolved, ()))
         })
@@ -372,10 +372,10 @@ mod tests {
             evr: Some("1.1-1".into()),
             because: None,
         };
-        let mut resolved = Resolved {
+        let mut resolved = Resolution {
             install: vec![planned("demo", "1.0-1")],
             remove: vec![gone("new")],
-            ..Resolved::default()
+            ..Resolution::default()
         };
         assert_eq!(resolved.beyond(&agreed), None);
         resolved.remove[0].evr = Some("1.0-1".into());
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_skipped_update_is_explained() {
-        let resolved = Resolved {
+        let resolved = Resolution {
             skipped: vec![
                 planned("unsat", "1.1-1"),
                 planned("rm1", "1.1-1"),
@@ -408,7 +408,7 @@ mod tests {
                 ],
                 vec!["package rm1-1.1-1.noarch from lab conflicts with victim".into()],
             ],
-            ..Resolved::default()
+            ..Resolution::default()
         };
         assert!(names("by tool-2:1.1-1.noarch", "tool", &|rest| rest
             == "1.1-1.noarch"));
@@ -426,9 +426,9 @@ mod tests {
 
     #[test]
     fn an_advisory_makes_a_security_update() {
-        let resolved = Resolved {
+        let resolved = Resolution {
             install: vec![planned("demo", "1.1-1")],
-            ..Resolved::default()
+            ..Resolution::default()
         };
         let database = Database::new();
         let years = (2000..2020).map(|year| format!("LAB-{year}"));

@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Result;
 
 use super::conf::{self, Front};
-use super::gate::{Announced, Versions};
+use super::gate::{Announced, ArchivedVersions};
 use super::{database, repositories, resolution};
-use crate::package::{Change, RollbackItem, RollbackSource, StoredPackage, former};
+use crate::package::{Change, RollbackItem, RollbackSource, StoredPackage, rollback_source};
 use crate::sorted::InOrder;
 
 /// Looks each former version up: beside the new one, where it stays, in what we keep, in the package
@@ -20,7 +20,7 @@ pub fn find(
     kept: &[StoredPackage],
     caches: &[PathBuf],
     parallel: &BTreeSet<String>,
-    listed: impl FnOnce(&[String]) -> Result<Versions>,
+    listed: impl FnOnce(&[String]) -> Result<ArchivedVersions>,
 ) -> Vec<RollbackItem> {
     let wanted: Vec<String> = changes.iter().filter_map(file_name).collect();
     let cached = repositories::files(caches, &wanted);
@@ -29,9 +29,9 @@ pub fn find(
         let source = match &change.from {
             None => Some(RollbackSource::NewlyInstalled),
             Some(_) if parallel.contains(&change.package) => Some(RollbackSource::Installonly),
-            Some(_) => former::ours(change, kept).or_else(|| {
+            Some(_) => rollback_source::stored(change, kept).or_else(|| {
                 let file = cached.get(&file_name(change)?)?;
-                former::cached(change, kept, file)
+                rollback_source::cached(change, kept, file)
             }),
         };
         found.push((change.clone(), source));
@@ -71,11 +71,11 @@ pub fn find(
 
 /// The former versions that repositories have, where that was announced with the changes.
 #[derive(Debug, Default)]
-pub struct Archived(Mutex<Option<Versions>>);
+pub struct Archived(Mutex<Option<ArchivedVersions>>);
 
 impl Archived {
     /// Remembers what was announced; the changes alone.
-    pub fn heard(&self, announced: Vec<Announced>) -> Vec<Change> {
+    pub fn remember(&self, announced: Vec<Announced>) -> Vec<Change> {
         let archived = |a: &Announced| Some((a.change.former_key(), a.change.from.clone()?));
         if announced.iter().all(|a| a.archived.is_some()) {
             let there = announced.iter().filter(|a| a.archived == Some(true));
@@ -86,7 +86,10 @@ impl Archived {
     }
 
     /// What was announced, or the answer to the question.
-    pub fn or_ask(&self, ask: impl FnOnce() -> Result<Versions>) -> Result<Versions> {
+    pub fn or_ask(
+        &self,
+        ask: impl FnOnce() -> Result<ArchivedVersions>,
+    ) -> Result<ArchivedVersions> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.clone().map_or_else(ask, Ok)
     }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::gate::Versions;
+use super::gate::ArchivedVersions;
 use super::{gate, locks};
 use crate::package::{
     Change, KeptBack, Observer, PackageId, Report, Transaction, TransactionEnd, TransactionReport,
@@ -15,7 +15,7 @@ pub enum Downloaded {
     Ready {
         changes: Vec<Change>,
         /// The installed versions that a repository has, where that is known already.
-        archived: Option<Versions>,
+        archived: Option<ArchivedVersions>,
         /// What the tool needs to be told to resolve it again as it did.
         again: Vec<String>,
         kept_back: Vec<KeptBack>,
@@ -25,7 +25,7 @@ pub enum Downloaded {
 }
 
 /// How the installation ended.
-pub struct Changed {
+pub struct ChangeOutcome {
     pub ended: TransactionEnd,
     /// Packages whose scripts failed, with the script and how.
     pub failures: Vec<(PackageId, String)>,
@@ -33,7 +33,7 @@ pub struct Changed {
     pub notes: Vec<String>,
 }
 
-impl Changed {
+impl ChangeOutcome {
     /// With what was kept back before.
     pub fn applied(self, kept_back: Vec<KeptBack>) -> TransactionReport {
         TransactionReport {
@@ -76,12 +76,12 @@ pub trait Tool {
         again: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Changed>;
+    ) -> Result<ChangeOutcome>;
 }
 
 /// A transaction that was stopped before it began.
 pub fn stopped() -> TransactionReport {
-    Changed::nothing(TransactionEnd::Stopped).applied(Vec::new())
+    ChangeOutcome::nothing(TransactionEnd::Stopped).applied(Vec::new())
 }
 
 /// Runs the transaction.
@@ -98,10 +98,10 @@ pub fn run(
             again,
             kept_back,
         } => (changes, archived, again, kept_back),
-        Downloaded::Not(ended) => return Ok(Changed::nothing(ended).applied(Vec::new())),
+        Downloaded::Not(ended) => return Ok(ChangeOutcome::nothing(ended).applied(Vec::new())),
     };
     if changes.is_empty() {
-        return Ok(Changed::nothing(TransactionEnd::Done).applied(kept_back));
+        return Ok(ChangeOutcome::nothing(TransactionEnd::Done).applied(kept_back));
     }
     if !locks::wait_for_others(observer)? {
         return Ok(stopped());
@@ -109,11 +109,11 @@ pub fn run(
     // the same question to the same index and database has the same answer; to others it may not
     if tool.basis(transaction) != basis {
         let why = "somebody else changed the index or the package database meanwhile".to_owned();
-        return Ok(Changed::nothing(TransactionEnd::FetchFailed(why)).applied(kept_back));
+        return Ok(ChangeOutcome::nothing(TransactionEnd::FetchFailed(why)).applied(kept_back));
     }
     let announced = gate::announce(&changes, archived.as_ref());
     if let Some(refusal) = gate::ask(transaction.gate, &announced, transaction.log)? {
-        return Ok(Changed::nothing(TransactionEnd::Failed(refusal)).applied(kept_back));
+        return Ok(ChangeOutcome::nothing(TransactionEnd::Failed(refusal)).applied(kept_back));
     }
     observer.report(Report::Installing {
         percent: 0,

@@ -102,7 +102,7 @@ pub fn versions(names: &[String]) -> Program {
 /// Puts former versions back and takes away what was new, in one transaction. The files are those that
 /// were put aside, checked against their SHA-256: where a repository has no signatures, theirs cannot
 /// be asked for either. A rehearsal only shows what it would do.
-pub fn put_back(former: &[RollbackItem], rehearsal: bool) -> Program {
+pub fn rollback(former: &[RollbackItem], rehearsal: bool) -> Program {
     let word = |former: &RollbackItem| {
         let change = &former.change;
         match (&former.source, former.source.file()) {
@@ -260,7 +260,7 @@ mod tests {
             former(&changes[1], RollbackSource::NewlyInstalled),
         ];
         expect!["/usr/bin/zypper --non-interactive --no-refresh --xmlout --userdata=linux-patch-api install --oldpackage --allow-unsigned-rpm demo.noarch=2:1.0-1 !demo.noarch"]
-            .assert_eq(&put_back(&former, false).shown());
+            .assert_eq(&rollback(&former, false).shown());
     }
 
     #[test]

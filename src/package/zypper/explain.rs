@@ -3,22 +3,22 @@
 use anyhow::Result;
 
 use super::locks::until_unlocked;
-use super::scope::Scope;
+use super::scope::ZypperScope;
 use super::{arguments, output, simulate};
-use crate::package::rpm::resolution::{Planned, Resolved};
-use crate::package::transaction::Quiet;
+use crate::package::rpm::resolution::{Planned, Resolution};
+use crate::package::transaction::IgnoreReports;
 use crate::package::{KeptBack, KeptBackCause};
 
 /// The most runs that are spent on single updates, of which a run of all does not say it.
 const RUNS: usize = 8;
 
 /// What is kept back, and why.
-pub fn reasons(left: Vec<Planned>, scope: &Scope) -> Result<Vec<KeptBack>> {
+pub fn reasons(left: Vec<Planned>, scope: &ZypperScope) -> Result<Vec<KeptBack>> {
     if left.is_empty() {
         return Ok(Vec::new());
     }
     let program = arguments::any_vendor(&scope.repositories);
-    let changed = output::vendor_changes(&until_unlocked(&program, &mut Quiet)?.document);
+    let changed = output::vendor_changes(&until_unlocked(&program, &mut IgnoreReports)?.document);
     let (vendors, left): (Vec<Planned>, Vec<Planned>) = left
         .into_iter()
         .partition(|planned| changed.contains(&planned.key));
@@ -28,10 +28,10 @@ pub fn reasons(left: Vec<Planned>, scope: &Scope) -> Result<Vec<KeptBack>> {
     }
     let names: Vec<String> = left.iter().map(arguments::planned).collect();
     let finished = simulate::simulated(&scope.naming(&names))?;
-    let resolved = Resolved {
+    let resolved = Resolution {
         skipped: left,
         problems: output::problems(&finished.document),
-        ..Resolved::default()
+        ..Resolution::default()
     };
     let mut runs = RUNS;
     for (planned, name) in resolved.skipped.iter().zip(&names) {

@@ -1,6 +1,6 @@
 //! A text that changes whenever the index, the package database or the configuration does.
 
-use super::places::Places;
+use super::directories::ZyppDirectories;
 use crate::package::Source;
 use crate::package::rpm::fingerprint;
 
@@ -17,5 +17,5 @@ const CONFIGURATION: [&str; 7] = [
 
 /// The text, for these `failed` sources.
 pub fn fingerprint(failed: &[&Source]) -> String {
-    fingerprint::stamp(failed, &[Places::now().indexes], &CONFIGURATION)
+    fingerprint::stamp(failed, &[ZyppDirectories::now().indexes], &CONFIGURATION)
 }

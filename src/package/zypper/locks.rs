@@ -2,20 +2,20 @@
 
 use anyhow::{Result, bail};
 
-use super::output::{Finished, Run};
+use super::output::{ZypperOutcome, ZypperRun};
 use crate::exec::Program;
-use crate::package::transaction::Quiet;
+use crate::package::transaction::IgnoreReports;
 use crate::package::{Observer, TransactionEnd, lock};
 
 /// How often a run is started anew because somebody else holds the lock: ten minutes.
 const LOCK_TRIES: u32 = 1200;
 
 /// Runs a program until nobody else holds zypper's lock.
-pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<Finished> {
+pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<ZypperOutcome> {
     let mut wait = lock::Wait::default();
     let mut tries = 0;
     loop {
-        let mut run = Run::new(observer);
+        let mut run = ZypperRun::new(observer);
         let exit_reason = program.run(&mut run)?.exit_reason;
         let mut finished = run.finish(exit_reason);
         tries += 1;
@@ -31,8 +31,8 @@ pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<
 }
 
 /// Runs what only reads; a failure is an error.
-pub fn read(program: &Program) -> Result<Finished> {
-    let finished = until_unlocked(program, &mut Quiet)?;
+pub fn read(program: &Program) -> Result<ZypperOutcome> {
+    let finished = until_unlocked(program, &mut IgnoreReports)?;
     match &finished.ended {
         TransactionEnd::Done => Ok(finished),
         TransactionEnd::Stopped => bail!("zypper was stopped"),

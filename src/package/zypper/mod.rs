@@ -4,13 +4,13 @@ mod arguments;
 mod auto_marks;
 mod backend;
 mod database;
+mod directories;
 mod explain;
 mod fingerprint;
 mod locks;
 mod output;
 mod patches;
 mod pending;
-mod places;
 mod reboot;
 mod refresh;
 mod rollback;
@@ -27,7 +27,7 @@ use anyhow::Result;
 
 pub use backend::Zypper;
 
-use self::places::Places;
+use self::directories::ZyppDirectories;
 use super::rpm::resolution::NO_ADVISORIES;
 use super::rpm::{
     self, below, brings, contents, database_cache, gate, installonly, repair, scripts,
@@ -49,12 +49,12 @@ impl PackageManager for Zypper {
     }
 
     fn refreshes_in(&self) -> Vec<PathBuf> {
-        let places = Places::now();
+        let places = ZyppDirectories::now();
         vec![places.indexes, places.solver]
     }
 
     fn looks_up_in(&self) -> Vec<PathBuf> {
-        vec![Places::now().solver]
+        vec![ZyppDirectories::now().solver]
     }
 
     fn download(&self, failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
@@ -107,7 +107,7 @@ impl PackageManager for Zypper {
         scripts::running(process)
     }
 
-    fn former(
+    fn rollback_items(
         &self,
         changes: &[Change],
         kept: &[StoredPackage],
@@ -116,13 +116,13 @@ impl PackageManager for Zypper {
         rollback::find(self, changes, kept)
     }
 
-    fn roll_back(
+    fn rollback(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
-        rollback::put_back(restore, observer)
+        rollback::run(restore, observer)
     }
 
     fn compares_files(&self) -> bool {
@@ -151,26 +151,29 @@ impl PackageManager for Zypper {
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
-        contents::install_again(restore, &[Places::now().packages], observer, |former| {
-            arguments::install_again(former)
-        })
+        contents::install_again(
+            restore,
+            &[ZyppDirectories::now().packages],
+            observer,
+            |former| arguments::install_again(former),
+        )
     }
 
     fn below(&self) -> Option<&'static str> {
         Some(below::TOOL)
     }
 
-    fn roll_back_below(
+    fn rollback_below(
         &self,
         restore: &Restore<'_>,
         observer: &mut dyn Observer,
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
-        below::put_back(restore, observer)
+        below::rollback(restore, observer)
     }
 
     fn change_list(&self, input: &mut dyn BufRead) -> Result<Vec<Change>> {
-        Ok(self.archived.heard(gate::announced(input)?))
+        Ok(self.archived.remember(gate::announced(input)?))
     }
 
     /// zypper checks a file of its cache against the index before it uses it, as it does what it fetches.
@@ -183,7 +186,7 @@ impl PackageManager for Zypper {
     }
 
     fn fetched(&self, updates: &[Update]) -> Vec<Change> {
-        brings::fetched(updates, &[Places::now().packages])
+        brings::fetched(updates, &[ZyppDirectories::now().packages])
     }
 
     fn brings(

@@ -1,7 +1,7 @@
 //! What zypper says in XML: plans, progress, failures.
 
 use crate::exec::{ExitReason, Line, OutputHandler};
-use crate::package::rpm::resolution::{Planned, Removal, Resolved};
+use crate::package::rpm::resolution::{Planned, Removal, Resolution};
 use crate::package::rpm::xml::{self, Node};
 use crate::package::rpm::{conffiles, evr, repositories, scripts, words};
 use crate::package::{Observer, PackageId, Report, TransactionEnd};
@@ -23,7 +23,7 @@ mod code {
 }
 
 /// Follows a run.
-pub struct Run<'a> {
+pub struct ZypperRun<'a> {
     observer: &'a mut dyn Observer,
     document: String,
     /// Packages whose scripts failed.
@@ -33,9 +33,9 @@ pub struct Run<'a> {
 }
 
 /// How a run ended.
-pub struct Finished {
+pub struct ZypperOutcome {
     /// What it would do or did.
-    pub resolved: Resolved,
+    pub resolved: Resolution,
     pub ended: TransactionEnd,
     pub failures: Vec<(PackageId, String)>,
     pub notes: Vec<String>,
@@ -45,11 +45,11 @@ pub struct Finished {
     pub document: String,
 }
 
-impl Finished {
+impl ZypperOutcome {
     /// No run at all.
     pub fn nothing() -> Self {
         Self {
-            resolved: Resolved::default(),
+            resolved: Resolution::default(),
             ended: TransactionEnd::Done,
             failures: Vec::new(),
             notes: Vec::new(),
@@ -59,7 +59,7 @@ impl Finished {
     }
 }
 
-impl<'a> Run<'a> {
+impl<'a> ZypperRun<'a> {
     pub fn new(observer: &'a mut dyn Observer) -> Self {
         Self {
             observer,
@@ -70,7 +70,7 @@ impl<'a> Run<'a> {
     }
 
     /// What it came to.
-    pub fn finish(self, exit_reason: ExitReason) -> Finished {
+    pub fn finish(self, exit_reason: ExitReason) -> ZypperOutcome {
         let errors = messages(&self.document, "error");
         let told = messages(&self.document, "info");
         let of_rpm = told.iter().filter_map(|told| words::error(told));
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
             let sentence = holder.and_then(|holder| holder.lines().next());
             sentence.unwrap_or("System management is locked").to_owned()
         });
-        Finished {
+        ZypperOutcome {
             resolved: resolved(&self.document),
             ended: ended(exit_reason, &[of_rpm, errors].concat()),
             failures: self.failures,
@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl OutputHandler for Run<'_> {
+impl OutputHandler for ZypperRun<'_> {
     fn line(&mut self, line: Line<'_>) {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = &repositories::without_credentials(text);
@@ -174,8 +174,8 @@ pub fn vendor_changes(document: &str) -> Vec<PackageId> {
 }
 
 /// The summary of a transaction.
-fn resolved(document: &str) -> Resolved {
-    let mut resolved = Resolved::default();
+fn resolved(document: &str) -> Resolution {
+    let mut resolved = Resolution::default();
     let mut section = String::new();
     for node in xml::nodes(document) {
         match node {
@@ -361,9 +361,9 @@ mod tests {
         }
     }
 
-    fn run(output: &str, code: i32) -> (Finished, Vec<Report>) {
+    fn run(output: &str, code: i32) -> (ZypperOutcome, Vec<Report>) {
         let mut listener = Listener(Vec::new());
-        let mut run = Run::new(&mut listener);
+        let mut run = ZypperRun::new(&mut listener);
         output.lines().for_each(|line| run.line(Line::Output(line)));
         (run.finish(ExitReason::Exited(code)), listener.0)
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 use super::locks::read;
-use super::scope::{Scope, has_advisories};
+use super::scope::{ZypperScope, has_advisories};
 use super::{arguments, output};
 use crate::package::rpm::evr;
 use crate::package::rpm::resolution::{Advisories, Planned};
@@ -31,7 +31,7 @@ struct Fixed {
 }
 
 /// What all needed security patches close.
-pub fn advised(scope: &Scope) -> Result<Advised> {
+pub fn advised(scope: &ZypperScope) -> Result<Advised> {
     if !has_advisories() {
         return Ok(Advised::default());
     }

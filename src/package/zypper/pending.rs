@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::locks::read;
-use super::scope::Scope;
+use super::scope::ZypperScope;
 use super::{arguments, database, explain, output, patches, simulate};
-use crate::package::rpm::gate::Versions;
+use crate::package::rpm::gate::ArchivedVersions;
 use crate::package::rpm::resolution::{self, Planned};
 use crate::package::rpm::versionlock;
 use crate::package::{KeptBack, KeptBackCause, Pending, Source, Update};
@@ -13,7 +13,7 @@ use crate::sorted::InOrder;
 
 /// What an upgrade of everything would do, and what it leaves as it is.
 pub fn everything(failed: &[&Source]) -> Result<Pending> {
-    let scope = Scope::new(None, failed);
+    let scope = ZypperScope::new(None, failed);
     let database = database::installed()?;
     let advised = patches::advised(&scope)?;
     let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
@@ -29,7 +29,7 @@ pub fn everything(failed: &[&Source]) -> Result<Pending> {
 
 /// What installing exactly these updates needs.
 pub fn exactly(updates: &[Update], failed: &[&Source]) -> Result<Pending> {
-    let scope = Scope::new(Some(updates), failed);
+    let scope = ZypperScope::new(Some(updates), failed);
     let database = database::installed()?;
     let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
     let security = resolution::advisories_of(updates);
@@ -39,14 +39,16 @@ pub fn exactly(updates: &[Update], failed: &[&Source]) -> Result<Pending> {
 }
 
 /// Every update there is, also of what is locked or cannot be installed.
-pub fn updates(scope: &Scope) -> Result<Vec<Planned>> {
+pub fn updates(scope: &ZypperScope) -> Result<Vec<Planned>> {
     let listed = read(&arguments::updates(&scope.repositories))?;
     Ok(output::updates(&listed.document))
 }
 
 /// The same, and which installed versions a repository has, which is cheaper to ask at once than one after
 /// the other. None of those where only some repositories are used, or zypper does not say it.
-pub fn updates_and_archived(scope: &Scope) -> Result<(Vec<Planned>, Option<Versions>)> {
+pub fn updates_and_archived(
+    scope: &ZypperScope,
+) -> Result<(Vec<Planned>, Option<ArchivedVersions>)> {
     if scope.repositories.is_empty() {
         let document = read(&arguments::updates_and_installed())?.document;
         if document.contains("<update-status") && document.contains("<search-result") {
@@ -61,7 +63,7 @@ pub fn updates_and_archived(scope: &Scope) -> Result<(Vec<Planned>, Option<Versi
 pub fn keep_back(
     pending: &mut Pending,
     all: &[Planned],
-    scope: &Scope,
+    scope: &ZypperScope,
     failed: &[&Source],
 ) -> Result<()> {
     let patterns = versionlock::zypper();

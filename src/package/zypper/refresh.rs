@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use super::arguments;
-use super::output::{self, Run};
+use super::output::{self, ZypperRun};
 use super::scope::{enabled, indexes};
 use crate::exec::ExitReason;
 use crate::package::rpm::{database_cache, repositories};
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// What was heard: why repositories failed, by alias, and failures of no repository.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct SourceReport {
+pub struct ZypperRefreshReport {
     pub repositories: BTreeMap<String, String>,
     /// Those of them that lack nothing else than files that no update depends on.
     pub lacking_extras: BTreeSet<String>,
@@ -29,9 +29,9 @@ pub struct SourceReport {
 /// Fetches the index of every enabled repository.
 pub fn run(observer: &mut dyn Observer) -> Result<RefreshReport> {
     database_cache::read_ahead();
-    let heard = fetch(observer)?;
+    let report = fetch(observer)?;
     let (enabled, indexes) = (enabled(), indexes());
-    let mut errors = heard.errors;
+    let mut errors = report.errors;
     if enabled.is_empty() && errors.is_empty() {
         errors.push("no repository is enabled; see 'zypper repos'".to_owned());
     }
@@ -39,26 +39,26 @@ pub fn run(observer: &mut dyn Observer) -> Result<RefreshReport> {
         .iter()
         .map(|repository| {
             let id = &repository.id;
-            let error = heard.repositories.get(id).cloned();
+            let error = report.repositories.get(id).cloned();
             let source = repositories::source(id, Some(repository), error, &indexes);
-            if heard.lacking_extras.contains(id) {
+            if report.lacking_extras.contains(id) {
                 repositories::lacking_extras(source, "zypper")
             } else {
                 source
             }
         })
         .collect();
-    Ok(RefreshReport::of(sources, errors, is_network_error).noting(heard.notes))
+    Ok(RefreshReport::of(sources, errors, is_network_error).noting(report.notes))
 }
 
 /// Refreshes every repository; tried again while somebody else holds zypper's lock.
-fn fetch(observer: &mut dyn Observer) -> Result<SourceReport> {
+fn fetch(observer: &mut dyn Observer) -> Result<ZypperRefreshReport> {
     let started = Instant::now();
     let mut wait = lock::Wait::default();
     loop {
         let left = LIMIT.saturating_sub(started.elapsed());
         let program = arguments::refresh().limit(left.max(Duration::from_secs(1)));
-        let mut watch = Run::new(observer);
+        let mut watch = ZypperRun::new(observer);
         let exit_reason = program.run(&mut watch)?;
         let finished = watch.finish(exit_reason.exit_reason);
         match exit_reason.exit_reason {
@@ -72,7 +72,7 @@ fn fetch(observer: &mut dyn Observer) -> Result<SourceReport> {
             }
         }
         let Some(holder) = finished.locked else {
-            return Ok(heard(&finished.document, &finished.ended));
+            return Ok(parse(&finished.document, &finished.ended));
         };
         ensure!(
             started.elapsed() + lock::RETRY < LIMIT && !observer.stop(),
@@ -82,25 +82,25 @@ fn fetch(observer: &mut dyn Observer) -> Result<SourceReport> {
     }
 }
 
-fn heard(document: &str, ended: &TransactionEnd) -> SourceReport {
-    let mut heard = SourceReport::default();
+fn parse(document: &str, ended: &TransactionEnd) -> ZypperRefreshReport {
+    let mut report = ZypperRefreshReport::default();
     for message in output::messages(document, "error") {
         if message.contains(OF_SERVICE) {
             let lines: Vec<&str> = message.lines().map(str::trim).collect();
-            heard.notes.push(lines.join(" ").trim().to_owned());
+            report.notes.push(lines.join(" ").trim().to_owned());
         } else if let Some((alias, why)) = of_repository(&message) {
             if lacks_extras(&message) {
-                heard.lacking_extras.insert(alias.clone());
+                report.lacking_extras.insert(alias.clone());
             }
-            heard.repositories.entry(alias).or_insert(why);
+            report.repositories.entry(alias).or_insert(why);
         }
     }
     if let (TransactionEnd::Failed(why) | TransactionEnd::FetchFailed(why), true) =
-        (ended, heard.repositories.is_empty())
+        (ended, report.repositories.is_empty())
     {
-        heard.errors.push(why.clone());
+        report.errors.push(why.clone());
     }
-    heard
+    report
 }
 
 /// What a message says when a service could not list its repositories (zypper(8), "SERVICES"); those it listed
@@ -165,14 +165,14 @@ mod tests {
             <message type=\"error\">Repository &apos;Two&apos; is invalid.\n\
             [two|http://127.0.0.1:8080/gone/] Failed to retrieve new repository metadata.\nHistory:\n \
             - [two|http://127.0.0.1:8080/gone/] Repository type can&apos;t be determined.\n</message>\n</stream>\n";
-        let heard = heard(document, &TransactionEnd::Failed("x".into()));
-        assert_eq!(heard.repositories.len(), 2);
-        let three = &heard.repositories["three"];
+        let report = parse(document, &TransactionEnd::Failed("x".into()));
+        assert_eq!(report.repositories.len(), 2);
+        let three = &report.repositories["three"];
         assert!(is_network_error(three), "{three}");
         assert!(three.contains("http://127.0.0.1:9999/x/content"), "{three}");
-        let two = &heard.repositories["two"];
+        let two = &report.repositories["two"];
         assert!(two.contains("type can't be determined") && !is_network_error(two));
-        assert!(heard.errors.is_empty());
+        assert!(report.errors.is_empty());
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         // zypper 1.14.89
         let document = "<message type=\"error\">Problem retrieving the repository index file for service &apos;broken&apos;:\n\
             [broken|file:/usr/lib/zypp/plugins/services/broken] boo\n\n</message>\n";
-        let found = heard(document, &TransactionEnd::Done);
+        let found = parse(document, &TransactionEnd::Done);
         assert!(found.repositories.is_empty() && found.errors.is_empty());
         let [note] = &found.notes[..] else {
             panic!("{found:?}")
@@ -189,7 +189,7 @@ mod tests {
             "service 'broken': [broken|file:/usr/lib/zypp/plugins/services/broken] boo"
         ));
         assert_eq!(
-            heard(document, &TransactionEnd::Failed("x".into())).errors,
+            parse(document, &TransactionEnd::Failed("x".into())).errors,
             ["x"]
         );
     }
@@ -203,7 +203,7 @@ mod tests {
             - {file} has wrong checksum\n</message>\n"
             )
         };
-        let of = |file: &str| heard(&document(file), &TransactionEnd::Failed("x".into()));
+        let of = |file: &str| parse(&document(file), &TransactionEnd::Failed("x".into()));
         assert!(of("04-updateinfo.xml.gz").lacking_extras.contains("lab"));
         let packages = of("04-primary.xml.gz");
         assert!(packages.lacking_extras.is_empty() && packages.repositories.contains_key("lab"));
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_no_repository_is_kept() {
-        let heard = heard("<stream/>", &TransactionEnd::Failed("no space".into()));
-        assert_eq!(heard.errors, ["no space"]);
+        let report = parse("<stream/>", &TransactionEnd::Failed("no space".into()));
+        assert_eq!(report.errors, ["no space"]);
     }
 }

@@ -3,12 +3,12 @@
 use anyhow::{Result, bail};
 
 use super::backend::Zypper;
+use super::directories::ZyppDirectories;
 use super::locks::until_unlocked;
-use super::places::Places;
 use super::{arguments, output};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
-use crate::package::transaction::Quiet;
+use crate::package::transaction::IgnoreReports;
 use crate::package::{Change, Observer, Restore, RollbackItem, StoredPackage, TransactionEnd};
 use crate::sorted::InOrder;
 
@@ -19,24 +19,24 @@ pub fn find(
     kept: &[StoredPackage],
 ) -> Result<Vec<RollbackItem>> {
     let parallel = rollback::parallel(changes, Front::Zypp)?;
-    let caches = [Places::now().packages];
+    let caches = [ZyppDirectories::now().packages];
     Ok(rollback::find(changes, kept, &caches, &parallel, |names| {
         zypper.archived.or_ask(|| {
             let program = arguments::versions(names);
-            let finished = until_unlocked(&program, &mut Quiet)?;
+            let finished = until_unlocked(&program, &mut IgnoreReports)?;
             Ok(output::versions(&finished.document).into_iter().in_order())
         })
     }))
 }
 
 /// Puts former versions back in one transaction.
-pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<TransactionEnd> {
+pub fn run(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<TransactionEnd> {
     for former in restore.former {
         former.check()?;
     }
     let former = installonly::settled(restore.former)?;
     // the resolver may find that more has to go than what we know of
-    let rehearsal = arguments::put_back(&former, true).log(restore.log);
+    let rehearsal = arguments::rollback(&former, true).log(restore.log);
     if let Some(more) = until_unlocked(&rehearsal, observer)?
         .resolved
         .beyond(&installonly::agreed(&former))
@@ -47,7 +47,7 @@ pub fn put_back(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Tr
     if let Some(refusal) = gate::ask(restore.gate, &changes, restore.log)? {
         return Ok(TransactionEnd::Failed(refusal));
     }
-    let program = arguments::put_back(&former, false).log(restore.log);
+    let program = arguments::rollback(&former, false).log(restore.log);
     match until_unlocked(&program, observer)?.ended {
         TransactionEnd::Stopped => {
             bail!("a stop was asked for while former versions were put back")

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::arguments;
-use super::places::Places;
-use crate::package::rpm::repositories::{self, Index, Repository};
+use super::directories::ZyppDirectories;
+use crate::package::rpm::repositories::{self, Repository, RepositoryIndex};
 use crate::package::{Source, Update};
 use crate::sorted::InOrder;
 
@@ -15,14 +15,14 @@ const REPOSITORIES: [&str; 1] = ["/etc/zypp/repos.d"];
 
 /// What an update is about.
 #[derive(Debug, Clone, Default)]
-pub struct Scope {
+pub struct ZypperScope {
     /// Exactly these, or everything.
     pub names: Option<Vec<String>>,
     /// The only repositories that are used; all when it is empty.
     pub repositories: Vec<String>,
 }
 
-impl Scope {
+impl ZypperScope {
     /// Of these updates, or of everything, without the failed sources.
     pub fn new(updates: Option<&[Update]>, failed: &[&Source]) -> Self {
         let enabled = enabled().into_iter().map(|repository| repository.id);
@@ -49,12 +49,12 @@ pub fn enabled() -> Vec<Repository> {
 }
 
 /// The fetched index of each repository, by id, where there is one.
-pub fn indexes() -> BTreeMap<String, Option<Index>> {
+pub fn indexes() -> BTreeMap<String, Option<RepositoryIndex>> {
     let index = |directory: &Path| {
         let bytes = fs::read(directory.join("repodata/repomd.xml")).ok()?;
         repositories::index(&String::from_utf8_lossy(&bytes))
     };
-    repositories::cached(&Places::now().indexes)
+    repositories::cached(&ZyppDirectories::now().indexes)
         .into_iter()
         .map(|(id, directory)| {
             let index = index(&directory);

@@ -5,15 +5,15 @@ use anyhow::{Result, bail};
 
 use super::arguments;
 use super::locks::until_unlocked;
-use super::output::{self, Finished};
-use super::scope::Scope;
-use crate::package::rpm::resolution::{self, Planned, Resolved};
-use crate::package::transaction::Quiet;
+use super::output::{self, ZypperOutcome};
+use super::scope::ZypperScope;
+use crate::package::rpm::resolution::{self, Planned, Resolution};
+use crate::package::transaction::IgnoreReports;
 use crate::package::{Database, KeptBack, KeptBackCause, TransactionEnd, replaced};
 
 /// A run that makes no package go.
-pub struct Without {
-    pub finished: Finished,
+pub struct ReducedRun {
+    pub finished: ZypperOutcome,
     /// The exact names that it was asked for; none for everything.
     pub names: Option<Vec<String>>,
     /// What was left out of it.
@@ -24,7 +24,7 @@ pub struct Without {
 type Wrong = (KeptBackCause, String);
 
 /// Resolves without changing anything.
-pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<KeptBack>)> {
+pub fn simulate(scope: &ZypperScope, database: &Database) -> Result<(Resolution, Vec<KeptBack>)> {
     let without = without(scope.clone(), database, simulated)?;
     match without.finished.ended {
         TransactionEnd::Done => Ok((without.finished.resolved, without.kept_back)),
@@ -38,27 +38,27 @@ pub fn simulate(scope: &Scope, database: &Database) -> Result<(Resolved, Vec<Kep
 }
 
 /// One run that changes nothing.
-pub fn simulated(scope: &Scope) -> Result<Finished> {
+pub fn simulated(scope: &ZypperScope) -> Result<ZypperOutcome> {
     let program = arguments::simulate(scope.names.as_deref(), &scope.repositories);
-    until_unlocked(&program, &mut Quiet)
+    until_unlocked(&program, &mut IgnoreReports)
 }
 
 /// Runs, and runs again without what makes packages go, or cannot be had, if need be. What replaces something the
 /// repositories say; where that is a new package which an update needs, the update is found by halving.
 pub fn without(
-    mut scope: Scope,
+    mut scope: ZypperScope,
     database: &Database,
-    mut run: impl FnMut(&Scope) -> Result<Finished>,
-) -> Result<Without> {
+    mut run: impl FnMut(&ZypperScope) -> Result<ZypperOutcome>,
+) -> Result<ReducedRun> {
     let mut kept_back = Vec::new();
     loop {
         if scope.names.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(Without::nothing(kept_back));
+            return Ok(ReducedRun::nothing(kept_back));
         }
         let mut finished = run(&scope)?;
         let is_left_as_it_is = scope.names.is_none() && finished.resolved.remove.is_empty();
         if is_left_as_it_is || wrong(&finished).is_none() {
-            return Ok(Without {
+            return Ok(ReducedRun {
                 finished,
                 names: scope.names,
                 kept_back,
@@ -83,15 +83,15 @@ pub fn without(
             continue;
         }
         kept_back.extend(resolution::all_kept_back(&mut finished.resolved));
-        return Ok(Without::nothing(kept_back));
+        return Ok(ReducedRun::nothing(kept_back));
     }
 }
 
-impl Without {
+impl ReducedRun {
     /// Nothing is left to ask for: without a name zypper would update everything.
     fn nothing(kept_back: Vec<KeptBack>) -> Self {
         Self {
-            finished: Finished::nothing(),
+            finished: ZypperOutcome::nothing(),
             names: Some(Vec::new()),
             kept_back,
         }
@@ -99,12 +99,12 @@ impl Without {
 }
 
 /// What of a plan replaces packages that would go, each with those.
-fn replacing(resolved: &Resolved, scope: &Scope) -> Result<Vec<(Planned, Vec<String>)>> {
+fn replacing(resolved: &Resolution, scope: &ZypperScope) -> Result<Vec<(Planned, Vec<String>)>> {
     let mut replacing: Vec<(Planned, Vec<String>)> = Vec::new();
     for removal in &resolved.remove {
         let program = arguments::obsoleting(&removal.package, &scope.repositories);
         // where none is found, it fails
-        let listed = until_unlocked(&program, &mut Quiet)?.document;
+        let listed = until_unlocked(&program, &mut IgnoreReports)?.document;
         let obsoleting = output::versions(&listed);
         let is_it = |planned: &&Planned| {
             let mut found = obsoleting.iter();
@@ -123,8 +123,8 @@ fn replacing(resolved: &Resolved, scope: &Scope) -> Result<Vec<(Planned, Vec<Str
 /// The exact names that are left without what replaces something; none where that would be the same question. Of
 /// an update of everything the new versions of what is installed are named: what else they need, zypper finds.
 fn narrower(
-    scope: &Scope,
-    resolved: &Resolved,
+    scope: &ZypperScope,
+    resolved: &Resolution,
     database: &Database,
     replacing: &[(Planned, Vec<String>)],
 ) -> Option<Vec<String>> {
@@ -143,7 +143,7 @@ fn narrower(
 }
 
 /// Why a run cannot be done as it is: packages would go, or something cannot be had.
-pub fn wrong(finished: &Finished) -> Option<Wrong> {
+pub fn wrong(finished: &ZypperOutcome) -> Option<Wrong> {
     let gone: Vec<&str> = finished
         .resolved
         .remove

@@ -10,21 +10,21 @@ use std::thread;
 use anyhow::{Result, bail};
 
 use super::backend::Zypper;
+use super::directories::ZyppDirectories;
 use super::fingerprint::fingerprint;
 use super::locks::until_unlocked;
-use super::places::Places;
-use super::scope::Scope;
-use super::simulate::{self, Without};
+use super::scope::ZypperScope;
+use super::simulate::{self, ReducedRun};
 use super::{arguments, database, output, patches, pending};
 use crate::package::rpm::repositories;
 use crate::package::rpm::resolution;
-use crate::package::rpm::transaction::{Changed, Downloaded, Tool};
+use crate::package::rpm::transaction::{ChangeOutcome, Downloaded, Tool};
 use crate::package::{Change, Observer, Selection, Source, Transaction, TransactionEnd};
 
 /// Fetches what an upgrade of everything would install; whether it came to its end. What it has fetched zypper checks
 /// against the index again before it installs it.
 pub fn download_ahead(failed: &[&Source], observer: &mut dyn Observer) -> Result<bool> {
-    let scope = Scope::new(None, failed);
+    let scope = ZypperScope::new(None, failed);
     let (resolved, _) = simulate::simulate(&scope, &database::installed()?)?;
     let names: Vec<String> = resolved.install.iter().map(arguments::planned).collect();
     if names.is_empty() {
@@ -54,7 +54,7 @@ impl Tool for Zypper {
             Selection::Everything => None,
             Selection::Exactly(updates) => Some(&updates[..]),
         };
-        let scope = Scope::new(updates, transaction.failed);
+        let scope = ZypperScope::new(updates, transaction.failed);
         let database = database::installed()?;
         // what is listed is the same meanwhile
         let everything = updates.is_none().then(|| scope.clone());
@@ -72,7 +72,7 @@ impl Tool for Zypper {
             });
             (downloaded, listed)
         });
-        let Without {
+        let ReducedRun {
             finished,
             names: again,
             mut kept_back,
@@ -86,7 +86,7 @@ impl Tool for Zypper {
             .iter()
             .map(|planned| resolution::file_name(&planned.key, &planned.evr))
             .collect();
-        let files = repositories::files(&[Places::now().packages], &names);
+        let files = repositories::files(&[ZyppDirectories::now().packages], &names);
         let mut archived = None;
         if let (Some(listed), Some(scope)) = (listed, everything) {
             let mut pending = resolved.pending(&database, &resolution::Advisories::new());
@@ -114,12 +114,12 @@ impl Tool for Zypper {
         again: &[String],
         transaction: &Transaction<'_>,
         observer: &mut dyn Observer,
-    ) -> Result<Changed> {
-        let scope = Scope::new(None, transaction.failed);
+    ) -> Result<ChangeOutcome> {
+        let scope = ZypperScope::new(None, transaction.failed);
         let names = (!again.is_empty()).then_some(again);
         let program = arguments::change(names, &scope.repositories).log(transaction.log);
         let finished = until_unlocked(&program, observer)?;
-        Ok(Changed {
+        Ok(ChangeOutcome {
             ended: finished.ended,
             failures: finished.failures,
             notes: finished.notes,

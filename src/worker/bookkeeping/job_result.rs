@@ -49,7 +49,7 @@ pub fn tell_change(id: &JobId, change: &Change) {
     let builds = change.rebuilt.as_ref();
     journal::package_changed(
         id,
-        &journal::Changed {
+        &journal::PackageChange {
             package: &change.package,
             architecture: &change.architecture,
             former_architecture: change.former_architecture.as_deref(),

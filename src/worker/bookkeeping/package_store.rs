@@ -73,7 +73,7 @@ pub fn aside(
     }
     let kept = candidates(store.kept(), packages, changes, earlier);
     let mut former = packages
-        .former(changes, &kept, store.directory())
+        .rollback_items(changes, &kept, store.directory())
         .unwrap_or_else(|error| unknown(changes, &error));
     // an update is not held up by what only the next one needs
     if let Err(error) = put_aside(&mut store, &mut former) {

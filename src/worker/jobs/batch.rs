@@ -130,9 +130,9 @@ pub fn transact(
         update.fail(&format!("{error:#}"));
         return jobs;
     }
-    let exit_reason = attempt::run(ctx, &leader, &jobs, &mut update, part);
+    let ending = attempt::run(ctx, &leader, &jobs, &mut update, part);
     job_result::cap_log(ctx, &leader);
-    match exit_reason {
+    match ending {
         Ok(Ending {
             outcome: Outcome::Cancelled,
             ..

@@ -114,8 +114,8 @@ impl Drop for StallDetector<'_> {
     }
 }
 
-fn hang_fields(hang: &Stall) -> journal::Stuck<'_> {
-    journal::Stuck {
+fn hang_fields(hang: &Stall) -> journal::StalledScript<'_> {
+    journal::StalledScript {
         package: hang.package.as_deref(),
         script: hang.script.as_deref(),
         pid: hang.pid,

@@ -52,7 +52,7 @@ pub fn run(
 ) -> Result<Ending> {
     let mut room = Room::default();
     match attempt(ctx, leader, jobs, update, (part, &mut room))? {
-        Ok(exit_reason) => Ok(exit_reason),
+        Ok(ending) => Ok(ending),
         Err(why) => {
             journal::retry(leader, &why);
             update.step(Event::FetchError)?;

@@ -77,7 +77,7 @@ pub fn status(input: &[u8]) {
 /// The lines of `apt-get update`, its talk with its methods included.
 pub fn refresh(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let mut reader = acquire::Reader::default();
+    let mut reader = acquire::AcquireReader::default();
     text.lines().for_each(|line| reader.line(line));
     reader.lock_holder().into_iter().for_each(without_passwords);
     let said = reader.finish();

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::shown_safely;
-use crate::config::{Config, ForeignShutdown, Reboot, Rollback, Services, Verify};
+use crate::config::{
+    Config, ForeignShutdown, RebootConfig, RollbackConfig, ServicesConfig, VerifyConfig,
+};
 use crate::request::{RebootPolicy, RestartPolicy};
 
 /// One file, over two different configurations.
@@ -22,23 +24,23 @@ pub fn config(input: &[u8]) {
             keep_jobs: 1,
             keep_days: 1,
             stuck_after: Some(Duration::from_secs(1)),
-            verify: Verify {
+            verify: VerifyConfig {
                 settle: Duration::from_secs(1),
                 timeout: Duration::from_secs(1),
             },
-            rollback: Rollback {
+            rollback: RollbackConfig {
                 automatic: false,
                 require: true,
                 keep_size: 1,
                 remove_old_kernels: true,
             },
-            reboot: Reboot {
+            reboot: RebootConfig {
                 policy: RebootPolicy::Always,
                 delay: Duration::from_secs(1),
                 message: Some("of a file before".to_owned()),
                 foreign: ForeignShutdown::Refuse,
             },
-            services: Services {
+            services: ServicesConfig {
                 restart: RestartPolicy::Safe,
                 never: vec!["before.service".to_owned()],
             },

@@ -1,7 +1,7 @@
 //! What an operating system calls itself: nothing is made up, and every host gets an answer or advice.
 
 use super::shown_safely;
-use crate::package::detect::{Facts, choose};
+use crate::package::detect::{HostFacts, choose};
 use crate::package::os_release::OsRelease;
 
 /// The text of os-release(5).
@@ -15,9 +15,9 @@ pub fn os_release(input: &[u8]) {
         assert!(known, "nobody wrote {value:?}");
         assert!(!value.contains('\n'), "{value:?}");
     }
-    let facts = Facts {
+    let facts = HostFacts {
         os_release: text.into_owned(),
-        ..Facts::default()
+        ..HostFacts::default()
     };
     // without any tool there is nothing to choose, only advice
     let advice = choose(None, &facts)

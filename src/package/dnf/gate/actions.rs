@@ -54,7 +54,7 @@ struct Reply {
 }
 
 #[derive(Deserialize)]
-struct Package {
+struct ActionPackage {
     name: String,
     arch: String,
     evr: String,
@@ -64,7 +64,7 @@ struct Package {
     action: String,
 }
 
-impl Package {
+impl ActionPackage {
     fn key(&self) -> PackageId {
         PackageId {
             package: self.name.clone(),
@@ -74,13 +74,13 @@ impl Package {
 }
 
 /// A conversation with dnf.
-struct Dnf<'a> {
+struct Conversation<'a> {
     input: &'a mut dyn BufRead,
     output: &'a mut dyn Write,
 }
 
-impl Dnf<'_> {
-    fn get(&mut self, domain: &str, filters: &Value) -> Result<Vec<Package>> {
+impl Conversation<'_> {
+    fn get(&mut self, domain: &str, filters: &Value) -> Result<Vec<ActionPackage>> {
         let output = match domain {
             "packages" => &OUTPUT[..3],
             _ => &OUTPUT[..],
@@ -98,7 +98,7 @@ impl Dnf<'_> {
     }
 
     /// The packages of a name that are `installed` or `available`.
-    fn versions(&mut self, name: &str, which: &str) -> Result<Vec<Package>> {
+    fn versions(&mut self, name: &str, which: &str) -> Result<Vec<ActionPackage>> {
         let named = json!({ "key": "name", "value": name });
         self.get("packages", &json!([named, { "key": which }]))
     }
@@ -129,13 +129,13 @@ pub fn announced(
     output: &mut dyn Write,
     caches: &[PathBuf],
 ) -> Result<Vec<Announced>> {
-    let mut dnf = Dnf { input, output };
+    let mut dnf = Conversation { input, output };
     let mut packages = dnf.get("trans_packages", &json!([]))?;
     // where only the reason of a package changes, no file does
     packages.retain(|package| package.action != "?");
-    let (coming, going): (Vec<Package>, Vec<Package>) =
+    let (coming, going): (Vec<ActionPackage>, Vec<ActionPackage>) =
         packages.into_iter().partition(|p| p.direction == "IN");
-    let stays = |gone: &Package| coming.iter().any(|package| package.name == gone.name);
+    let stays = |gone: &ActionPackage| coming.iter().any(|package| package.name == gone.name);
     if let Some(gone) = going.iter().find(|gone| !stays(gone)) {
         bail!("{} would be removed", gone.name);
     }
@@ -146,7 +146,8 @@ pub fn announced(
         let mut archived = false;
         if let Some((key, version)) = &former {
             let available = dnf.versions(&key.package, "available")?;
-            let is_it = |p: &Package| p.arch == key.architecture && evr::shown(&p.evr) == version;
+            let is_it =
+                |p: &ActionPackage| p.arch == key.architecture && evr::shown(&p.evr) == version;
             archived = available.iter().any(is_it);
         }
         let (former, from) = former.unzip();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::dialect::Dialect;
+use super::variant::Variant;
 use crate::exec::Program;
 use crate::fs::write_atomically;
 use crate::package::rpm::conf;
@@ -36,9 +36,9 @@ const ACTIONS_OF_IT: &str = "actions.d";
 const OURS: &str = "~patch-gate.actions";
 
 /// Parses the change list that dnf 5, or we, hand to the gate.
-pub fn announced(dialect: Dialect, input: &mut dyn BufRead) -> Result<Vec<Announced>> {
+pub fn announced(variant: Variant, input: &mut dyn BufRead) -> Result<Vec<Announced>> {
     if actions::asks() {
-        actions::announced(input, &mut std::io::stdout(), &dialect.caches())
+        actions::announced(input, &mut std::io::stdout(), &variant.caches())
     } else {
         gate::announced(input)
     }
@@ -58,7 +58,7 @@ impl Plugin {
     /// The gate, from files in a directory of ours, for one transaction. None where dnf loads nothing of
     /// ours, or where that is not to be known.
     pub fn set_up(
-        dialect: Dialect,
+        variant: Variant,
         scratch: &Path,
         gate: (&Path, &[String]),
     ) -> Result<Option<Self>> {
@@ -68,10 +68,10 @@ impl Plugin {
             .chain(arguments.iter().map(String::as_str))
             .collect();
         let scratch = scratch.join("dnf");
-        match dialect {
-            Dialect::Dnf4 => of_dnf_4(&scratch, &words),
-            Dialect::Dnf5 => of_dnf_5(Path::new(PLUGINS), &scratch, &words),
-            Dialect::Yum => Ok(None),
+        match variant {
+            Variant::Dnf4 => of_dnf_4(&scratch, &words),
+            Variant::Dnf5 => of_dnf_5(Path::new(PLUGINS), &scratch, &words),
+            Variant::Yum => Ok(None),
         }
     }
 

@@ -39,7 +39,9 @@ pub fn elsewhere(ctx: &Context, former: &RollbackItem) -> Option<RollbackItem> {
     let kept: Vec<StoredPackage> = others.cloned().chain([known]).collect();
     let changes = std::slice::from_ref(&former.change);
     let kept = of_build(&kept, changes, |_, kept| kept.sha256 == sha256);
-    let found = ctx.packages.former(changes, &kept, store.directory());
+    let found = ctx
+        .packages
+        .rollback_items(changes, &kept, store.directory());
     let other = found.ok()?.pop()?;
     let is_same = match (former.source.sha256(), other.source.sha256()) {
         (Some(was), Some(is)) => was == is,

@@ -113,8 +113,8 @@ pub fn run(
     };
     let observer = &mut RollbackObserver::new(ctx, leader);
     let ended = match way {
-        Way::Front => ctx.packages.roll_back(&restore, observer)?,
-        Way::Below => ctx.packages.roll_back_below(&restore, observer)?,
+        Way::Front => ctx.packages.rollback(&restore, observer)?,
+        Way::Below => ctx.packages.rollback_below(&restore, observer)?,
         Way::Again => ctx.packages.install_again(&restore, observer)?,
     };
     match ended {

@@ -205,7 +205,7 @@ impl RollbackItem {
 
 /// The file that we keep of the former version, if it is there.
 #[must_use]
-pub fn ours(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource> {
+pub fn stored(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource> {
     let kept = known(change, kept).find(|kept| kept.file.exists())?;
     Some(RollbackSource::Stored {
         file: kept.file.clone(),
@@ -308,7 +308,7 @@ mod tests {
             other: serde_json::Map::new(),
             ..StoredPackage::default()
         };
-        assert!(ours(&change, &[known("1", String::new())]).is_none());
+        assert!(stored(&change, &[known("1", String::new())]).is_none());
         assert!(cached(&change, &[], &file).is_some());
         assert!(cached(&change, &[known("1", checksum::sha256(b"demo"))], &file).is_some());
         assert!(cached(&change, &[known("0", "x".into())], &file).is_some());

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Dialect;
+use super::Variant;
 use crate::package::rpm::conf;
 
 /// Where dnf 5 reads more of its configuration: all files in the order of their names, in which one of the first
 /// directory hides one of the same name in the second; `dnf.conf` has the last word (dnf5.conf(5), measured).
 const DROP_INS: [&str; 2] = ["etc/dnf/libdnf5.conf.d", "usr/share/dnf5/libdnf.conf.d"];
 
-impl Dialect {
+impl Variant {
     /// The directories in which it keeps a directory for each repository; those that are there, where a variable
     /// stands in their name.
     #[must_use]
@@ -107,21 +107,21 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
         };
-        let cache = |dialect: Dialect| dialect.cache(root);
-        assert_eq!(cache(Dialect::Dnf4), "/var/cache/dnf");
-        assert_eq!(cache(Dialect::Dnf5), "/var/cache/libdnf5");
+        let cache = |variant: Variant| variant.cache(root);
+        assert_eq!(cache(Variant::Dnf4), "/var/cache/dnf");
+        assert_eq!(cache(Variant::Dnf5), "/var/cache/libdnf5");
         write("etc/dnf/dnf.conf", "[main]\ncachedir = /srv/dnf\n");
-        assert_eq!(cache(Dialect::Dnf4), "/srv/dnf");
-        assert_eq!(cache(Dialect::Dnf5), "/var/cache/libdnf5");
+        assert_eq!(cache(Variant::Dnf4), "/srv/dnf");
+        assert_eq!(cache(Variant::Dnf5), "/var/cache/libdnf5");
         let says = |name: &str| format!("[main]\nsystem_cachedir=/srv/{name}\n");
         write("etc/dnf/libdnf5.conf.d/10.conf", &says("ten"));
-        assert_eq!(cache(Dialect::Dnf5), "/srv/ten");
+        assert_eq!(cache(Variant::Dnf5), "/srv/ten");
         write("usr/share/dnf5/libdnf.conf.d/10.conf", &says("hidden"));
-        assert_eq!(cache(Dialect::Dnf5), "/srv/ten");
+        assert_eq!(cache(Variant::Dnf5), "/srv/ten");
         write("usr/share/dnf5/libdnf.conf.d/20.conf", &says("twenty"));
-        assert_eq!(cache(Dialect::Dnf5), "/srv/twenty");
+        assert_eq!(cache(Variant::Dnf5), "/srv/twenty");
         write("etc/dnf/dnf.conf", &says("main"));
-        assert_eq!(cache(Dialect::Dnf5), "/srv/main");
+        assert_eq!(cache(Variant::Dnf5), "/srv/main");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// Which of the family it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub enum Variant {
     /// dnf 4: Fedora up to 40, RHEL and its clones 8 to 10, Amazon Linux 2023.
     Dnf4,
     /// dnf 5: Fedora 41 and later.
@@ -11,7 +11,7 @@ pub enum Dialect {
     Yum,
 }
 
-impl Dialect {
+impl Variant {
     /// The name that `backend =` gives it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -17,7 +17,7 @@ const USUAL: &str = "/var/cache/zypp";
 
 /// The directories of libzypp's cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct ZyppDirectories {
     /// The index of each repository.
     pub indexes: PathBuf,
     /// What the solver reads of it.
@@ -26,7 +26,7 @@ pub struct Places {
     pub packages: PathBuf,
 }
 
-impl Places {
+impl ZyppDirectories {
     /// By the configuration as it is now.
     pub fn now() -> Self {
         Self::below(Path::new("/"))
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn one_part_or_all_of_it_is_moved() {
         let root = tempfile::tempdir().unwrap();
-        let places = || Places::below(root.path());
+        let places = || ZyppDirectories::below(root.path());
         assert_eq!(places().indexes, Path::new("/var/cache/zypp/raw"));
         let drop_ins = root.path().join("etc/zypp/zypp.conf.d");
         fs::create_dir_all(&drop_ins).unwrap();
