@@ -97,12 +97,12 @@ fn heard(listener: &Spawned) -> Vec<String> {
 }
 
 #[test]
-fn an_update_that_fails_is_told_once_and_taken_back_by_the_next_success_on_trixie() {
+fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success_on_trixie() {
     an_update_that_fails_is_told_once_and_taken_back(Release::Trixie);
 }
 
 #[test]
-fn an_update_that_fails_is_told_once_and_taken_back_by_the_next_success_on_bookworm() {
+fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success_on_bookworm() {
     an_update_that_fails_is_told_once_and_taken_back(Release::Bookworm);
 }
 
@@ -190,7 +190,7 @@ fn an_update_that_fails_is_told_once_and_taken_back(release: Release) {
 }
 
 #[test]
-fn a_refresh_that_fails_and_a_conflict_that_waits_are_told_once() {
+fn a_failed_refresh_and_a_waiting_conflict_are_signalled_once() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
     hook(&host, "10-write", HOOK);
     repo.add(&fixtures::plain("demo", "1.1"));
@@ -295,7 +295,7 @@ fn a_worker_that_is_killed_leaves_its_alert_to_systemd(release: Release) {
 }
 
 #[test]
-fn a_hook_that_fails_or_hangs_or_is_not_roots_harms_nobody() {
+fn a_hook_that_fails_or_hangs_or_is_not_roots_does_no_harm() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
     hook(
         &host,

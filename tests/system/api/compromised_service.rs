@@ -52,16 +52,16 @@ fn assert_well(host: &Host, number: usize) {
 }
 
 #[test]
-fn the_account_of_the_doors_can_only_ask_on_trixie() {
-    the_account_of_the_doors_can_only_ask(Release::Trixie);
+fn the_account_of_the_front_ends_can_only_ask_on_trixie() {
+    the_account_of_the_front_ends_can_only_ask(Release::Trixie);
 }
 
 #[test]
-fn the_account_of_the_doors_can_only_ask_on_bookworm() {
-    the_account_of_the_doors_can_only_ask(Release::Bookworm);
+fn the_account_of_the_front_ends_can_only_ask_on_bookworm() {
+    the_account_of_the_front_ends_can_only_ask(Release::Bookworm);
 }
 
-fn the_account_of_the_doors_can_only_ask(release: Release) {
+fn the_account_of_the_front_ends_can_only_ask(release: Release) {
     let (host, _repo) = host(release);
     host.sh("touch /run/before");
     what_it_owns_are_three_directories(&host);

@@ -64,7 +64,7 @@ fn a_fragment_that_is_edited_in_place_is_seen_at_once() {
 }
 
 #[test]
-fn what_a_door_cannot_see_is_a_reason_and_the_refresh_mends_it() {
+fn what_a_front_end_cannot_read_is_a_reason_and_the_refresh_mends_it() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     let job = applied(&host, "demo");
@@ -109,7 +109,7 @@ fn what_a_door_cannot_see_is_a_reason_and_the_refresh_mends_it() {
 }
 
 #[test]
-fn a_unit_that_wakes_us_no_more_is_a_reason() {
+fn a_unit_that_no_longer_starts_the_worker_is_a_reason() {
     let (host, _repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     refresh_succeeds(&host);
     assert_eq!(reasons(&host), "");
@@ -167,7 +167,7 @@ fn refresh_succeeds_degraded(host: &Host) {
 }
 
 #[test]
-fn health_tells_by_its_exit_status_and_waits_for_nothing_when_it_is_asked_so() {
+fn health_answers_by_its_exit_status_and_at_once_when_asked_to() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let run = |arguments: &str| host.as_user(ALICE, &format!("patchctl {arguments}"));
     let workers = hold_worker(&host);
@@ -212,7 +212,7 @@ fn health_tells_by_its_exit_status_and_waits_for_nothing_when_it_is_asked_so() {
 }
 
 #[test]
-fn security_updates_that_are_kept_back_are_counted_and_a_reason_after_a_week() {
+fn security_updates_kept_back_are_counted_and_a_reason_after_a_week() {
     let (host, repo) = host_with(
         Release::Trixie,
         &[plain("demo", "1.0"), plain("tool", "1.0")],
@@ -257,7 +257,7 @@ fn security_updates_that_are_kept_back_are_counted_and_a_reason_after_a_week() {
 }
 
 #[test]
-fn an_interrupted_job_is_told_of_until_it_is_finished() {
+fn an_interrupted_job_is_reported_until_it_is_finished() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&slow("demo", "1.1"));
     host.write(

@@ -97,16 +97,16 @@ fn in_order(heard: &[Signal], job: &str) {
 }
 
 #[test]
-fn a_subscriber_that_never_reads_harms_nobody_on_trixie() {
-    a_subscriber_that_never_reads_harms_nobody(Release::Trixie);
+fn a_subscriber_that_never_reads_does_no_harm_on_trixie() {
+    a_subscriber_that_never_reads_does_no_harm(Release::Trixie);
 }
 
 #[test]
-fn a_subscriber_that_never_reads_harms_nobody_on_bookworm() {
-    a_subscriber_that_never_reads_harms_nobody(Release::Bookworm);
+fn a_subscriber_that_never_reads_does_no_harm_on_bookworm() {
+    a_subscriber_that_never_reads_does_no_harm(Release::Bookworm);
 }
 
-fn a_subscriber_that_never_reads_harms_nobody(release: Release) {
+fn a_subscriber_that_never_reads_does_no_harm(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     let deaf = ["alice", "bob"].map(|user| deaf(&host, user));
     let trace = host.spawn(

@@ -349,19 +349,19 @@ fn connections_end(host: &Host) {
 
 // fault: flood
 #[test]
-fn a_flood_keeps_nobody_out_on_trixie() {
-    a_flood_keeps_nobody_out(Release::Trixie);
+fn a_flood_keeps_no_caller_out_on_trixie() {
+    a_flood_keeps_no_caller_out(Release::Trixie);
 }
 
 // fault: flood
 #[test]
-fn a_flood_keeps_nobody_out_on_bookworm() {
-    a_flood_keeps_nobody_out(Release::Bookworm);
+fn a_flood_keeps_no_caller_out_on_bookworm() {
+    a_flood_keeps_no_caller_out(Release::Bookworm);
 }
 
 /// Two hundred in an instant would fail the socket of systemd 252; a thousand are more than all users
 /// together may have.
-fn a_flood_keeps_nobody_out(release: Release) {
+fn a_flood_keeps_no_caller_out(release: Release) {
     let host = host(release);
     let answered = || {
         host.sh("systemctl show -P NAccepted -P NRefused patch-request.socket")

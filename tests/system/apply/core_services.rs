@@ -42,17 +42,17 @@ const RESTARTS: [Restart; 4] = [
 
 // fault: systemd, dbus, polkit, journald restarted
 #[test]
-fn an_update_that_restarts_what_we_stand_on_is_followed_to_its_end_on_trixie() {
-    an_update_that_restarts_what_we_stand_on_is_followed_to_its_end(Release::Trixie);
+fn an_update_that_restarts_core_services_is_followed_to_its_end_on_trixie() {
+    an_update_that_restarts_core_services_is_followed_to_its_end(Release::Trixie);
 }
 
 // fault: systemd, dbus, polkit, journald restarted
 #[test]
-fn an_update_that_restarts_what_we_stand_on_is_followed_to_its_end_on_bookworm() {
-    an_update_that_restarts_what_we_stand_on_is_followed_to_its_end(Release::Bookworm);
+fn an_update_that_restarts_core_services_is_followed_to_its_end_on_bookworm() {
+    an_update_that_restarts_core_services_is_followed_to_its_end(Release::Bookworm);
 }
 
-fn an_update_that_restarts_what_we_stand_on_is_followed_to_its_end(release: Release) {
+fn an_update_that_restarts_core_services_is_followed_to_its_end(release: Release) {
     let old: Vec<Deb> = RESTARTS.iter().map(|r| plain(r.package, "1.0")).collect();
     let (host, repo) = host_with(release, &[&old[..], &[plain("demo", "1.0")]].concat());
     host.sh("systemctl start polkit.service");
@@ -132,7 +132,7 @@ fn followed_to_its_end(host: &Host, package: &str, job: &Value) {
 
 // fault: the bus does not answer
 #[test]
-fn a_bus_that_says_nothing_holds_up_no_update_and_whoever_asks_is_told() {
+fn a_silent_bus_delays_no_update_and_is_reported_to_the_caller() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     let bus = host.sh("systemctl show -P MainPID dbus.service");

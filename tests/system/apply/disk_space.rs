@@ -151,7 +151,7 @@ fn old_kernels_make_room_where_the_configuration_says_so() {
 
 // fault: file system mounted read-only or noexec
 #[test]
-fn scripts_that_dpkg_could_not_run_are_told_before_anything_changes() {
+fn scripts_that_dpkg_could_not_run_are_named_before_anything_changes() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1").postinst("true"));
     host.mount("--bind /var /var");

@@ -97,13 +97,13 @@ fn a_broken_package_that_is_asked_for_again_is_no_success() {
 }
 
 #[test]
-fn a_stranger_that_was_broken_before_does_not_fail_the_job_and_is_reported() {
+fn what_was_broken_before_does_not_fail_the_job_and_is_reported() {
     for release in [Release::Trixie, Release::Bookworm] {
-        a_broken_stranger_is_reported(release);
+        a_broken_package_of_others_is_reported(release);
     }
 }
 
-fn a_broken_stranger_is_reported(release: Release) {
+fn a_broken_package_of_others_is_reported(release: Release) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0")]);
     put_on(&host, &[failing_postinst("stranger", "1.0")]);
     assert_eq!(installed(&host, "stranger"), "1.0 half-configured");
@@ -135,7 +135,7 @@ fn a_broken_stranger_is_reported(release: Release) {
 
 // fault: package manager killed
 #[test]
-fn what_somebody_else_left_interrupted_is_repaired_first() {
+fn what_another_program_left_interrupted_is_repaired_first() {
     for release in [Release::Trixie, Release::Bookworm] {
         an_interrupted_dpkg_is_repaired_first(release);
     }
@@ -164,7 +164,7 @@ fn an_interrupted_dpkg_is_repaired_first(release: Release) {
 }
 
 #[test]
-fn a_script_that_asks_a_question_gets_no_answer_and_hangs_nobody() {
+fn a_script_that_asks_a_question_gets_no_answer_and_does_not_hang() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let asking = "if read -r answer; then echo \"answered: $answer\"; else echo 'no answer'; fi \
                   >/run/lab-answer";
@@ -176,7 +176,7 @@ fn a_script_that_asks_a_question_gets_no_answer_and_hangs_nobody() {
 }
 
 #[test]
-fn maintainer_scripts_see_an_environment_of_ours_and_nothing_of_the_caller_s() {
+fn maintainer_scripts_see_nothing_of_the_caller_s_environment() {
     let (host, repo) = host_with(
         Release::Trixie,
         &[plain("demo", "1.0"), plain("late", "1.0")],
@@ -272,7 +272,7 @@ fn a_script_that_prints_without_end_fills_no_disk_and_breaks_nothing() {
 }
 
 #[test]
-fn a_daemon_that_a_script_leaves_behind_holds_nobody_up() {
+fn a_daemon_that_a_script_leaves_behind_blocks_nothing() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     // it keeps every descriptor it has inherited, the job's log among them
     let leaving = "sleep infinity &\nsetsid sleep infinity &\necho started";
@@ -327,7 +327,7 @@ fn the_change_list_is_on_disk(release: Release) {
 }
 
 #[test]
-fn a_script_that_restarts_or_stops_our_units_neither_waits_for_itself_nor_ends_us() {
+fn a_script_that_restarts_or_stops_the_worker_s_units_does_not_end_it() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let verbs = ["restart", "stop", "try-restart", "reload-or-restart"];
     let meddling: Vec<String> = verbs

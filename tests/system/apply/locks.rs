@@ -102,13 +102,13 @@ while not os.path.exists("/run/lab-let-go"):
 
 // fault: lock held
 #[test]
-fn a_lock_that_somebody_else_holds_is_waited_for_and_its_holder_named_on_trixie() {
+fn a_lock_of_another_process_is_waited_for_and_its_holder_named_on_trixie() {
     locks_of_others_are_waited_for(Release::Trixie);
 }
 
 // fault: lock held
 #[test]
-fn a_lock_that_somebody_else_holds_is_waited_for_and_its_holder_named_on_bookworm() {
+fn a_lock_of_another_process_is_waited_for_and_its_holder_named_on_bookworm() {
     locks_of_others_are_waited_for(Release::Bookworm);
 }
 

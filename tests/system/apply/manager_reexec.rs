@@ -49,21 +49,21 @@ fn picture(host: &Host) -> Value {
 }
 
 #[test]
-fn a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot_on_trixie() {
-    a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot(Release::Trixie);
+fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot_on_trixie() {
+    a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(Release::Trixie);
 }
 
 #[test]
-fn a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot_on_bookworm() {
-    a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot(Release::Bookworm);
+fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot_on_bookworm() {
+    a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(Release::Bookworm);
 }
 
 #[test]
-fn a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot_on_forky() {
-    a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot(Release::Forky);
+fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot_on_forky() {
+    a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(Release::Forky);
 }
 
-fn a_library_of_the_service_manager_asks_for_its_re_execution_and_no_reboot(release: Release) {
+fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(release: Release) {
     let (host, repo) = host_with(release, &[]);
     put_on(&host, &[library(&host, "1.0")]);
     map_by_the_manager_alone(&host);

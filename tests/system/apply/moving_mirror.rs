@@ -147,7 +147,7 @@ fn a_package_that_is_not_what_the_index_says_is_never_installed() {
 
 // fault: wrong or damaged file
 #[test]
-fn a_damaged_file_in_apt_s_cache_is_found_before_anything_changes_and_fetched_again() {
+fn a_damaged_file_in_apt_s_cache_is_found_in_time_and_fetched_again() {
     for release in [Release::Trixie, Release::Bookworm] {
         a_damaged_file_is_found(release);
     }

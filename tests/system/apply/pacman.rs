@@ -141,7 +141,7 @@ fn a_scriptlet_that_fails_is_undone_and_the_live_databases_go_back() {
 }
 
 #[test]
-fn the_lock_of_somebody_else_s_interrupted_run_stays_and_is_named() {
+fn the_lock_of_another_interrupted_run_stays_and_is_named() {
     let (host, repo) = host_with(&[plain("demo", "1.0")]);
     host.write("/var/lib/pacman/db.lck", "");
     repo.add(&plain("demo", "1.1"));
@@ -172,7 +172,7 @@ fn the_lock_of_somebody_else_s_interrupted_run_stays_and_is_named() {
 }
 
 #[test]
-fn our_own_package_and_what_was_undone_do_not_stop_all_for_ever() {
+fn the_self_package_and_what_was_undone_do_not_stop_all_for_ever() {
     // its own version is what the program says: only the release is new
     let own = |release: &str| plain("linux-patch-api", &format!("2.0.0-{release}"));
     let (host, repo) = host_with(&[own("1"), plain("other", "1.0")]);

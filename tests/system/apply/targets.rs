@@ -160,7 +160,7 @@ fn an_update_that_needs_a_new_package_installs_it() {
 }
 
 #[test]
-fn what_is_held_phased_or_would_remove_something_is_kept_back_and_says_why() {
+fn what_is_held_phased_or_removes_something_is_kept_back_with_reason() {
     for release in [Release::Trixie, Release::Bookworm, Release::Forky] {
         what_is_kept_back_says_why(release);
     }

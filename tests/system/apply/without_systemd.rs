@@ -18,7 +18,7 @@ fn without_systemd(host: &Host, script: &str) -> lab::Output {
 }
 
 #[test]
-fn without_a_running_systemd_an_apply_does_its_work_with_the_log_on_the_terminal() {
+fn without_a_running_systemd_an_apply_logs_to_the_terminal() {
     for release in [Release::Trixie, Release::Bookworm] {
         a_direct_apply_works(release);
     }

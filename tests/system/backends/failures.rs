@@ -175,7 +175,7 @@ pub fn a_script_that_hangs_is_named_and_left_alone(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-pub fn somebody_else_s_transaction_is_waited_for(backend: Backend) {
+pub fn a_transaction_of_another_process_is_waited_for(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("other", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     repo.add(&slow("other", "1.1"));

@@ -133,7 +133,7 @@ pub fn a_dead_repository_fails_everything_unless_it_is_tolerated(backend: Backen
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-pub fn a_web_page_or_a_stranger_s_index_is_refused(backend: Backend) {
+pub fn a_web_page_or_an_index_signed_by_another_key_is_refused(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     refresh_succeeds(&host);
     repo.add(&plain("demo", "1.1"));
@@ -186,7 +186,7 @@ pub fn an_older_index_served_again_raises_an_alarm(backend: Backend) {
 }
 
 /// The index is well signed, the package itself is not.
-pub fn a_package_that_nobody_signed_is_refused(backend: Backend) {
+pub fn an_unsigned_package_is_refused(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.sign_by_nobody();
     repo.add_to_pool_only(&plain("demo", "1.1"));

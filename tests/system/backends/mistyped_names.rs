@@ -8,7 +8,7 @@ use super::Backend;
 use crate::job::{applied, start, text};
 use crate::story::{drop_request, events, jobs, property, refresh_succeeds, settled, unit};
 
-pub fn a_name_that_is_not_installed_is_refused_at_every_door(backend: Backend) {
+pub fn a_name_that_is_not_installed_is_refused_by_every_front_end(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     repo.add(&plain("demp", "1.0"));

@@ -248,7 +248,7 @@ const STAND_IN: &str = "the stand-in keeps apk's state, and has neither its solv
 tell! {
     updates::an_update_is_applied_and_then_there_is_nothing_to_do
         [apt dnf4 dnf5 zypper pacman apk];
-    mistyped_names::a_name_that_is_not_installed_is_refused_at_every_door
+    mistyped_names::a_name_that_is_not_installed_is_refused_by_every_front_end
         [apt dnf4 dnf5 zypper pacman apk];
     pending_count::what_others_have_updated_is_no_longer_counted
         [apt dnf4 dnf5 zypper pacman apk];
@@ -256,7 +256,7 @@ tell! {
         [apk: "not offered for it"];
     updates::security_updates_are_applied_alone [apt dnf4 dnf5 zypper]
         [pacman apk: "its repositories do not say which updates are for security"];
-    updates::security_is_refused_where_nobody_can_tell [dnf4 dnf5 zypper pacman apk]
+    updates::security_is_refused_where_repositories_do_not_mark_it [dnf4 dnf5 zypper pacman apk]
         [apt: "Debian's archives say it by their names"];
     updates::a_locked_package_is_kept_back [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
@@ -278,11 +278,11 @@ tell! {
     mirrors::a_dead_repository_fails_everything_unless_it_is_tolerated
         [apt dnf4 dnf5 zypper pacman]
         [apk: "its index does not tell which packages come from where, so nothing is applied"];
-    mirrors::a_web_page_or_a_stranger_s_index_is_refused [apt dnf4 dnf5 zypper pacman]
+    mirrors::a_web_page_or_an_index_signed_by_another_key_is_refused [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
     mirrors::an_older_index_served_again_raises_an_alarm [apt dnf4 dnf5 zypper]
         [pacman apk: "its index carries no date"];
-    mirrors::a_package_that_nobody_signed_is_refused [dnf4 dnf5 pacman]
+    mirrors::an_unsigned_package_is_refused [dnf4 dnf5 pacman]
         [apt zypper: "the signed index vouches for the packages, whose checksums it has"]
         [apk: STAND_IN];
     failures::a_failing_script_fails_the_job_and_the_next_version_heals
@@ -301,7 +301,7 @@ tell! {
     verdict::a_failed_script_for_the_files_of_another_package_is_a_note
         [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
-    verdict::a_stranger_s_failed_unit_undoes_nothing
+    verdict::an_unrelated_failed_unit_undoes_nothing
         [apt dnf4 dnf5 zypper pacman apk];
     hooks::a_check_that_could_not_be_run_fails_the_job_before_anything_changes
         [apt dnf4 dnf5 zypper pacman apk];
@@ -318,7 +318,7 @@ tell! {
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_script_that_hangs_is_named_and_left_alone [apt dnf4 dnf5 zypper pacman]
         [apk: STAND_IN];
-    failures::somebody_else_s_transaction_is_waited_for
+    failures::a_transaction_of_another_process_is_waited_for
         [apt dnf4 dnf5 zypper pacman apk];
     failures::a_package_that_is_put_on_by_hand_is_waited_for [apt dnf4 dnf5 zypper]
         [pacman apk: "no tool of its own lies below it"];

@@ -115,7 +115,7 @@ pub fn security_updates_are_applied_alone(backend: Backend) {
     assert!(changes(&job).is_empty(), "{job:#}");
 }
 
-pub fn security_is_refused_where_nobody_can_tell(backend: Backend) {
+pub fn security_is_refused_where_repositories_do_not_mark_it(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
 

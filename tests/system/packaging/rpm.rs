@@ -77,7 +77,7 @@ fn dnf_installs_it_and_leaves_nothing_but_the_state() {
 }
 
 #[test]
-fn an_upgrade_by_dnf_disturbs_no_worker_and_renews_the_door() {
+fn an_upgrade_by_dnf_disturbs_no_worker_and_restarts_the_service() {
     let host = dnf_host();
     host.install(&product::rpm());
     let own = "# the administrator's own\n";

@@ -227,7 +227,7 @@ fn fifty_orders_that_wait_together_are_one() {
 
 // fault: flood
 #[test]
-fn of_many_entries_at_once_no_record_goes_before_it_is_told() {
+fn of_many_entries_at_once_no_record_goes_before_it_is_signalled() {
     let (host, _repo) = host(Release::Trixie);
     host.write("/etc/linux_patch_api/config.toml", "[jobs]\nkeep = 10\n");
     let lock = story::hold_worker(&host);

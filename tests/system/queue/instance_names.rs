@@ -145,7 +145,7 @@ fn a_package_that_is_not_installed_is_named_and_never_handed_to_apt() {
 }
 
 #[test]
-fn what_systemd_itself_refuses_fails_before_it_reaches_us() {
+fn what_systemd_itself_refuses_fails_before_it_reaches_the_program() {
     let (host, _repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let before = traces(&host);
     let long = "d".repeat(300);

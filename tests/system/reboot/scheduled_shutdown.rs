@@ -42,22 +42,22 @@ fn retry_timer(host: &Host) -> String {
 }
 
 #[test]
-fn a_reboot_of_ours_that_was_due_meanwhile_follows_the_update_on_trixie() {
-    a_reboot_of_ours_that_was_due_meanwhile_follows_the_update(Release::Trixie);
+fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update_on_trixie() {
+    a_planned_reboot_that_fell_due_meanwhile_follows_the_update(Release::Trixie);
 }
 
 #[test]
-fn a_reboot_of_ours_that_was_due_meanwhile_follows_the_update_on_bookworm() {
-    a_reboot_of_ours_that_was_due_meanwhile_follows_the_update(Release::Bookworm);
+fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update_on_bookworm() {
+    a_planned_reboot_that_fell_due_meanwhile_follows_the_update(Release::Bookworm);
 }
 
 #[test]
-fn a_reboot_of_ours_that_was_due_meanwhile_follows_the_update_on_forky() {
-    a_reboot_of_ours_that_was_due_meanwhile_follows_the_update(Release::Forky);
+fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update_on_forky() {
+    a_planned_reboot_that_fell_due_meanwhile_follows_the_update(Release::Forky);
 }
 
 // fault: a reboot in the middle
-fn a_reboot_of_ours_that_was_due_meanwhile_follows_the_update(release: Release) {
+fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     repo.add(&fixtures::slow("demo", "1.1"));
     host.sh("patchctl reboot --delay=1min");
@@ -137,7 +137,7 @@ fn a_reboot_that_was_taken_back_is_not_forgotten_by_a_worker_that_dies() {
 
 // fault: a reboot in the middle
 #[test]
-fn a_timer_of_ours_is_taken_back_where_there_is_no_logind() {
+fn without_logind_the_timer_of_the_reboot_is_taken_back() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
     host.sh("systemctl mask --now systemd-logind.service 2>&1");
     repo.add(&fixtures::slow("demo", "1.1"));
@@ -156,22 +156,22 @@ fn a_timer_of_ours_is_taken_back_where_there_is_no_logind() {
 }
 
 #[test]
-fn a_shutdown_of_somebody_else_is_waited_for_on_trixie() {
-    a_shutdown_of_somebody_else_is_waited_for(Release::Trixie);
+fn a_shutdown_by_the_administrator_is_waited_for_on_trixie() {
+    a_shutdown_by_the_administrator_is_waited_for(Release::Trixie);
 }
 
 #[test]
-fn a_shutdown_of_somebody_else_is_waited_for_on_bookworm() {
-    a_shutdown_of_somebody_else_is_waited_for(Release::Bookworm);
+fn a_shutdown_by_the_administrator_is_waited_for_on_bookworm() {
+    a_shutdown_by_the_administrator_is_waited_for(Release::Bookworm);
 }
 
 #[test]
-fn a_shutdown_of_somebody_else_is_waited_for_on_forky() {
-    a_shutdown_of_somebody_else_is_waited_for(Release::Forky);
+fn a_shutdown_by_the_administrator_is_waited_for_on_forky() {
+    a_shutdown_by_the_administrator_is_waited_for(Release::Forky);
 }
 
 // fault: a reboot in the middle
-fn a_shutdown_of_somebody_else_is_waited_for(release: Release) {
+fn a_shutdown_by_the_administrator_is_waited_for(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     // from where it comes back at the end
     repo.add(&fixtures::plain("demo", "1.0"));
@@ -242,7 +242,7 @@ fn a_shutdown_of_somebody_else_is_waited_for(release: Release) {
 }
 
 #[test]
-fn what_a_shutdown_of_somebody_else_means_is_configured() {
+fn what_a_shutdown_by_the_administrator_means_is_configured() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
     repo.add(&fixtures::plain("demo", "1.1"));
     configure(&host, "[reboot]\nforeign = \"refuse\"\n");
@@ -284,17 +284,17 @@ fn what_a_shutdown_of_somebody_else_means_is_configured() {
 }
 
 #[test]
-fn a_shutdown_that_comes_up_between_plan_and_activation_keeps_the_gate_shut_on_trixie() {
-    a_shutdown_that_comes_up_between_plan_and_activation_keeps_the_gate_shut(Release::Trixie);
+fn a_shutdown_between_plan_and_activation_keeps_the_gate_shut_on_trixie() {
+    a_shutdown_between_plan_and_activation_keeps_the_gate_shut(Release::Trixie);
 }
 
 #[test]
-fn a_shutdown_that_comes_up_between_plan_and_activation_keeps_the_gate_shut_on_bookworm() {
-    a_shutdown_that_comes_up_between_plan_and_activation_keeps_the_gate_shut(Release::Bookworm);
+fn a_shutdown_between_plan_and_activation_keeps_the_gate_shut_on_bookworm() {
+    a_shutdown_between_plan_and_activation_keeps_the_gate_shut(Release::Bookworm);
 }
 
 // fault: a reboot in the middle
-fn a_shutdown_that_comes_up_between_plan_and_activation_keeps_the_gate_shut(release: Release) {
+fn a_shutdown_between_plan_and_activation_keeps_the_gate_shut(release: Release) {
     let packages = [
         fixtures::plain("demo", "1.0"),
         fixtures::plain("tool", "1.0"),
@@ -358,21 +358,21 @@ fn an_update_follows_the_reboot_that_it_has_waited_for() {
 }
 
 #[test]
-fn a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again_on_trixie() {
-    a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again(Release::Trixie);
+fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again_on_trixie() {
+    a_reboot_that_is_inhibited_is_kept_and_asked_for_again(Release::Trixie);
 }
 
 #[test]
-fn a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again_on_bookworm() {
-    a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again(Release::Bookworm);
+fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again_on_bookworm() {
+    a_reboot_that_is_inhibited_is_kept_and_asked_for_again(Release::Bookworm);
 }
 
 #[test]
-fn a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again_on_forky() {
-    a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again(Release::Forky);
+fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again_on_forky() {
+    a_reboot_that_is_inhibited_is_kept_and_asked_for_again(Release::Forky);
 }
 
-fn a_reboot_that_somebody_holds_off_is_kept_and_asked_for_again(release: Release) {
+fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     configure(&host, "[reboot]\ndelay = \"1h\"\n");
     repo.add(&fixtures::plain("demo", "1.1"));

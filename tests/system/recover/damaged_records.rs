@@ -28,7 +28,7 @@ fn host(release: Release) -> (Host, Repo) {
 
 // fault: torn, empty, foreign state
 #[test]
-fn an_unusable_record_reads_as_never_refreshed_and_is_made_anew() {
+fn an_unusable_record_reads_as_never_refreshed_and_is_rewritten() {
     let (host, _repo) = host(Release::Trixie);
     let good = host.read(CACHE);
     let contents: &[&[u8]] = &[
@@ -76,7 +76,7 @@ fn a_record_from_the_future_proves_nothing() {
 // fault: a directory in the place of a record
 // fault: read-only, immutable
 #[test]
-fn a_directory_in_the_place_of_a_record_is_put_aside_and_an_immutable_one_named() {
+fn a_directory_in_place_of_a_record_is_moved_and_an_immutable_one_named() {
     let (host, _repo) = host(Release::Trixie);
     host.sh(&format!("rm {CACHE} && mkdir -p {CACHE}/full"));
     refresh_succeeds(&host);
@@ -135,7 +135,7 @@ fn unusable_records_of_jobs_and_updates_stop_no_worker() {
 }
 
 #[test]
-fn whoever_looks_at_a_stale_index_has_it_refreshed_once() {
+fn reading_a_stale_index_refreshes_it_once() {
     let (host, repo) = host(Release::Trixie);
     make_stale(&host);
     assert_eq!(property(&host, "CacheStatus"), "stale");

@@ -106,7 +106,7 @@ impl Fault<'_> {
 
 // fault: disk full, EDQUOT, EIO
 #[test]
-fn a_disk_that_stays_full_leaves_the_rest_to_whoever_has_room() {
+fn a_disk_that_stays_full_leaves_the_rest_to_a_later_worker() {
     let stage = Stage::new();
     let disk = stage.undisturbed();
     let writes = disk.writes();

@@ -157,13 +157,13 @@ fn a_stop_during_activation_is_waited_out(release: Release) {
 
 // fault: worker killed
 #[test]
-fn a_worker_killed_during_activation_leaves_a_job_that_the_next_one_judges_on_trixie() {
+fn a_job_of_a_worker_killed_during_activation_is_judged_by_the_next_on_trixie() {
     a_killed_activation_is_judged(Release::Trixie);
 }
 
 // fault: worker killed
 #[test]
-fn a_worker_killed_during_activation_leaves_a_job_that_the_next_one_judges_on_bookworm() {
+fn a_job_of_a_worker_killed_during_activation_is_judged_by_the_next_on_bookworm() {
     a_killed_activation_is_judged(Release::Bookworm);
 }
 
@@ -213,7 +213,7 @@ fn a_killed_activation_is_judged(release: Release) {
 
 // fault: worker killed
 #[test]
-fn a_worker_killed_before_activation_loses_no_request_and_does_nothing_twice() {
+fn a_worker_killed_before_activation_loses_and_repeats_nothing() {
     for release in [Release::Trixie, Release::Bookworm] {
         a_killed_download_is_done_once(release);
     }
@@ -248,13 +248,13 @@ fn a_killed_download_is_done_once(release: Release) {
 
 // fault: worker killed
 #[test]
-fn a_worker_killed_during_its_refresh_leaves_nobody_who_holds_up_the_next_on_trixie() {
+fn a_worker_killed_during_its_refresh_does_not_delay_the_next_on_trixie() {
     a_killed_refresh_holds_up_nobody(Release::Trixie);
 }
 
 // fault: worker killed
 #[test]
-fn a_worker_killed_during_its_refresh_leaves_nobody_who_holds_up_the_next_on_bookworm() {
+fn a_worker_killed_during_its_refresh_does_not_delay_the_next_on_bookworm() {
     a_killed_refresh_holds_up_nobody(Release::Bookworm);
 }
 
@@ -295,7 +295,7 @@ fn a_killed_refresh_holds_up_nobody(release: Release) {
 
 // fault: worker killed
 #[test]
-fn a_job_that_every_worker_dies_of_ends_as_failed() {
+fn a_job_that_kills_every_worker_ends_as_failed() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     // it takes five minutes from one to the next otherwise

@@ -84,7 +84,7 @@ fn make_running(host: &Host, job: &Value) {
 
 // fault: a worker dies and its state is lost, or restored from a backup
 #[test]
-fn a_record_of_a_running_job_that_no_worker_has_can_be_cancelled_and_costs_nothing() {
+fn a_running_record_without_a_worker_can_be_cancelled_at_no_cost() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let job = restored(&host, &repo);
     let id = id_of(&job);
@@ -105,7 +105,7 @@ fn a_record_of_a_running_job_that_no_worker_has_can_be_cancelled_and_costs_nothi
 
 // fault: a worker dies and its state is lost, or restored from a backup
 #[test]
-fn a_restored_record_whose_packages_have_moved_on_ends_and_nothing_is_undone() {
+fn a_restored_record_of_older_packages_ends_and_nothing_is_undone() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     let old = restored(&host, &repo);
     repo.add(&plain("demo", "1.2"));
@@ -141,7 +141,7 @@ fn a_restored_record_whose_packages_have_moved_on_ends_and_nothing_is_undone() {
 
 // fault: a decision about a job that does not exist
 #[test]
-fn what_is_decided_about_jobs_that_are_not_there_is_taken_away_and_starts_no_round() {
+fn decisions_about_jobs_that_are_not_there_are_removed_and_start_no_round() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     let ended = applied(&host, "demo");

@@ -10,14 +10,14 @@ use crate::story::{installed, jobs, last_job, property, settled, state, unit};
 
 // fault: worker killed
 #[test]
-fn the_first_part_of_an_update_is_held_against_the_host_before_it() {
+fn the_first_part_of_an_update_is_compared_with_the_host_before_it() {
     the_first_part_is_judged(&Since::Nothing);
 }
 
 // fault: worker killed
 /// What had not been begun is not pending any more when the update goes on.
 #[test]
-fn the_first_part_of_an_update_of_which_nothing_is_left_to_do_is_judged_too() {
+fn the_first_part_of_an_update_is_judged_where_nothing_is_left_to_do() {
     the_first_part_is_judged(&Since::Pinned);
 }
 

@@ -19,7 +19,7 @@ const RUNNING: &str = "17e0000000000000-000004";
 // fault: state of a newer version
 /// Of every file that holds more than what can be found out anew, and of those that hold nothing else.
 #[test]
-fn files_of_a_newer_version_stop_nobody_and_are_not_lost() {
+fn files_of_a_newer_version_stop_nothing_and_are_not_lost() {
     let host = Host::boot(Release::Trixie);
     put_on(&host, &[fixtures::plain("demo", "1.0")]);
     let repo = Repo::new(&host);

@@ -11,7 +11,7 @@ const FUTURE: &str = "7fff000000000000-00000";
 
 // fault: clock set back or forward
 #[test]
-fn dates_of_a_wrong_clock_hold_nothing_up_and_throw_nothing_away() {
+fn dates_of_a_wrong_clock_delay_nothing_and_delete_nothing() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
     refresh_succeeds(&host);
     dates_from_the_future(&host);

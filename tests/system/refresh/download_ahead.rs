@@ -90,7 +90,7 @@ fn a_staged_file_that_was_damaged_since_is_fetched_again() {
 }
 
 #[test]
-fn what_somebody_else_has_installed_is_not_staged_any_more() {
+fn what_another_program_has_installed_is_no_longer_staged() {
     let (host, _repo) = staged(Release::Trixie);
     host.sh("apt-get -q -y install demo");
 
@@ -100,7 +100,7 @@ fn what_somebody_else_has_installed_is_not_staged_any_more() {
 }
 
 #[test]
-fn another_set_of_the_same_size_is_news_and_one_that_is_staged_already_is_none() {
+fn another_set_of_the_same_size_is_news_a_staged_one_is_not() {
     let (host, repo) = staged(Release::Trixie);
     let told = || events_of_kind(&host, message::STAGED).len();
     repo.add(&plain("other", "1.1"));

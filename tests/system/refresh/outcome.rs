@@ -248,12 +248,12 @@ pub fn starts_of(host: &Host, unit: &str) -> usize {
 }
 
 #[test]
-fn a_refresh_starts_failed_units_of_ours_again_on_trixie() {
+fn a_refresh_restarts_failed_units_of_the_package_on_trixie() {
     heals(Release::Trixie);
 }
 
 #[test]
-fn a_refresh_starts_failed_units_of_ours_again_on_bookworm() {
+fn a_refresh_restarts_failed_units_of_the_package_on_bookworm() {
     heals(Release::Bookworm);
 }
 

@@ -125,16 +125,16 @@ fn in_a_batch_the_bad_one_is_rolled_back_alone() {
 }
 
 #[test]
-fn the_last_update_is_undone_when_somebody_asks_on_trixie() {
-    the_last_update_is_undone_when_somebody_asks(Release::Trixie);
+fn the_last_update_is_undone_on_request_on_trixie() {
+    the_last_update_is_undone_on_request(Release::Trixie);
 }
 
 #[test]
-fn the_last_update_is_undone_when_somebody_asks_on_bookworm() {
-    the_last_update_is_undone_when_somebody_asks(Release::Bookworm);
+fn the_last_update_is_undone_on_request_on_bookworm() {
+    the_last_update_is_undone_on_request(Release::Bookworm);
 }
 
-fn the_last_update_is_undone_when_somebody_asks(release: Release) {
+fn the_last_update_is_undone_on_request(release: Release) {
     let (host, repo) = host_with(
         release,
         &[with_conffile("demo", "1.0"), plain("other", "1.0")],
@@ -213,7 +213,7 @@ fn the_last_update_is_undone_when_somebody_asks(release: Release) {
 }
 
 #[test]
-fn a_worker_that_dies_after_a_batch_was_split_leaves_each_job_to_its_own_judgement() {
+fn a_worker_that_dies_after_a_split_leaves_each_job_its_own_verdict() {
     let (host, repo) = host_with(Release::Trixie, &[plain("a", "1.0"), plain("b", "1.0")]);
     repo.add(&plain("a", "1.0"));
     repo.add(&plain("b", "1.0"));
@@ -242,7 +242,7 @@ fn a_worker_that_dies_after_a_batch_was_split_leaves_each_job_to_its_own_judgeme
 }
 
 #[test]
-fn a_rollback_by_hand_that_keeps_security_back_is_a_reason_until_that_is_over() {
+fn a_manual_rollback_that_keeps_security_back_is_a_reason_meanwhile() {
     let host = Host::boot(Release::Trixie);
     let security = Repo::builder("security").security().build(&host);
     security.enable(&host);

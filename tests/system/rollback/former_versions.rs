@@ -87,7 +87,7 @@ fn what_shares_a_source_package_with_what_is_needed_is_left_alone() {
 }
 
 #[test]
-fn what_could_not_begin_is_not_held_against_its_version() {
+fn what_could_not_begin_does_not_block_its_version() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1").preinst("[ -e /run/ready ]"));
 
@@ -272,7 +272,7 @@ fn what_an_update_brought_is_kept_for_undoing_the_next() {
 }
 
 #[test]
-fn a_former_version_comes_from_the_cache_also_when_it_is_cleaned_meanwhile() {
+fn a_former_version_in_the_cache_is_found_though_it_is_cleaned_meanwhile() {
     let (host, repo) = host_with(Release::Trixie, &[]);
     repo.add(&plain("demo", "1.0"));
     host.sh("apt-get -q update && apt-get -q -y install demo");
@@ -307,7 +307,7 @@ fn a_former_version_is_repacked_when_it_is_nowhere_else() {
 }
 
 #[test]
-fn without_a_former_version_the_record_says_so_and_require_rollback_refuses() {
+fn a_missing_former_version_is_recorded_and_refused_where_required() {
     let (host, repo) = without_archive(&[plain("demo", "1.0"), plain("other", "1.0")]);
     host.write(
         "/etc/linux_patch_api/config.toml",

@@ -162,7 +162,7 @@ fn a_power_cut_before_the_files_are_put_back_is_ended_by_the_next_boot() {
 }
 
 #[test]
-fn a_file_that_was_taken_over_from_a_package_outside_of_the_update_comes_back() {
+fn a_file_taken_over_from_a_package_outside_of_the_update_comes_back() {
     let (host, repo) = host_with(Release::Trixie, &[whole("1.0")]);
     repo.add(&whole("1.0"));
     repo.add(&with_service("demo", "1.0"));
@@ -192,7 +192,7 @@ fn a_file_that_was_taken_over_from_a_package_outside_of_the_update_comes_back() 
 }
 
 #[test]
-fn a_file_that_moves_back_from_a_package_that_replaces_it_is_there_after_the_update() {
+fn a_file_that_moves_back_from_its_replacement_is_there_afterwards() {
     // since a split long ago, `new` replaces files of `old`, in every version
     let old = |version: &str| Deb::new("old", version).file("/usr/lib/old/core", version);
     let new = |version: &str| Deb::new("new", version).file("/usr/lib/new/core", version);

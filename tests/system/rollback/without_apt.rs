@@ -129,7 +129,7 @@ fn a_power_cut_while_dpkg_puts_packages_back_is_ended_by_the_next_boot() {
 }
 
 #[test]
-fn dpkg_takes_nothing_back_that_a_stranger_needs() {
+fn dpkg_takes_nothing_back_that_another_package_needs() {
     let (host, repo) = about_to_break(Release::Trixie, &PROGRAM, &[]);
     repo.add(&with_service("demo", "1.1"));
     repo.remove("helper", "1.1");

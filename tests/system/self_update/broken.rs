@@ -65,19 +65,19 @@ fn one_that_says_another_version_goes_back(release: Release) {
 }
 
 #[test]
-fn one_whose_door_fails_goes_back_on_trixie() {
-    one_whose_door_is_silent_goes_back(Release::Trixie, "ExecStartPre=/bin/false");
+fn one_whose_service_fails_is_rolled_back_on_trixie() {
+    is_rolled_back_for_its_silent_service(Release::Trixie, "ExecStartPre=/bin/false");
 }
 
 #[test]
-fn one_whose_door_hangs_goes_back_on_bookworm() {
-    one_whose_door_is_silent_goes_back(
+fn one_whose_service_hangs_is_rolled_back_on_bookworm() {
+    is_rolled_back_for_its_silent_service(
         Release::Bookworm,
         "ExecStart=\nExecStart=/bin/sleep infinity",
     );
 }
 
-fn one_whose_door_is_silent_goes_back(release: Release, unit: &str) {
+fn is_rolled_back_for_its_silent_service(release: Release, unit: &str) {
     let (host, _repo) = host_with_updates(release, &with_door(unit));
 
     let job = failed(&host, OWN);
@@ -112,7 +112,7 @@ fn one_whose_script_fails_goes_back(release: Release) {
 }
 
 #[test]
-fn where_there_is_no_door_the_program_is_asked_by_itself() {
+fn where_there_is_no_service_the_program_is_asked_by_itself() {
     let (host, repo) = host_with_updates(Release::Trixie, &newer());
     host.sh("systemctl mask --now patch-agent.service");
 

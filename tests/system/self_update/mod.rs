@@ -103,12 +103,12 @@ fn among_everything_it_goes_last_and_alone(release: Release) {
 }
 
 #[test]
-fn by_its_name_it_is_an_update_and_what_waits_is_served_by_the_new_program_on_trixie() {
+fn by_its_name_it_is_updated_and_the_new_program_serves_what_waits_on_trixie() {
     by_its_name_it_is_an_update(Release::Trixie);
 }
 
 #[test]
-fn by_its_name_it_is_an_update_and_what_waits_is_served_by_the_new_program_on_bookworm() {
+fn by_its_name_it_is_updated_and_the_new_program_serves_what_waits_on_bookworm() {
     by_its_name_it_is_an_update(Release::Bookworm);
 }
 

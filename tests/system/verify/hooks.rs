@@ -58,7 +58,7 @@ pub fn a_check_that_could_not_be_run_fails_the_job_before_anything_changes(backe
 }
 
 #[test]
-fn whatever_keeps_a_check_from_being_run_is_told_before_anything_changes() {
+fn whatever_keeps_a_check_from_running_is_named_before_anything_changes() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     host.sh("mkdir -p /srv/noexec && mount -t tmpfs -o noexec tmpfs /srv/noexec");
@@ -186,7 +186,7 @@ fn a_check_that_failed_before_the_update_decides_nothing() {
 }
 
 #[test]
-fn a_rollback_by_hand_is_held_up_by_no_check_that_fails_already() {
+fn a_manual_rollback_ignores_checks_that_fail_already() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.0"));
     repo.add(&plain("demo", "1.1"));

@@ -172,7 +172,7 @@ fn watcher() -> Deb {
 
 // fault: script of a package outside the update fails
 #[test]
-fn a_stranger_s_failed_trigger_is_named_and_undoes_nothing() {
+fn a_failed_trigger_of_another_package_is_named_and_undoes_nothing() {
     for release in [Release::Trixie, Release::Bookworm] {
         a_failed_trigger_is_named(release);
     }
@@ -246,7 +246,7 @@ fn a_failed_trigger_is_named(release: Release) {
 
 /// Told with every package manager. Timers start both units while the script of the package runs.
 // fault: unit fails along with an update
-pub fn a_stranger_s_failed_unit_undoes_nothing(backend: Backend) {
+pub fn an_unrelated_failed_unit_undoes_nothing(backend: Backend) {
     let (host, repo) = backend.host_with(&[]);
     backend.install(&host, &repo, &plain("demo", "1.0"));
     for (name, command) in [

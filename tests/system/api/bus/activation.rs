@@ -8,16 +8,16 @@ use super::{AGENT, door, leave_after, wait_until_gone};
 const STARTED: &str = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf";
 
 #[test]
-fn the_door_comes_with_a_call_and_goes_when_idle_on_trixie() {
-    the_door_comes_with_a_call_and_goes_when_idle(Release::Trixie);
+fn the_service_starts_with_a_call_and_exits_when_idle_on_trixie() {
+    the_service_starts_with_a_call_and_exits_when_idle(Release::Trixie);
 }
 
 #[test]
-fn the_door_comes_with_a_call_and_goes_when_idle_on_bookworm() {
-    the_door_comes_with_a_call_and_goes_when_idle(Release::Bookworm);
+fn the_service_starts_with_a_call_and_exits_when_idle_on_bookworm() {
+    the_service_starts_with_a_call_and_exits_when_idle(Release::Bookworm);
 }
 
-fn the_door_comes_with_a_call_and_goes_when_idle(release: Release) {
+fn the_service_starts_with_a_call_and_exits_when_idle(release: Release) {
     let host = Host::boot(release);
     assert_eq!(door(&host, "ActiveState"), "inactive");
     let help = host.sh("patchctl run agent --help");
@@ -108,7 +108,7 @@ fn caller(host: &Host, user: &str, calls: u32) -> String {
 }
 
 #[test]
-fn nobody_else_can_be_the_door() {
+fn no_other_account_can_own_the_service_s_name() {
     let host = Host::boot(Release::Trixie);
     let agent = || {
         let pid = door(&host, "MainPID");
@@ -138,7 +138,7 @@ fn nobody_else_can_be_the_door() {
 
 // fault: the bus goes away
 #[test]
-fn a_door_whose_bus_is_gone_leaves_and_the_next_call_is_answered() {
+fn a_service_whose_bus_is_gone_exits_and_the_next_call_is_answered() {
     let host = Host::boot(Release::Trixie);
     for round in 0..3 {
         host.sh(&format!("busctl get-property {AGENT} Version"));
@@ -175,22 +175,22 @@ fn names_the_unit(host: &Host, what: &str) {
 
 // fault: the D-Bus service cannot start
 #[test]
-fn a_door_that_cannot_start_names_its_unit_with_dbus_daemon() {
-    a_door_that_cannot_start_names_its_unit(&Host::boot(Release::Trixie));
+fn a_service_that_cannot_start_names_its_unit_with_dbus_daemon() {
+    a_service_that_cannot_start_names_its_unit(&Host::boot(Release::Trixie));
 }
 
 // fault: the D-Bus service cannot start
 #[test]
-fn a_door_that_cannot_start_names_its_unit_with_dbus_broker() {
+fn a_service_that_cannot_start_names_its_unit_with_dbus_broker() {
     let host = Host::builder(Release::Trixie)
         .extra_packages(&["dbus-broker"])
         .boot();
     let bus = host.sh("systemctl show -P Id dbus.service");
     assert_eq!(bus.trim(), "dbus-broker.service");
-    a_door_that_cannot_start_names_its_unit(&host);
+    a_service_that_cannot_start_names_its_unit(&host);
 }
 
-fn a_door_that_cannot_start_names_its_unit(host: &Host) {
+fn a_service_that_cannot_start_names_its_unit(host: &Host) {
     host.sh("patchctl status");
     host.sh("systemctl mask --now patch-agent.service");
     names_the_unit(host, "masked");

@@ -235,7 +235,7 @@ print(answer[:-1].decode())
 }
 
 #[test]
-fn what_is_no_request_is_refused_at_the_door() {
+fn what_is_no_request_is_refused_by_the_service() {
     let (host, _repo) = host_with_an_update(Release::Trixie);
     // what is put into the queue stays there, to be seen
     host.sh("systemctl stop patch-apply.path");
@@ -270,7 +270,7 @@ fn what_is_no_request_is_refused_at_the_door() {
 }
 
 #[test]
-fn no_call_brings_the_door_down() {
+fn no_call_brings_the_service_down() {
     let host = Host::boot(Release::Trixie);
     host.sh(&format!("busctl get-property {AGENT} Version"));
     let before = door(&host, "InvocationID");
@@ -318,7 +318,7 @@ fn no_call_brings_the_door_down() {
 }
 
 #[test]
-fn the_door_can_write_to_the_queue_and_nowhere_else() {
+fn the_service_can_write_to_the_queue_and_nowhere_else() {
     let host = Host::boot(Release::Trixie);
     host.sh(&format!("busctl get-property {AGENT} Version"));
     let pid = door(&host, "MainPID");
@@ -380,17 +380,17 @@ fn the_door_can_write_to_the_queue_and_nowhere_else() {
 }
 
 #[test]
-fn doors_and_refresh_are_exposed_as_little_as_they_can_be_on_trixie() {
-    doors_and_refresh_are_exposed_as_little_as_they_can_be(Release::Trixie);
+fn front_ends_and_refresh_are_exposed_as_little_as_they_can_be_on_trixie() {
+    front_ends_and_refresh_are_exposed_as_little_as_they_can_be(Release::Trixie);
 }
 
 #[test]
-fn doors_and_refresh_are_exposed_as_little_as_they_can_be_on_bookworm() {
-    doors_and_refresh_are_exposed_as_little_as_they_can_be(Release::Bookworm);
+fn front_ends_and_refresh_are_exposed_as_little_as_they_can_be_on_bookworm() {
+    front_ends_and_refresh_are_exposed_as_little_as_they_can_be(Release::Bookworm);
 }
 
 /// The limits are tenths, as `--threshold=` wants them.
-fn doors_and_refresh_are_exposed_as_little_as_they_can_be(release: Release) {
+fn front_ends_and_refresh_are_exposed_as_little_as_they_can_be(release: Release) {
     let host = Host::boot(release);
     for (unit, limit) in [("patch-agent.service", 15), ("patch-refresh.service", 27)] {
         let output = host.try_sh(&format!(

@@ -72,7 +72,7 @@ print(running)
 
 // fault: flood
 #[test]
-fn hostile_clients_keep_nobody_out_and_the_door_stays_small() {
+fn hostile_clients_keep_no_caller_out_and_the_service_stays_small() {
     let (host, _repo) = host_with_an_update(Release::Trixie);
     answer(&host, "CheckHealth");
     let _lock = hold_worker(&host);

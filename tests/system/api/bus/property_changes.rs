@@ -9,16 +9,16 @@ const MONITOR: &str = "exec busctl monitor --json=short \
     --match \"type='signal',interface='org.freedesktop.DBus.Properties',path='/org/linux_patch/Agent1'\"";
 
 #[test]
-fn listeners_are_told_what_has_changed_on_trixie() {
-    listeners_are_told_what_has_changed(Release::Trixie);
+fn listeners_receive_what_has_changed_on_trixie() {
+    listeners_receive_what_has_changed(Release::Trixie);
 }
 
 #[test]
-fn listeners_are_told_what_has_changed_on_bookworm() {
-    listeners_are_told_what_has_changed(Release::Bookworm);
+fn listeners_receive_what_has_changed_on_bookworm() {
+    listeners_receive_what_has_changed(Release::Bookworm);
 }
 
-fn listeners_are_told_what_has_changed(release: Release) {
+fn listeners_receive_what_has_changed(release: Release) {
     let (host, _repo) = host_with_an_update(release);
     leave_after(&host, "0.2");
     let listener = host.spawn(MONITOR);
@@ -56,7 +56,7 @@ fn told(listener: &Spawned, property: &str, value: impl Into<Value>) -> bool {
 }
 
 #[test]
-fn an_ordinary_user_is_told_too() {
+fn an_ordinary_user_receives_the_signals_too() {
     let (host, _repo) = host_with_an_update(Release::Trixie);
     host.sh("useradd alice");
     let mut listener = host.spawn(

@@ -44,7 +44,7 @@ const PROPERTIES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_property_is_readable_by_everybody_and_what_is_served_is_what_is_installed() {
+fn every_property_is_readable_by_all_as_the_installed_interface_says() {
     let host = Host::boot(Release::Trixie);
     let names: Vec<&str> = PROPERTIES.iter().map(|(name, _)| *name).collect();
     let values = host.as_user(
@@ -93,16 +93,16 @@ fn interface(xml: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_stale_index_is_refreshed_when_somebody_looks_on_trixie() {
-    a_stale_index_is_refreshed_when_somebody_looks(Release::Trixie);
+fn a_stale_index_is_refreshed_when_it_is_read_on_trixie() {
+    a_stale_index_is_refreshed_when_it_is_read(Release::Trixie);
 }
 
 #[test]
-fn a_stale_index_is_refreshed_when_somebody_looks_on_bookworm() {
-    a_stale_index_is_refreshed_when_somebody_looks(Release::Bookworm);
+fn a_stale_index_is_refreshed_when_it_is_read_on_bookworm() {
+    a_stale_index_is_refreshed_when_it_is_read(Release::Bookworm);
 }
 
-fn a_stale_index_is_refreshed_when_somebody_looks(release: Release) {
+fn a_stale_index_is_refreshed_when_it_is_read(release: Release) {
     let (host, repo) = host_with_an_update(release);
 
     let picture = answer(&host, "CheckHealth");
@@ -251,7 +251,7 @@ fn runs_of_apt(host: &Host) -> usize {
 }
 
 #[test]
-fn jobs_and_their_output_are_there_for_everybody() {
+fn jobs_and_their_output_are_readable_by_all() {
     let (host, _repo) = host_with_an_update(Release::Trixie);
     host.sh("systemctl start patch-apply@demo.service");
     host.sh("systemctl start patch-apply@demo.service");
