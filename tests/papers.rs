@@ -52,19 +52,12 @@ fn stories() -> BTreeMap<String, BTreeSet<String>> {
     stories
 }
 
-/// Whether a name of the matrix, which may be cut by `…`, is that of a story, on any release.
+/// Whether a name of the matrix, which may be cut by `…`, is that of a story.
 fn is_named(name: &str, story: &str) -> bool {
-    let (name, story) = (on_any_release(name), on_any_release(story));
     match name.split_once('…') {
         Some((start, end)) => story.starts_with(start) && story.ends_with(end),
         None => name == story,
     }
-}
-
-fn on_any_release(name: &str) -> &str {
-    let mut releases = ["_on_bookworm", "_on_trixie", "_on_forky"].into_iter();
-    let without = releases.find_map(|release| name.strip_suffix(release));
-    without.unwrap_or(name)
 }
 
 #[test]

@@ -96,17 +96,8 @@ fn heard(listener: &Spawned) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success_on_trixie() {
-    an_update_that_fails_is_told_once_and_taken_back(Release::Trixie);
-}
-
-#[test]
-fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success_on_bookworm() {
-    an_update_that_fails_is_told_once_and_taken_back(Release::Bookworm);
-}
-
-fn an_update_that_fails_is_told_once_and_taken_back(release: Release) {
+releases!(a_failed_update_is_signalled_once_and_resolved_by_the_next_success [bookworm trixie]);
+fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     hook(&host, "10-write", HOOK);
     repo.add(&fixtures::failing_postinst("demo", "1.1"));
@@ -246,17 +237,7 @@ fn a_failed_refresh_and_a_waiting_conflict_are_signalled_once() {
 }
 
 // fault: worker killed
-#[test]
-fn a_worker_that_is_killed_leaves_its_alert_to_systemd_on_trixie() {
-    a_worker_that_is_killed_leaves_its_alert_to_systemd(Release::Trixie);
-}
-
-// fault: worker killed
-#[test]
-fn a_worker_that_is_killed_leaves_its_alert_to_systemd_on_bookworm() {
-    a_worker_that_is_killed_leaves_its_alert_to_systemd(Release::Bookworm);
-}
-
+releases!(a_worker_that_is_killed_leaves_its_alert_to_systemd [bookworm trixie]);
 fn a_worker_that_is_killed_leaves_its_alert_to_systemd(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     hook(&host, "10-write", HOOK);

@@ -51,16 +51,7 @@ fn assert_well(host: &Host, number: usize) {
     assert_eq!(told.stdout, "");
 }
 
-#[test]
-fn the_account_of_the_front_ends_can_only_ask_on_trixie() {
-    the_account_of_the_front_ends_can_only_ask(Release::Trixie);
-}
-
-#[test]
-fn the_account_of_the_front_ends_can_only_ask_on_bookworm() {
-    the_account_of_the_front_ends_can_only_ask(Release::Bookworm);
-}
-
+releases!(the_account_of_the_front_ends_can_only_ask [bookworm trixie]);
 fn the_account_of_the_front_ends_can_only_ask(release: Release) {
     let (host, _repo) = host(release);
     host.sh("touch /run/before");

@@ -12,16 +12,7 @@ const MATCH: &str = "type='signal',path='/org/linux_patch/Agent1'";
 /// More than this the door never needs, whoever listens or does not: 8 MB, in KiB.
 const DOOR_LIMIT: u64 = 8 * 1024;
 
-#[test]
-fn a_subscriber_hears_a_job_from_start_to_end_on_trixie() {
-    a_subscriber_hears_a_job_from_start_to_end(Release::Trixie);
-}
-
-#[test]
-fn a_subscriber_hears_a_job_from_start_to_end_on_bookworm() {
-    a_subscriber_hears_a_job_from_start_to_end(Release::Bookworm);
-}
-
+releases!(a_subscriber_hears_a_job_from_start_to_end [bookworm trixie]);
 fn a_subscriber_hears_a_job_from_start_to_end(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     repo.add(&fixtures::slow("demo", "1.1"));
@@ -96,16 +87,7 @@ fn in_order(heard: &[Signal], job: &str) {
     );
 }
 
-#[test]
-fn a_subscriber_that_never_reads_does_no_harm_on_trixie() {
-    a_subscriber_that_never_reads_does_no_harm(Release::Trixie);
-}
-
-#[test]
-fn a_subscriber_that_never_reads_does_no_harm_on_bookworm() {
-    a_subscriber_that_never_reads_does_no_harm(Release::Bookworm);
-}
-
+releases!(a_subscriber_that_never_reads_does_no_harm [bookworm trixie]);
 fn a_subscriber_that_never_reads_does_no_harm(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     let deaf = ["alice", "bob"].map(|user| deaf(&host, user));

@@ -29,17 +29,8 @@ fn eventful_host(release: Release) -> (Host, Repo) {
     (host, repo)
 }
 
-#[test]
-fn every_event_of_a_job_is_found_by_its_id_on_trixie() {
-    every_event_of_a_job_is_found(Release::Trixie);
-}
-
-#[test]
-fn every_event_of_a_job_is_found_by_its_id_on_bookworm() {
-    every_event_of_a_job_is_found(Release::Bookworm);
-}
-
-fn every_event_of_a_job_is_found(release: Release) {
+releases!(every_event_of_a_job_is_found_by_its_id [bookworm trixie]);
+fn every_event_of_a_job_is_found_by_its_id(release: Release) {
     let (host, repo) = eventful_host(release);
 
     let good = applied(&host, "all");

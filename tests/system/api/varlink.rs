@@ -64,7 +64,7 @@ fn assert_well(host: &Host) {
 }
 
 #[test]
-fn varlinkctl_works_on_trixie() {
+fn varlinkctl_works() {
     let host = host(Release::Trixie);
     let _repo = with_update(&host, &fixtures::plain("demo", "1.1"));
     host.sh("systemctl start patch-refresh.service");
@@ -188,7 +188,7 @@ fn is_undone_by_root_alone(host: &Host, first: &str) {
 }
 
 #[test]
-fn a_job_is_followed_on_bookworm() {
+fn a_job_is_followed() {
     let host = host(Release::Bookworm);
     let _repo = with_update(&host, &fixtures::slow("demo", "1.1"));
     let mut waiting = host.spawn(&format!(
@@ -220,16 +220,7 @@ fn a_job_is_followed_on_bookworm() {
     assert_well(&host);
 }
 
-#[test]
-fn only_operators_come_in_on_trixie() {
-    only_operators_come_in(Release::Trixie);
-}
-
-#[test]
-fn only_operators_come_in_on_bookworm() {
-    only_operators_come_in(Release::Bookworm);
-}
-
+releases!(only_operators_come_in [bookworm trixie]);
 fn only_operators_come_in(release: Release) {
     let host = host(release);
     assert_eq!(
@@ -272,16 +263,7 @@ fn only_operators_come_in(release: Release) {
     assert_well(&host);
 }
 
-#[test]
-fn clients_of_every_kind_are_handled_on_trixie() {
-    clients_of_every_kind_are_handled(Release::Trixie);
-}
-
-#[test]
-fn clients_of_every_kind_are_handled_on_bookworm() {
-    clients_of_every_kind_are_handled(Release::Bookworm);
-}
-
+releases!(clients_of_every_kind_are_handled [bookworm trixie]);
 fn clients_of_every_kind_are_handled(release: Release) {
     let host = host(release);
     let memory = host.spawn(
@@ -348,17 +330,7 @@ fn connections_end(host: &Host) {
 }
 
 // fault: flood
-#[test]
-fn a_flood_keeps_no_caller_out_on_trixie() {
-    a_flood_keeps_no_caller_out(Release::Trixie);
-}
-
-// fault: flood
-#[test]
-fn a_flood_keeps_no_caller_out_on_bookworm() {
-    a_flood_keeps_no_caller_out(Release::Bookworm);
-}
-
+releases!(a_flood_keeps_no_caller_out [bookworm trixie]);
 /// Two hundred in an instant would fail the socket of systemd 252; a thousand are more than all users
 /// together may have.
 fn a_flood_keeps_no_caller_out(release: Release) {
@@ -399,16 +371,7 @@ fn a_flood_keeps_no_caller_out(release: Release) {
     }
 }
 
-#[test]
-fn a_removal_of_the_package_ends_every_connection_on_trixie() {
-    a_removal_of_the_package_ends_every_connection(Release::Trixie);
-}
-
-#[test]
-fn a_removal_of_the_package_ends_every_connection_on_bookworm() {
-    a_removal_of_the_package_ends_every_connection(Release::Bookworm);
-}
-
+releases!(a_removal_of_the_package_ends_every_connection [bookworm trixie]);
 fn a_removal_of_the_package_ends_every_connection(release: Release) {
     let host = host(release);
     let _repo = with_update(&host, &fixtures::plain("demo", "1.1"));

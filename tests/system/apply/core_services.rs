@@ -41,17 +41,7 @@ const RESTARTS: [Restart; 4] = [
 ];
 
 // fault: systemd, dbus, polkit, journald restarted
-#[test]
-fn an_update_that_restarts_core_services_is_followed_to_its_end_on_trixie() {
-    an_update_that_restarts_core_services_is_followed_to_its_end(Release::Trixie);
-}
-
-// fault: systemd, dbus, polkit, journald restarted
-#[test]
-fn an_update_that_restarts_core_services_is_followed_to_its_end_on_bookworm() {
-    an_update_that_restarts_core_services_is_followed_to_its_end(Release::Bookworm);
-}
-
+releases!(an_update_that_restarts_core_services_is_followed_to_its_end [bookworm trixie]);
 fn an_update_that_restarts_core_services_is_followed_to_its_end(release: Release) {
     let old: Vec<Deb> = RESTARTS.iter().map(|r| plain(r.package, "1.0")).collect();
     let (host, repo) = host_with(release, &[&old[..], &[plain("demo", "1.0")]].concat());

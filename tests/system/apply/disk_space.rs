@@ -7,18 +7,8 @@ use crate::job::{applied, causes, changes, failed, host_with, kept_back, text};
 use crate::story::{installed, property, refresh_succeeds};
 
 // fault: disk full
-#[test]
-fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_trixie() {
-    too_little_room_changes_nothing(Release::Trixie);
-}
-
-// fault: disk full
-#[test]
-fn a_full_boot_or_cache_fails_the_update_before_anything_changes_on_bookworm() {
-    too_little_room_changes_nothing(Release::Bookworm);
-}
-
-fn too_little_room_changes_nothing(release: Release) {
+releases!(a_full_boot_or_cache_fails_the_update_before_anything_changes [bookworm trixie]);
+fn a_full_boot_or_cache_fails_the_update_before_anything_changes(release: Release) {
     let kernel = |version: &str| {
         plain("linux-image-lab", version).file("/boot/vmlinuz-lab", vec![b'k'; 3 << 20])
     };

@@ -7,18 +7,9 @@ use linux_patch_api::journal::id as message;
 use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, list, put_on, text};
 use crate::story::{STATE, events, installed, property};
 
-#[test]
-fn a_failing_maintainer_script_fails_the_job_and_names_the_package_on_trixie() {
-    a_failing_script_fails_the_job(Release::Trixie);
-}
-
-#[test]
-fn a_failing_maintainer_script_fails_the_job_and_names_the_package_on_bookworm() {
-    a_failing_script_fails_the_job(Release::Bookworm);
-}
-
+releases!(a_failing_maintainer_script_fails_the_job_and_names_the_package [bookworm trixie]);
 /// Its version is the planned one, but it is not configured: that is no success.
-fn a_failing_script_fails_the_job(release: Release) {
+fn a_failing_maintainer_script_fails_the_job_and_names_the_package(release: Release) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0"), plain("other", "1.0")]);
     repo.add(&failing_postinst("demo", "1.1"));
     repo.add(&plain("other", "1.1"));

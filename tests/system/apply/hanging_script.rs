@@ -17,17 +17,7 @@ for step in $(seq 14); do echo step $step; sleep 0.4; done
 cat /run/hold";
 
 // fault: script hangs
-#[test]
-fn a_script_that_hangs_is_named_and_left_alone_on_trixie() {
-    a_script_that_hangs_is_named_and_left_alone(Release::Trixie);
-}
-
-// fault: script hangs
-#[test]
-fn a_script_that_hangs_is_named_and_left_alone_on_bookworm() {
-    a_script_that_hangs_is_named_and_left_alone(Release::Bookworm);
-}
-
+releases!(a_script_that_hangs_is_named_and_left_alone [bookworm trixie]);
 fn a_script_that_hangs_is_named_and_left_alone(release: Release) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0")]);
     hook(&host, "10-write", HOOK);

@@ -7,17 +7,8 @@ use linux_patch_api::journal::id as message;
 use crate::job::{changes, events_of_kind, host_with, id_of, text};
 use crate::story::{installed, jobs, last_job, property};
 
-#[test]
-fn three_workers_at_once_never_run_two_transactions_on_trixie() {
-    three_workers_at_once(Release::Trixie);
-}
-
-#[test]
-fn three_workers_at_once_never_run_two_transactions_on_bookworm() {
-    three_workers_at_once(Release::Bookworm);
-}
-
-fn three_workers_at_once(release: Release) {
+releases!(three_workers_at_once_never_run_two_transactions [bookworm trixie]);
+fn three_workers_at_once_never_run_two_transactions(release: Release) {
     let names = ["one", "two", "three"];
     let (host, repo) = host_with(release, &names.map(|name| plain(name, "1.0")));
     names.iter().for_each(|name| repo.add(&slow(name, "1.1")));
@@ -101,18 +92,8 @@ while not os.path.exists("/run/lab-let-go"):
 "#;
 
 // fault: lock held
-#[test]
-fn a_lock_of_another_process_is_waited_for_and_its_holder_named_on_trixie() {
-    locks_of_others_are_waited_for(Release::Trixie);
-}
-
-// fault: lock held
-#[test]
-fn a_lock_of_another_process_is_waited_for_and_its_holder_named_on_bookworm() {
-    locks_of_others_are_waited_for(Release::Bookworm);
-}
-
-fn locks_of_others_are_waited_for(release: Release) {
+releases!(a_lock_of_another_process_is_waited_for_and_its_holder_named [bookworm trixie]);
+fn a_lock_of_another_process_is_waited_for_and_its_holder_named(release: Release) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0")]);
     host.write("/root/holder.py", HOLDER);
     let locks = [

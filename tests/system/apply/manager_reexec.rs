@@ -48,21 +48,7 @@ fn picture(host: &Host) -> Value {
     serde_json::from_str(&host.sh("patchctl status --json")).unwrap()
 }
 
-#[test]
-fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot_on_trixie() {
-    a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(Release::Trixie);
-}
-
-#[test]
-fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot_on_bookworm() {
-    a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(Release::Bookworm);
-}
-
-#[test]
-fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot_on_forky() {
-    a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(Release::Forky);
-}
-
+releases!(a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot [bookworm trixie forky]);
 fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(release: Release) {
     let (host, repo) = host_with(release, &[]);
     put_on(&host, &[library(&host, "1.0")]);
@@ -116,21 +102,7 @@ fn re_executing(version: &str, then: &str) -> Deb {
     fixtures::plain("demo", version).postinst(&script)
 }
 
-#[test]
-fn an_update_that_re_executes_the_service_manager_keeps_its_result_on_trixie() {
-    an_update_that_re_executes_the_service_manager_keeps_its_result(Release::Trixie);
-}
-
-#[test]
-fn an_update_that_re_executes_the_service_manager_keeps_its_result_on_bookworm() {
-    an_update_that_re_executes_the_service_manager_keeps_its_result(Release::Bookworm);
-}
-
-#[test]
-fn an_update_that_re_executes_the_service_manager_keeps_its_result_on_forky() {
-    an_update_that_re_executes_the_service_manager_keeps_its_result(Release::Forky);
-}
-
+releases!(an_update_that_re_executes_the_service_manager_keeps_its_result [bookworm trixie forky]);
 /// The two lines that the manual gives, with the right exit status, and what it says of the third.
 fn an_update_that_re_executes_the_service_manager_keeps_its_result(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);

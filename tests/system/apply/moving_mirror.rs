@@ -21,17 +21,7 @@ fn status_of_dpkg(host: &Host) -> String {
 }
 
 // fault: network cut, reset, drip, 404, 500
-#[test]
-fn the_day_of_the_stale_index_is_survived_on_trixie() {
-    the_day_of_the_stale_index_is_survived(Release::Trixie);
-}
-
-// fault: network cut, reset, drip, 404, 500
-#[test]
-fn the_day_of_the_stale_index_is_survived_on_bookworm() {
-    the_day_of_the_stale_index_is_survived(Release::Bookworm);
-}
-
+releases!(the_day_of_the_stale_index_is_survived [bookworm trixie]);
 /// The host's index names a version that the mirror has already dropped for a newer one. A plain
 /// upgrade dies of it, which is what killed nine jobs of ten once.
 fn the_day_of_the_stale_index_is_survived(release: Release) {

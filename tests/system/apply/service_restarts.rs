@@ -59,16 +59,7 @@ fn picture(host: &Host) -> Value {
     serde_json::from_str(&host.sh("patchctl status --json")).unwrap()
 }
 
-#[test]
-fn services_with_an_old_library_are_listed_until_they_are_restarted_on_trixie() {
-    services_with_an_old_library_are_listed_until_they_are_restarted(Release::Trixie);
-}
-
-#[test]
-fn services_with_an_old_library_are_listed_until_they_are_restarted_on_bookworm() {
-    services_with_an_old_library_are_listed_until_they_are_restarted(Release::Bookworm);
-}
-
+releases!(services_with_an_old_library_are_listed_until_they_are_restarted [bookworm trixie]);
 fn services_with_an_old_library_are_listed_until_they_are_restarted(release: Release) {
     let (host, repo) = prepared(release);
     keep(&host, "keeper", false);
@@ -107,16 +98,7 @@ fn services_with_an_old_library_are_listed_until_they_are_restarted(release: Rel
     assert!(outdated(&picture(&host)["outdated_services"]).is_empty());
 }
 
-#[test]
-fn services_are_restarted_where_that_is_safe_on_trixie() {
-    services_are_restarted_where_that_is_safe(Release::Trixie);
-}
-
-#[test]
-fn services_are_restarted_where_that_is_safe_on_bookworm() {
-    services_are_restarted_where_that_is_safe(Release::Bookworm);
-}
-
+releases!(services_are_restarted_where_that_is_safe [bookworm trixie]);
 fn services_are_restarted_where_that_is_safe(release: Release) {
     let (host, repo) = prepared(release);
     // one as any other, one that the administrator names, one that nobody restarts

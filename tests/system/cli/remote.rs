@@ -78,16 +78,7 @@ fn trust(here: &Host, there: &Host) {
     there.sh("chmod 600 /root/.ssh/authorized_keys");
 }
 
-#[test]
-fn another_host_is_patched_over_ssh_on_trixie() {
-    another_host_is_patched_over_ssh(Release::Trixie);
-}
-
-#[test]
-fn another_host_is_patched_over_ssh_on_bookworm() {
-    another_host_is_patched_over_ssh(Release::Bookworm);
-}
-
+releases!(another_host_is_patched_over_ssh [bookworm trixie]);
 fn another_host_is_patched_over_ssh(release: Release) {
     let pair = Pair::new(release, &fixtures::plain("demo", "1.1"));
     assert_eq!(text(&pair.json("health"), "status"), "healthy");
@@ -265,18 +256,8 @@ fn a_link_that_stays_away_ends_with_how_to_ask_again() {
 }
 
 // fault: the link to the host of `-H` goes away
-#[test]
-fn a_link_that_drops_in_mid_apply_costs_nothing_but_time_on_trixie() {
-    a_link_that_drops_in_mid_apply(Release::Trixie);
-}
-
-// fault: the link to the host of `-H` goes away
-#[test]
-fn a_link_that_drops_in_mid_apply_costs_nothing_but_time_on_bookworm() {
-    a_link_that_drops_in_mid_apply(Release::Bookworm);
-}
-
-fn a_link_that_drops_in_mid_apply(release: Release) {
+releases!(a_link_that_drops_in_mid_apply_costs_nothing_but_time [bookworm trixie]);
+fn a_link_that_drops_in_mid_apply_costs_nothing_but_time(release: Release) {
     let pair = Pair::new(release, &fixtures::slow("demo", "1.1"));
     let mut client = pair.here.spawn(&format!("patchctl -H {THERE} apply demo"));
     pair.there.wait_for("the postinst", || {

@@ -8,16 +8,7 @@ use linux_patch_api::journal::id;
 use crate::job::put_on;
 use crate::story::{STATE, events, installed, jobs, last_cache_update, last_job, property, unit};
 
-#[test]
-fn it_installs_on_a_bare_host_on_trixie() {
-    it_installs_on_a_bare_host(Release::Trixie);
-}
-
-#[test]
-fn it_installs_on_a_bare_host_on_bookworm() {
-    it_installs_on_a_bare_host(Release::Bookworm);
-}
-
+releases!(it_installs_on_a_bare_host [bookworm trixie]);
 fn it_installs_on_a_bare_host(release: Release) {
     let host = Host::bare(release);
     host.install(&product::deb());
@@ -94,16 +85,7 @@ pub fn everything_is_in_place(host: &Host) {
     assert_eq!(host.sh("systemctl is-system-running").trim(), "running");
 }
 
-#[test]
-fn an_upgrade_keeps_the_state_and_disturbs_no_worker_on_trixie() {
-    an_upgrade_keeps_the_state_and_disturbs_no_worker(Release::Trixie);
-}
-
-#[test]
-fn an_upgrade_keeps_the_state_and_disturbs_no_worker_on_bookworm() {
-    an_upgrade_keeps_the_state_and_disturbs_no_worker(Release::Bookworm);
-}
-
+releases!(an_upgrade_keeps_the_state_and_disturbs_no_worker [bookworm trixie]);
 fn an_upgrade_keeps_the_state_and_disturbs_no_worker(release: Release) {
     let host = Host::boot(release);
     put_on(
@@ -176,16 +158,7 @@ fn an_upgrade_keeps_the_state_and_disturbs_no_worker(release: Release) {
     assert_eq!(host.sh("systemctl --failed --no-legend"), "");
 }
 
-#[test]
-fn nothing_is_left_of_it_and_it_comes_back_on_trixie() {
-    nothing_is_left_of_it_and_it_comes_back(Release::Trixie);
-}
-
-#[test]
-fn nothing_is_left_of_it_and_it_comes_back_on_bookworm() {
-    nothing_is_left_of_it_and_it_comes_back(Release::Bookworm);
-}
-
+releases!(nothing_is_left_of_it_and_it_comes_back [bookworm trixie]);
 fn nothing_is_left_of_it_and_it_comes_back(release: Release) {
     let host = Host::bare(release);
     let repo = Repo::new(&host);

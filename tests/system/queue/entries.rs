@@ -17,16 +17,7 @@ fn host(release: Release) -> (Host, Repo) {
     (host, repo)
 }
 
-#[test]
-fn a_file_put_into_the_queue_is_served_on_trixie() {
-    a_file_put_into_the_queue_is_served(Release::Trixie);
-}
-
-#[test]
-fn a_file_put_into_the_queue_is_served_on_bookworm() {
-    a_file_put_into_the_queue_is_served(Release::Bookworm);
-}
-
+releases!(a_file_put_into_the_queue_is_served [bookworm trixie]);
 fn a_file_put_into_the_queue_is_served(release: Release) {
     let (host, _repo) = host(release);
     let id = story::drop_request(&host, 1, r#""packages":["demo"]"#);

@@ -81,16 +81,7 @@ fn is_refused(host: &Host, instance: &str) {
     assert_eq!((traces(host), jobs(host).len()), before, "{instance}");
 }
 
-#[test]
-fn no_hostile_name_reaches_apt_on_trixie() {
-    no_hostile_name_reaches_apt(Release::Trixie);
-}
-
-#[test]
-fn no_hostile_name_reaches_apt_on_bookworm() {
-    no_hostile_name_reaches_apt(Release::Bookworm);
-}
-
+releases!(no_hostile_name_reaches_apt [bookworm trixie]);
 fn no_hostile_name_reaches_apt(release: Release) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0"), plain("other", "1.0")]);
     repo.add(&plain("demo", "1.1"));

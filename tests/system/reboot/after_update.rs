@@ -25,17 +25,8 @@ fn apply(host: &Host, options: &str) -> Value {
     last_job(host)
 }
 
-#[test]
-fn a_reboot_is_scheduled_when_it_is_wanted_and_can_be_taken_back_on_trixie() {
-    a_reboot_is_scheduled_when_it_is_wanted(Release::Trixie);
-}
-
-#[test]
-fn a_reboot_is_scheduled_when_it_is_wanted_and_can_be_taken_back_on_bookworm() {
-    a_reboot_is_scheduled_when_it_is_wanted(Release::Bookworm);
-}
-
-fn a_reboot_is_scheduled_when_it_is_wanted(release: Release) {
+releases!(a_reboot_is_scheduled_when_it_is_wanted_and_can_be_taken_back [bookworm trixie]);
+fn a_reboot_is_scheduled_when_it_is_wanted_and_can_be_taken_back(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     configure(
         &host,
@@ -99,16 +90,7 @@ fn a_reboot_is_scheduled_when_it_is_wanted(release: Release) {
     host.sh("patchctl reboot --cancel");
 }
 
-#[test]
-fn an_update_ends_with_a_real_reboot_on_trixie() {
-    an_update_ends_with_a_real_reboot(Release::Trixie);
-}
-
-#[test]
-fn an_update_ends_with_a_real_reboot_on_bookworm() {
-    an_update_ends_with_a_real_reboot(Release::Bookworm);
-}
-
+releases!(an_update_ends_with_a_real_reboot [bookworm trixie]);
 fn an_update_ends_with_a_real_reboot(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     configure(&host, "[reboot]\npolicy = \"always\"\ndelay = \"0\"\n");
@@ -136,16 +118,7 @@ fn an_update_ends_with_a_real_reboot(release: Release) {
     assert_eq!(scheduled(&host), Value::Null);
 }
 
-#[test]
-fn a_host_without_logind_reboots_by_a_timer_on_trixie() {
-    a_host_without_logind_reboots_by_a_timer(Release::Trixie);
-}
-
-#[test]
-fn a_host_without_logind_reboots_by_a_timer_on_bookworm() {
-    a_host_without_logind_reboots_by_a_timer(Release::Bookworm);
-}
-
+releases!(a_host_without_logind_reboots_by_a_timer [bookworm trixie]);
 fn a_host_without_logind_reboots_by_a_timer(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     host.sh("systemctl mask --now systemd-logind.service 2>&1");

@@ -41,21 +41,7 @@ fn retry_timer(host: &Host) -> String {
     unit(host, "patch-retry.timer", "ActiveState")
 }
 
-#[test]
-fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update_on_trixie() {
-    a_planned_reboot_that_fell_due_meanwhile_follows_the_update(Release::Trixie);
-}
-
-#[test]
-fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update_on_bookworm() {
-    a_planned_reboot_that_fell_due_meanwhile_follows_the_update(Release::Bookworm);
-}
-
-#[test]
-fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update_on_forky() {
-    a_planned_reboot_that_fell_due_meanwhile_follows_the_update(Release::Forky);
-}
-
+releases!(a_planned_reboot_that_fell_due_meanwhile_follows_the_update [bookworm trixie forky]);
 // fault: a reboot in the middle
 fn a_planned_reboot_that_fell_due_meanwhile_follows_the_update(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
@@ -155,21 +141,7 @@ fn without_logind_the_timer_of_the_reboot_is_taken_back() {
     assert_eq!(timer(), "inactive");
 }
 
-#[test]
-fn a_shutdown_by_the_administrator_is_waited_for_on_trixie() {
-    a_shutdown_by_the_administrator_is_waited_for(Release::Trixie);
-}
-
-#[test]
-fn a_shutdown_by_the_administrator_is_waited_for_on_bookworm() {
-    a_shutdown_by_the_administrator_is_waited_for(Release::Bookworm);
-}
-
-#[test]
-fn a_shutdown_by_the_administrator_is_waited_for_on_forky() {
-    a_shutdown_by_the_administrator_is_waited_for(Release::Forky);
-}
-
+releases!(a_shutdown_by_the_administrator_is_waited_for [bookworm trixie forky]);
 // fault: a reboot in the middle
 fn a_shutdown_by_the_administrator_is_waited_for(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
@@ -283,16 +255,7 @@ fn what_a_shutdown_by_the_administrator_means_is_configured() {
     );
 }
 
-#[test]
-fn a_shutdown_between_plan_and_activation_keeps_the_gate_shut_on_trixie() {
-    a_shutdown_between_plan_and_activation_keeps_the_gate_shut(Release::Trixie);
-}
-
-#[test]
-fn a_shutdown_between_plan_and_activation_keeps_the_gate_shut_on_bookworm() {
-    a_shutdown_between_plan_and_activation_keeps_the_gate_shut(Release::Bookworm);
-}
-
+releases!(a_shutdown_between_plan_and_activation_keeps_the_gate_shut [bookworm trixie]);
 // fault: a reboot in the middle
 fn a_shutdown_between_plan_and_activation_keeps_the_gate_shut(release: Release) {
     let packages = [
@@ -357,21 +320,7 @@ fn an_update_follows_the_reboot_that_it_has_waited_for() {
     host.wait_for("nothing to wait for", || retry_timer(&host) == "inactive");
 }
 
-#[test]
-fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again_on_trixie() {
-    a_reboot_that_is_inhibited_is_kept_and_asked_for_again(Release::Trixie);
-}
-
-#[test]
-fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again_on_bookworm() {
-    a_reboot_that_is_inhibited_is_kept_and_asked_for_again(Release::Bookworm);
-}
-
-#[test]
-fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again_on_forky() {
-    a_reboot_that_is_inhibited_is_kept_and_asked_for_again(Release::Forky);
-}
-
+releases!(a_reboot_that_is_inhibited_is_kept_and_asked_for_again [bookworm trixie forky]);
 fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     configure(&host, "[reboot]\ndelay = \"1h\"\n");

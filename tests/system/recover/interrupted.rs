@@ -43,18 +43,8 @@ fn upgrades_of_demo(host: &Host) -> usize {
 }
 
 // fault: worker told to stop, or cancelled
-#[test]
-fn a_stop_before_activation_cancels_the_job_and_changes_nothing_on_trixie() {
-    a_stop_before_activation_cancels(Release::Trixie);
-}
-
-// fault: worker told to stop, or cancelled
-#[test]
-fn a_stop_before_activation_cancels_the_job_and_changes_nothing_on_bookworm() {
-    a_stop_before_activation_cancels(Release::Bookworm);
-}
-
-fn a_stop_before_activation_cancels(release: Release) {
+releases!(a_stop_before_activation_cancels_the_job_and_changes_nothing [bookworm trixie]);
+fn a_stop_before_activation_cancels_the_job_and_changes_nothing(release: Release) {
     let (host, repo, running) = downloading(release);
 
     kill(&host, "TERM");
@@ -102,18 +92,8 @@ fn a_stop_during_the_refresh_cancels_the_job_and_blames_no_source() {
 }
 
 // fault: worker told to stop, or cancelled
-#[test]
-fn a_stop_during_activation_lets_the_transaction_be_finished_on_trixie() {
-    a_stop_during_activation_is_waited_out(Release::Trixie);
-}
-
-// fault: worker told to stop, or cancelled
-#[test]
-fn a_stop_during_activation_lets_the_transaction_be_finished_on_bookworm() {
-    a_stop_during_activation_is_waited_out(Release::Bookworm);
-}
-
-fn a_stop_during_activation_is_waited_out(release: Release) {
+releases!(a_stop_during_activation_lets_the_transaction_be_finished [bookworm trixie]);
+fn a_stop_during_activation_lets_the_transaction_be_finished(release: Release) {
     let (host, _repo, running) = configuring(release);
     // the worker hears of it from the package manager, a moment later
     host.wait_for("the phase", || property(&host, "Phase") == "activated");
@@ -156,18 +136,8 @@ fn a_stop_during_activation_is_waited_out(release: Release) {
 }
 
 // fault: worker killed
-#[test]
-fn a_job_of_a_worker_killed_during_activation_is_judged_by_the_next_on_trixie() {
-    a_killed_activation_is_judged(Release::Trixie);
-}
-
-// fault: worker killed
-#[test]
-fn a_job_of_a_worker_killed_during_activation_is_judged_by_the_next_on_bookworm() {
-    a_killed_activation_is_judged(Release::Bookworm);
-}
-
-fn a_killed_activation_is_judged(release: Release) {
+releases!(a_job_of_a_worker_killed_during_activation_is_judged_by_the_next [bookworm trixie]);
+fn a_job_of_a_worker_killed_during_activation_is_judged_by_the_next(release: Release) {
     let (host, repo, running) = configuring(release);
     repo.add(&plain("other", "1.1"));
     kill(&host, "KILL");
@@ -247,19 +217,9 @@ fn a_killed_download_is_done_once(release: Release) {
 }
 
 // fault: worker killed
-#[test]
-fn a_worker_killed_during_its_refresh_does_not_delay_the_next_on_trixie() {
-    a_killed_refresh_holds_up_nobody(Release::Trixie);
-}
-
-// fault: worker killed
-#[test]
-fn a_worker_killed_during_its_refresh_does_not_delay_the_next_on_bookworm() {
-    a_killed_refresh_holds_up_nobody(Release::Bookworm);
-}
-
+releases!(a_worker_killed_during_its_refresh_does_not_delay_the_next [bookworm trixie]);
 /// Without a limit of its own, an `apt-get update` would hold apt's lock as long as the mirror drips.
-fn a_killed_refresh_holds_up_nobody(release: Release) {
+fn a_worker_killed_during_its_refresh_does_not_delay_the_next(release: Release) {
     let (host, repo) = host_with(release, &[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
     repo.fault("InRelease", Fault::Drip);

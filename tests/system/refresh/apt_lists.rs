@@ -67,18 +67,8 @@ fn contents(host: &Host) -> String {
 }
 
 // fault: network cut, reset, drip, 404, 500
-#[test]
-fn a_list_of_contents_that_does_not_fit_keeps_nothing_back_on_trixie() {
-    contents_that_do_not_fit(Release::Trixie);
-}
-
-// fault: network cut, reset, drip, 404, 500
-#[test]
-fn a_list_of_contents_that_does_not_fit_keeps_nothing_back_on_bookworm() {
-    contents_that_do_not_fit(Release::Bookworm);
-}
-
-fn contents_that_do_not_fit(release: Release) {
+releases!(a_list_of_contents_that_does_not_fit_keeps_nothing_back [bookworm trixie]);
+fn a_list_of_contents_that_does_not_fit_keeps_nothing_back(release: Release) {
     let (host, first, _second) = two_sources(release);
     host.write("/etc/apt/apt.conf.d/50apt-file.conf", CONTENTS);
     first.set(|options| options.contents = Some("usr/bin/one first\n".to_owned()));
@@ -129,17 +119,8 @@ fn contents_that_do_not_fit(release: Release) {
     assert!(why.contains("Packages"), "{why}");
 }
 
-#[test]
-fn a_warning_of_a_good_source_is_no_error_when_another_one_fails_on_trixie() {
-    warned(Release::Trixie);
-}
-
-#[test]
-fn a_warning_of_a_good_source_is_no_error_when_another_one_fails_on_bookworm() {
-    warned(Release::Bookworm);
-}
-
-fn warned(release: Release) {
+releases!(a_warning_of_a_good_source_is_no_error_when_another_one_fails [bookworm trixie]);
+fn a_warning_of_a_good_source_is_no_error_when_another_one_fails(release: Release) {
     let (host, first, second) = two_sources(release);
     host.sh("sed -i 's/^Components: .*/& extra/' /etc/apt/sources.list.d/lab.sources");
     // and packages in a directory, without an index
@@ -168,17 +149,8 @@ fn warned(release: Release) {
     drop(first);
 }
 
-#[test]
-fn a_hook_that_fails_is_no_failed_refresh_on_trixie() {
-    hooks(Release::Trixie);
-}
-
-#[test]
-fn a_hook_that_fails_is_no_failed_refresh_on_bookworm() {
-    hooks(Release::Bookworm);
-}
-
-fn hooks(release: Release) {
+releases!(a_hook_that_fails_is_no_failed_refresh [bookworm trixie]);
+fn a_hook_that_fails_is_no_failed_refresh(release: Release) {
     let (host, first, _second) = two_sources(release);
     for hook in ["Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"] {
         host.write(
@@ -211,18 +183,9 @@ fn hooks(release: Release) {
     assert!(notes(&host).is_empty());
 }
 
-#[test]
-fn what_the_administrator_says_of_waiting_stands_on_trixie() {
-    waiting(Release::Trixie);
-}
-
-#[test]
-fn what_the_administrator_says_of_waiting_stands_on_bookworm() {
-    waiting(Release::Bookworm);
-}
-
+releases!(what_the_administrator_says_of_waiting_stands [bookworm trixie]);
 /// What apt is told on its command line, which wins over its files, at a refresh and at an apply.
-fn waiting(release: Release) {
+fn what_the_administrator_says_of_waiting_stands(release: Release) {
     let (host, _first, _second) = two_sources(release);
     let look = "xargs -0 echo </proc/$PPID/cmdline >>/run/told";
     host.write(
@@ -345,18 +308,9 @@ fn a_list_that_cannot_be_made_is_a_reason_and_an_alert() {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-#[test]
-fn lists_that_lie_elsewhere_are_refreshed_and_judged_on_trixie() {
-    elsewhere(Release::Trixie);
-}
-
-#[test]
-fn lists_that_lie_elsewhere_are_refreshed_and_judged_on_bookworm() {
-    elsewhere(Release::Bookworm);
-}
-
+releases!(lists_that_lie_elsewhere_are_refreshed_and_judged [bookworm trixie]);
 /// Below a directory that the unit of the timer can read only.
-fn elsewhere(release: Release) {
+fn lists_that_lie_elsewhere_are_refreshed_and_judged(release: Release) {
     let (host, first, second) = two_sources(release);
     host.sh("mkdir -p /srv/apt/lists/partial");
     host.write(

@@ -29,17 +29,8 @@ fn fetched(repo: &Repo) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn what_a_refresh_has_staged_is_installed_without_fetching_a_package_on_trixie() {
-    what_is_staged_is_only_installed(Release::Trixie);
-}
-
-#[test]
-fn what_a_refresh_has_staged_is_installed_without_fetching_a_package_on_bookworm() {
-    what_is_staged_is_only_installed(Release::Bookworm);
-}
-
-fn what_is_staged_is_only_installed(release: Release) {
+releases!(what_a_refresh_has_staged_is_installed_without_fetching_a_package [bookworm trixie]);
+fn what_a_refresh_has_staged_is_installed_without_fetching_a_package(release: Release) {
     let (host, repo) = staged(release);
     assert_eq!(fetched(&repo), ["demo_1.1_all.deb"]);
     assert_eq!(property(&host, "ToVersion"), "1.1");

@@ -18,17 +18,8 @@ fn host(release: Release) -> (Host, Repo) {
     (host, repo)
 }
 
-#[test]
-fn a_refresh_leaves_a_record_that_outlives_a_reboot_on_trixie() {
-    a_refresh_leaves_a_record(Release::Trixie);
-}
-
-#[test]
-fn a_refresh_leaves_a_record_that_outlives_a_reboot_on_bookworm() {
-    a_refresh_leaves_a_record(Release::Bookworm);
-}
-
-fn a_refresh_leaves_a_record(release: Release) {
+releases!(a_refresh_leaves_a_record_that_outlives_a_reboot [bookworm trixie]);
+fn a_refresh_leaves_a_record_that_outlives_a_reboot(release: Release) {
     let (host, repo) = host(release);
     timer_runs_every_four_hours(&host);
     let began = Utc::now();
@@ -127,18 +118,8 @@ fn no_source_at_all_is_a_failure() {
 }
 
 // fault: network cut, reset, drip, 404, 500
-#[test]
-fn without_a_network_everything_fails_and_nothing_is_forgotten_on_trixie() {
-    offline(Release::Trixie);
-}
-
-// fault: network cut, reset, drip, 404, 500
-#[test]
-fn without_a_network_everything_fails_and_nothing_is_forgotten_on_bookworm() {
-    offline(Release::Bookworm);
-}
-
-fn offline(release: Release) {
+releases!(without_a_network_everything_fails_and_nothing_is_forgotten [bookworm trixie]);
+fn without_a_network_everything_fails_and_nothing_is_forgotten(release: Release) {
     let (host, repo) = host(release);
     refresh_succeeds(&host);
     host.sh("apt-get install -q -y demo");
@@ -247,17 +228,8 @@ pub fn starts_of(host: &Host, unit: &str) -> usize {
     host.journal(&[id, &format!("UNIT={unit}")]).len()
 }
 
-#[test]
-fn a_refresh_restarts_failed_units_of_the_package_on_trixie() {
-    heals(Release::Trixie);
-}
-
-#[test]
-fn a_refresh_restarts_failed_units_of_the_package_on_bookworm() {
-    heals(Release::Bookworm);
-}
-
-fn heals(release: Release) {
+releases!(a_refresh_restarts_failed_units_of_the_package [bookworm trixie]);
+fn a_refresh_restarts_failed_units_of_the_package(release: Release) {
     let (host, _repo) = host(release);
     let units = ["patch-apply.path", "patch-refresh.timer"];
     for name in units {

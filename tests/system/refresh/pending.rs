@@ -77,22 +77,8 @@ fn a_security_suite_counts_whatever_made_its_release_file() {
     assert_eq!(changes(&job), ["demo 1.0 -> 1.1"]);
 }
 
-#[test]
-fn a_security_update_is_had_where_the_version_above_it_cannot_be_on_trixie() {
-    security_below_what_cannot_be_had(Release::Trixie);
-}
-
-#[test]
-fn a_security_update_is_had_where_the_version_above_it_cannot_be_on_bookworm() {
-    security_below_what_cannot_be_had(Release::Bookworm);
-}
-
-#[test]
-fn a_security_update_is_had_where_the_version_above_it_cannot_be_on_forky() {
-    security_below_what_cannot_be_had(Release::Forky);
-}
-
-fn security_below_what_cannot_be_had(release: Release) {
+releases!(a_security_update_is_had_where_the_version_above_it_cannot_be [bookworm trixie forky]);
+fn a_security_update_is_had_where_the_version_above_it_cannot_be(release: Release) {
     let names = ["lacks", "removes", "phased", "precious"];
     let (host, repo) = host_with(release, &names.map(|name| plain(name, "1.0")));
     let security = security_source(&host);

@@ -76,17 +76,8 @@ fn one_dead_source_of_two_fails_the_refresh_and_is_named() {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-#[test]
-fn nothing_is_applied_from_a_dead_source_that_is_tolerated_on_trixie() {
-    dead_and_tolerated(Release::Trixie);
-}
-
-#[test]
-fn nothing_is_applied_from_a_dead_source_that_is_tolerated_on_bookworm() {
-    dead_and_tolerated(Release::Bookworm);
-}
-
-fn dead_and_tolerated(release: Release) {
+releases!(nothing_is_applied_from_a_dead_source_that_is_tolerated [bookworm trixie]);
+fn nothing_is_applied_from_a_dead_source_that_is_tolerated(release: Release) {
     let (host, _good, other) = two_sources(release);
     tolerate(&host);
     other.stop();
@@ -157,18 +148,9 @@ fn tolerating_every_source_is_no_success() {
     refresh_fails(&host);
 }
 
-#[test]
-fn a_source_that_lives_elsewhere_is_followed_on_trixie() {
-    followed(Release::Trixie);
-}
-
-#[test]
-fn a_source_that_lives_elsewhere_is_followed_on_bookworm() {
-    followed(Release::Bookworm);
-}
-
+releases!(a_source_that_lives_elsewhere_is_followed [bookworm trixie]);
 /// A mirror that redirects, and a list of mirrors, as the sources of Debian's cloud images name one.
-fn followed(release: Release) {
+fn a_source_that_lives_elsewhere_is_followed(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     let sources = "/etc/apt/sources.list.d/lab.sources";
     let redirect = |repo: &Repo| repo.fault("", Fault::Moved);
@@ -199,18 +181,9 @@ fn followed(release: Release) {
     }
 }
 
-#[test]
-fn a_directory_on_the_host_is_a_source_on_trixie() {
-    directory(Release::Trixie);
-}
-
-#[test]
-fn a_directory_on_the_host_is_a_source_on_bookworm() {
-    directory(Release::Bookworm);
-}
-
+releases!(a_directory_on_the_host_is_a_source [bookworm trixie]);
 /// Packages beside their list, without an index that anybody signed, as many a local source is made.
-fn directory(release: Release) {
+fn a_directory_on_the_host_is_a_source(release: Release) {
     let host = Host::boot(release);
     host.put_on(&[fixtures::plain("demo", "1.0")]);
     host.write(
@@ -235,18 +208,8 @@ fn directory(release: Release) {
 }
 
 // fault: bad signature, expired, replayed
-#[test]
-fn a_forged_or_outdated_index_fails_the_refresh_on_trixie() {
-    forged(Release::Trixie);
-}
-
-// fault: bad signature, expired, replayed
-#[test]
-fn a_forged_or_outdated_index_fails_the_refresh_on_bookworm() {
-    forged(Release::Bookworm);
-}
-
-fn forged(release: Release) {
+releases!(a_forged_or_outdated_index_fails_the_refresh [bookworm trixie]);
+fn a_forged_or_outdated_index_fails_the_refresh(release: Release) {
     let host = Host::boot(release);
     let repo = Repo::new(&host);
     repo.set(|options| options.date = Some(SystemTime::now() - DAY));

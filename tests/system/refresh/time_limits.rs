@@ -79,18 +79,8 @@ fn processes_of_apt(host: &Host) -> String {
 }
 
 // fault: lock held
-#[test]
-fn a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it_on_trixie() {
-    waits(Release::Trixie);
-}
-
-// fault: lock held
-#[test]
-fn a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it_on_bookworm() {
-    waits(Release::Bookworm);
-}
-
-fn waits(release: Release) {
+releases!(a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it [bookworm trixie]);
+fn a_refresh_waits_for_the_lock_on_the_lists_and_says_who_holds_it(release: Release) {
     let (host, repo) = host(release);
     let holder = host.spawn(
         "exec python3 -c 'import fcntl, os, signal

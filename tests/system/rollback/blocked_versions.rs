@@ -124,16 +124,7 @@ fn in_a_batch_the_bad_one_is_rolled_back_alone() {
     assert_eq!(sets["sets"][0]["changes"][0]["package"], "bad");
 }
 
-#[test]
-fn the_last_update_is_undone_on_request_on_trixie() {
-    the_last_update_is_undone_on_request(Release::Trixie);
-}
-
-#[test]
-fn the_last_update_is_undone_on_request_on_bookworm() {
-    the_last_update_is_undone_on_request(Release::Bookworm);
-}
-
+releases!(the_last_update_is_undone_on_request [bookworm trixie]);
 fn the_last_update_is_undone_on_request(release: Release) {
     let (host, repo) = host_with(
         release,

@@ -101,16 +101,7 @@ fn what_could_not_begin_does_not_block_its_version() {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-#[test]
-fn a_service_that_no_longer_starts_goes_back_on_trixie() {
-    a_service_that_no_longer_starts_goes_back(Release::Trixie);
-}
-
-#[test]
-fn a_service_that_no_longer_starts_goes_back_on_bookworm() {
-    a_service_that_no_longer_starts_goes_back(Release::Bookworm);
-}
-
+releases!(a_service_that_no_longer_starts_goes_back [bookworm trixie]);
 fn a_service_that_no_longer_starts_goes_back(release: Release) {
     let (host, repo) = host_with(release, &[plain("other", "1.0")]);
     repo.add(&with_service("demo", "1.0"));

@@ -60,16 +60,7 @@ fn lacked(job: &Value) -> &Value {
     &files[0]
 }
 
-#[test]
-fn a_file_that_moved_to_a_new_package_comes_back_on_trixie() {
-    a_file_that_moved_to_a_new_package_comes_back(Release::Trixie);
-}
-
-#[test]
-fn a_file_that_moved_to_a_new_package_comes_back_on_bookworm() {
-    a_file_that_moved_to_a_new_package_comes_back(Release::Bookworm);
-}
-
+releases!(a_file_that_moved_to_a_new_package_comes_back [bookworm trixie]);
 fn a_file_that_moved_to_a_new_package_comes_back(release: Release) {
     let (host, repo) = host_with(release, &[]);
     repo.add(&whole("1.0"));

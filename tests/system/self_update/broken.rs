@@ -43,16 +43,7 @@ pub fn is_back(host: &Host, job: &Value, why: &str) {
     assert_eq!(installed(host, "demo"), "1.1 installed");
 }
 
-#[test]
-fn one_that_says_another_version_goes_back_on_trixie() {
-    one_that_says_another_version_goes_back(Release::Trixie);
-}
-
-#[test]
-fn one_that_says_another_version_goes_back_on_bookworm() {
-    one_that_says_another_version_goes_back(Release::Bookworm);
-}
-
+releases!(one_that_says_another_version_goes_back [bookworm trixie]);
 fn one_that_says_another_version_goes_back(release: Release) {
     let (host, _repo) = host_with_updates(release, &with_version(&newer(), "2.0.2"));
 
@@ -65,12 +56,12 @@ fn one_that_says_another_version_goes_back(release: Release) {
 }
 
 #[test]
-fn one_whose_service_fails_is_rolled_back_on_trixie() {
+fn one_whose_service_fails_is_rolled_back() {
     is_rolled_back_for_its_silent_service(Release::Trixie, "ExecStartPre=/bin/false");
 }
 
 #[test]
-fn one_whose_service_hangs_is_rolled_back_on_bookworm() {
+fn one_whose_service_hangs_is_rolled_back() {
     is_rolled_back_for_its_silent_service(
         Release::Bookworm,
         "ExecStart=\nExecStart=/bin/sleep infinity",
@@ -86,16 +77,7 @@ fn is_rolled_back_for_its_silent_service(release: Release, unit: &str) {
     is_back(&host, &job, "agent did not answer within 90 s");
 }
 
-#[test]
-fn one_whose_script_fails_goes_back_on_trixie() {
-    one_whose_script_fails_goes_back(Release::Trixie);
-}
-
-#[test]
-fn one_whose_script_fails_goes_back_on_bookworm() {
-    one_whose_script_fails_goes_back(Release::Bookworm);
-}
-
+releases!(one_whose_script_fails_goes_back [bookworm trixie]);
 fn one_whose_script_fails_goes_back(release: Release) {
     let broken = Repack::of(&newer()).postinst("exit 7").build();
     let (host, _repo) = host_with_updates(release, &broken);

@@ -95,16 +95,7 @@ fn before_it_is_unpacked() {
     answers(&host, "2.0.1");
 }
 
-#[test]
-fn before_it_is_configured_on_trixie() {
-    before_it_is_configured(Release::Trixie);
-}
-
-#[test]
-fn before_it_is_configured_on_bookworm() {
-    before_it_is_configured(Release::Bookworm);
-}
-
+releases!(before_it_is_configured [bookworm trixie]);
 fn before_it_is_configured(release: Release) {
     let own = Repack::of(&newer()).postinst(STAYS).build();
     let (host, _repo) = host_with_updates(release, &own);

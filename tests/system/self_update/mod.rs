@@ -55,16 +55,7 @@ fn answers(host: &Host, version: &str) {
     assert_eq!(program.trim(), "/usr/bin/patchctl");
 }
 
-#[test]
-fn among_everything_it_goes_last_and_alone_on_trixie() {
-    among_everything_it_goes_last_and_alone(Release::Trixie);
-}
-
-#[test]
-fn among_everything_it_goes_last_and_alone_on_bookworm() {
-    among_everything_it_goes_last_and_alone(Release::Bookworm);
-}
-
+releases!(among_everything_it_goes_last_and_alone [bookworm trixie]);
 fn among_everything_it_goes_last_and_alone(release: Release) {
     let (host, _repo) = host_with_updates(release, &newer());
     assert_eq!(property(&host, "Version"), "2.0.0");
@@ -102,17 +93,8 @@ fn among_everything_it_goes_last_and_alone(release: Release) {
     );
 }
 
-#[test]
-fn by_its_name_it_is_updated_and_the_new_program_serves_what_waits_on_trixie() {
-    by_its_name_it_is_an_update(Release::Trixie);
-}
-
-#[test]
-fn by_its_name_it_is_updated_and_the_new_program_serves_what_waits_on_bookworm() {
-    by_its_name_it_is_an_update(Release::Bookworm);
-}
-
-fn by_its_name_it_is_an_update(release: Release) {
+releases!(by_its_name_it_is_updated_and_the_new_program_serves_what_waits [bookworm trixie]);
+fn by_its_name_it_is_updated_and_the_new_program_serves_what_waits(release: Release) {
     // its script waits for the story, which queues a request meanwhile
     let slow = Repack::of(&newer())
         .postinst("touch /run/replaced\nwhile ! [ -e /run/go-on ]; do sleep 0.05; done")

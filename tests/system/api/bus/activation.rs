@@ -7,16 +7,7 @@ use super::{AGENT, door, leave_after, wait_until_gone};
 /// The service manager's event for a unit that has been started.
 const STARTED: &str = "MESSAGE_ID=39f53479d3a045ac8e11786248231fbf";
 
-#[test]
-fn the_service_starts_with_a_call_and_exits_when_idle_on_trixie() {
-    the_service_starts_with_a_call_and_exits_when_idle(Release::Trixie);
-}
-
-#[test]
-fn the_service_starts_with_a_call_and_exits_when_idle_on_bookworm() {
-    the_service_starts_with_a_call_and_exits_when_idle(Release::Bookworm);
-}
-
+releases!(the_service_starts_with_a_call_and_exits_when_idle [bookworm trixie]);
 fn the_service_starts_with_a_call_and_exits_when_idle(release: Release) {
     let host = Host::boot(release);
     assert_eq!(door(&host, "ActiveState"), "inactive");
@@ -48,16 +39,7 @@ fn the_service_starts_with_a_call_and_exits_when_idle(release: Release) {
     assert_eq!(host.sh("systemctl --failed --no-legend"), "");
 }
 
-#[test]
-fn no_call_is_lost_over_many_departures_on_trixie() {
-    no_call_is_lost_over_many_departures(Release::Trixie);
-}
-
-#[test]
-fn no_call_is_lost_over_many_departures_on_bookworm() {
-    no_call_is_lost_over_many_departures(Release::Bookworm);
-}
-
+releases!(no_call_is_lost_over_many_departures [bookworm trixie]);
 /// Three ordinary users at once, each with pauses of its own around the time after which the door
 /// leaves, so that calls arrive in every moment of its going.
 fn no_call_is_lost_over_many_departures(release: Release) {

@@ -5,16 +5,7 @@ use lab::{Host, Release, fixtures};
 use super::{AGENT, ALICE, answer, call_as_alice, command, door, host_with_an_update};
 use crate::story::{STATE, drop_request, jobs, settled};
 
-#[test]
-fn changing_takes_root_or_the_word_of_polkit_on_trixie() {
-    changing_takes_root_or_the_word_of_polkit(Release::Trixie);
-}
-
-#[test]
-fn changing_takes_root_or_the_word_of_polkit_on_bookworm() {
-    changing_takes_root_or_the_word_of_polkit(Release::Bookworm);
-}
-
+releases!(changing_takes_root_or_the_word_of_polkit [bookworm trixie]);
 fn changing_takes_root_or_the_word_of_polkit(release: Release) {
     let (host, _repo) = host_with_an_update(release);
     denied(&host, "Refresh");
@@ -99,16 +90,7 @@ fn queued(host: &Host) -> String {
     ))
 }
 
-#[test]
-fn asking_for_a_reboot_is_a_right_of_its_own_on_trixie() {
-    asking_for_a_reboot_is_a_right_of_its_own(Release::Trixie);
-}
-
-#[test]
-fn asking_for_a_reboot_is_a_right_of_its_own_on_bookworm() {
-    asking_for_a_reboot_is_a_right_of_its_own(Release::Bookworm);
-}
-
+releases!(asking_for_a_reboot_is_a_right_of_its_own [bookworm trixie]);
 fn asking_for_a_reboot_is_a_right_of_its_own(release: Release) {
     let (host, repo) = host_with_an_update(release);
     let delay = "[reboot]\ndelay = \"1h\"\n";
@@ -379,16 +361,7 @@ fn the_service_can_write_to_the_queue_and_nowhere_else() {
     );
 }
 
-#[test]
-fn front_ends_and_refresh_are_exposed_as_little_as_they_can_be_on_trixie() {
-    front_ends_and_refresh_are_exposed_as_little_as_they_can_be(Release::Trixie);
-}
-
-#[test]
-fn front_ends_and_refresh_are_exposed_as_little_as_they_can_be_on_bookworm() {
-    front_ends_and_refresh_are_exposed_as_little_as_they_can_be(Release::Bookworm);
-}
-
+releases!(front_ends_and_refresh_are_exposed_as_little_as_they_can_be [bookworm trixie]);
 /// The limits are tenths, as `--threshold=` wants them.
 fn front_ends_and_refresh_are_exposed_as_little_as_they_can_be(release: Release) {
     let host = Host::boot(release);
@@ -440,16 +413,7 @@ fn a_person_at_a_terminal_gives_the_password_there() {
     assert_eq!(refused.status, 77, "{refused}");
 }
 
-#[test]
-fn the_record_says_who_has_logged_in_on_trixie() {
-    the_record_says_who_has_logged_in(Release::Trixie);
-}
-
-#[test]
-fn the_record_says_who_has_logged_in_on_bookworm() {
-    the_record_says_who_has_logged_in(Release::Bookworm);
-}
-
+releases!(the_record_says_who_has_logged_in [bookworm trixie]);
 /// As sudo and Cockpit leave it: the process is root's, and the login is a person's.
 fn the_record_says_who_has_logged_in(release: Release) {
     let (host, _repo) = host_with_an_update(release);
@@ -500,16 +464,7 @@ fn the_record_says_who_has_logged_in(release: Release) {
     );
 }
 
-#[test]
-fn an_operator_may_do_on_the_bus_what_the_socket_lets_do_on_trixie() {
-    an_operator_may_do_on_the_bus_what_the_socket_lets_do(Release::Trixie);
-}
-
-#[test]
-fn an_operator_may_do_on_the_bus_what_the_socket_lets_do_on_bookworm() {
-    an_operator_may_do_on_the_bus_what_the_socket_lets_do(Release::Bookworm);
-}
-
+releases!(an_operator_may_do_on_the_bus_what_the_socket_lets_do [bookworm trixie]);
 fn an_operator_may_do_on_the_bus_what_the_socket_lets_do(release: Release) {
     let (host, _repo) = host_with_an_update(release);
     let patchctl = |verb: &str| host.as_user(ALICE, &format!("patchctl {verb} </dev/null"));

@@ -8,16 +8,7 @@ use super::{door, host_with_an_update, leave_after, wait_until_gone};
 const MONITOR: &str = "exec busctl monitor --json=short \
     --match \"type='signal',interface='org.freedesktop.DBus.Properties',path='/org/linux_patch/Agent1'\"";
 
-#[test]
-fn listeners_receive_what_has_changed_on_trixie() {
-    listeners_receive_what_has_changed(Release::Trixie);
-}
-
-#[test]
-fn listeners_receive_what_has_changed_on_bookworm() {
-    listeners_receive_what_has_changed(Release::Bookworm);
-}
-
+releases!(listeners_receive_what_has_changed [bookworm trixie]);
 fn listeners_receive_what_has_changed(release: Release) {
     let (host, _repo) = host_with_an_update(release);
     leave_after(&host, "0.2");

@@ -92,16 +92,7 @@ fn interface(xml: &str) -> Vec<String> {
     found
 }
 
-#[test]
-fn a_stale_index_is_refreshed_when_it_is_read_on_trixie() {
-    a_stale_index_is_refreshed_when_it_is_read(Release::Trixie);
-}
-
-#[test]
-fn a_stale_index_is_refreshed_when_it_is_read_on_bookworm() {
-    a_stale_index_is_refreshed_when_it_is_read(Release::Bookworm);
-}
-
+releases!(a_stale_index_is_refreshed_when_it_is_read [bookworm trixie]);
 fn a_stale_index_is_refreshed_when_it_is_read(release: Release) {
     let (host, repo) = host_with_an_update(release);
 
