@@ -90,14 +90,34 @@ pub fn judge(
     {
         verdict.notes.push("unpacked anew".to_owned());
     }
+    let now = versions(host);
+    is_in_one_state(&mut verdict, host, id, before, &now, &new);
+    the_record_is_true(&mut verdict, host, id, before, &now, &new);
+    once(&mut verdict, host, trial, id, &new);
+    let mine = host.sh("tail -n 1 /etc/camp-conf.conf");
+    verdict.demand(mine == "mine\n", || {
+        format!("a configuration file was replaced: {mine}")
+    });
+    verdict.demand(
+        host.try_sh("systemctl is-active -q camp-svc").success(),
+        || "the service does not run".to_owned(),
+    );
+    next_works(&mut verdict, stage);
+    verdict
+}
+
+/// Every package has a version of before or after, and the request is in one place.
+fn is_in_one_state(
+    verdict: &mut Verdict,
+    host: &Host,
+    id: &str,
+    before: &Before,
+    now: &[String],
+    new: &str,
+) {
     let audit = host.sh("dpkg --audit");
     verdict.demand(audit.is_empty(), || format!("dpkg --audit: {audit}"));
-    let now = versions(host);
-    let (old, new_ones) = (
-        now.iter().all(|version| *version == before.version),
-        now.iter().all(|version| *version == new),
-    );
-    let known = now.iter().all(|v| *v == before.version || *v == new);
+    let known = now.iter().all(|v| *v == before.version || v == new);
     verdict.demand(known, || format!("neither old nor new: {now:?}"));
     let places = host.sh(&format!(
         "cd {STATE}; find queue jobs deferred conflicts refused -name '{id}*.json'"
@@ -105,6 +125,21 @@ pub fn judge(
     verdict.demand(places.lines().count() == 1, || {
         format!("the request is in these places: {places:?}")
     });
+}
+
+/// What the record says of the update is what the packages say.
+fn the_record_is_true(
+    verdict: &mut Verdict,
+    host: &Host,
+    id: &str,
+    before: &Before,
+    now: &[String],
+    new: &str,
+) {
+    let (old, new_ones) = (
+        now.iter().all(|version| *version == before.version),
+        now.iter().all(|version| version == new),
+    );
     let job: Value =
         serde_json::from_str(&host.sh(&format!("patchctl log --json {id}"))).unwrap_or_default();
     let (status, phase) = (text(&job["status"]), text(&job["update"]["phase"]));
@@ -125,8 +160,8 @@ pub fn judge(
             told.sort();
             let changed = PACKAGES
                 .iter()
-                .zip(&now)
-                .filter(|(_, version)| **version == new);
+                .zip(now)
+                .filter(|(_, version)| *version == new);
             let changed: Vec<&str> = changed.map(|(name, _)| *name).collect();
             told == changed
         }
@@ -136,17 +171,6 @@ pub fn judge(
     verdict.demand(truthful, || {
         format!("{status} ({error}) while installed are {now:?}")
     });
-    once(&mut verdict, host, trial, id, &new);
-    let mine = host.sh("tail -n 1 /etc/camp-conf.conf");
-    verdict.demand(mine == "mine\n", || {
-        format!("a configuration file was replaced: {mine}")
-    });
-    verdict.demand(
-        host.try_sh("systemctl is-active -q camp-svc").success(),
-        || "the service does not run".to_owned(),
-    );
-    next_works(&mut verdict, stage);
-    verdict
 }
 
 /// Nothing was done twice, and nothing said twice.

@@ -72,17 +72,7 @@ pub fn line(ask: &Ask, known: &Known<'_>) -> Option<String> {
             if *key {
                 line.extend([" --key ", &key_of(targets, *defer)]);
             }
-            match condition {
-                Condition::None => {}
-                Condition::Expect(ago) => {
-                    let version = (known.version)(targets[0], *ago);
-                    line.extend([" --expect ", targets[0], "=", &version]);
-                }
-                Condition::Since => {
-                    line += " --if-unmodified-since $(date -u -d '-3 seconds' +%FT%TZ)";
-                }
-            }
-            line
+            line + &if_so(condition, targets, known)
         }
         Ask::Rollback {
             ago,
@@ -116,6 +106,18 @@ pub fn line(ask: &Ask, known: &Known<'_>) -> Option<String> {
         Ask::Refresh { unit: false } => format!("{wait} patchctl refresh"),
         Ask::Read(verb) => format!("{wait} patchctl {verb}"),
     })
+}
+
+/// The options of a condition.
+fn if_so(condition: &Condition, targets: &[&str], known: &Known<'_>) -> String {
+    match condition {
+        Condition::None => String::new(),
+        Condition::Expect(ago) => {
+            let version = (known.version)(targets[0], *ago);
+            format!(" --expect {}={version}", targets[0])
+        }
+        Condition::Since => " --if-unmodified-since $(date -u -d '-3 seconds' +%FT%TZ)".to_owned(),
+    }
 }
 
 /// Requests for the same have the same key.

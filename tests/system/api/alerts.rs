@@ -106,8 +106,8 @@ fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success(release: R
     let first = failed(&host, "demo");
     let raised = ["update-failed", "database-interrupted"];
     host.wait_for("the hook", || told(&host).len() == 2);
-    // a second failure is no second alert, and an instance of the door that has just been started tells
-    // nothing that another one has told
+    // a second failure is no second alert, and a service that has just been started repeats no signal that
+    // the former one has sent
     host.wait_for("the signals", || heard(&listener).len() == 2);
     failed(&host, "demo");
     stop_door(&host);
@@ -129,28 +129,7 @@ fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success(release: R
         "{reasons}"
     );
     assert!(host.sh("patchctl status").contains("update-failed since"));
-    let environment = host.sh(&format!("grep PATCH_ALERT=update-failed {TOLD}"));
-    assert!(
-        environment.contains(&format!("PATCH_JOB={}", id_of(&first))),
-        "{environment}"
-    );
-    let names: Vec<&str> = environment
-        .trim()
-        .split('|')
-        .filter_map(|pair| Some(pair.split_once('=')?.0))
-        .filter(|name| !name.starts_with("MONITOR_"))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "PATCH_ALERT",
-            "PATCH_ALERT_STATE",
-            "PATCH_ALERT_TEXT",
-            "PATCH_JOB",
-            "PATH"
-        ],
-        "and nothing else"
-    );
+    the_hook_saw_these_variables_alone(&host, id_of(&first));
 
     repo.add(&fixtures::plain("demo", "1.2"));
     applied(&host, "demo");
@@ -178,6 +157,32 @@ fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success(release: R
             );
         }
     }
+}
+
+/// The hook of the failed update got the alert and its job, and no other variable.
+fn the_hook_saw_these_variables_alone(host: &Host, job: &str) {
+    let environment = host.sh(&format!("grep PATCH_ALERT=update-failed {TOLD}"));
+    assert!(
+        environment.contains(&format!("PATCH_JOB={}", job)),
+        "{environment}"
+    );
+    let names: Vec<&str> = environment
+        .trim()
+        .split('|')
+        .filter_map(|pair| Some(pair.split_once('=')?.0))
+        .filter(|name| !name.starts_with("MONITOR_"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "PATCH_ALERT",
+            "PATCH_ALERT_STATE",
+            "PATCH_ALERT_TEXT",
+            "PATCH_JOB",
+            "PATH"
+        ],
+        "and nothing else"
+    );
 }
 
 #[test]

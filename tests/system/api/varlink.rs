@@ -68,11 +68,35 @@ fn varlinkctl_works() {
     let host = host(Release::Trixie);
     let _repo = with_update(&host, &fixtures::plain("demo", "1.1"));
     host.sh("systemctl start patch-refresh.service");
-    let as_alice = |script: &str| {
-        let output = host.as_user("alice", script);
-        assert!(output.success(), "{script}: {output}");
-        output.stdout
-    };
+    the_interface_is_introspected(&host);
+
+    let health = call(&host, "GetHealth", "{}");
+    assert_eq!(health["health"]["cache_status"], "fresh", "{health}");
+    let plan = call(&host, "Plan", r#"{"packages":["demo"]}"#);
+    assert_eq!(plan["updates"][0]["candidate"], "1.1", "{plan}");
+    let job = an_update_is_followed(&host);
+    a_key_makes_one_job(&host);
+    every_error_has_its_name(&host);
+
+    is_undone_by_root_alone(&host, &job);
+    assert_well(&host);
+}
+
+/// What a script of Alice's prints.
+fn as_alice(host: &Host, script: &str) -> String {
+    let output = host.as_user("alice", script);
+    assert!(output.success(), "{script}: {output}");
+    output.stdout
+}
+
+/// The reply to a call by Alice.
+fn call(host: &Host, method: &str, parameters: &str) -> Value {
+    let text = as_alice(host, &format!("{CALL} {OURS}.{method} '{parameters}'"));
+    serde_json::from_str(&text).unwrap()
+}
+
+fn the_interface_is_introspected(host: &Host) {
+    let as_alice = |script: &str| as_alice(host, script);
     let info = as_alice(&format!("varlinkctl info {SOCKET}"));
     assert!(
         info.contains("linux-patch-api") && info.contains(OURS),
@@ -91,44 +115,37 @@ fn varlinkctl_works() {
         "varlinkctl introspect {SOCKET} org.varlink.service"
     ));
     assert!(others.contains("method GetInfo("), "{others}");
+}
 
-    let call = |method: &str, parameters: &str| {
-        let text = as_alice(&format!("{CALL} {OURS}.{method} '{parameters}'"));
-        serde_json::from_str::<Value>(&text).unwrap()
-    };
-    let health = call("GetHealth", "{}");
-    assert_eq!(health["health"]["cache_status"], "fresh", "{health}");
-    let plan = call("Plan", r#"{"packages":["demo"]}"#);
-    assert_eq!(plan["updates"][0]["candidate"], "1.1", "{plan}");
-
+/// Asks for the update of `demo` and reads replies until its end; the id of the job.
+fn an_update_is_followed(host: &Host) -> String {
     let apply = format!(r#"{CALL} --more {OURS}.Apply '{{"packages":["demo"]}}'"#);
-    let told = sequence(&as_alice(&apply));
-    let last = told.last().unwrap();
-    assert!(told.len() > 2, "{told:?}");
-    // a worker may be faster than the door's first look
-    let first = told[0]["status"].as_str().unwrap();
-    assert!(["queued", "running"].contains(&first), "{told:?}");
-    assert_eq!(last["status"], "succeeded", "{told:?}");
+    let replies = sequence(&as_alice(host, &apply));
+    let last = replies.last().unwrap();
+    assert!(replies.len() > 2, "{replies:?}");
+    // the worker may have begun before the front end reads the record for the first time
+    let first = replies[0]["status"].as_str().unwrap();
+    assert!(["queued", "running"].contains(&first), "{replies:?}");
+    assert_eq!(last["status"], "succeeded", "{replies:?}");
     assert_eq!(last["summary"], "1 package changed");
     assert_eq!(last["record"]["request"]["requester"]["door"], "varlink");
     let uid: u64 = host.sh("id -u alice").trim().parse().unwrap();
     assert_eq!(last["record"]["request"]["requester"]["uid"], uid);
-    assert_eq!(installed(&host, "demo"), "1.1 installed");
+    assert_eq!(installed(host, "demo"), "1.1 installed");
+    last["job"].as_str().unwrap().to_owned()
+}
 
-    let again = call(
-        "Apply",
-        r#"{"packages":["demo"],"options":{"idempotency_key":"k"}}"#,
-    );
-    let id = again["job"].as_str().unwrap();
-    assert_eq!(story::settled(&host, id)["status"], "succeeded");
-    let repeated = call(
-        "Apply",
-        r#"{"packages":["demo"],"options":{"idempotency_key":"k"}}"#,
-    );
-    assert_eq!(repeated["job"], id);
-    let job = call("GetJob", &format!(r#"{{"job":"{id}"}}"#));
+fn a_key_makes_one_job(host: &Host) {
+    let apply = r#"{"packages":["demo"],"options":{"idempotency_key":"k"}}"#;
+    let first = call(host, "Apply", apply);
+    let id = first["job"].as_str().unwrap();
+    assert_eq!(story::settled(host, id)["status"], "succeeded");
+    assert_eq!(call(host, "Apply", apply)["job"], id);
+    let job = call(host, "GetJob", &format!(r#"{{"job":"{id}"}}"#));
     assert_eq!(job["summary"], "nothing to do", "{job}");
+}
 
+fn every_error_has_its_name(host: &Host) {
     for (method, parameters, error) in [
         (
             "Apply",
@@ -158,12 +175,9 @@ fn varlinkctl_works() {
             "{method}: {output}"
         );
     }
-
-    is_undone_by_root_alone(&host, last["job"].as_str().unwrap());
-    assert_well(&host);
 }
 
-/// Undone over the same door by root alone, and followed to its end.
+/// Rolled back over the same socket by root alone, and followed to its end.
 fn is_undone_by_root_alone(host: &Host, first: &str) {
     let rollback = format!(r#"{CALL} --more {OURS}.Rollback '{{"job":"{first}"}}'"#);
     let refused = host.as_user("alice", &rollback);

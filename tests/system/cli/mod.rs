@@ -1,5 +1,6 @@
 //! The command line `patchctl`, on the host itself and on another one.
 
+mod manual;
 mod output;
 mod remote;
 pub mod schemas;

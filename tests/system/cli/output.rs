@@ -199,6 +199,25 @@ fn the_exit_code_says_what_went_wrong() {
     let (host, repo) = host_with(Release::Trixie, &[fixtures::plain("demo", "1.0")]);
     repo.add(&fixtures::plain("demo", "1.1"));
     let run = |arguments: &str| host.try_sh(&format!("patchctl {arguments}"));
+    wrong_arguments_are_refused(&host);
+
+    repo.stop();
+    let offline = run("refresh");
+    assert_eq!(offline.status, 1, "{offline}");
+    assert!(
+        offline
+            .stdout
+            .contains("failed: refresh failed: http://127.0.0.1"),
+        "{offline}"
+    );
+    assert_eq!(run("apply demo --direct").status, 1);
+    repo.start();
+
+    without_a_bus_only_direct_works(&host);
+}
+
+fn wrong_arguments_are_refused(host: &Host) {
+    let run = |arguments: &str| host.try_sh(&format!("patchctl {arguments}"));
     for arguments in [
         "",
         "wrong",
@@ -240,20 +259,11 @@ fn the_exit_code_says_what_went_wrong() {
             "{arguments}: {unknown}"
         );
     }
-    assert_eq!(jobs(&host), Vec::<Value>::new());
+    assert_eq!(jobs(host), Vec::<Value>::new());
+}
 
-    repo.stop();
-    let offline = run("refresh");
-    assert_eq!(offline.status, 1, "{offline}");
-    assert!(
-        offline
-            .stdout
-            .contains("failed: refresh failed: http://127.0.0.1"),
-        "{offline}"
-    );
-    assert_eq!(run("apply demo --direct").status, 1);
-    repo.start();
-
+fn without_a_bus_only_direct_works(host: &Host) {
+    let run = |arguments: &str| host.try_sh(&format!("patchctl {arguments}"));
     let elsewhere = |arguments: &str| run(&format!("{arguments} </dev/null"));
     host.sh("systemctl stop dbus.socket dbus.service");
     for arguments in [
@@ -270,7 +280,7 @@ fn the_exit_code_says_what_went_wrong() {
     }
     let direct = run("apply demo --direct");
     assert_eq!(direct.status, 0, "no bus is needed: {direct}");
-    assert_eq!(installed(&host, "demo"), "1.1 installed");
+    assert_eq!(installed(host, "demo"), "1.1 installed");
     assert!(
         direct.stderr.contains("demo"),
         "the log is on the terminal: {direct}"
@@ -499,106 +509,5 @@ fn no_text_of_others_plays_with_the_terminal() {
         "refresh --direct",
     ] {
         shown(host.try_sh(&format!("patchctl {verb}")));
-    }
-}
-
-#[test]
-fn its_manual_and_completions_are_installed() {
-    let host = Host::boot(Release::Trixie);
-    let pages = host.sh("find /usr/share/man -name '*.gz' -exec basename {} .gz \\;");
-    let is_there = |page: &str| pages.lines().any(|name| name == page);
-    for page in [
-        "patchctl.1",
-        "linux_patch_api.toml.5",
-        "org.linux_patch.Agent1.5",
-        "patchctl-hooks.7",
-        "patch-apply@.service.8",
-    ] {
-        assert!(is_there(page), "{page}: {pages}");
-    }
-    let documented = host.sh("grep -h ^Documentation= /usr/lib/systemd/system/patch-*");
-    for page in documented
-        .split([' ', '=', '\n'])
-        .filter_map(|word| word.strip_prefix("man:"))
-    {
-        assert!(
-            is_there(&page.replace('(', ".").replace(')', "")),
-            "{page}: {pages}"
-        );
-    }
-    let manual = host.sh("zcat /usr/share/man/man1/patchctl.1.gz");
-    for verb in [
-        "status", "health", "updates", "refresh", "apply", "jobs", "log", "wait",
-    ] {
-        assert!(manual.contains(verb), "{verb}");
-    }
-    // every action of the policy, every value of an option, and what a manual has besides
-    let policy = host.read("/usr/share/polkit-1/actions/org.linux_patch.agent1.policy");
-    let actions = policy.split("<action id=\"").skip(1);
-    let actions: Vec<&str> = actions
-        .filter_map(|action| action.split('"').next())
-        .collect();
-    assert_eq!(actions.len(), 7);
-    let unescaped = manual.replace('\\', "");
-    for word in actions.into_iter().chain([
-        ".SH ENVIRONMENT",
-        ".SH FILES",
-        ".SH EXAMPLES",
-        ".SH JSON",
-        "when-needed",
-        "never",
-        "safe",
-        "NO_COLOR",
-    ]) {
-        assert!(unescaped.contains(word), "{word}");
-    }
-    let interface = host.sh("zcat /usr/share/man/man5/org.linux_patch.Agent1.5.gz");
-    let xml = host.read("/usr/share/dbus-1/interfaces/org.linux_patch.Agent1.xml");
-    for member in ["<method name=\"", "<signal name=\"", "<property name=\""] {
-        for name in xml
-            .split(member)
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next())
-        {
-            assert!(interface.contains(&format!("\n.B {name}")), "{name}");
-        }
-    }
-    let bash = "/usr/share/bash-completion/completions/patchctl";
-    let completed = host.sh(&format!(
-        "bash -c 'source {bash}*; COMP_WORDS=(patchctl he) COMP_CWORD=1; _patchctl patchctl he patchctl; echo ${{COMPREPLY[@]}}'"
-    ));
-    assert!(completed.contains("health"), "{completed}");
-    let complete = |words: &str| {
-        let count = words.split(' ').count() - 1;
-        let current = words.split(' ').next_back().unwrap_or_default();
-        host.sh(&format!(
-            "bash -c 'source {bash}*; COMP_WORDS=({words}) COMP_CWORD={count}; _patchctl_with_values patchctl {current} patchctl; \
-             echo ${{COMPREPLY[@]}}'"
-        ))
-    };
-    let job = host
-        .try_sh("patchctl refresh")
-        .stdout
-        .split([' ', ':'])
-        .nth(1)
-        .unwrap()
-        .to_owned();
-    assert_eq!(complete(&format!("patchctl log {}", &job[..6])).trim(), job);
-    assert_eq!(complete("patchctl acknowledge roll").trim(), "rolled-back");
-    assert_eq!(
-        complete("patchctl apply linux-patch").trim(),
-        "linux-patch-api"
-    );
-    assert!(complete("patchctl apply --re").contains("--reboot"));
-    assert_eq!(
-        complete("patchctl ru").trim(),
-        "",
-        "the verb of the units is not offered"
-    );
-    for file in [
-        "/usr/share/zsh/vendor-completions/_patchctl",
-        "/usr/share/fish/vendor_completions.d/patchctl.fish",
-    ] {
-        assert!(host.read(file).contains("health"), "{file}");
     }
 }

@@ -30,8 +30,21 @@ fn files_of_a_newer_version_stop_nothing_and_are_not_lost() {
     what_says_something_else_is_put_aside(&host, &repo);
 }
 
-/// Further keys, and an alert of a kind that is not known yet.
+/// Records with further keys, and with an alert of a kind that is not known yet.
 fn what_says_more_is_understood(host: &Host) {
+    write_records_that_say_more(host);
+
+    refresh_succeeds(host);
+    applied(host, "demo");
+
+    assert_eq!(installed(host, "demo"), "1.1 installed");
+    what_was_added_is_still_there(host);
+}
+
+/// The package file that a newer version has stored.
+const STORED: &str = "/var/lib/linux_patch_api/packages/kept_1_all.deb";
+
+fn write_records_that_say_more(host: &Host) {
     let mut cache = state(host, "state/cache.json");
     cache["later"] = json!({"a": 1});
     write(host, "state/cache.json", &cache);
@@ -54,9 +67,8 @@ fn what_says_more_is_understood(host: &Host) {
         "state/blocked.json",
         &json!({"sets": [set], "later": 1}),
     );
-    let file = format!("{STATE}/packages/kept_1_all.deb");
-    host.write(&file, "kept");
-    let kept = json!({"package": "kept", "architecture": "all", "version": "1", "file": file,
+    host.write(STORED, "kept");
+    let kept = json!({"package": "kept", "architecture": "all", "version": "1", "file": STORED,
         "sha256": "x", "size": 4, "kept_at": "2026-01-02T03:04:05Z", "later": 1});
     write(host, "packages/index.json", &json!([kept]));
     write(
@@ -76,11 +88,9 @@ fn what_says_more_is_understood(host: &Host) {
         &record(DEFERRED, "deferred"),
     );
     write(host, &in_conflict(), &record(CONFLICT, "conflict"));
+}
 
-    refresh_succeeds(host);
-    applied(host, "demo");
-
-    assert_eq!(installed(host, "demo"), "1.1 installed");
+fn what_was_added_is_still_there(host: &Host) {
     host.wait_for("the deferred job", || {
         !host.exists(&format!("{STATE}/deferred/{DEFERRED}.json"))
     });
@@ -109,7 +119,7 @@ fn what_says_more_is_understood(host: &Host) {
             .any(|entry| is_kept(&entry)),
         "{index}"
     );
-    assert!(host.exists(&file));
+    assert!(host.exists(STORED));
     assert!(events(host, "MESSAGE_ID", message::STATE_UNUSABLE).is_empty());
 }
 
