@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 use sources::sources;
-use survey::{Sources, circles, imports};
+use survey::{Sources, circles, functions, imports};
 
 /// The table of `src/lib.rs`: each room and the rooms it may call.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
@@ -246,4 +246,36 @@ fn every_file_says_what_it_is_for() {
             file.display()
         );
     }
+}
+
+/// The tests have budgets as the product has, wider ones: a story takes one step after the other.
+#[test]
+fn functions_and_files_of_the_tests_stay_within_their_budgets() {
+    const FUNCTION: usize = 80;
+    const FILE: usize = 500;
+    const NAME: usize = 70;
+    let (mut wrong, mut read) = (Vec::new(), 0);
+    for directory in ["bench", "campaign", "lab", "stress", "survey", "system"] {
+        let directory = Path::new("tests").join(directory);
+        for file in Sources::read(&directory).files {
+            let path = directory.join(&file.path);
+            let lines = file.text.lines().count();
+            if lines > FILE {
+                wrong.push(format!("{} has {lines} lines", path.display()));
+            }
+            for function in functions(&file) {
+                read += 1;
+                if function.lines > FUNCTION {
+                    let (name, lines) = (&function.name, function.lines);
+                    wrong.push(format!("{}: {name} has {lines} lines", path.display()));
+                }
+                if function.name.len() > NAME {
+                    let (name, letters) = (&function.name, function.name.len());
+                    wrong.push(format!("{}: {name} has {letters} letters", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(read > 1000, "the tests were not found");
 }

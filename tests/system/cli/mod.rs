@@ -4,3 +4,4 @@ mod manual;
 mod output;
 mod remote;
 pub mod schemas;
+mod terminal;

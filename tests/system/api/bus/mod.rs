@@ -1,5 +1,6 @@
 //! The D-Bus door: who may call it, what it answers, and that no call is lost when it comes and goes.
 
+mod accounts;
 mod activation;
 mod authorization;
 mod hostile_clients;
