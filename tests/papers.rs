@@ -99,6 +99,37 @@ fn the_fault_matrix_and_the_stories_name_each_other() {
     );
 }
 
+/// Whether a story does what only a fault test does: it kills a process, cuts the power, or forges what is fetched.
+fn injects_a_fault(body: &str) -> bool {
+    ["KILL", ".power_cut(", "Tamper::", ".sign_by_"]
+        .iter()
+        .any(|word| body.contains(word))
+}
+
+#[test]
+fn every_story_that_kills_cuts_or_forges_is_marked_with_its_fault() {
+    let mut wrong = Vec::new();
+    for file in sources("tests/system") {
+        let text = fs::read_to_string(&file).unwrap();
+        // a function with what stands above it
+        for block in text.split("\n}\n") {
+            let is_story = ["#[test]\n", "releases!(", "(backend: Backend) {"]
+                .iter()
+                .any(|word| block.contains(word));
+            if is_story && injects_a_fault(block) && !block.contains(MARK) {
+                let name = block.split("fn ").nth(1).unwrap();
+                let name = name.split('(').next().unwrap();
+                wrong.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "without a line `{MARK}…` above it: {}",
+        wrong.join("\n")
+    );
+}
+
 /// What stands between backticks in a paper.
 fn quoted(paper: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(paper).unwrap();

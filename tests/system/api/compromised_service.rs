@@ -132,6 +132,7 @@ fn what_it_owns_are_three_directories(host: &Host) {
     }
 }
 
+// fault: worker killed
 #[test]
 fn a_job_comes_back_after_a_crash_whatever_was_put_in_its_way() {
     let (host, repo) = host(Release::Trixie);

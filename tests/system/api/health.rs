@@ -256,6 +256,7 @@ fn security_updates_kept_back_are_counted_and_a_reason_after_a_week() {
     assert_eq!(property(&host, "KeptBackSecurityUpdates"), "0");
 }
 
+// fault: power cut
 #[test]
 fn an_interrupted_job_is_reported_until_it_is_finished() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);

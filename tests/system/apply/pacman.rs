@@ -93,6 +93,7 @@ fn all_is_upgraded_and_a_part_of_it_is_refused() {
     assert!(kept[0].starts_with("demo: [ignored]"), "{kept:?}");
 }
 
+// fault: network cut, reset, drip, 404, 500
 #[test]
 fn the_page_of_a_captive_portal_is_no_database_and_does_not_stay() {
     // as those of Arch Linux, its database has no signature
@@ -140,6 +141,7 @@ fn a_scriptlet_that_fails_is_undone_and_the_live_databases_go_back() {
     assert_eq!(installed(&host, "tool"), "1.2-1");
 }
 
+// fault: lock held
 #[test]
 fn the_lock_of_another_interrupted_run_stays_and_is_named() {
     let (host, repo) = host_with(&[plain("demo", "1.0")]);
@@ -247,6 +249,7 @@ fn the_live_database_moves_with_the_packages() {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: worker killed
 #[test]
 fn a_download_is_stopped_without_a_trace_and_outlives_no_worker() {
     let (host, repo) = host_with(&[plain("demo", "1.0")]);

@@ -9,6 +9,7 @@ use crate::apply::hanging_script::{over, stuck};
 use crate::job::{applied, changes, events_of_kind, failed, text};
 use crate::story::{last_job, last_settled, property, refresh_succeeds};
 
+// fault: script fails, asks, prints, stops the worker, leaves a daemon
 pub fn a_failing_script_fails_the_job_and_the_next_version_heals(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
     repo.add(&failing_postinst("demo", "1.1"));
@@ -93,6 +94,7 @@ pub fn a_gate_that_cannot_be_run_from_var_is_run_from_elsewhere(backend: Backend
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: service of the new version fails
 pub fn a_service_that_no_longer_starts_goes_back(backend: Backend) {
     let (host, repo) = backend.host_with(&[]);
     backend.install(&host, &repo, &with_service("demo", "1.0"));
@@ -115,6 +117,7 @@ pub fn a_service_that_no_longer_starts_goes_back(backend: Backend) {
     }
 }
 
+// fault: power cut
 pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
     // whose former entry may be there still in another architecture, of which the stand-in knows nothing
@@ -145,6 +148,7 @@ pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: script hangs
 pub fn a_script_that_hangs_is_named_and_left_alone(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     host.write(
@@ -175,6 +179,7 @@ pub fn a_script_that_hangs_is_named_and_left_alone(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: lock held
 pub fn a_transaction_of_another_process_is_waited_for(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("other", "1.0")]);
     repo.add(&plain("demo", "1.1"));
@@ -207,6 +212,7 @@ pub fn a_transaction_of_another_process_is_waited_for(backend: Backend) {
     assert!(changes(&job).is_empty(), "{job:#}");
 }
 
+// fault: lock held
 /// dpkg or rpm alone, below every front end, with its own lock. It installs a new package: an upgrade by rpm has
 /// two versions in the database for a moment, and is waited for as one that was interrupted.
 pub fn a_package_that_is_put_on_by_hand_is_waited_for(backend: Backend) {

@@ -11,6 +11,7 @@ use super::Backend;
 use crate::job::{applied, changes, events_of_kind, failed, kept_back, text};
 use crate::story::{property, refresh_fails, refresh_succeeds};
 
+// fault: network cut, reset, drip, 404, 500
 pub fn offline_nothing_changes_and_the_host_says_so(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
@@ -30,6 +31,7 @@ pub fn offline_nothing_changes_and_the_host_says_so(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: network cut, reset, drip, 404, 500
 pub fn a_superseded_package_is_followed_by_refreshing_once(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     repo.add(&plain("demo", "1.1"));
@@ -86,6 +88,7 @@ pub fn a_package_that_stays_away_fails_the_job(backend: Backend) {
     assert_eq!(property(&host, "CacheStatus"), "fresh", "the index is good");
 }
 
+// fault: network cut, reset, drip, 404, 500
 /// What comes from it is kept back when it is tolerated, whatever the last good index of it says.
 pub fn a_dead_repository_fails_everything_unless_it_is_tolerated(backend: Backend) {
     let (host, good) = backend.host_with(&[plain("ours", "1.0"), plain("theirs", "1.0")]);
@@ -133,6 +136,7 @@ pub fn a_dead_repository_fails_everything_unless_it_is_tolerated(backend: Backen
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: bad signature, expired, replayed
 pub fn a_web_page_or_an_index_signed_by_another_key_is_refused(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     refresh_succeeds(&host);
@@ -158,6 +162,7 @@ pub fn a_web_page_or_an_index_signed_by_another_key_is_refused(backend: Backend)
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: bad signature, expired, replayed
 /// Well signed, and older than what was seen before: a mirror that went back, or somebody who hides updates.
 pub fn an_older_index_served_again_raises_an_alarm(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
@@ -185,6 +190,7 @@ pub fn an_older_index_served_again_raises_an_alarm(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
+// fault: bad signature, expired, replayed
 /// The index is well signed, the package itself is not.
 pub fn an_unsigned_package_is_refused(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);

@@ -21,6 +21,7 @@ fn host(release: Release) -> (Host, Repo) {
     (host, repo)
 }
 
+// fault: network cut, reset, drip, 404, 500
 /// Three hosts at once, so that the two minutes are waited for only once.
 #[test]
 fn a_refresh_ends_after_its_120_seconds_with_all_its_processes() {

@@ -203,6 +203,7 @@ fn the_last_update_is_undone_on_request(release: Release) {
     let _ = last_job(&host);
 }
 
+// fault: worker killed
 #[test]
 fn a_worker_that_dies_after_a_split_leaves_each_job_its_own_verdict() {
     let (host, repo) = host_with(Release::Trixie, &[plain("a", "1.0"), plain("b", "1.0")]);

@@ -225,6 +225,7 @@ fn a_job_is_cancelled_while_a_check_is_run_before_anything_changes() {
     assert!(!host.try_sh("pgrep --exact sleep").success(), "it runs on");
 }
 
+// fault: power cut
 #[test]
 fn what_a_check_said_before_is_known_after_a_power_cut() {
     let (host, repo) = host_with(Release::Trixie, &[plain("demo", "1.0")]);
