@@ -101,7 +101,7 @@ fn packages_left(host: &Host) -> u32 {
         .unwrap()
 }
 
-/// One property, with the door running and not.
+/// One property, with the D-Bus service running and not.
 pub fn property_reads() -> Vec<Row> {
     let host = host();
     host.sh("systemctl start patch-refresh.service");
@@ -125,11 +125,15 @@ pub fn property_reads() -> Vec<Row> {
     };
     vec![
         row(
-            "property read, door running",
+            "property read, service running",
             &warm,
             Target::Difference(1.0),
         ),
-        row("property read, door not running", &cold, Target::Ratio(1.0)),
+        row(
+            "property read, service not running",
+            &cold,
+            Target::Ratio(1.0),
+        ),
     ]
 }
 

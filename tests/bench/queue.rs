@@ -1,5 +1,5 @@
 //! What the queue adds to the work itself: how soon it is begun, what one more request costs, how soon
-//! somebody hears how far it is.
+//! subscribers receive its progress.
 
 use chrono::{DateTime, Utc};
 use lab::{Deb, Host, Release, Repo, fixtures};
@@ -83,7 +83,7 @@ pub fn waiting_and_extra_requests() -> Vec<Row> {
     ]
 }
 
-/// From apt's report, just before it runs a script of a package, to the signal that somebody hears.
+/// From apt's report, just before it runs a script of a package, to the signal that a subscriber receives.
 pub fn progress() -> Vec<Row> {
     let names: Vec<String> = (0..10).map(|n| format!("demo{n}")).collect();
     let packages = |version: &str, script: &str| -> Vec<Deb> {

@@ -43,7 +43,7 @@ fn versions(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// The states between two that the fault has left, before anybody heals them.
+/// The states between two that the fault has left, before any worker repairs them.
 pub fn what_is_broken(host: &Host) -> Vec<String> {
     let shown = host
         .try_sh("dpkg-query -W -f='${db:Status-Abbrev}\\n' | sort -u; ls /var/lib/dpkg/updates");

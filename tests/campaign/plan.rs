@@ -113,7 +113,7 @@ impl fmt::Display for Reach {
     }
 }
 
-/// `count` trials, spread over phases and calls; one of them always needs a package to be unpacked anew.
+/// `count` trials, spread over phases and calls; one of them always needs a package to be unpacked again.
 pub fn trials(seed: u64, count: usize, reach: &Reach) -> Vec<Trial> {
     let mut dice = Dice::new(seed);
     let mut groups = [

@@ -43,7 +43,7 @@ const DPKG: &str = "#!/bin/sh\nexec /usr/local/sbin/traced /usr/bin/dpkg \"$@\"\
 const DROP_IN: &str = "[Service]\nExecStart=\n\
                        ExecStart=/usr/local/sbin/traced /usr/bin/patchctl run drain\n";
 
-/// Waits as long as somebody wants that.
+/// Waits until the file that holds it is removed.
 const HOLD: &str = r"#!/bin/sh
 [ -e /run/hold-$1 ] || exit 0
 touch /run/held
@@ -222,7 +222,7 @@ impl Stage {
         });
     }
 
-    /// Makes the update stop at a point: held there, or with this signal for whoever makes the call.
+    /// Makes the update stop at a point: held there, or with this signal for the process that makes the call.
     pub fn arm(&self, point: Point, signal: &str) {
         let inject = |kind: &str, call: Call| {
             let Call { name, nth, .. } = call;

@@ -47,7 +47,7 @@ fn come_to_rest(
 ) -> Verdict {
     let broken = judge::what_is_broken(&stage.host);
     stage.disarm();
-    // whoever comes next finds what is left; if it has not come by itself, the one that looks after every boot
+    // the next worker finds what is left; if none has been started yet, the unit that checks after every boot
     stage
         .host
         .try_sh(&format!("systemctl start patch-recover.service {UNIT}"));
@@ -73,7 +73,7 @@ fn with_broken_disk(stage: &Stage, fault: Fault, write: usize) -> (String, bool)
     (id, !disk.refused().is_empty())
 }
 
-/// Nobody is at work on the request any more.
+/// No worker is at work on the request any more.
 fn is_over(stage: &Stage, id: &str) -> bool {
     let state = stage
         .host
@@ -94,7 +94,7 @@ fn make(stage: &Stage, trial: &Trial, id: &str) {
         Fault::Reboot => reboot(host, trial.point),
         Fault::TermWorker => signal("TERM"),
         Fault::KillWorker => {
-            // for everybody but who is being served: another worker takes over at once
+            // the next connections are served again: another worker takes over at once
             stage.repo.heal();
             signal("KILL");
         }

@@ -1,8 +1,8 @@
-//! How something is asked for on a host: the shell line of each request, at the door it goes to.
+//! How something is asked for on a host: the shell line of each request, for the front end it goes to.
 
-use crate::plan::{Ask, Condition, Door};
+use crate::plan::{Ask, Condition, FrontEnd};
 
-/// The Varlink door's socket.
+/// The socket of Varlink.
 const SOCKET: &str = "/run/linux_patch_api/request.sock";
 
 /// Its interface.
@@ -11,7 +11,7 @@ const INTERFACE: &str = "org.linux-patch.Agent1";
 /// Where requests wait, and where they are prepared.
 const STATE: &str = "/var/lib/linux_patch_api";
 
-/// How long whoever waits for a job does that, in seconds: longer than every job that is ahead of it takes.
+/// How long a client waits for its job, in seconds: longer than all jobs that are ahead of it take.
 pub const PATIENCE: u32 = 400;
 
 /// What is known when something is asked for.
@@ -33,57 +33,51 @@ impl Known<'_> {
 pub fn line(ask: &Ask, known: &Known<'_>) -> Option<String> {
     let wait = format!("timeout {PATIENCE}");
     Some(match ask {
-        Ask::Apply { targets, door, .. } if *door == Door::File => file(targets),
-        Ask::Apply { targets, door, .. } if matches!(door, Door::Varlink | Door::VarlinkAtOnce) => {
-            let parameters = format!("{{\"packages\":{}}}", json(targets));
-            varlink("alice", "Apply", &parameters, *door == Door::Varlink)
-        }
         Ask::Apply {
             targets,
-            door: Door::Unit,
-            ..
-        } => {
-            format!(
-                "{wait} systemctl start 'patch-apply@{}.service'",
-                targets.join("-")
-            )
-        }
-        Ask::Apply {
-            targets,
-            door: Door::Direct,
-            ..
-        } => {
-            format!("{wait} patchctl apply --direct {}", targets.join(" "))
-        }
-        Ask::Apply {
-            targets,
-            door,
+            front_end,
             defer,
             key,
             condition,
         } => {
-            let mut line = format!("{wait} patchctl apply {}", targets.join(" "));
-            if *door == Door::BusAtOnce {
-                line += " --no-wait";
+            let named = targets.join(" ");
+            match front_end {
+                FrontEnd::File => file(targets),
+                FrontEnd::Varlink | FrontEnd::VarlinkAtOnce => {
+                    let parameters = format!("{{\"packages\":{}}}", json(targets));
+                    let follows = *front_end == FrontEnd::Varlink;
+                    varlink("alice", "Apply", &parameters, follows)
+                }
+                FrontEnd::Unit => {
+                    let instance = targets.join("-");
+                    format!("{wait} systemctl start 'patch-apply@{instance}.service'")
+                }
+                FrontEnd::Direct => format!("{wait} patchctl apply --direct {named}"),
+                FrontEnd::Bus | FrontEnd::BusAtOnce => {
+                    let mut line = format!("{wait} patchctl apply {named}");
+                    if *front_end == FrontEnd::BusAtOnce {
+                        line += " --no-wait";
+                    }
+                    if *defer {
+                        line += " --defer";
+                    }
+                    if *key {
+                        line.extend([" --key ", &key_of(targets, *defer)]);
+                    }
+                    line + &if_so(condition, targets, known)
+                }
             }
-            if *defer {
-                line += " --defer";
-            }
-            if *key {
-                line.extend([" --key ", &key_of(targets, *defer)]);
-            }
-            line + &if_so(condition, targets, known)
         }
         Ask::Rollback {
             ago,
-            door: Door::Varlink,
+            front_end: FrontEnd::Varlink,
         } => {
             let parameters = format!("{{\"job\":\"{}\"}}", known.job(*ago)?);
             // root alone may ask for that there
             varlink("root", "Rollback", &parameters, true)
         }
-        Ask::Rollback { ago, door } => {
-            let at_once = if *door == Door::BusAtOnce {
+        Ask::Rollback { ago, front_end } => {
+            let at_once = if *front_end == FrontEnd::BusAtOnce {
                 " --no-wait"
             } else {
                 ""
@@ -161,7 +155,7 @@ pub enum Answer {
     NotDone,
     /// The worker in it was killed.
     Killed,
-    /// Nothing that may be: no answer, a door that cannot be reached, a crash.
+    /// Nothing that may be: no answer, a front end that cannot be reached, a crash.
     Wrong,
 }
 
@@ -170,7 +164,7 @@ pub fn answer(ask: &Ask, status: i32, killed: bool) -> Answer {
     let direct = matches!(
         ask,
         Ask::Apply {
-            door: Door::Direct,
+            front_end: FrontEnd::Direct,
             ..
         }
     );

@@ -189,9 +189,9 @@ const LIMIT: f64 = 0.5;
 /// How much longer than the other one it is when a slow machine no longer explains it.
 const BEYOND: f64 = 8.0;
 
-/// Whether a door answers as it should. A machine that is busy is slow for everybody: what counts is late by
+/// Whether a front end answers as it should. A busy machine is slow for all programs: what counts is late by
 /// itself, and beside what was answered right before, meanwhile and after; and not by one accident.
-pub fn doors(door: &str, samples: &[Sample]) -> Vec<Violation> {
+pub fn front_ends(front_end: &str, samples: &[Sample]) -> Vec<Violation> {
     let late = |place: usize| {
         let around = &samples[place.saturating_sub(2)..(place + 3).min(samples.len())];
         let other = around.iter().map(|sample| sample.other).fold(0.0, f64::max);
@@ -206,7 +206,7 @@ pub fn doors(door: &str, samples: &[Sample]) -> Vec<Violation> {
         .map(|place| samples[*place].ours)
         .fold(0.0, f64::max);
     let what = format!(
-        "{door} answered late {} times of {}, after up to {worst:.1} s, and its equal did not",
+        "{front_end} answered late {} times of {}, after up to {worst:.1} s, and its equal did not",
         late.len(),
         samples.len()
     );

@@ -1,14 +1,14 @@
 //! The stress run: everything that can be asked for, by eight clients at once, while workers are killed and new versions come out.
 //!
 //! `tests/run stress [SEED] [SECONDS]`. What is asked for, published and killed follows from the seed alone; how
-//! it interleaves does not. Everybody acts for a quarter of a minute at a time; then the host comes to rest, and
-//! the judges of `judge` look at it. A violation is told with what led to it, and fails the run.
+//! it interleaves does not. All clients act for a quarter of a minute at a time; then the host comes to rest, and
+//! the judges of `judge` look at it. A violation is printed with what led to it, and fails the run.
 
 // a run that cannot go on says where, and stops
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod ask;
-mod doors;
+mod front_ends;
 mod judge;
 mod plan;
 mod round;
@@ -26,7 +26,7 @@ use round::{Cast, Run};
 /// How long the short form lasts, besides what it takes to come to rest.
 const SHORT: u64 = 60;
 
-/// How long everybody acts at a time.
+/// How long the clients act at a time.
 const ROUND: u64 = 15;
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     if violations.is_empty() {
         violations = run.end();
     }
-    print!("{}{}", run.trace.table(), run.doors.shown());
+    print!("{}{}", run.trace.table(), run.front_ends.shown());
     for (what, count) in run.outcomes() {
         println!("{count:6} jobs: {what}");
     }

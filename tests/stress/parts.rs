@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ask::{Answer, Known, answer, line};
 use judge::{Idle, Sample, Versions};
-use plan::{Ask, Bad, CLIENTS, Client, Condition, Door, Killer, News, Publication, Publisher};
+use plan::{Ask, Bad, CLIENTS, Client, Condition, FrontEnd, Killer, News, Publication, Publisher};
 use serde_json::{Value, json};
 use world::{FAMILIES, Kind, World};
 
@@ -57,7 +57,7 @@ fn a_seed_asks_for_the_same_again() {
 }
 
 #[test]
-fn everything_is_asked_for_at_every_door() {
+fn everything_is_asked_for_at_every_front_end() {
     let asked = asked(1, 100);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for ask in &asked {
@@ -85,11 +85,11 @@ fn everything_is_asked_for_at_every_door() {
             "{what}: {seen:?}"
         );
     }
-    // a unit names one package, and what has a condition can be said at the door
+    // a unit names one package, and conditions are for the front ends
     for ask in &asked {
         let Ask::Apply {
             targets,
-            door,
+            front_end,
             defer,
             key,
             condition,
@@ -97,8 +97,11 @@ fn everything_is_asked_for_at_every_door() {
         else {
             continue;
         };
-        let by_bus = matches!(door, Door::Bus | Door::BusAtOnce);
-        assert!(*door != Door::Unit || targets.len() == 1, "{ask:?}");
+        let by_bus = matches!(front_end, FrontEnd::Bus | FrontEnd::BusAtOnce);
+        assert!(
+            *front_end != FrontEnd::Unit || targets.len() == 1,
+            "{ask:?}"
+        );
         assert!(
             by_bus || !(*defer || *key || *condition != Condition::None),
             "{ask:?}"
@@ -119,25 +122,27 @@ fn what_is_asked_for_is_a_line_of_shell() {
             },
         )
     };
-    let apply = |door, defer, key, condition| Ask::Apply {
+    let apply = |front_end, defer, key, condition| Ask::Apply {
         targets: vec!["st-one", "st-two"],
-        door,
+        front_end,
         defer,
         key,
         condition,
     };
-    let plain = |door| said(&apply(door, false, false, Condition::None), &jobs).unwrap();
-    assert!(plain(Door::Bus).ends_with(" patchctl apply st-one st-two"));
-    assert!(plain(Door::Direct).ends_with(" patchctl apply --direct st-one st-two"));
-    assert!(plain(Door::VarlinkAtOnce).ends_with(r#".Apply '{"packages":["st-one","st-two"]}'"#));
-    assert!(plain(Door::Varlink).contains(" --more "));
+    let plain = |front_end| said(&apply(front_end, false, false, Condition::None), &jobs).unwrap();
+    assert!(plain(FrontEnd::Bus).ends_with(" patchctl apply st-one st-two"));
+    assert!(plain(FrontEnd::Direct).ends_with(" patchctl apply --direct st-one st-two"));
     assert!(
-        plain(Door::File).contains(r#"\"packages\":[\"st-one\",\"st-two\"]}""#),
+        plain(FrontEnd::VarlinkAtOnce).ends_with(r#".Apply '{"packages":["st-one","st-two"]}'"#)
+    );
+    assert!(plain(FrontEnd::Varlink).contains(" --more "));
+    assert!(
+        plain(FrontEnd::File).contains(r#"\"packages\":[\"st-one\",\"st-two\"]}""#),
         "{}",
-        plain(Door::File)
+        plain(FrontEnd::File)
     );
     let all = said(
-        &apply(Door::BusAtOnce, true, true, Condition::Expect(1)),
+        &apply(FrontEnd::BusAtOnce, true, true, Condition::Expect(1)),
         &jobs,
     )
     .unwrap();
@@ -147,7 +152,7 @@ fn what_is_asked_for_is_a_line_of_shell() {
     );
     let rollback = |ago| Ask::Rollback {
         ago,
-        door: Door::Bus,
+        front_end: FrontEnd::Bus,
     };
     assert!(said(&rollback(0), &jobs).unwrap().ends_with(B));
     assert!(said(&rollback(1), &jobs).unwrap().ends_with(A));
@@ -171,7 +176,7 @@ fn what_is_asked_for_is_a_line_of_shell() {
 fn an_exit_status_that_must_not_be_is_seen() {
     let direct = Ask::Apply {
         targets: vec!["all"],
-        door: Door::Direct,
+        front_end: FrontEnd::Direct,
         defer: false,
         key: false,
         condition: Condition::None,
@@ -427,20 +432,20 @@ fn a_job_ends_once() {
 }
 
 #[test]
-fn a_door_is_late_beside_another_and_not_by_one_accident() {
+fn a_front_end_is_late_beside_another_and_not_by_one_accident() {
     let steady = |ours, other| vec![Sample { ours, other }; 100];
-    assert_eq!(judge::doors("door", &steady(0.01, 0.01)), []);
+    assert_eq!(judge::front_ends("door", &steady(0.01, 0.01)), []);
     assert_eq!(
-        judge::doors("door", &steady(3.0, 1.0)),
+        judge::front_ends("door", &steady(3.0, 1.0)),
         [],
         "a slow machine"
     );
     assert_eq!(
-        judge::doors("door", &steady(0.4, 0.01)),
+        judge::front_ends("door", &steady(0.4, 0.01)),
         [],
         "within what it may take"
     );
-    let late = judge::doors("door", &steady(3.0, 0.01));
+    let late = judge::front_ends("door", &steady(3.0, 0.01));
     assert!(
         late[0].what.contains("100 times of 100, after up to 3.0 s"),
         "{late:?}"
@@ -452,7 +457,7 @@ fn a_door_is_late_beside_another_and_not_by_one_accident() {
             .step_by(7)
             .take(late)
             .for_each(|sample| sample.ours = 30.0);
-        judge::doors("door", &samples).len()
+        judge::front_ends("door", &samples).len()
     };
     assert_eq!((with(4), with(5)), (0, 1));
     // the machine stood still: the other one was late, too, right after
@@ -461,7 +466,7 @@ fn a_door_is_late_beside_another_and_not_by_one_accident() {
         samples[place].ours = 3.0;
         samples[place + 1].other = 2.0;
     }
-    assert_eq!(judge::doors("door", &samples), []);
+    assert_eq!(judge::front_ends("door", &samples), []);
     assert_eq!(judge::spread([3.0, 1.0, 2.0].into_iter()), (2.0, 3.0));
 }
 

@@ -15,7 +15,7 @@ const KILLER: u64 = 101;
 
 /// Where a request comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum FrontEnd {
     /// `patchctl`, which waits.
     Bus,
     /// `patchctl --no-wait`.
@@ -48,14 +48,14 @@ pub enum Condition {
 pub enum Ask {
     Apply {
         targets: Vec<&'static str>,
-        door: Door,
+        front_end: FrontEnd,
         defer: bool,
         key: bool,
         condition: Condition,
     },
     Rollback {
         ago: usize,
-        door: Door,
+        front_end: FrontEnd,
     },
     Cancel {
         ago: usize,
@@ -76,8 +76,8 @@ pub enum Ask {
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self {
-            Self::Apply { door, .. } => return write!(f, "apply by {door:?}"),
-            Self::Rollback { door, .. } => return write!(f, "rollback by {door:?}"),
+            Self::Apply { front_end, .. } => return write!(f, "apply by {front_end:?}"),
+            Self::Rollback { front_end, .. } => return write!(f, "rollback by {front_end:?}"),
             Self::Cancel { .. } => "cancel",
             Self::Forget { .. } => "forget",
             Self::Resolve { .. } => "resolve",
@@ -115,7 +115,7 @@ impl Client {
             'a' => self.apply(),
             'r' => Ask::Rollback {
                 ago,
-                door: *dice.one_of(&[Door::Bus, Door::BusAtOnce, Door::Varlink]),
+                front_end: *dice.one_of(&[FrontEnd::Bus, FrontEnd::BusAtOnce, FrontEnd::Varlink]),
             },
             'c' => Ask::Cancel { ago },
             'f' => Ask::Forget { ago },
@@ -132,14 +132,14 @@ impl Client {
 
     fn apply(&mut self) -> Ask {
         let dice = &mut self.0;
-        let door = dice.weighted(&[
-            (16, Door::Bus),
-            (10, Door::BusAtOnce),
-            (20, Door::Unit),
-            (10, Door::Varlink),
-            (8, Door::VarlinkAtOnce),
-            (12, Door::File),
-            (12, Door::Direct),
+        let front_end = dice.weighted(&[
+            (16, FrontEnd::Bus),
+            (10, FrontEnd::BusAtOnce),
+            (20, FrontEnd::Unit),
+            (10, FrontEnd::Varlink),
+            (8, FrontEnd::VarlinkAtOnce),
+            (12, FrontEnd::File),
+            (12, FrontEnd::Direct),
         ]);
         let mut targets = vec![*dice.weighted(&[(50, &"all"), (5, &"security"), (45, &"")])];
         if targets == [""] {
@@ -148,11 +148,11 @@ impl Client {
                 .collect();
             targets.dedup();
         }
-        if door == Door::Unit {
+        if front_end == FrontEnd::Unit {
             targets.truncate(1);
         }
         let named = !["all", "security"].contains(&targets[0]);
-        let by_bus = matches!(door, Door::Bus | Door::BusAtOnce);
+        let by_bus = matches!(front_end, FrontEnd::Bus | FrontEnd::BusAtOnce);
         let condition = match dice.below(100) {
             0..8 if by_bus && named => Condition::Expect(dice.below(3)),
             8..14 if by_bus => Condition::Since,
@@ -160,7 +160,7 @@ impl Client {
         };
         Ask::Apply {
             targets,
-            door,
+            front_end,
             defer: by_bus && dice.chance(15),
             key: by_bus && condition == Condition::None && dice.chance(15),
             condition,

@@ -1,4 +1,4 @@
-//! One round: everybody asks, publishes and kills at the same time; then all come to rest, and everything is judged.
+//! One round: all clients ask, publish and kill at the same time; then the host comes to rest and is judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::ask::{Answer, Known, answer, line};
-use crate::doors::Doors;
+use crate::front_ends::FrontEnds;
 use crate::judge::{self, Violation};
 use crate::plan::{Ask, Client, Killer, News, Publisher};
 use crate::stage::Stage;
 use crate::trace::Trace;
 
-/// Everybody who takes part in a run.
+/// All that take part in a run.
 pub struct Cast {
     pub clients: Vec<Client>,
     pub publisher: Publisher,
@@ -28,7 +28,7 @@ pub struct Run {
     pub trace: Trace,
     /// The records of ended jobs at the end of the round before.
     records: BTreeMap<String, Value>,
-    pub doors: Doors,
+    pub front_ends: FrontEnds,
 }
 
 /// How often the records are looked at while they change.
@@ -40,15 +40,15 @@ impl Run {
             stage: Stage::new(),
             trace: Trace::new(),
             records: BTreeMap::new(),
-            doors: Doors::default(),
+            front_ends: FrontEnds::default(),
         }
     }
 
-    /// Lets everybody act for a while; what was wrong meanwhile, and afterwards.
+    /// Lets all of them act for a while; what was wrong meanwhile, and afterwards.
     pub fn round(&mut self, cast: &mut Cast, time: Duration) -> Vec<Violation> {
         let found = Mutex::new(Vec::new());
         let (over, quiet) = (AtomicBool::new(false), AtomicBool::new(false));
-        let probe = Doors::begin(&self.stage.host);
+        let probe = FrontEnds::begin(&self.stage.host);
         let this = &*self;
         thread::scope(|scope| {
             let wrong = |violation: Violation| {
@@ -87,7 +87,7 @@ impl Run {
         });
         self.trace.note("run", "everybody has stopped");
         let mut violations = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        violations.extend(self.doors.end(probe));
+        violations.extend(self.front_ends.end(probe));
         violations.extend(self.judge());
         violations
     }

@@ -18,7 +18,7 @@ const STATE: &str = "/var/lib/linux_patch_api";
 /// Where a job's record or entry may lie.
 const PLACES: [&str; 5] = ["queue", "jobs", "deferred", "conflicts", "refused"];
 
-/// A worker, by its command line: started by a unit, or in somebody's shell.
+/// A worker, by its command line: started by a unit, or in a shell.
 const WORKER: &str = "^(/usr/bin/)?patchctl (run (apply|drain|refresh|retry)|apply --direct)";
 
 /// What the administrator has in the configuration file of a package.
@@ -39,7 +39,7 @@ impl Stage {
     pub fn new() -> Self {
         let host = Host::builder(Release::Trixie).name("stress").boot();
         let repo = Repo::new(&host);
-        // what is published while somebody fetches the index must not tear it
+        // what is published while a client fetches the index must not tear it
         repo.set(|options| options.by_hash = true);
         let mut world = World::default();
         for deb in world.first() {
@@ -101,7 +101,7 @@ impl Stage {
 
     /// Waits until nothing waits, nothing runs, and nothing is about to be started.
     pub fn come_to_rest(&self) -> Result<(), Violation> {
-        // what a killed worker in somebody's shell has left is found by the next one; what waits for the
+        // what a killed worker in a shell has left is found by the next one; what waits for the
         // network goes on when an index was fetched
         for start in ["patch-apply.service", "patch-refresh.service"] {
             self.host.try_sh(&format!("systemctl start {start}"));

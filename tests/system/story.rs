@@ -85,7 +85,7 @@ pub fn drop_requests(host: &Host, count: usize, keys: &str) -> Vec<String> {
         .collect()
 }
 
-/// The record of a job, wherever it lies, as the door gives it.
+/// The record of a job, wherever it lies, as the command line gives it.
 pub fn job(host: &Host, id: &str) -> Value {
     let text = host.sh(&format!("patchctl log --json {id}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -117,7 +117,7 @@ pub fn settled(host: &Host, id: &str) -> Value {
     job(host, id)
 }
 
-/// The workers' lock, held by somebody else, so that requests can gather.
+/// The workers' lock, held by another process, so that requests can gather.
 pub struct HeldLock(lab::Spawned);
 
 /// Takes the lock of the workers.
@@ -139,12 +139,11 @@ impl HeldLock {
     }
 }
 
-/// Stops the D-Bus door. Whoever calls it at that moment, as a worker does, has it started again, which cancels
-/// the stop.
+/// Stops the D-Bus service. A call at that moment, such as a worker's, has it started again, which cancels the stop.
 #[track_caller]
-pub fn stop_door(host: &Host) {
+pub fn stop_service(host: &Host) {
     let stop = "systemctl stop patch-agent.service";
-    host.wait_for("the door to stop", || host.try_sh(stop).success());
+    host.wait_for("the service to stop", || host.try_sh(stop).success());
 }
 
 /// Starts a refresh as the timer does, and waits for its end.

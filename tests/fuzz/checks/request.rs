@@ -12,7 +12,7 @@ use crate::journal::plain;
 use crate::queue::Decision;
 use crate::request::{JobId, Kind, PackageName, Request, Target};
 
-/// A queue entry, named as it names itself: nobody guesses the name of a file.
+/// A queue entry, whose file name is the id that it contains.
 pub fn request(input: &[u8]) {
     let given: Option<Value> = serde_json::from_slice(input).ok();
     let own = given.as_ref().and_then(|value| value["id"].as_str());

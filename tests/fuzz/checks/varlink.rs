@@ -1,4 +1,4 @@
-//! What a client may send to the Varlink door: a call means one thing, and what it asks for is a request.
+//! What a client may send over Varlink: a call means one thing, and what it asks for is a request.
 
 use std::collections::BTreeMap;
 
@@ -123,7 +123,7 @@ fn without_null(object: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// What may be asked for at the door is an entry that the worker takes, and it says the same.
+/// What may be asked for over Varlink is an entry that the worker takes, and it says the same.
 fn asked_for(packages: &[String], options: &Options, said: Map<String, Value>) {
     let meant: Options = serde_json::from_value(said.into()).expect("options that were taken");
     assert_eq!(*options, meant);

@@ -73,7 +73,7 @@ impl Spawned {
         let child = inside(&cgroup, pid1, "LC_ALL=C")
             .args(arguments)
             .stdin(Stdio::null())
-            // files, not pipes: a daemon that a script leaves behind keeps nobody waiting
+            // files, not pipes: a daemon that a script leaves behind would keep a pipe open
             .stdout(File::create_new(files.join("stdout"))?)
             .stderr(File::create_new(files.join("stderr"))?)
             .spawn()

@@ -103,7 +103,7 @@ impl<'a> Disk<'a> {
         self.host.sh(&format!("rm -f {PLAN} {READ_PLAN}"));
     }
 
-    /// The disk is in order, and counts anew.
+    /// The disk is in order, and its counters start again.
     #[track_caller]
     pub fn clear(&self) {
         self.host.sh(&format!(

@@ -264,7 +264,7 @@ impl Host {
         self.wait_for_reboot();
     }
 
-    /// Waits for a reboot somebody else has asked for; returns when the host is up again.
+    /// Waits for a reboot that was asked for inside the host; returns when the host is up again.
     #[track_caller]
     pub fn wait_for_reboot(&self) {
         let status = self.wait_until_off();

@@ -29,7 +29,7 @@ impl Link {
         Self { far }
     }
 
-    /// From now on nothing arrives on either side, and nobody is told.
+    /// From now on nothing arrives on either side, and neither side gets an error.
     #[track_caller]
     pub fn down(&self) {
         ip(&["-n", &self.far, "link", "set", INTERFACE, "down"]);

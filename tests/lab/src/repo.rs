@@ -164,13 +164,13 @@ impl Repo {
         self.reindex();
     }
 
-    /// Writes the index anew from what is in the pool, and signs it.
+    /// Rewrites the index from what is in the pool, and signs it.
     #[track_caller]
     pub fn reindex(&self) {
         must(self.archive.reindex());
     }
 
-    /// Changes what the index says of itself, and writes the index anew.
+    /// Changes what the index says of itself, and rewrites the index.
     #[track_caller]
     pub fn set(&self, change: impl FnOnce(&mut ReleaseOptions)) {
         self.archive.set_options(change);
@@ -200,7 +200,7 @@ impl Repo {
         self.reindex();
     }
 
-    /// From now on signed by nobody; the host's sources are left as they are.
+    /// From now on unsigned; the host's sources are left as they are.
     #[track_caller]
     pub fn sign_by_nobody(&self) {
         self.archive.set_signer(None);
@@ -257,7 +257,7 @@ impl Repo {
         self.server.requests()
     }
 
-    /// As [`requests`](Self::requests), which then start anew.
+    /// As [`requests`](Self::requests), and clears the list.
     pub fn take_requests(&self) -> Vec<String> {
         self.server.take_requests()
     }

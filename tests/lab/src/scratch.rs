@@ -78,7 +78,7 @@ impl Scratch {
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        // volatile: nobody waits for this disk, a "power cut" here is the death of every process
+        // volatile: nothing is synced to this disk, a "power cut" here is the death of every process
         // redirect_dir: a directory of a lower layer can be renamed, as on a real disk
         let options = format!(
             "lowerdir={},upperdir={}/upper,workdir={}/work,volatile,redirect_dir=on",
@@ -174,7 +174,7 @@ fn directory_of(id: &str) -> PathBuf {
     cache::root().join("hosts").join(id)
 }
 
-/// `lab-PID-STARTTIME-NUMBER`: a process id alone may belong to somebody else by the time of the sweep.
+/// `lab-PID-STARTTIME-NUMBER`: a process id alone may belong to another process by the time of the sweep.
 fn next_id() -> Result<String> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();

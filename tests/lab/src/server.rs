@@ -55,7 +55,7 @@ struct Listening {
     thread: JoinHandle<()>,
 }
 
-/// What the connections share with whoever controls the server.
+/// What the connections share with the thread that controls the server.
 struct Shared {
     directory: PathBuf,
     faults: Mutex<Vec<(String, Fault)>>,
@@ -220,7 +220,7 @@ struct Request {
 fn serve(connection: &TcpStream, shared: &Shared) -> io::Result<End> {
     let mut reader = BufReader::new(connection);
     while let Some(request) = read_request(&mut reader)? {
-        // before the request is told of: whoever hears of it may heal the fault at once
+        // before the request is listed: a test that sees it there may remove the fault at once
         let fault = shared.fault_for(&request.path);
         lock(&shared.requests).push(request.path.clone());
         let end = match fault {

@@ -14,7 +14,7 @@ use crate::{cache, machine};
 pub(crate) enum Key {
     /// The key a repository's hosts are given.
     Trusted,
-    /// A valid key nobody knows.
+    /// A valid key that no host trusts.
     Stranger,
 }
 

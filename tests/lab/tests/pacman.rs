@@ -45,7 +45,7 @@ fn a_repository_serves_pacman() {
         "{failed}"
     );
 
-    // a forged package, one that a stranger has signed, a dead server
+    // a forged package, one that is signed by an unknown key, a dead server
     repo.add(&fixtures::plain("demo", "1.3"));
     repo.tamper(Tamper::Deb("demo", "1.3"));
     let failed = upgrade();

@@ -88,7 +88,7 @@ fn an_rpm_repository_serves(manager: Manager, refresh: &str, upgrade: &str, advi
     repo.add(&fixtures::plain("demo", "1.3"));
     assert!(refreshed());
 
-    // a forged package, and then one that a stranger has signed
+    // a forged package, and then one that is signed by an unknown key
     repo.tamper(Tamper::Deb("demo", "1.3"));
     let failed = upgrade();
     assert!(!failed.success(), "{failed}");

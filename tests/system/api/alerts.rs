@@ -1,4 +1,4 @@
-//! What is wrong is said once, to whoever listens, and taken back when it is over.
+//! Alerts: each is signalled once, to subscribers and hooks, and resolved when its condition ends.
 
 use lab::{Host, Release, Spawned, fixtures};
 use linux_patch_api::journal::id;
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, start, text};
 use crate::story::{
-    drop_request, events, last_job, property, refresh_fails, refresh_succeeds, settled, stop_door,
-    unit,
+    drop_request, events, last_job, property, refresh_fails, refresh_succeeds, settled,
+    stop_service, unit,
 };
 
 /// Where the hooks of the stories write down what they were told.
@@ -110,7 +110,7 @@ fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success(release: R
     // the former one has sent
     host.wait_for("the signals", || heard(&listener).len() == 2);
     failed(&host, "demo");
-    stop_door(&host);
+    stop_service(&host);
     assert_eq!(property(&host, "Health"), "degraded");
     assert_eq!(sorted(&host), ["database-interrupted", "update-failed"]);
     for key in raised {
@@ -268,7 +268,7 @@ fn a_worker_that_is_killed_leaves_its_alert_to_systemd(release: Release) {
         assert!(environment.contains(given), "{given}: {environment}");
     }
 
-    // what the dead worker began is brought to its end though nobody asks, and that was a success
+    // systemd starts a worker that finishes what the dead one began, and that was a success
     host.write("/run/lab-release", "");
     host.wait_for("the end of the job", || {
         last_job(&host)["status"] == "succeeded"

@@ -1,14 +1,14 @@
-//! A door in the hands of an attacker: its account can ask for updates, and do nothing else.
+//! A front end in the hands of an attacker: its account can ask for updates, and do nothing else.
 
 use lab::{Host, Release, Repo, fixtures};
 
 use crate::story::{self, QUEUE, STATE, hold_worker, installed, unit};
 
-/// Everything that happens here is done with the rights of the doors, and no fewer: none of their sandbox.
-const AS_THE_DOOR: &str =
+/// Everything here is done with the rights of the front ends' account, without their sandbox.
+const AS_THE_SERVICE: &str =
     "setpriv --reuid linux-patch --regid linux-patch --clear-groups --inh-caps=-all";
 
-/// What nobody may read, and what nobody may change.
+/// What the account may not read, and what it may not change.
 const SECRET: &str = "/etc/linux-patch-secret";
 
 /// A host with 1.1 of `demo` pending, a secret, and the attacker's tools.
@@ -26,7 +26,7 @@ fn host(release: Release) -> (Host, Repo) {
 }
 
 fn attack(host: &Host, what: &str) -> String {
-    let attack = host.try_sh(&format!("{AS_THE_DOOR} python3 /opt/attack.py {what}"));
+    let attack = host.try_sh(&format!("{AS_THE_SERVICE} python3 /opt/attack.py {what}"));
     assert!(attack.success(), "{what}: {attack}");
     attack.stdout
 }
@@ -57,13 +57,13 @@ fn the_account_of_the_front_ends_can_only_ask(release: Release) {
     host.sh("touch /run/before");
     what_it_owns_are_three_directories(&host);
 
-    // what is no request goes away, and keeps nobody from being served: nothing of it can be opened,
-    // parsed, moved or removed as an entry would be
+    // what is no request is removed, and delays no other request: nothing of it can be opened, parsed, moved
+    // or removed as an entry would be
     let lock = hold_worker(&host);
     for what in ["entries", "names", "marks"] {
         attack(&host, what);
     }
-    let lease = host.spawn(&format!("{AS_THE_DOOR} python3 /opt/attack.py lease"));
+    let lease = host.spawn(&format!("{AS_THE_SERVICE} python3 /opt/attack.py lease"));
     host.wait_for("the lease", || lease.output_so_far().contains("held"));
     lock.release(&host);
     assert_well(&host, 1);
@@ -76,7 +76,7 @@ fn the_account_of_the_front_ends_can_only_ask(release: Release) {
 
     // a look, and another file by the time it is opened
     let swapping = host.spawn(&format!(
-        "{AS_THE_DOOR} python3 /opt/attack.py swap {SECRET}"
+        "{AS_THE_SERVICE} python3 /opt/attack.py swap {SECRET}"
     ));
     host.wait_for("the worker to have refused two hundred of them", || {
         let refused = host.sh(&format!("ls {STATE}/refused | wc -l"));
@@ -99,7 +99,7 @@ fn the_account_of_the_front_ends_can_only_ask(release: Release) {
 
 /// It may neither replace the directories it may write to, nor make root write through them.
 fn what_it_owns_are_three_directories(host: &Host) {
-    let as_the_door = |script: &str| host.try_sh(&format!("{AS_THE_DOOR} sh -c '{script}'"));
+    let as_the_service = |script: &str| host.try_sh(&format!("{AS_THE_SERVICE} sh -c '{script}'"));
     for directory in ["keys", "queue", "tmp"] {
         for script in [
             "mv $1 $1.old",
@@ -108,7 +108,7 @@ fn what_it_owns_are_three_directories(host: &Host) {
             "ln -sfn /etc $1",
         ] {
             let script = script.replace("$1", &format!("{STATE}/{directory}"));
-            let output = as_the_door(&script);
+            let output = as_the_service(&script);
             let inside = format!("{STATE}/{directory}/etc");
             // ln puts its link inside, which is allowed, and is an entry like any other
             host.sh(&format!("rm -f {inside}"));
@@ -128,7 +128,7 @@ fn what_it_owns_are_three_directories(host: &Host) {
         "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager \
          StartUnit ss patch-apply@all.service replace",
     ] {
-        assert!(!as_the_door(script).success(), "{script}");
+        assert!(!as_the_service(script).success(), "{script}");
     }
 }
 

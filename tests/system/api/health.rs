@@ -1,5 +1,5 @@
-//! What the host says of itself is so: also where a door cannot see, where nothing would wake us any more, and in
-//! the middle of things.
+//! The health of the host: also where a front end may not read the state, where units that start the worker are
+//! broken, and during an update.
 
 use lab::fixtures::{plain, slow};
 use lab::{Fault, Host, Release, Repo};
@@ -44,7 +44,7 @@ fn a_fragment_that_is_edited_in_place_is_seen_at_once() {
     host.write(fragment, "backend = \"apt\"\n");
     refresh_succeeds(&host);
     assert_eq!(property(&host, "Health"), "healthy");
-    let door = unit(&host, "patch-agent.service", "MainPID");
+    let service = unit(&host, "patch-agent.service", "MainPID");
 
     host.sh(&format!("echo 'nonsense = 1' >> {fragment}"));
 
@@ -58,8 +58,8 @@ fn a_fragment_that_is_edited_in_place_is_seen_at_once() {
     assert_eq!(property(&host, "Health"), "healthy");
     assert_eq!(
         unit(&host, "patch-agent.service", "MainPID"),
-        door,
-        "by the same door"
+        service,
+        "by the same service"
     );
 }
 
@@ -102,7 +102,7 @@ fn what_a_front_end_cannot_read_is_a_reason_and_the_refresh_mends_it() {
         assert_eq!(reasons(&host), "", "{breaking}");
     }
 
-    // and the door can do again what it is for
+    // and the service can do again what it is for
     let log = host.as_user(ALICE, &format!("patchctl log {}", id_of(&job)));
     assert!(log.stdout.contains("demo:all 1.0 -> 1.1"), "{log}");
     assert!(host.try_sh("patchctl apply demo").success());

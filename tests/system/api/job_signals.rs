@@ -1,23 +1,23 @@
-//! Whoever subscribes hears how every job goes, in order, and whoever never reads harms nobody.
+//! Signals about jobs: subscribers receive them in order, and one that never reads does no harm.
 
 use lab::{Host, Release, Spawned, fixtures};
 use serde_json::Value;
 
 use crate::job::{host_with, id_of};
-use crate::story::{installed, last_job, property, settled, stop_door, unit};
+use crate::story::{installed, last_job, property, settled, stop_service, unit};
 
-/// Every signal of the door: about jobs, and properties that change.
+/// Every signal of the service: about jobs, and properties that change.
 const MATCH: &str = "type='signal',path='/org/linux_patch/Agent1'";
 
-/// More than this the door never needs, whoever listens or does not: 8 MB, in KiB.
-const DOOR_LIMIT: u64 = 8 * 1024;
+/// The memory that the service never exceeds, whatever its subscribers do: 8 MB, in KiB.
+const MEMORY_LIMIT: u64 = 8 * 1024;
 
 releases!(a_subscriber_hears_a_job_from_start_to_end [bookworm trixie]);
 fn a_subscriber_hears_a_job_from_start_to_end(release: Release) {
     let (host, repo) = host_with(release, &[fixtures::plain("demo", "1.0")]);
     repo.add(&fixtures::slow("demo", "1.1"));
     host.sh("systemctl start patch-refresh.service");
-    stop_door(&host);
+    stop_service(&host);
     let listener = listen(&host);
     assert_eq!(
         unit(&host, "patch-agent.service", "ActiveState"),
@@ -122,10 +122,10 @@ fn a_subscriber_that_never_reads_does_no_harm(release: Release) {
         "awk '/^RssAnon/ {{ print $2 }}' /proc/{pid}/status"
     ));
     let memory: u64 = memory.trim().parse().expect("no number");
-    assert!(memory < DOOR_LIMIT, "the door takes {memory} KiB");
+    assert!(memory < MEMORY_LIMIT, "the service takes {memory} KiB");
 }
 
-/// Somebody who has subscribed to everything and has stopped reading.
+/// A client that has subscribed to everything and has stopped reading.
 fn deaf(host: &Host, user: &str) -> Spawned {
     host.as_user(user, "true");
     let subscriber = host.spawn(&format!(

@@ -1,4 +1,4 @@
-//! What happened, afterwards: every event by its job, every kind explained, every output kept.
+//! The journal: every event is found by its job, has a catalog entry, and the output of every program is kept.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn every_event_of_a_job_is_found_by_its_id(release: Release) {
         // nothing of what was installed by hand is kept
         message::CANNOT_GO_BACK,
         message::ACTIVATION,
-        // the versions, the stranger that was half-configured before, the units
+        // the versions, the package that was half-configured before, the units
         message::CHECKED,
         message::CHECKED,
         message::CHECKED,

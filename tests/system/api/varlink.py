@@ -1,4 +1,4 @@
-# A client of the Varlink door, good and bad, for hosts that have no varlinkctl and only a minimal Python:
+# A client of Varlink, good and bad, for hosts that have no varlinkctl and only a minimal Python:
 # no json, so answers are passed on as they are. Run as: python3 varlink.py WHAT [ARGUMENT]...
 import os, re, socket, sys, time
 

@@ -1,4 +1,4 @@
-//! The Varlink door: who may come in, what is answered, and that nobody can keep it from the others.
+//! Varlink: who may connect, what is answered, and that no client can keep the others out.
 
 use lab::{Host, Release, Repo, fixtures};
 use serde_json::Value;
@@ -251,7 +251,7 @@ fn only_operators_come_in(release: Release) {
         assert_eq!(client(&host, insider, "half_closed")["answers"][0], "reply");
     }
 
-    // what the door itself may write to, were it taken over
+    // what the service itself may write to, were it taken over
     let writable = host.sh(
         "runuser -u linux-patch -- find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp \
          -o -path /var/tmp \\) -prune -o \\( -type d -o -type f \\) -writable -print 2>/dev/null || true",
@@ -389,7 +389,7 @@ releases!(a_removal_of_the_package_ends_every_connection [bookworm trixie]);
 fn a_removal_of_the_package_ends_every_connection(release: Release) {
     let host = host(release);
     let _repo = with_update(&host, &fixtures::plain("demo", "1.1"));
-    // one says nothing, one follows a job that nobody serves: it would stay for a day
+    // one says nothing, one follows a job that no worker serves: it would stay for a day
     let lock = story::hold_worker(&host);
     let silent = host.spawn("runuser -u alice -- python3 /opt/varlink.py silent");
     let following = host.spawn(&format!(

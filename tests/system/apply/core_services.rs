@@ -1,5 +1,5 @@
-//! Updates that restart what we stand on: the service manager, the bus, polkit, the journal; and a bus that
-//! says nothing at all.
+//! Updates that restart what the program relies on: the service manager, the bus, polkit, the journal; and a bus
+//! that does not answer.
 
 use lab::fixtures::plain;
 use lab::{Deb, Host, Release};
@@ -56,7 +56,7 @@ fn an_update_that_restarts_core_services_is_followed_to_its_end(release: Release
         repo.add(&plain(package, "1.1").postinst(&postinst));
         let was = host.sh(which);
 
-        // whoever waits for it over the bus loses the bus, and goes on waiting
+        // a client that waits for it over the bus loses the bus, and goes on waiting
         let output = host.try_sh(&format!("patchctl apply {package} 2>&1"));
 
         let told = || host.messages(&["--lines=60"]).join("\n");
@@ -77,7 +77,7 @@ fn an_update_that_restarts_core_services_is_followed_to_its_end(release: Release
             "{package}"
         );
     }
-    // and so is the next, whoever was restarted before
+    // and so is the next, whichever service was restarted before
     repo.add(&plain("demo", "1.1"));
     let job = crate::job::applied(&host, "demo");
     followed_to_its_end(&host, "demo", &job);
@@ -155,7 +155,7 @@ fn a_silent_bus_delays_no_update_and_is_reported_to_the_caller() {
     );
 
     host.sh(&format!("kill -CONT {bus}"));
-    host.wait_for("the door", || host.try_sh("patchctl status").success());
+    host.wait_for("the service", || host.try_sh("patchctl status").success());
     assert_eq!(property(&host, "Health"), "healthy");
     assert_eq!(unit(&host, "patch-apply@demo.service", "Result"), "success");
     assert_eq!(events_of_kind(&host, message::JOB_SUCCEEDED).len(), 1);

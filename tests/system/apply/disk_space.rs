@@ -1,4 +1,4 @@
-//! Too little room is found before anything changes.
+//! The disk space check: too little room is found before anything changes.
 
 use lab::Release;
 use lab::fixtures::plain;

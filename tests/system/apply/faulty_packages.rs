@@ -1,4 +1,4 @@
-//! Packages that misbehave, and strangers that were broken before we came.
+//! Packages that misbehave, and other packages that were broken before the update.
 
 use lab::fixtures::{failing_postinst, plain};
 use lab::{Deb, Host, Release};

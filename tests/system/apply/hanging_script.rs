@@ -1,4 +1,4 @@
-//! A maintainer script that hangs is named, to whoever looks or listens, and is never ended by us.
+//! A maintainer script that hangs: it is named in status, alerts and record, and the worker never ends it.
 
 use lab::fixtures::plain;
 use lab::{Host, Release};
@@ -78,7 +78,7 @@ fn a_script_that_hangs_is_named_and_left_alone(release: Release) {
     ended_by_hand(&host, &repo);
 }
 
-/// Whoever ends it by hand learns what became of the update.
+/// The administrator ends it by hand: the update fails and is rolled back.
 fn ended_by_hand(host: &Host, repo: &lab::Repo) {
     host.sh("rm /run/hold; mkfifo /run/never");
     // the script of the version that comes back hangs, too

@@ -1,4 +1,4 @@
-//! One transaction at a time: our own workers among themselves, and with everybody else's package managers.
+//! One transaction at a time: among workers, and with package managers that other processes run.
 
 use lab::fixtures::{plain, slow};
 use lab::{Host, Release};

@@ -30,7 +30,7 @@ fn map_by_the_manager_alone(host: &Host) {
     });
 }
 
-/// Which life of the service manager this is: it makes its private socket anew when it re-executes itself.
+/// Which life of the service manager this is: it makes a new private socket when it re-executes itself.
 fn life(host: &Host) -> String {
     host.sh("stat -c %i /run/systemd/private")
 }
@@ -78,7 +78,7 @@ fn a_library_of_the_service_manager_asks_to_re_execute_not_to_reboot(release: Re
     host.sh("systemctl daemon-reexec");
     assert!(outdated(&picture(&host)["outdated_services"]).is_empty());
 
-    // done, and not before whoever waits for the job has its result
+    // done, and not before the client that waits for the job has its result
     map_by_the_manager_alone(&host);
     let before = life(&host);
     let config = "[services]\nrestart = \"safe\"\n";

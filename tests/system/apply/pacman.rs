@@ -153,7 +153,7 @@ fn the_lock_of_another_interrupted_run_stays_and_is_named() {
         "{job:#}"
     );
     assert!(host.exists("/var/lib/pacman/db.lck"));
-    // the door cannot see whose lock it is, and says what the worker has seen
+    // the service cannot see whose lock it is, and says what the worker has seen
     host.sh("patchctl acknowledge all");
     let reasons = || property(&host, "HealthReasons");
     host.wait_for("the failure to be acknowledged", || {
@@ -165,7 +165,7 @@ fn the_lock_of_another_interrupted_run_stays_and_is_named() {
         reasons()
     );
     assert_eq!(property(&host, "Health"), "degraded");
-    // nobody has to ask a worker whether it is gone
+    // no worker has to look whether it is gone
     host.sh("rm /var/lib/pacman/db.lck");
     assert_eq!(reasons(), "0");
     assert_eq!(property(&host, "Health"), "healthy");
@@ -236,7 +236,7 @@ fn the_live_database_moves_with_the_packages() {
     let running = host.spawn("systemctl start patch-apply@all.service");
     host.wait_for("its scriptlet", || host.exists("/run/lab-slow-started"));
     assert!(host.exists("/var/lib/pacman/sync/lab.db"));
-    // meanwhile nobody else gets the lock
+    // meanwhile no other process gets the lock
     let theirs = host.try_sh("pacman -S --noconfirm demo 2>&1");
     assert!(
         theirs.stdout.contains("unable to lock database"),
@@ -273,7 +273,7 @@ fn a_download_is_stopped_without_a_trace_and_outlives_no_worker() {
     };
 
     let running = start();
-    // as with `pacman -Syu`, nobody else comes in between
+    // as with `pacman -Syu`, no other process comes in between
     assert!(host.exists("/var/lib/pacman/db.lck"));
     kill("TERM");
     running.wait();

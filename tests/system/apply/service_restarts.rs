@@ -101,7 +101,7 @@ fn services_with_an_old_library_are_listed_until_they_are_restarted(release: Rel
 releases!(services_are_restarted_where_that_is_safe [bookworm trixie]);
 fn services_are_restarted_where_that_is_safe(release: Release) {
     let (host, repo) = prepared(release);
-    // one as any other, one that the administrator names, one that nobody restarts
+    // one as any other, one that the administrator names, one that must not be restarted
     for name in ["keeper", "stays-up", "docker"] {
         keep(&host, name, false);
     }

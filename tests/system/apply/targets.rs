@@ -152,7 +152,7 @@ fn an_update_that_needs_a_new_package_installs_it() {
 
     let job = applied(&host, "all");
     assert_eq!(changes(&job), ["libtool9 none -> 4", "tool 1.0 -> 1.1"]);
-    // nobody asked for the libraries: they may go when nothing needs them any more
+    // the libraries were installed as dependencies: they may go when nothing needs them any more
     assert_eq!(
         host.sh("apt-mark showauto libnew libtool9"),
         "libnew\nlibtool9\n"

@@ -57,7 +57,7 @@ fn a_direct_apply_works(release: Release) {
     assert_eq!(installed(&host, "demo"), "1.2 installed");
     assert_eq!(last_job(&host)["status"], "succeeded");
 
-    // whatever was done directly, the door knows of it
+    // whatever was done directly, the service knows of it
     assert_eq!(property(&host, "Phase"), "success");
     host.sh("systemctl start patch-apply.path");
     assert_eq!(property(&host, "Health"), "healthy");

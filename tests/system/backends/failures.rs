@@ -1,4 +1,4 @@
-//! Scripts that fail, services that stay down, power cuts, and others at work.
+//! Scripts that fail or hang, services that do not start, power cuts, and locks of other processes.
 
 use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_service};
 use lab::{Host, Manager};
@@ -130,7 +130,7 @@ pub fn a_power_cut_in_the_middle_is_healed_at_the_next_boot(backend: Backend) {
     repo.add(&plain("demo", "1.1").postinst(once).depends("tool"));
     let running = backend.start(&host, "all");
     host.wait_for("its script", || host.exists("/run/lab-slow-started"));
-    // a package in between is no problem while somebody is at it
+    // a package in between is no problem while a worker is at it
     assert_eq!(property(&host, "Health"), "healthy");
 
     host.power_cut();

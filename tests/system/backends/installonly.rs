@@ -48,7 +48,7 @@ fn only_the_new_version_goes_again(backend: Backend) {
     assert_eq!(backend.installed(&host, "driver"), version("1.0"));
     assert_eq!(host.read("/usr/lib/driver/1.0/driver"), "1.0");
 
-    // one that the kernel runs from stays, whoever wants it to go
+    // one that the kernel runs from stays, whatever the request
     let release = host.sh("uname -r");
     let modules = format!("/usr/lib/modules/{}/driver", release.trim());
     repo.add(&driver("1.2").file(&modules, "1.2"));

@@ -1,4 +1,4 @@
-//! Repositories that are away, behind, not what they should be, or ahead of themselves.
+//! Repositories that are unreachable, outdated, forged, or replaced by another page.
 
 use std::time::{Duration, SystemTime};
 
@@ -163,7 +163,7 @@ pub fn a_web_page_or_an_index_signed_by_another_key_is_refused(backend: Backend)
 }
 
 // fault: bad signature, expired, replayed
-/// Well signed, and older than what was seen before: a mirror that went back, or somebody who hides updates.
+/// Well signed, and older than what was seen before: a mirror that went back, or an attacker who hides updates.
 pub fn an_older_index_served_again_raises_an_alarm(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0")]);
     let yesterday = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
@@ -209,7 +209,7 @@ pub fn an_unsigned_package_is_refused(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-/// The two of them that take a lock for a refresh. While it waits, the one who has asked for it sees for whom.
+/// The two of them that take a lock for a refresh. While it waits, the caller sees for which process.
 // fault: lock held
 #[test]
 fn with_dnf_4_and_zypper_a_refresh_says_for_whom_it_waits() {

@@ -1,4 +1,4 @@
-//! What is due: security behind a newer version, plans for who is nobody in particular, replacements, pins.
+//! Which updates are pending: security behind a newer version, plans for ordinary users, replacements, pins.
 
 use chrono::{DateTime, Utc};
 use lab::fixtures::plain;
@@ -61,7 +61,7 @@ fn size_of_demo(host: &Host, backend: Backend) -> Option<u64> {
     Some(host.sh(asked).trim().parse().expect("no size"))
 }
 
-/// What closes the hole is in every later version, too, whoever has that.
+/// What closes the hole is in every later version, too, whichever source has that.
 pub fn security_is_seen_behind_a_newer_version(backend: Backend) {
     let (host, repo) = backend.host_with(&[plain("demo", "1.0"), plain("tool", "1.0")]);
     repo.add(&plain("tool", "1.1"));
@@ -128,7 +128,7 @@ pub fn security_is_seen_behind_a_newer_version(backend: Backend) {
     assert_eq!(property(&host, "Health"), "healthy");
 }
 
-/// Everybody may ask what an update would do, also where nobody but root may ask the package manager, and where
+/// Every user may ask what an update would do, also where only root may ask the package manager, and where
 /// root alone can read which repositories there are.
 pub fn a_plan_of_one_package(backend: Backend) {
     let packages = [plain("demo", "1.0"), plain("tool", "1.0")];

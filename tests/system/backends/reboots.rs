@@ -54,7 +54,7 @@ pub fn what_was_updated_before_the_start_asks_for_no_reboot(backend: Backend) {
             host.write("/run/reboot-required", "");
         }
         Manager::Pacman => put_on(&host, &[plain("systemd", "1.0")]),
-        // when the file was put there is what tells; no database has changed, so that the door, which
+        // when the file was put there is what counts; no database has changed, so that the service, which
         // looks again only then, is asked to come again
         _ => drop(host.sh(
             "chmod 0700 /usr/lib/systemd/systemd && chmod 0755 /usr/lib/systemd/systemd && \

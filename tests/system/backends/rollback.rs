@@ -1,4 +1,4 @@
-//! Going back: files that left their package, and an update that breaks what would put it back.
+//! Rollback: files that left their package, and an update that breaks the package manager itself.
 
 use lab::fixtures::{broken_service, plain, with_service};
 use lab::{Deb, Manager};

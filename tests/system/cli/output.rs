@@ -309,7 +309,7 @@ fn a_job_is_waited_for_as_long_as_is_said_and_its_log_followed() {
         waited.stderr.contains(&words) && waited.stdout.is_empty(),
         "{waited}"
     );
-    // what the package manager does at the moment is in the record, for everybody
+    // what the package manager does at the moment is in the record, for every user
     let running = host.as_user(ALICE, &format!("patchctl log --json {id}"));
     let running: Value = serde_json::from_str(&running.stdout).expect("no JSON");
     assert!(running["progress"].as_u64() >= Some(50), "{running}");

@@ -309,7 +309,7 @@ fn ssh(host: &Host) -> Option<String> {
     (!found.is_empty()).then(|| found.trim().to_owned())
 }
 
-/// How often somebody has logged in over ssh.
+/// How often a client has logged in over ssh.
 fn logins(host: &Host) -> usize {
     let lines = host.messages(&["-t", "sshd", "-t", "sshd-session"]);
     lines

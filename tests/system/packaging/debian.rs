@@ -1,4 +1,4 @@
-//! The Debian package: what it brings, that an upgrade disturbs nobody, and that nothing is left of it.
+//! The Debian package: what it installs, that an upgrade interrupts no job, and that a purge leaves nothing.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ fn it_installs_on_a_bare_host(release: Release) {
 /// The most bytes that the program may have as it is released; Cargo.toml and debian/rules say what keeps it small.
 const PROGRAM: u64 = 3_600_000;
 
-/// Units, directories, accounts and the door, as every package has to leave them.
+/// Units, directories, accounts and the D-Bus service, as every package has to leave them.
 pub fn everything_is_in_place(host: &Host) {
     let size = host.sh("stat -c %s /usr/bin/patchctl");
     let size: u64 = size.trim().parse().unwrap();
@@ -107,7 +107,7 @@ fn an_upgrade_keeps_the_state_and_disturbs_no_worker(release: Release) {
     let kept = jobs(&host);
     let refreshed = last_cache_update(&host);
     assert_eq!(property(&host, "Phase"), "success");
-    let old_door = unit(&host, "patch-agent.service", "MainPID");
+    let old_service = unit(&host, "patch-agent.service", "MainPID");
 
     // a worker waits for apt's lock while the package is upgraded below it
     let lock = host.spawn(
@@ -130,12 +130,12 @@ fn an_upgrade_keeps_the_state_and_disturbs_no_worker(release: Release) {
     for name in ["patch-refresh.timer", "patch-apply.path"] {
         assert_eq!(unit(&host, name, "ActiveState"), "active", "{name}");
     }
-    host.wait_for("the new door", || {
+    host.wait_for("the new service", || {
         property(&host, "Version");
-        let door = unit(&host, "patch-agent.service", "MainPID");
-        door != old_door
+        let service = unit(&host, "patch-agent.service", "MainPID");
+        service != old_service
             && !host
-                .sh(&format!("readlink /proc/{door}/exe"))
+                .sh(&format!("readlink /proc/{service}/exe"))
                 .contains("deleted")
     });
 

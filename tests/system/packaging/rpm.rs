@@ -21,7 +21,7 @@ fn dnf_host() -> Host {
 
 const OURS: &str = "linux-patch-api";
 
-/// Where the Varlink door listens.
+/// Where Varlink is served.
 const SOCKET: &str = "/run/linux_patch_api/request.sock";
 
 /// What is active between two events.
@@ -52,8 +52,8 @@ fn dnf_installs_it_and_leaves_nothing_but_the_state() {
     assert_eq!(alice.status, 77, "{alice}");
     let explained = host.sh(&format!("journalctl --dump-catalog {}", id::JOB_STARTED));
     assert!(explained.contains("Subject:"), "{explained}");
-    // somebody who stays connected, to both doors
-    let door = unit(&host, "patch-agent.service", "MainPID");
+    // a client that stays connected to both services
+    let service = unit(&host, "patch-agent.service", "MainPID");
     let mut connected = host.spawn(&format!(
         "exec python3 -c 'import signal, socket; s = socket.socket(socket.AF_UNIX); \
          s.connect(\"{SOCKET}\"); print(\"connected\", flush=True); s.recv(1)'"
@@ -64,7 +64,10 @@ fn dnf_installs_it_and_leaves_nothing_but_the_state() {
 
     host.sh(&format!("dnf remove -q -y {OURS} 2>&1"));
     assert!(!host.exists("/usr/bin/patchctl"));
-    assert!(!host.exists(&format!("/proc/{door}")), "the door is closed");
+    assert!(
+        !host.exists(&format!("/proc/{service}")),
+        "the service is closed"
+    );
     host.wait_for("the end of the connection", || !connected.is_running());
     assert_eq!(host.sh("systemctl list-units --no-legend 'patch-*'"), "");
     let left: Vec<String> = files(&host).difference(&before).cloned().collect();
@@ -83,7 +86,7 @@ fn an_upgrade_by_dnf_disturbs_no_worker_and_restarts_the_service() {
     let own = "# the administrator's own\n";
     host.write("/etc/linux_patch_api/config.toml", own);
     assert_eq!(property(&host, "Version"), "2.0.0");
-    let old_door = unit(&host, "patch-agent.service", "MainPID");
+    let old_service = unit(&host, "patch-agent.service", "MainPID");
 
     let lock = hold_worker(&host);
     host.sh("systemctl start --no-block patch-apply@all.service");
@@ -96,8 +99,8 @@ fn an_upgrade_by_dnf_disturbs_no_worker_and_restarts_the_service() {
     for name in ACTIVE {
         assert_eq!(unit(&host, name, "ActiveState"), "active", "{name}");
     }
-    host.wait_for("the new door", || property(&host, "Version") == "2.0.1");
-    assert_ne!(unit(&host, "patch-agent.service", "MainPID"), old_door);
+    host.wait_for("the new service", || property(&host, "Version") == "2.0.1");
+    assert_ne!(unit(&host, "patch-agent.service", "MainPID"), old_service);
     assert_eq!(host.read("/etc/linux_patch_api/config.toml"), own);
     lock.release(&host);
     host.wait_for("the end of the worker", || worker() == "0");

@@ -1,4 +1,4 @@
-//! The queue: durable, in order, never deaf, and hostile entries change nothing.
+//! Entries of the queue: they are durable and served in order, the queue is always watched, hostile ones change nothing.
 
 use lab::{Host, Release, Repo, fixtures};
 use linux_patch_api::journal::id;

@@ -1,4 +1,4 @@
-//! The name behind the `@`: whatever it is, apt sees it only when an installed package has exactly this name.
+//! Instance names of `patch-apply@`: whatever is given, only exact names of installed packages reach apt.
 
 use lab::fixtures::plain;
 use lab::{Host, Release};

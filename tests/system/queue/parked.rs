@@ -1,4 +1,4 @@
-//! Jobs that are held: deferred until the network is back, in conflict until somebody decides, cancelled.
+//! Parked jobs: deferred until the network is back, in conflict until an administrator decides, cancelled.
 
 use lab::{Fault, Host, Release, Repo, fixtures};
 

@@ -81,7 +81,7 @@ fn a_reboot_is_scheduled_when_it_is_wanted_and_can_be_taken_back(release: Releas
     assert_eq!(failed(&host, "demo")["reboot"], Value::Null);
     assert!(!host.exists(SCHEDULED));
 
-    // whoever may not, does not
+    // a user without the right is refused
     let refused = host.as_user("alice", "patchctl reboot");
     assert_eq!(refused.status, 77, "{refused}");
     assert_eq!(host.try_sh("patchctl reboot --delay=99w").status, 2);
@@ -97,7 +97,7 @@ fn an_update_ends_with_a_real_reboot(release: Release) {
     repo.add(&fixtures::slow("demo", "1.1"));
     host.sh("systemctl start --no-block patch-apply@demo.service");
     host.wait_for("the postinst", || host.exists("/run/lab-slow-started"));
-    // while packages change nobody shuts the host down; when the reboot is asked for, nothing of ours does
+    // while packages change a shutdown is inhibited; when the reboot is asked for, it is no longer
     let held = host.sh("systemd-inhibit --list");
     assert!(held.contains("linux-patch-api"), "{held}");
     host.sh("touch /run/lab-release");
@@ -163,7 +163,7 @@ fn a_newer_kernel_than_the_running_one_is_a_reason() {
         assert_eq!(property(&host, "RebootRequired"), "true");
     };
     is_reason();
-    // Fedora and Arch keep them beside their modules, which the door has to see, too
+    // Fedora and Arch keep them beside their modules, which the service has to see, too
     host.sh("rm /boot/vmlinuz-*");
     assert_eq!(property(&host, "RebootRequired"), "false");
     for release in [&running, &newer] {

@@ -1,4 +1,4 @@
-//! A shutdown that is scheduled never comes in the middle of an update: one of ours waits for it, one of somebody else is waited for.
+//! A scheduled shutdown never interrupts an update: a reboot by this program follows it, other shutdowns come first.
 
 use lab::{Host, Release, fixtures};
 use linux_patch_api::journal::id;
@@ -159,7 +159,7 @@ fn a_shutdown_by_the_administrator_is_waited_for(release: Release) {
     let status = host.sh("patchctl status");
     assert!(status.contains("poweroff scheduled for"), "{status}");
 
-    // nothing is changed, at any door, and it is said
+    // nothing is changed, at any front end, and the reply says so
     assert!(!start(&host, "demo").success());
     let code = unit(&host, "patch-apply@demo.service", "ExecMainStatus");
     assert_eq!(code, "75");
@@ -371,7 +371,7 @@ fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again(release: Release) {
     host.sh("systemctl start patch-refresh.service");
     assert_eq!(scheduled(&host), "");
 
-    // a poweroff of somebody else is not turned into a reboot
+    // a poweroff by the administrator is not turned into a reboot
     configure(&host, "[reboot]\ndelay = \"1h\"\nforeign = \"ignore\"\n");
     host.sh("shutdown -P +60 2>&1");
     repo.add(&fixtures::plain("demo", "1.2"));
@@ -394,7 +394,7 @@ fn asks_again(host: &Host) {
     });
 }
 
-/// Somebody holds off a shutdown, until the file goes.
+/// An inhibitor of another process, until the file goes.
 fn hold_off(host: &Host) -> lab::Spawned {
     host.write("/run/holds", "");
     let lock = host.spawn(

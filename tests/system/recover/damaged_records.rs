@@ -1,4 +1,4 @@
-//! The records under attack: unusable files, an index that grew old, a disk that is full or read-only.
+//! Records that cannot be used: damaged files, an index that is too old, a disk that is full or read-only.
 
 use lab::{Host, Release, Repo, fixtures};
 use linux_patch_api::journal::id;
@@ -8,7 +8,7 @@ use crate::job::id_of;
 use crate::refresh::outcome::starts_of;
 use crate::story::{
     STATE, events, installed, jobs, last_cache_update, last_job, property, refresh,
-    refresh_succeeds, settled, state, stop_door, unit,
+    refresh_succeeds, settled, state, stop_service, unit,
 };
 
 const CACHE: &str = "/var/lib/linux_patch_api/state/cache.json";
@@ -52,7 +52,7 @@ fn an_unusable_record_reads_as_never_refreshed_and_is_rewritten() {
     never_refreshed_then_fresh(&host);
 }
 
-/// Reading the state is what has it made anew.
+/// Reading the state rewrites it.
 fn never_refreshed_then_fresh(host: &Host) {
     assert_eq!(property(host, "CacheStatus"), "unknown");
     assert_eq!(property(host, "Health"), "healthy", "never is no failure");
@@ -182,14 +182,14 @@ fn look_fifty_times(host: &Host) {
 #[test]
 fn a_full_or_read_only_disk_is_named_and_loses_nothing() {
     let (host, _repo) = host(Release::Trixie);
-    stop_door(&host);
+    stop_service(&host);
     host.sh(&format!(
         "systemctl stop patch-apply.path
         cp -a {STATE} /root/state
         mount -t tmpfs -o size=16m,mode=0755 tmpfs {STATE}
         cp -a /root/state/. {STATE}/"
     ));
-    // somebody asks while nobody serves
+    // a request that comes while no worker runs
     let agent = "org.linux_patch.Agent1 /org/linux_patch/Agent1 org.linux_patch.Agent1";
     host.sh(&format!("busctl call {agent} Refresh"));
     let fill = format!("! cat /dev/zero >{STATE}/filler 2>/dev/null");

@@ -1,4 +1,4 @@
-//! A disk that is full, or broken, at every file that an update writes for us, from the queue to the record.
+//! A disk that is full or broken, at every file that this program writes during an update, from queue to record.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +98,7 @@ impl Fault<'_> {
         }
     }
 
-    /// Whether it lasts until somebody does something about it.
+    /// Whether it lasts until the administrator does something about it.
     fn lasts(self) -> bool {
         matches!(self, Self::Write(_, DiskFault::Full | DiskFault::Quota))
     }
@@ -125,7 +125,7 @@ fn a_disk_that_stays_full_leaves_the_rest_to_a_later_worker() {
     let log = stage.host.messages(&["-u", DRAIN, "-n", "20"]).join("\n");
     assert!(log.contains("No space left on device"), "{log}");
     disk.heal();
-    // somebody else has taken it over by then
+    // another worker has taken it over by then
     stage.host.wait_for("the end of the job", || {
         story::job(&stage.host, &id)["status"] == "succeeded"
     });
@@ -272,7 +272,7 @@ impl Stage {
         let id = self.ask();
         let (what, reason) = (format!("{id}: {fault:?}"), fault.reason());
         if fault.lasts() {
-            // nobody makes room before it is said why nothing goes on
+            // the administrator makes room only when the reason is in the record
             let record = format!("{STATE}/jobs/{id}.json");
             self.host
                 .wait_for(&format!("the reason to be told, {what}"), || {

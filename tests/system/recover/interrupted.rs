@@ -1,4 +1,4 @@
-//! Stopping, killing, and holding off a shutdown: before activation nothing changes, after it all is finished.
+//! Stopped and killed workers, and inhibited shutdowns: before activation nothing changes, after it all is finished.
 
 use lab::fixtures::{plain, slow};
 use lab::{Fault, Host, Release, Repo, Spawned};
@@ -148,7 +148,7 @@ fn a_job_of_a_worker_killed_during_activation_is_judged_by_the_next(release: Rel
         "dpkg goes on without us"
     );
 
-    // the next worker comes though nobody asks, and must not judge while dpkg is still at it
+    // systemd starts the next worker, which must not judge while dpkg is still at it
     host.wait_for("the next worker to wait", || {
         events_of_kind(&host, message::WAITING).len() == 1
     });
@@ -226,7 +226,7 @@ fn a_worker_killed_during_its_refresh_does_not_delay_the_next(release: Release) 
     let running = host.spawn(&format!("systemctl start {UNIT}"));
     host.wait_for("the refresh", || !repo.requests().is_empty());
     let pids = host.sh("pgrep --delimiter , 'apt-get|http'");
-    // for everybody but who is being served: the next worker may already be waiting
+    // the next connections are served again: the next worker may already be waiting
     repo.heal();
 
     kill(&host, "KILL");

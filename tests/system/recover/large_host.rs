@@ -1,4 +1,4 @@
-//! A large host: real packages with their services go forwards, back and forwards again, with the power going in the middle.
+//! A large host: real packages with their services are updated, rolled back and updated again, through power cuts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! An update that is done in parts, because the worker or the host went away between them: it is judged, and
-//! undone, as one.
+//! An update that is done in parts, because the worker or the host went down between them: it is verified and
+//! rolled back as one.
 
 use lab::fixtures::{broken_service, plain, with_service};
 use lab::{Release, Repo};
@@ -111,7 +111,7 @@ fn a_shutdown_while_services_settle_leaves_the_verdict_to_the_next_boot() {
         let text = format!("[verify]\nsettle = {settle}\n");
         host.write("/etc/linux_patch_api/config.toml", text);
     };
-    // longer than anybody has to wait for
+    // longer than the test waits
     config(600);
     let running = host.spawn("systemctl start patch-apply@demo.service");
     host.wait_for("the verification", || {
@@ -119,7 +119,7 @@ fn a_shutdown_while_services_settle_leaves_the_verdict_to_the_next_boot() {
     });
     config(1);
 
-    // past the inhibitor, which holds off everybody who asks
+    // past the inhibitor, which delays every shutdown that is asked for
     assert!(!host.try_sh("systemctl reboot --no-wall").success());
     host.sh("systemctl start --no-block --job-mode=replace-irreversibly reboot.target");
 

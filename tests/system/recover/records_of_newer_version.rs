@@ -1,5 +1,5 @@
 //! Files that a newer version of this program has left: what can be read is kept whole, what cannot is
-//! named, put aside where it has to be written, and stops nobody.
+//! named, moved away where it has to be written, and stops no update.
 
 use lab::{Host, Release, Repo, fixtures};
 use linux_patch_api::journal::id as message;
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::api::alerts::standing;
 use crate::job::{applied, put_on};
 use crate::story::{
-    STATE, events, installed, job, property, refresh, refresh_succeeds, settled, state, stop_door,
+    STATE, events, installed, job, property, refresh, refresh_succeeds, settled, state,
+    stop_service,
 };
 
 const ENDED: &str = "17e0000000000000-000001";
@@ -17,7 +18,7 @@ const CONFLICT: &str = "17e0000000000000-000003";
 const RUNNING: &str = "17e0000000000000-000004";
 
 // fault: state of a newer version
-/// Of every file that holds more than what can be found out anew, and of those that hold nothing else.
+/// Of every file that holds more than what can be found out again, and of those that hold nothing else.
 #[test]
 fn files_of_a_newer_version_stop_nothing_and_are_not_lost() {
     let host = Host::boot(Release::Trixie);
@@ -123,7 +124,7 @@ fn what_was_added_is_still_there(host: &Host) {
     assert!(events(host, "MESSAGE_ID", message::STATE_UNUSABLE).is_empty());
 }
 
-/// The same files in a form that nobody here knows.
+/// The same files in a form that this version does not know.
 fn what_says_something_else_is_put_aside(host: &Host, repo: &Repo) {
     let newer = json!({"version": 2, "phase": "resting", "alerts": {}, "sets": {},
         "request": {"version": 2}, "status": "paused", "last_cache_update": {}, "reasons": 1});
@@ -144,7 +145,7 @@ fn what_says_something_else_is_put_aside(host: &Host, repo: &Repo) {
         &deferred,
         &in_conflict(),
     ];
-    stop_door(host);
+    stop_service(host);
     for file in files {
         write(host, file, &newer);
     }
@@ -187,7 +188,7 @@ fn what_says_something_else_is_put_aside(host: &Host, repo: &Repo) {
     assert_eq!(property(host, "Health"), "healthy");
     assert_eq!(property(host, "Phase"), "success");
 
-    // whoever has to write it does not write over it
+    // what has to write it does not write over it
     repo.stop();
     assert!(!refresh(host).success());
     assert_eq!(standing(host), ["refresh-failing"]);

@@ -1,4 +1,4 @@
-//! Clocks that were wrong: the dates they left behind hold nothing up and throw nothing away.
+//! Clocks that were wrong: the dates they left behind delay no job and delete no record.
 
 use lab::{Host, Release, fixtures};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn dates_of_a_wrong_clock_delay_nothing_and_delete_nothing() {
     let left = |ids: &[String]| ids.iter().filter(|id| records.contains(&**id)).count();
     let (unfinished, ended) = long_ago.split_first().unwrap();
     assert_eq!(left(std::slice::from_ref(unfinished)), 1, "{records}");
-    // nothing has it any more: it has ended just now, with words that somebody has yet to read
+    // no worker has it any more: it has ended just now, with a result that is still to be read
     let lost = job(&host, unfinished);
     assert_eq!(lost["status"], "failed", "{lost:#}");
     assert!(left(ended) < ended.len(), "too old: {records}");

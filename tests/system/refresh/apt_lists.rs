@@ -1,4 +1,4 @@
-//! What decides about a refresh of apt's: the lists of packages, and nothing that comes beside them.
+//! What decides whether a refresh by apt has succeeded: the package lists, and no other file.
 
 use std::time::{Duration, SystemTime};
 

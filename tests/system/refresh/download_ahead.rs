@@ -125,7 +125,7 @@ fn a_request_does_not_wait_for_what_is_downloaded_ahead() {
     host.wait_for("the download", || {
         repo.requests().iter().any(|path| path.contains("demo_1.2"))
     });
-    // everybody else's work comes first
+    // the work of all other programs comes first
     let download = host.sh("pgrep -x apt-get | head -n 1");
     let priority = host.sh(&format!("ps -o ni= -p {0}; ionice -p {0}", download.trim()));
     let priority: Vec<&str> = priority.split_whitespace().collect();

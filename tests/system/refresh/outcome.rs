@@ -1,4 +1,4 @@
-//! The refresh itself: what it leaves behind, what fails it, and how a host finds back.
+//! The refresh itself: its record, what fails it, and how a host recovers from a failed one.
 
 use chrono::{DateTime, Utc};
 use lab::{Fault, Host, Release, Repo, fixtures};
@@ -192,7 +192,7 @@ fn an_invalid_configuration_is_named_with_file_and_line_and_nothing_spins() {
     };
     named(&refresh_fails(&host));
     named(&property(&host, "HealthReasons"));
-    // a request at any door is answered, and does not start the worker over and over
+    // a request at any front end is answered, and does not start the worker over and over
     for command in [
         "systemctl start patch-apply@demo",
         "patchctl apply demo",

@@ -1,4 +1,4 @@
-//! What apt knows to be due: security among its versions, pins, what root alone can read; and who answers it.
+//! Which updates of apt are pending: security among several versions, pins, what root alone can read; and who answers.
 
 use lab::fixtures::{plain, slow};
 use lab::{Host, Release, Repo};
@@ -22,7 +22,7 @@ fn json(host: &Host, command: &str) -> Value {
     serde_json::from_str(&output.stdout).expect("no JSON")
 }
 
-/// The names of the pending updates, as anybody sees them.
+/// The names of the pending updates, as every user sees them.
 fn due(host: &Host) -> Vec<String> {
     let updates = json(host, "updates");
     let updates = updates.as_array().expect("no list").iter();
@@ -147,7 +147,7 @@ fn security_that_a_pin_keeps_away_is_named() {
     assert_eq!(changes(&applied(&host, "security")), ["demo 1.0 -> 1.1"]);
 }
 
-/// Passwords make administrators take away the right to read: nobody is told for that that nothing is due.
+/// Administrators make sources with passwords unreadable: for other users that must not look like no updates.
 #[test]
 fn what_root_alone_can_read_is_no_reason_to_say_that_nothing_is_due() {
     let (host, repo) = host_with(
@@ -183,7 +183,7 @@ fn what_root_alone_can_read_is_no_reason_to_say_that_nothing_is_due() {
     let plan = json(&host, "plan demo");
     assert_eq!(list(&plan, "updates").len(), 1, "{plan:#}");
 
-    // a source that nobody can read any more is an error, and not an empty list
+    // a source that even root cannot read is an error, and not an empty list
     host.sh("echo nonsense >> /etc/apt/preferences.d/mine");
     let output = host.as_user(ALICE, "patchctl updates");
     assert!(

@@ -1,5 +1,5 @@
-//! What decides about a refresh of dnf's, zypper's and pacman's: the package lists, wherever they lie, and whichever
-//! mirror they come from.
+//! What decides whether a refresh by dnf, zypper or pacman has succeeded: the package lists, in whichever directory
+//! and from whichever mirror.
 
 use crate::job::{applied, causes, changes};
 use crate::story::{events, last_job, property, refresh_fails, refresh_succeeds, state};

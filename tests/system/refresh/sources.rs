@@ -1,4 +1,4 @@
-//! Package sources that are dead, forged, or sent back in time: named, and nothing is taken from them.
+//! Sources that are dead, forged, or older than before: they are named, and no package is taken from them.
 
 use std::time::{Duration, SystemTime};
 
@@ -182,7 +182,7 @@ fn a_source_that_lives_elsewhere_is_followed(release: Release) {
 }
 
 releases!(a_directory_on_the_host_is_a_source [bookworm trixie]);
-/// Packages beside their list, without an index that anybody signed, as many a local source is made.
+/// Packages beside their list, without a signed index, as many a local source is made.
 fn a_directory_on_the_host_is_a_source(release: Release) {
     let host = Host::boot(release);
     host.put_on(&[fixtures::plain("demo", "1.0")]);

@@ -1,4 +1,4 @@
-//! The refresh and time: sources that never end an answer, locks that somebody else holds.
+//! The refresh and time: sources that never end an answer, locks that another process holds.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn a_refresh_ends_after_its_120_seconds_with_all_its_processes() {
     let before = hosts.map(last_cache_update);
 
     hanging.sh("systemctl start --no-block patch-refresh.service");
-    // without a unit around it, nobody else cleans up behind it
+    // without a unit around it, systemd does not end its processes
     let direct = dripping.spawn("patchctl refresh --direct");
     let bare = stubborn.spawn("patchctl refresh --direct");
     for host in hosts {

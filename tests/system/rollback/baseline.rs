@@ -1,4 +1,4 @@
-//! "As it was before": what is compared after going back, what of it is named, and what goes with the update.
+//! The baseline after a rollback: what is compared with it, which differences are named, and what goes with the update.
 
 use lab::fixtures::{broken_service, plain, with_conffile, with_service};
 use lab::{Deb, Host, Release};

@@ -1,4 +1,4 @@
-//! What was rolled back is not offered again as it was; and rolling back because somebody asks for it.
+//! Blocked versions, which are not offered again after a rollback; and rollbacks that an administrator asks for.
 
 use lab::fixtures::{broken_service, failing_postinst, plain, with_conffile, with_service};
 use lab::{Host, Release, Repo};
@@ -73,7 +73,7 @@ fn what_was_rolled_back_waits_for_a_newer_version_or_a_word() {
     let job = applied(&host, "other");
     assert_eq!((&job["reached"], changes(&job)), (&true.into(), Vec::new()));
 
-    // a word offers it again, to whoever may give it
+    // `patchctl forget` offers it again, for a caller that may do so
     let refused = host.as_user("somebody", &format!("patchctl forget {id}"));
     assert_eq!(refused.status, 77, "{refused}");
     host.sh(&format!("patchctl forget {id}"));

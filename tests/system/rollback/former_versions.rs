@@ -1,4 +1,4 @@
-//! Going back: what fails its verification is undone, from wherever the former version is to be had.
+//! Rollback of what fails its verification, from each place that may have the former version.
 
 use lab::fixtures::{broken_service, failing_postinst, plain, slow, with_conffile, with_service};
 use lab::{Host, Release, Repo};

@@ -99,7 +99,7 @@ fn a_file_that_moved_to_a_new_package_comes_back(release: Release) {
     host.sh("dpkg --purge lib-n-data 2>&1");
     assert_eq!(host.read("/etc/lib-n.conf"), "setting = mine\n");
 
-    // the same when somebody asks for it
+    // the same for a rollback that the administrator asks for
     repo.add(&with_service("demo", "1.2"));
     let job = applied(&host, "all");
     assert!(changes(&job).contains(&"lib-n-data none -> 1.1".to_owned()));

@@ -1,4 +1,4 @@
-//! Going back where the update has broken apt: dpkg does it, with the package files that are kept.
+//! Rollback where the update has broken apt: dpkg does it, with the stored package files.
 
 use lab::fixtures::{broken_service, plain, slow, with_service};
 use lab::{Deb, Host, Release, Repo};
@@ -146,7 +146,7 @@ fn dpkg_takes_nothing_back_that_another_package_needs() {
     assert_eq!(installed(&host, "stranger"), "1 installed");
     assert_ne!(job["rollback"]["as_before"], Value::Bool(true));
 
-    // without the stranger nothing speaks against it
+    // without the other package nothing speaks against it
     host.sh("dpkg --purge stranger 2>&1");
     let id = id_of(&jobs(&host)[1]).to_owned();
     host.sh(&format!("patchctl rollback {id}"));

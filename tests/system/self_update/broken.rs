@@ -1,4 +1,4 @@
-//! A version of our own package that must not stay: the former one comes back, and answers.
+//! A broken version of the self package: the former one is installed again, and answers.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use super::{OWN, answers, host_with_updates, newer, transactions};
 use crate::job::{applied, changes, events_of_kind, failed, text};
 use crate::story::{installed, property};
 
-/// The newer version, with something in the way of its door.
-fn with_door(unit: &str) -> PathBuf {
+/// The newer version, whose D-Bus service is kept from working.
+fn with_broken_service(unit: &str) -> PathBuf {
     let drop_in = "/usr/lib/systemd/system/patch-agent.service.d/broken.conf";
     Repack::of(&newer())
         .version("2.0.2")
@@ -69,7 +69,7 @@ fn one_whose_service_hangs_is_rolled_back() {
 }
 
 fn is_rolled_back_for_its_silent_service(release: Release, unit: &str) {
-    let (host, _repo) = host_with_updates(release, &with_door(unit));
+    let (host, _repo) = host_with_updates(release, &with_broken_service(unit));
 
     let job = failed(&host, OWN);
 

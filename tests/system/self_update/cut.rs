@@ -1,4 +1,4 @@
-//! The power goes while our own package is updated: whichever program runs then judges what was done.
+//! A power cut while the self package is updated: the version that runs afterwards judges the update.
 
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ use crate::story::{installed, jobs, settled};
 /// A script that stays where it is, once: until the power goes.
 const STAYS: &str = "if ! [ -e /var/tmp/stayed ]; then touch /var/tmp/stayed; sleep infinity; fi";
 
-/// The newer version, whose door waits: until the power goes.
-fn waiting_door(version: &str) -> PathBuf {
+/// The newer version, whose D-Bus service waits until the power goes.
+fn waiting_service(version: &str) -> PathBuf {
     let drop_in = "/usr/lib/systemd/system/patch-agent.service.d/waiting.conf";
     let wait = "while [ -e /run/not-yet ]; do touch /run/asked; sleep 0.05; done";
     let unit = format!("[Service]\nExecStartPre=+/bin/sh -c '{wait}'\nTimeoutStartSec=infinity\n");
@@ -52,7 +52,7 @@ fn is_asked(host: &Host) -> bool {
         && update.stdout.contains(r#""target":"linux-patch-api""#)
 }
 
-/// The one job, once nobody has anything to do for it.
+/// The one job, once no worker has anything to do for it.
 fn the_job(host: &Host) -> Value {
     host.wait_for("the record", || !jobs(host).is_empty());
     let job = settled(host, id_of(&jobs(host)[0]));
@@ -106,7 +106,7 @@ fn before_it_is_configured(release: Release) {
 
 #[test]
 fn before_a_good_verdict() {
-    let (host, _repo) = host_with_updates(Release::Trixie, &waiting_door("2.0.1"));
+    let (host, _repo) = host_with_updates(Release::Trixie, &waiting_service("2.0.1"));
     cut_before_the_verdict(&host);
     both_are_done(&host, "2.0.1");
     answers(&host, "2.0.1");
@@ -114,7 +114,7 @@ fn before_a_good_verdict() {
 
 #[test]
 fn before_a_bad_verdict() {
-    let (host, _repo) = host_with_updates(Release::Trixie, &waiting_door("2.0.2"));
+    let (host, _repo) = host_with_updates(Release::Trixie, &waiting_service("2.0.2"));
     cut_before_the_verdict(&host);
     let job = the_job(&host);
     assert_eq!(job["status"], "failed", "{job:#}");

@@ -1,4 +1,4 @@
-//! Our own package among the updates: last, alone, and judged by whether the new program answers.
+//! The self package among the updates: last, alone, and judged by whether the new program answers.
 
 mod broken;
 mod cut;
@@ -47,7 +47,7 @@ fn configured(host: &Host) -> Vec<String> {
         .collect()
 }
 
-/// The door runs the installed program, in this version.
+/// The D-Bus service runs the installed program, in this version.
 fn answers(host: &Host, version: &str) {
     assert_eq!(property(host, "Version"), version);
     let owner = host.sh("busctl status org.linux_patch.Agent1 | sed -n 's/^PID=//p'");

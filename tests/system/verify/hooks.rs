@@ -1,4 +1,4 @@
-//! The administrator's programs in `verify.d`: looked at and run before anything changes, and held against that.
+//! The administrator's programs in `verify.d`: checked and run before anything changes, and compared with afterwards.
 
 use lab::fixtures::{broken_service, plain, with_service};
 use lab::{Host, Release};

@@ -1,4 +1,4 @@
-//! Verification: what is looked at after an update, what decides, and what only warns.
+//! Verification: what is checked after an update, what decides, and what only warns.
 
 use lab::fixtures::{dying_service, failing_postinst, looping_service, plain, with_service};
 use lab::{Deb, Host, Release, Repo};

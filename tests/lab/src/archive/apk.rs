@@ -1,4 +1,4 @@
-//! What the stand-in for apk reads: a list of the newest packages, with what each needs, signed by nobody.
+//! What the stand-in for apk reads: a list of the newest packages, with what each needs, unsigned.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ trait Index: Send + Sync {
     fn pool_prefix(&self, name: &str, version: &str) -> String;
     /// Signs a package file that has just been put into the pool, where packages are signed.
     fn sign_package(&self, file: &Path, signer: Key) -> Result<()>;
-    /// Writes the index anew from what is in the pool, and signs it.
+    /// Rewrites the index from what is in the pool, and signs it.
     fn write(&self, files: &Files) -> Result<()>;
     /// Every file of the index.
     fn files(&self, files: &Files) -> Vec<PathBuf>;
@@ -159,7 +159,7 @@ impl Archive {
         }
     }
 
-    /// Writes the index anew from what is in the pool, and signs it.
+    /// Rewrites the index from what is in the pool, and signs it.
     pub(crate) fn reindex(&self) -> Result<()> {
         self.index.write(&self.files)
     }

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs one command as somebody at a terminal would see it.
+/// Runs one command as an administrator at a terminal would see it.
 fn show(host: &Host, command: &str) -> String {
     println!("\nroot@demo:~# {command}");
     let output = host.try_sh(command);

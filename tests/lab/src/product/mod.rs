@@ -74,7 +74,7 @@ fn built(kind: Kind, version: Option<&str>) -> Result<PathBuf> {
     if directory.exists() {
         return find(&directory, kind.suffix());
     }
-    // what is built is a copy, and named by it: somebody may be editing the checkout
+    // what is built is a copy, and named by it: the checkout may be edited meanwhile
     let _lock = cache::lock("product-build")?;
     let copy = cache::root().join("product-build/source");
     copy_sources(&repository, &copy)?;
@@ -111,7 +111,7 @@ impl Kind {
     }
 }
 
-/// Releases the copy anew: its manifest, its lock file, its changelog and its spec name the version.
+/// Makes another release of the copy: its manifest, its lock file, its changelog and its spec name the version.
 fn set_version(copy: &Path, version: &str) -> Result<()> {
     for file in ["Cargo.toml", "Cargo.lock"] {
         let path = copy.join(file);

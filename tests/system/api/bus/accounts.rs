@@ -57,7 +57,7 @@ fn the_record_says_who_has_logged_in(release: Release) {
         ))
     };
     let socket = "varlinkctl call /run/linux_patch_api/request.sock org.linux-patch.Agent1.Apply";
-    let doors = [
+    let front_ends = [
         ("dbus", "patchctl refresh".to_owned()),
         ("direct", "patchctl apply demo --direct".to_owned()),
         (
@@ -66,20 +66,22 @@ fn the_record_says_who_has_logged_in(release: Release) {
         ),
     ];
     let without_tool = release == Release::Bookworm;
-    for (door, script) in doors
+    for (front_end, script) in front_ends
         .iter()
-        .filter(|(door, _)| *door != "varlink" || !without_tool)
+        .filter(|(front_end, _)| *front_end != "varlink" || !without_tool)
     {
         logged_in(script);
         let record = last_settled(&host);
         let who = &record["request"]["requester"];
-        assert_eq!(who["door"], *door, "{who}");
-        assert_eq!(who["uid"], 0, "{door}: {who}");
-        assert_eq!(who["login_uid"].to_string(), alice, "{door}: {who}");
-        assert_eq!(who["session"], "c7", "{door}: {who}");
+        assert_eq!(who["door"], *front_end, "{who}");
+        assert_eq!(who["uid"], 0, "{front_end}: {who}");
+        assert_eq!(who["login_uid"].to_string(), alice, "{front_end}: {who}");
+        assert_eq!(who["session"], "c7", "{front_end}: {who}");
         let id = record["request"]["id"].as_str().unwrap();
         let started = events(&host, "PATCH_JOB", id);
-        let started = started.iter().find(|event| event["PATCH_DOOR"] == *door);
+        let started = started
+            .iter()
+            .find(|event| event["PATCH_DOOR"] == *front_end);
         let started = started.expect("no start");
         assert_eq!(started["PATCH_LOGIN_UID"], alice.as_str(), "{started}");
         assert_eq!(started["PATCH_SESSION"], "c7", "{started}");

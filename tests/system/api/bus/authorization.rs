@@ -2,7 +2,7 @@
 
 use lab::{Host, Release, fixtures};
 
-use super::{AGENT, ALICE, answer, call_as_alice, command, door, host_with_an_update};
+use super::{AGENT, ALICE, answer, call_as_alice, command, host_with_an_update, service};
 use crate::story::{STATE, drop_request, jobs, settled};
 
 releases!(changing_takes_root_or_the_word_of_polkit [bookworm trixie]);
@@ -54,7 +54,7 @@ fn denied(host: &Host, call: &str) {
     );
 }
 
-/// A rule as an administrator writes it; the door is asked again only when polkit has read it.
+/// A rule as an administrator writes it; the service is asked again only when polkit has read it.
 fn allow_alice(host: &Host, verb: &str) {
     host.write(
         &format!("/etc/polkit-1/rules.d/10-{verb}.rules"),
@@ -126,7 +126,7 @@ fn asking_for_a_reboot_is_a_right_of_its_own(release: Release) {
     assert_eq!(settled(&host, id)["status"], "succeeded");
     assert!(!is_scheduled());
 
-    // with both rights it follows, and root needs none, at any door
+    // with both rights it follows, and root needs none, at any front end
     allow_alice(&host, "apply");
     repo.add(&fixtures::plain("demo", "1.2"));
     let apply = call_as_alice(&host, &with("always")).stdout;
@@ -202,13 +202,13 @@ fn said_on_the_socket(host: &Host, user: &str, call: &serde_json::Value) -> serd
         &format!(
             r#"python3 -c '
 import socket
-door = socket.socket(socket.AF_UNIX)
-door.connect("/run/linux_patch_api/request.sock")
+service = socket.socket(socket.AF_UNIX)
+service.connect("/run/linux_patch_api/request.sock")
 call = """{call}"""
-door.sendall(call.encode() + b"\0")
+service.sendall(call.encode() + b"\0")
 answer = b""
 while not answer.endswith(b"\0"):
-    answer += door.recv(65536)
+    answer += service.recv(65536)
 print(answer[:-1].decode())
 '"#
         ),
@@ -255,7 +255,7 @@ fn what_is_no_request_is_refused_by_the_service() {
 fn no_call_brings_the_service_down() {
     let host = Host::boot(Release::Trixie);
     host.sh(&format!("busctl get-property {AGENT} Version"));
-    let before = door(&host, "InvocationID");
+    let before = service(&host, "InvocationID");
     let long = "$(head -c 100000 /dev/zero | tr '\\0' x)";
     for call in [
         "GetJob",
@@ -295,7 +295,7 @@ fn no_call_brings_the_service_down() {
         assert!(!output.success(), "{call}: {output}");
     }
     host.sh(&format!("busctl get-property {AGENT} Version"));
-    assert_eq!(door(&host, "InvocationID"), before);
+    assert_eq!(service(&host, "InvocationID"), before);
     assert_eq!(queued(&host), "");
 }
 
@@ -303,7 +303,7 @@ fn no_call_brings_the_service_down() {
 fn the_service_can_write_to_the_queue_and_nowhere_else() {
     let host = Host::boot(Release::Trixie);
     host.sh(&format!("busctl get-property {AGENT} Version"));
-    let pid = door(&host, "MainPID");
+    let pid = service(&host, "MainPID");
     let status = host.sh(&format!("cat /proc/{pid}/status"));
     for line in [
         "CapBnd:\t0000000000000000",
@@ -313,12 +313,12 @@ fn the_service_can_write_to_the_queue_and_nowhere_else() {
     ] {
         assert!(status.contains(line), "{line}: {status}");
     }
-    let as_the_door = format!(
+    let as_the_service = format!(
         "nsenter -t {pid} -m setpriv --reuid linux-patch --regid linux-patch --clear-groups --inh-caps=-all \
         --bounding-set=-all"
     );
     let writes = |directory: &str| {
-        host.try_sh(&format!("{as_the_door} touch {directory}/.test"))
+        host.try_sh(&format!("{as_the_service} touch {directory}/.test"))
             .success()
     };
     for directory in [
@@ -350,7 +350,7 @@ fn the_service_can_write_to_the_queue_and_nowhere_else() {
         );
     }
     let removes = |file: &str| {
-        host.try_sh(&format!("{as_the_door} rm -f {file}"))
+        host.try_sh(&format!("{as_the_service} rm -f {file}"))
             .success()
     };
     host.sh(&format!(

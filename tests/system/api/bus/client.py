@@ -1,4 +1,4 @@
-"""Calls the D-Bus door without a library: as often, as large and as many at a time as one likes.
+"""Calls the D-Bus service without a library: as often, as large and as many at a time as one likes.
 
 client.py hostile KIND JOB  until /run/enough is there; what came back, by kind of answer
 client.py bystander WHAT JOB  the same, one ordinary call after the other: properties or methods; how long they took

@@ -1,4 +1,4 @@
-//! Ordinary users who ask for as much as they can: the door stays small, and every other caller is answered.
+//! Ordinary users who ask for as much as they can: the service stays small, and every other caller is answered.
 
 use std::thread;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use lab::{Host, Release, Spawned};
 use serde_json::Value;
 
-use super::{AGENT, answer, door, host_with_an_update};
+use super::{AGENT, answer, host_with_an_update, service};
 use crate::story::{STATE, hold_worker};
 
 const CLIENT: &str = "/opt/client.py";
@@ -80,7 +80,7 @@ fn hostile_clients_keep_no_caller_out_and_the_service_stays_small() {
     host.write(CLIENT, include_str!("client.py"));
     host.sh("for user in alice bob mallory; do useradd $user; done");
     host.sh(&format!("busctl get-property {AGENT} Health"));
-    let pid = door(&host, "MainPID");
+    let pid = service(&host, "MainPID");
 
     let as_user = |user: &str, what: &str| {
         host.spawn(&format!(
@@ -112,10 +112,10 @@ fn hostile_clients_keep_no_caller_out_and_the_service_stays_small() {
         assert_eq!(told["failed"], Value::Array(Vec::new()));
     }
 
-    assert_eq!(door(&host, "MainPID"), pid, "it has served all along");
-    let limit: u64 = door(&host, "MemoryMax").parse().expect("no MemoryMax");
+    assert_eq!(service(&host, "MainPID"), pid, "it has served all along");
+    let limit: u64 = service(&host, "MemoryMax").parse().expect("no MemoryMax");
     let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-    println!("the door's peak: {peak} kB of {} kB", limit / 1024);
+    println!("the service's peak: {peak} kB of {} kB", limit / 1024);
     assert!(peak * 1024 < limit, "{peak} kB");
-    assert_ne!(door(&host, "TasksMax"), "infinity");
+    assert_ne!(service(&host, "TasksMax"), "infinity");
 }

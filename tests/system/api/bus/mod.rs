@@ -1,4 +1,4 @@
-//! The D-Bus door: who may call it, what it answers, and that no call is lost when it comes and goes.
+//! The D-Bus service: who may call it, what it answers, and that no call is lost when it starts and exits.
 
 mod accounts;
 mod activation;
@@ -11,7 +11,7 @@ use lab::{Host, Output, Release, Repo, fixtures};
 use serde_json::Value;
 
 use crate::job::put_on;
-use crate::story::{stop_door, unit};
+use crate::story::{stop_service, unit};
 
 /// Name, path and interface, as `busctl` wants them.
 const AGENT: &str = "org.linux_patch.Agent1 /org/linux_patch/Agent1 org.linux_patch.Agent1";
@@ -47,24 +47,24 @@ fn command(call: &str) -> String {
     format!("busctl --timeout=60 --json=short call {AGENT} {call}")
 }
 
-/// Makes the door leave that many seconds after the last call.
+/// Makes the service exit that many seconds after the last call.
 fn leave_after(host: &Host, seconds: &str) {
     host.write(
         "/etc/systemd/system/patch-agent.service.d/idle.conf",
         format!("[Service]\nExecStart=\nExecStart=:/usr/bin/patchctl run agent --idle={seconds}\n"),
     );
     host.sh("systemctl daemon-reload");
-    stop_door(host);
+    stop_service(host);
 }
 
-/// A property of the door's unit.
-fn door(host: &Host, property: &str) -> String {
+/// A property of the service's unit.
+fn service(host: &Host, property: &str) -> String {
     unit(host, "patch-agent.service", property)
 }
 
-/// Waits until the door has left.
+/// Waits until the service has exited.
 fn wait_until_gone(host: &Host) {
-    host.wait_for("the door to leave", || {
-        door(host, "ActiveState") == "inactive"
+    host.wait_for("the service to leave", || {
+        service(host, "ActiveState") == "inactive"
     });
 }

@@ -1,9 +1,9 @@
-//! Whoever listens is told what has changed, whoever started it, also when the door was away.
+//! `PropertiesChanged`: subscribers receive it for every change, also when the service was not running.
 
 use lab::{Release, Spawned};
 use serde_json::Value;
 
-use super::{door, host_with_an_update, leave_after, wait_until_gone};
+use super::{host_with_an_update, leave_after, service, wait_until_gone};
 
 const MONITOR: &str = "exec busctl monitor --json=short \
     --match \"type='signal',interface='org.freedesktop.DBus.Properties',path='/org/linux_patch/Agent1'\"";
@@ -17,7 +17,7 @@ fn listeners_receive_what_has_changed(release: Release) {
         let bus = host.messages(&["-u", "dbus.service"]);
         bus.iter().any(|line| line.contains("became a monitor"))
     });
-    assert_eq!(door(&host, "ActiveState"), "inactive");
+    assert_eq!(service(&host, "ActiveState"), "inactive");
 
     host.sh("systemctl start patch-refresh.service");
     host.wait_for("the news of the refresh", || {

@@ -1,4 +1,4 @@
-//! What everybody may ask: properties, the whole picture, what is pending, jobs.
+//! What every user may read: properties, the status of the host, pending updates, jobs.
 
 use std::fs;
 use std::path::Path;
