@@ -5,8 +5,8 @@
 //!
 //! | room | what it is for | may call |
 //! |---|---|---|
-//! | [`cli`] | the grammar of the arguments | request |
-//! | [`doors`] | what the outside may call; never changes a package | request queue state health package exec host journal config paths sorted |
+//! | [`cli`] | the command line: parses arguments, asks the D-Bus service, prints the answers | api exec host journal request sorted state |
+//! | [`api`] | the front ends D-Bus and Varlink; never changes a package | request queue state health package host journal config paths sorted |
 //! | [`request`] | a request, parsed once and strictly | sorted |
 //! | [`queue`] | submit, claim, finish | checksum request state journal paths fs sorted |
 //! | [`worker`] | the only room that changes the host | checksum queue request package exec host state journal config paths fs sorted |
@@ -22,10 +22,10 @@
 //! | [`sorted`] | sorting, and collecting in sorted | |
 //! | [`fs`] | atomic writes, locks, opening without following links | paths |
 
+pub mod api;
 pub mod checksum;
 pub mod cli;
 pub mod config;
-pub mod doors;
 pub mod exec;
 pub mod fs;
 pub mod health;

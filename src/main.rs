@@ -1,6 +1,6 @@
 //! patchctl: the map from a verb to its function, and from an error to its exit code.
 //!
-//! A request's way: `cli` or `doors` → `request` → `queue` → `worker` → `package` → `state` and
+//! A request's way: `cli` or `api` → `request` → `queue` → `worker` → `package` → `state` and
 //! `journal`. The rooms and who may call whom: see the library's front page (`lib.rs`).
 
 use std::io::{BufReader, Write};
@@ -11,12 +11,12 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use linux_patch_api::cli::{Cli, Patience, Run, Verb};
-use linux_patch_api::config::Config;
-use linux_patch_api::doors::client::{
-    Asked, Client, Colours, Ended, NotReachable, Refused, Waiting,
+use linux_patch_api::api::{dbus, own_login, varlink};
+use linux_patch_api::cli::args::{Patience, Run, Verb};
+use linux_patch_api::cli::{
+    ApplyOptions, Cli, Client, Colours, JobEnd, NotReachable, Refused, Waiting,
 };
-use linux_patch_api::doors::{dbus, own_login, varlink};
+use linux_patch_api::config::Config;
 use linux_patch_api::exec;
 use linux_patch_api::host::systemd;
 use linux_patch_api::paths::Paths;
@@ -103,7 +103,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             restart,
             ..
         } => {
-            let asked = Asked {
+            let asked = ApplyOptions {
                 defer,
                 expect,
                 if_unmodified_since,
@@ -245,17 +245,17 @@ fn open_gate(job: &JobId, back: Option<u32>) -> Result<()> {
 fn report(job: &Job) -> ExitCode {
     systemd::status(&format!("job {}: {}", job.id(), job.summary()));
     outcome(match job.status {
-        JobStatus::Succeeded => Ended::Succeeded,
-        JobStatus::Deferred => Ended::Deferred,
-        _ => Ended::Failed,
+        JobStatus::Succeeded => JobEnd::Succeeded,
+        JobStatus::Deferred => JobEnd::Deferred,
+        _ => JobEnd::Failed,
     })
 }
 
-fn outcome(ended: Ended) -> ExitCode {
+fn outcome(ended: JobEnd) -> ExitCode {
     match ended {
-        Ended::Succeeded => ExitCode::SUCCESS,
-        Ended::Failed => ExitCode::FAILURE,
-        Ended::Deferred => ExitCode::from(BUSY),
+        JobEnd::Succeeded => ExitCode::SUCCESS,
+        JobEnd::Failed => ExitCode::FAILURE,
+        JobEnd::Deferred => ExitCode::from(BUSY),
     }
 }
 

@@ -1,9 +1,9 @@
 //! What the machine says of itself: its bus, its clocks, its service manager, its login
 //! manager, our own door.
 
+pub mod agent_client;
 pub mod bus;
 pub mod clock;
-pub mod door;
 pub mod hook_dir;
 pub mod identity;
 pub mod kernel;

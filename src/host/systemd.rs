@@ -222,7 +222,7 @@ pub fn try_restart_unit(name: &str) -> Result<()> {
 
 /// Wakes the D-Bus door, so that it tells its listeners what has changed. Nothing waits for it, and
 /// a host without a bus has nobody to tell.
-pub fn wake_door() {
+pub fn wake_agent() {
     let door = Object {
         service: "org.linux_patch.Agent1",
         path: "/org/linux_patch/Agent1",

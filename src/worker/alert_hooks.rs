@@ -87,7 +87,7 @@ fn raise(
         Ok(None) => Ok(()),
         Ok(Some(event)) => {
             alerts::announce(&event);
-            systemd::wake_door();
+            systemd::wake_agent();
             Ok(())
         }
         Err(error) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 
 use crate::fs::Lock;
-use crate::host::{clock, door, systemd};
+use crate::host::{agent_client, clock, systemd};
 use crate::journal;
 use crate::paths::Paths;
 use crate::queue::{self, Decision, WorkerCommand};
@@ -84,7 +84,7 @@ impl Worker {
         if !queue::owners::are_right(&self.ctx.paths) {
             let _ = systemd::start_unit_soon(WORKER.to_owned());
         }
-        systemd::wake_door();
+        systemd::wake_agent();
         result
     }
 
@@ -114,7 +114,7 @@ impl Worker {
         let result = self.serve_until(&id, lock);
         self.tell_failure(&result);
         self.finish();
-        systemd::wake_door();
+        systemd::wake_agent();
         result
     }
 
@@ -136,7 +136,7 @@ impl Worker {
         };
         self.tell_failure(&result);
         self.finish();
-        systemd::wake_door();
+        systemd::wake_agent();
         result
     }
 
@@ -207,7 +207,7 @@ impl Worker {
         while !self.ctx.stopping() {
             let _lock = self.lock("the queue")?;
             // what waits is served by the new program: the path unit starts it
-            if door::was_replaced() {
+            if agent_client::was_replaced() {
                 break;
             }
             // another worker may have served what this one was started for, and looked at the host since
@@ -283,7 +283,7 @@ impl Worker {
         }
         Job::save_all(&self.ctx.paths, &jobs)?;
         // the door tells its listeners; nothing here waits for it
-        thread::spawn(systemd::wake_door);
+        thread::spawn(systemd::wake_agent);
         let (mut unknown, jobs) = preconditions::refuse_unknown(&self.ctx, jobs);
         record::finish_refused(&self.ctx, &mut unknown)?;
         let (jobs, mut aside) = foreign_shutdown::set_aside(&self.ctx, jobs);
@@ -371,5 +371,5 @@ fn finish_refresh(ctx: &Context, job: &mut Job, refreshed: &Result<()>) {
 /// Whether this worker leaves the queue to the program that has taken its place; not where nobody
 /// starts that one.
 fn gives_way() -> bool {
-    door::was_replaced() && systemd::start_unit(WORKER).is_ok()
+    agent_client::was_replaced() && systemd::start_unit(WORKER).is_ok()
 }

@@ -77,7 +77,7 @@ impl<'a> StallDetector<'a> {
         self.write_down(&hang);
         self.hang = Some(hang);
         // nothing here waits for it
-        thread::spawn(systemd::wake_door);
+        thread::spawn(systemd::wake_agent);
         text
     }
 
@@ -89,7 +89,7 @@ impl<'a> StallDetector<'a> {
                 ..hang
             });
             alerts::resolve(self.ctx, Cause::UpdateStuck);
-            thread::spawn(systemd::wake_door);
+            thread::spawn(systemd::wake_agent);
         }
     }
 

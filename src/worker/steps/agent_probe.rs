@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use crate::PACKAGE;
 use crate::exec::Program;
+use crate::host::agent_client::{self, Answer};
 use crate::host::bus::CALL_LIMIT;
-use crate::host::door::{self, Answer};
 use crate::host::systemd;
 use crate::package::Change;
 use crate::state::verification::{Check, CheckKind};
@@ -57,7 +57,7 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
     let reports = |version: &str| Err(format!("agent reports {version}, expected {expected}"));
     loop {
         let left = LIMIT.saturating_sub(begun.elapsed());
-        match door::ask(left.min(CALL_LIMIT)) {
+        match agent_client::ask(left.min(CALL_LIMIT)) {
             Answer::Installed(version) if version == expected => return Ok(()),
             Answer::Installed(version) => return reports(&version),
             Answer::Shut(why) => return answers_by_itself(expected, &why),
@@ -78,8 +78,10 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
 
 /// Where there is no door to ask at, the program is asked by itself.
 fn answers_by_itself(expected: &str, why: &str) -> Result<(), String> {
-    tracing::info!("{} is asked by itself: {why}", door::PROGRAM);
-    let program = Program::new(door::PROGRAM).arg("--version").limit(LIMIT);
+    tracing::info!("{} is asked by itself: {why}", agent_client::PROGRAM);
+    let program = Program::new(agent_client::PROGRAM)
+        .arg("--version")
+        .limit(LIMIT);
     let said = program
         .output_checked()
         .map_err(|error| format!("agent did not answer: {error:#}"))?;

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::json::says_nothing_twice;
 use super::request::{is_plain, names_packages};
-use crate::doors::varlink::interface::Refusal;
-use crate::doors::varlink::message::{self, Call, Messages, Wanted};
-use crate::doors::varlink::method::Method;
+use crate::api::varlink::interface::Refusal;
+use crate::api::varlink::message::{self, Call, Messages, Wanted};
+use crate::api::varlink::method::Method;
 use crate::request::{JobId, Options, Request, Requester, Target};
 
 /// The most bytes of an answer that says why there is none.
