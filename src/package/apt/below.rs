@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::auto_marks::Marks;
 use super::backend::Apt;
-use super::{arguments, contents, dependents, dpkg, locks, output};
+use super::{arguments, coexistence, contents, dpkg, locks, output};
 use crate::package::repair_step::run_repair_step;
 use crate::package::{Observer, PackageId, Restore, RollbackItem, RollbackSource, TransactionEnd};
 
@@ -22,8 +22,8 @@ pub fn rollback(
     observer: &mut dyn Observer,
 ) -> Result<TransactionEnd> {
     let files = files(restore.former)?;
-    if let Some(unsatisfied) = dependents::unsatisfied(restore.former)? {
-        bail!("{unsatisfied}, so that dpkg was not used without apt");
+    if let Some(why) = coexistence::refusal(restore.former)? {
+        bail!("{why}, so that dpkg was not used without apt");
     }
     locks::wait_until_free(&apt.dpkg, observer)?;
     if !files.is_empty() {

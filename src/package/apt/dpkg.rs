@@ -94,11 +94,22 @@ pub fn query_contents(keys: &[PackageId]) -> Program {
         .args(names)
 }
 
+/// The fields in which a package speaks of others.
+const RELATIONS: &str = "${Package}\t${Architecture}\t${Version}\t${Replaces}\t\
+    ${Provides}\t${Pre-Depends}, ${Depends}\t${Breaks}, ${Conflicts}\n";
+
 /// Names and states of all packages, with what each says of others.
 pub fn query_relations() -> Program {
-    let format = "${db:Status-Status}\t${Package}\t${Architecture}\t${Version}\t${Replaces}\t\
-        ${Provides}\t${Pre-Depends}, ${Depends}\n";
-    Program::new(DPKG_QUERY).args(["-W", "-f", format])
+    let format = format!("${{db:Status-Status}}\t{RELATIONS}");
+    Program::new(DPKG_QUERY).args(["-W", "-f", &format])
+}
+
+/// The same of the package in a file, as if it were installed.
+pub fn file_relations(file: &Path) -> Program {
+    let format = format!("--showformat=installed\t{RELATIONS}");
+    Program::new("/usr/bin/dpkg-deb")
+        .args(["--show", &format])
+        .arg(file)
 }
 
 /// Compares the files of these packages with their sums as they were unpacked.

@@ -109,6 +109,7 @@ mod tests {
                 .collect(),
             provides: Vec::new(),
             depends: Vec::new(),
+            excludes: Vec::new(),
         };
         let installed = [
             package("new", "1.1", &[("old", None), ("later", Some("1"))]),

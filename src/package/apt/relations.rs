@@ -1,6 +1,8 @@
 //! What installed packages say of each other: which replace files of which, and which need which.
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 
 use super::dpkg;
 use crate::exec::ExitReason;
@@ -15,6 +17,8 @@ pub struct Package {
     pub provides: Vec<Relation>,
     /// One of each group is needed.
     pub depends: Vec<Vec<Relation>>,
+    /// What it does not allow beside it: its `Breaks` and its `Conflicts`.
+    pub excludes: Vec<Relation>,
 }
 
 /// A name, and between which versions.
@@ -43,6 +47,13 @@ pub fn read() -> Result<Vec<Package>> {
     parse(&dpkg::query_relations().output_checked()?)
 }
 
+/// What the package in a file says of others.
+pub fn of_file(file: &Path) -> Result<Package> {
+    let packages = parse(&dpkg::file_relations(file).output_checked()?)?;
+    let package = packages.into_iter().next();
+    package.with_context(|| format!("dpkg-deb said nothing of '{}'", file.display()))
+}
+
 /// Asks dpkg.
 pub fn compare(one: &str, sign: &str, other: &str) -> Result<bool> {
     let program = dpkg::compare(one, sign, other);
@@ -67,6 +78,7 @@ fn parse(output: &str) -> Result<Vec<Package>> {
             replaces,
             provides,
             depends,
+            excludes,
         ] = fields[..]
         else {
             bail!("dpkg-query gave a line of another form: '{line}'");
@@ -83,6 +95,7 @@ fn parse(output: &str) -> Result<Vec<Package>> {
             replaces: groups(replaces).into_iter().flatten().collect(),
             provides: groups(provides).into_iter().flatten().collect(),
             depends: groups(depends),
+            excludes: groups(excludes).into_iter().flatten().collect(),
         });
     }
     Ok(packages)
@@ -115,8 +128,9 @@ mod tests {
 
     #[test]
     fn recorded_lines() {
-        let output = "installed\tlib-n-data\tall\t1.1\tlib-n (<< 1.1)\t\t, lib-n (>= 1.1) | lib-o:any, c\n\
-            config-files\tgone\tall\t1\t\t\t, \ninstalled\tp\tamd64\t2\t\tvirtual (= 2), v\t, \n";
+        let output = "installed\tlib-n-data\tall\t1.1\tlib-n (<< 1.1)\t\t, lib-n (>= 1.1) | lib-o:any, c\t\
+            lib-n (<< 1.1), d\nconfig-files\tgone\tall\t1\t\t\t, \t, \n\
+            installed\tp\tamd64\t2\t\tvirtual (= 2), v\t, \t, \n";
         let packages = parse(output).unwrap();
         assert_eq!(packages.len(), 2);
         let relation = |name: &str, version: Option<(&str, &str)>| Relation {
@@ -135,9 +149,11 @@ mod tests {
             packages[0].depends,
             [either.to_vec(), vec![relation("c", None)]]
         );
+        let excluded = [relation("lib-n", Some(("<<", "1.1"))), relation("d", None)];
+        assert_eq!(packages[0].excludes, excluded);
         let virtuals = [relation("virtual", Some(("=", "2"))), relation("v", None)];
         assert_eq!(packages[1].provides, virtuals);
-        assert!(packages[1].depends.is_empty());
+        assert!(packages[1].depends.is_empty() && packages[1].excludes.is_empty());
         assert!(parse("torn\n").is_err());
     }
 }

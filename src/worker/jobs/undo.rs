@@ -1,10 +1,12 @@
 //! `patchctl rollback JOB`: the last update of these packages is undone because somebody asks for it.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result, ensure};
 
 use crate::package::{Change, Database, RollbackItem};
 use crate::request::Kind;
-use crate::state::job::{Job, JobStatus};
+use crate::state::job::{self, Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
@@ -161,13 +163,35 @@ fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &m
             let _ = update.step(Event::Succeed);
         }
         error => {
-            let why = error.clone().unwrap_or_default();
+            let mut why = error.clone().unwrap_or_default();
+            if let Some(larger) = larger(ctx, undone) {
+                let id = larger.id();
+                let _ = write!(
+                    why,
+                    "; job {id} has changed more in the same transaction: 'patchctl rollback {id}' \
+                     takes all of it back"
+                );
+            }
             update.fail(&why);
             fail(job, &anyhow::anyhow!("{why}"));
         }
     }
     job.rollback = Some(done);
     job.update = update.state.clone();
+}
+
+/// The job with the most changes of those that were served in one transaction with this one, and made all of its
+/// changes and more: without them, what this one made may not be able to go back.
+fn larger(ctx: &Context, undone: &Job) -> Option<Job> {
+    let ids = job::ids(&ctx.paths.jobs());
+    let jobs = ids.iter().filter_map(|id| Job::taken(&ctx.paths, id));
+    let is_larger = |job: &Job| {
+        let has = |change: &Change| job.changes.contains(change);
+        job.transaction == undone.transaction
+            && job.changes.len() > undone.changes.len()
+            && undone.changes.iter().all(has)
+    };
+    jobs.filter(is_larger).max_by_key(|job| job.changes.len())
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use lab::{Deb, Host, Release, Repo};
 use linux_patch_api::journal::id as message;
 use serde_json::Value;
 
-use crate::job::{applied, events_of_kind, failed, host_with, id_of, put_on, text};
-use crate::story::{installed, jobs, last_job, property, refresh_succeeds};
+use crate::job::{applied, changes, events_of_kind, failed, host_with, id_of, list, put_on, text};
+use crate::story::{
+    drop_requests, hold_worker, installed, jobs, last_job, property, refresh_succeeds, settled,
+};
 
 /// What keeps apt from running, and what heals that.
 struct Damage {
@@ -152,4 +154,43 @@ fn dpkg_takes_nothing_back_that_another_package_needs() {
     host.sh(&format!("patchctl rollback {id}"));
     assert_eq!(last_job(&host)["rollback"]["tool"], "dpkg");
     assert_eq!(installed(&host, "demo"), "1.0 installed");
+}
+
+/// A job that was served together with a larger one has made only a part of the changes of its transaction.
+#[test]
+fn dpkg_takes_nothing_back_that_a_package_which_stays_excludes() {
+    let old = [plain("app", "1.0"), plain("app-data", "1.0")];
+    let (host, repo) = host_with(Release::Trixie, &[]);
+    old.iter().for_each(|package| repo.add(package));
+    host.sh("apt-get -q update && apt-get -q -y install app app-data");
+    repo.add(&plain("app", "1.1").depends("app-data (>= 1.1)"));
+    repo.add(&plain("app-data", "1.1").breaks("app (<< 1.1)"));
+    let lock = hold_worker(&host);
+    let named = drop_requests(&host, 1, r#""packages":["app"]"#).remove(0);
+    let all = drop_requests(&host, 1, r#""packages":["all"]"#).remove(0);
+    lock.release(&host);
+    let (named, all) = (settled(&host, &named), settled(&host, &all));
+    assert_eq!(named["transaction"], all["transaction"]);
+    assert_eq!(changes(&named), ["app 1.0 -> 1.1"]);
+    assert_eq!(list(&all, "changes").len(), 2, "{all:#}");
+
+    let output = host.try_sh(&format!("patchctl rollback {}", id_of(&named)));
+
+    assert!(!output.success(), "{output}");
+    let job = last_job(&host);
+    assert_eq!(job["rollback"]["outcome"], "failed", "{job:#}");
+    let error = text(&job, "error");
+    for said in [
+        "app-data:all excludes app (<< 1.1), and app:all would be 1.0, so that dpkg was not used",
+        &format!("'patchctl rollback {}' takes all of it back", id_of(&all)),
+    ] {
+        assert!(error.contains(said), "{said} is not in: {error}");
+    }
+    assert_eq!(installed(&host, "app"), "1.1 installed");
+    assert_eq!(host.sh("dpkg --audit"), "");
+
+    host.sh(&format!("patchctl rollback {}", id_of(&all)));
+    for package in ["app", "app-data"] {
+        assert_eq!(installed(&host, package), "1.0 installed");
+    }
 }
