@@ -9,7 +9,9 @@ use crate::host::Host;
 /// Generous, as the machine may be busy with other tests; short enough that a hopeless test ends.
 const LIMIT: Duration = Duration::from_secs(180);
 
-const POLL: Duration = Duration::from_millis(20);
+/// The pause between two looks. A condition that runs programs on the host takes processor time from what it waits
+/// for: the pause is twice as long as the look itself, within these limits.
+const POLL: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
 
 impl Host {
     /// Waits until `condition` holds; panics with `what` was awaited and the end of the journal when it does not.
@@ -22,7 +24,11 @@ impl Host {
     #[track_caller]
     pub fn wait_at_most(&self, limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
         let end = Instant::now() + limit;
-        while !condition() {
+        loop {
+            let begin = Instant::now();
+            if condition() {
+                return;
+            }
             if Instant::now() >= end {
                 let log = self.log_tail();
                 // a summary of a failed run may show the first line alone
@@ -31,7 +37,7 @@ impl Host {
                     "waited {limit:?} in vain for: {what}; the last that was said: {last}\n{log}"
                 );
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep((begin.elapsed() * 2).clamp(POLL[0], POLL[1]));
         }
     }
 
