@@ -1,26 +1,6 @@
 //! Keeps one Linux host patched and leaves to systemd everything systemd already does.
 //!
-//! The rooms, in the order in which a request walks through them, and whom each may call
-//! (`tests/architecture.rs` holds the code to this list):
-//!
-//! | room | what it is for | may call |
-//! |---|---|---|
-//! | [`cli`] | the command line: parses arguments, asks the D-Bus service, prints the answers | api exec host journal request sorted state |
-//! | [`api`] | the front ends D-Bus and Varlink; never changes a package | request queue state health package host journal config paths sorted |
-//! | [`request`] | a request, parsed once and strictly | sorted |
-//! | [`queue`] | submit, claim, finish | checksum request state journal paths fs sorted |
-//! | [`worker`] | the only room that changes the host | checksum queue request package exec host state journal config paths fs sorted |
-//! | [`package`] | one trait over the package managers | checksum config exec fs sorted |
-//! | [`host`] | what the machine says of itself: clocks, logind, systemd | checksum paths sorted |
-//! | [`exec`] | the only room that starts programs | |
-//! | [`state`] | the records: index, updates, jobs, the latest update | checksum request package host journal paths fs sorted |
-//! | [`health`] | pure: the records in, health and its reasons out | state |
-//! | [`journal`] | every event: a `MESSAGE_ID` and one function each | request |
-//! | [`config`] | fragments, merged and validated | paths request sorted |
-//! | [`paths`] | where everything lies on the disk | |
-//! | [`checksum`] | SHA-256 | |
-//! | [`sorted`] | sorting, and collecting in sorted | |
-//! | [`fs`] | atomic writes, locks, opening without following links | paths |
+#![cfg_attr(doc, doc = include_str!("../ARCHITECTURE.md"))]
 
 pub mod api;
 pub mod checksum;

@@ -1,7 +1,7 @@
 //! patchctl: the map from a verb to its function, and from an error to its exit code.
 //!
 //! A request's way: `cli` or `api` → `request` → `queue` → `worker` → `package` → `state` and
-//! `journal`. The rooms and who may call whom: see the library's front page (`lib.rs`).
+//! `journal`. `ARCHITECTURE.md` lists the rooms and which may call which.
 
 use std::io::{BufReader, Write};
 use std::os::unix::ffi::OsStrExt;

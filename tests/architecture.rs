@@ -1,4 +1,4 @@
-//! Who may call whom: the code is held to the table on the library's front page.
+//! Which room may call which: the code is held to the table of `ARCHITECTURE.md`, the library's front page.
 
 // a test panics where something is wrong
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -13,11 +13,11 @@ use expect_test::expect_file;
 use sources::sources;
 use survey::{Sources, circles, functions, imports};
 
-/// The table of `src/lib.rs`: each room and the rooms it may call.
+/// The table of `ARCHITECTURE.md`: each room and the rooms it may call.
 fn table() -> BTreeMap<String, BTreeSet<String>> {
-    let front = fs::read_to_string("src/lib.rs").unwrap();
+    let front = fs::read_to_string("ARCHITECTURE.md").unwrap();
     let row = |line: &str| {
-        let cells: Vec<&str> = line.strip_prefix("//! | [`")?.split('|').collect();
+        let cells: Vec<&str> = line.strip_prefix("| `")?.split('|').collect();
         let room = cells.first()?.split('`').next()?.to_owned();
         let callees = cells
             .get(2)?
@@ -97,7 +97,7 @@ fn every_room_calls_only_whom_it_may() {
         let room = room(file);
         let allowed = table
             .get(&room)
-            .unwrap_or_else(|| panic!("lib.rs does not list {room}"));
+            .unwrap_or_else(|| panic!("ARCHITECTURE.md does not list {room}"));
         for callee in callees(&fs::read_to_string(file).unwrap()) {
             used.insert((room.clone(), callee.clone()));
             // what is not a room is an item of the front page itself
@@ -111,7 +111,8 @@ fn every_room_calls_only_whom_it_may() {
             .iter()
             .filter(|callee| !used.contains(&(room.clone(), (*callee).clone())));
         wrong.extend(
-            unused.map(|callee| format!("lib.rs: {room} may call {callee} and never does")),
+            unused
+                .map(|callee| format!("ARCHITECTURE.md: {room} may call {callee} and never does")),
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
