@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use sources::sources;
+use survey::{Sources, functions, items};
 
 /// A comment line of this form above a story names the fault that it injects.
 const MARK: &str = "// fault: ";
@@ -271,6 +272,34 @@ fn the_glossary_has_every_term_once_and_in_order() {
     let wrong: Vec<_> = terms.windows(2).filter(|pair| pair[0] >= pair[1]).collect();
     assert!(wrong.is_empty(), "not in order, or there twice: {wrong:?}");
     assert!(terms.len() > 40, "the table was not found");
+}
+
+/// What the glossary names in code: a type, or a function or module in lower case; a name in capitals is of systemd.
+#[test]
+fn every_name_in_the_glossary_is_one_of_the_code() {
+    let sources = Sources::read(Path::new("src"));
+    let (mut types, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for file in &sources.files {
+        types.extend(items(file).types);
+        others.extend(functions(file).into_iter().map(|function| function.name));
+        let path = file.path.with_extension("");
+        others.extend(path.iter().map(|part| part.to_string_lossy().into_owned()));
+    }
+    let text = fs::read_to_string("CONTRIBUTING.md").unwrap();
+    let (_, glossary) = text.split_once("## Glossary").unwrap();
+    let names = glossary.split('`').skip(1).step_by(2);
+    let names: BTreeSet<&str> = names
+        .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        .filter(|name| name.contains(char::is_lowercase))
+        .collect();
+    let is_known = |name: &str| match name.chars().next() {
+        Some(first) if first.is_uppercase() => types.contains(name),
+        // the phase before any update
+        _ => others.contains(name) || name == "idle",
+    };
+    let wrong: Vec<_> = names.iter().filter(|name| !is_known(name)).collect();
+    assert!(wrong.is_empty(), "not in src: {wrong:?}");
+    assert!(names.len() > 15, "the names were not found");
 }
 
 #[test]
