@@ -148,7 +148,7 @@ pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Resu
 }
 
 /// Puts a job that was taken before back into the queue, however many wait there: it was accepted.
-pub fn put_back(paths: &Paths, job: &Job) -> Result<()> {
+pub fn requeue(paths: &Paths, job: &Job) -> Result<()> {
     let name = OsString::from(format!("{}.json", job.id()));
     let there = paths.queue().join(&name).symlink_metadata();
     if there.is_ok_and(|metadata| metadata.is_dir()) {
@@ -289,7 +289,7 @@ mod tests {
         let (_root, paths) = host();
         let job = Job::new(request());
         fs::create_dir(paths.queue().join(format!("{}.json", job.id()))).unwrap();
-        put_back(&paths, &job).unwrap();
+        requeue(&paths, &job).unwrap();
         assert_eq!(claim(&paths, |_| Ok(())).unwrap().jobs.len(), 1);
         assert_eq!(fs::read_dir(paths.refused()).unwrap().count(), 1);
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::entries::is_waiting;
 use super::mark::Decision;
-use super::{Claimed, put_back};
+use super::{Claimed, requeue};
 use crate::fs::{remove_durably, rename_durably};
 use crate::journal;
 use crate::paths::Paths;
@@ -66,7 +66,7 @@ pub fn release(paths: &Paths, is_shutdown: bool) -> Result<usize> {
         match state::try_read::<Job>(&held) {
             Ok(Some(job)) if is_shutdown && job.waits_for == Some(WaitsFor::Shutdown) => {}
             Ok(Some(job)) => {
-                put_back(paths, &job)?;
+                requeue(paths, &job)?;
                 remove_durably(&held)?;
                 released += 1;
             }
@@ -125,7 +125,7 @@ pub fn apply_decisions(paths: &Paths, claimed: &Claimed) -> Result<usize> {
             }
             (Decision::Apply, Some(mut job)) if job.status == JobStatus::Conflict => {
                 job.request.options = job.request.options.unconditional();
-                put_back(paths, &job)?;
+                requeue(paths, &job)?;
                 unhold(paths, id)?;
             }
             // it has just been taken, or will be in a moment: then it is cancelled
@@ -253,7 +253,7 @@ mod tests {
         taken.jobs.push(job.clone());
         assert_eq!(apply_decisions(&paths, &taken).unwrap(), 0);
         assert!(Decision::Cancel.is_left(&paths, job.id()));
-        put_back(&paths, &job).unwrap();
+        requeue(&paths, &job).unwrap();
         let waiting = marked(Decision::Cancel, job.id());
         assert_eq!(apply_decisions(&paths, &waiting).unwrap(), 0);
         assert!(Decision::Cancel.is_left(&paths, job.id()));

@@ -86,11 +86,15 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<UpdateState>,
     /// Whether it was put back into the queue with a part of its transaction done, which happens once.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub put_back: bool,
+    #[serde(
+        rename = "put_back",
+        default,
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub requeued: bool,
     /// How many workers died, or could not go on, while they had it.
-    #[serde(default)]
-    pub deaths: u32,
+    #[serde(default, rename = "deaths")]
+    pub crashes: u32,
     /// When a worker took it.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
@@ -131,8 +135,8 @@ pub struct Job {
     #[serde(default)]
     pub outdated_services: Vec<Outdated>,
     /// What hung while its packages changed, the last one without an end while it lasts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hangs: Vec<Stall>,
+    #[serde(rename = "hangs", default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<Stall>,
 }
 
 impl Job {
@@ -146,8 +150,8 @@ impl Job {
             reached: false,
             update: UpdateState::default(),
             earlier: Vec::new(),
-            put_back: false,
-            deaths: 0,
+            requeued: false,
+            crashes: 0,
             started_at: None,
             finished_at: None,
             changes: Vec::new(),
@@ -161,7 +165,7 @@ impl Job {
             rollback: None,
             reboot: None,
             outdated_services: Vec::new(),
-            hangs: Vec::new(),
+            stalls: Vec::new(),
         }
     }
 
@@ -170,14 +174,14 @@ impl Job {
     pub fn anew(self) -> Self {
         Self {
             earlier: self.earlier,
-            put_back: self.put_back,
-            deaths: self.deaths,
+            requeued: self.requeued,
+            crashes: self.crashes,
             changes: self.changes,
             former: self.former,
             cannot_go_back: self.cannot_go_back,
             kept_back: self.kept_back,
             notes: self.notes,
-            hangs: self.hangs,
+            stalls: self.stalls,
             ..Self::new(self.request)
         }
     }

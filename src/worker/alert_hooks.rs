@@ -67,7 +67,7 @@ pub fn run(paths: &Paths, instance: &str, monitor: &BTreeMap<String, String>) ->
 /// Tells the hooks every event of one alert that they have not been told of.
 fn drain(paths: &Paths, cause: Cause) -> Result<()> {
     while let Some(event) = Alerts::load_to_change(paths).unhooked(cause).cloned() {
-        tell(paths, &event);
+        run_hooks(paths, &event);
         let (key, number) = (event.alert.key, event.number);
         Alerts::change(paths, |alerts| alerts.hooked.insert(key, number))
             .context("it cannot be noted which hooks have run")?;
@@ -93,7 +93,7 @@ fn raise(
         Err(error) => {
             if let Some(event) = Alerts::default().raise_death(cause, text, monitor) {
                 alerts::say(&event);
-                tell(paths, &event);
+                run_hooks(paths, &event);
             }
             Err(error)
         }
@@ -116,7 +116,7 @@ fn death(unit: &str, monitor: &BTreeMap<String, String>) -> Option<String> {
     )))
 }
 
-fn tell(paths: &Paths, event: &Event) {
+fn run_hooks(paths: &Paths, event: &Event) {
     let directory = paths.host("/etc/linux_patch_api/alert.d");
     let hooks = match hooks(&directory) {
         Ok(hooks) => hooks,
@@ -135,13 +135,13 @@ fn tell(paths: &Paths, event: &Event) {
     ];
     variables.extend(event.monitor.clone());
     for hook in hooks {
-        if let Err(error) = run_one(&hook, &variables) {
+        if let Err(error) = run_hook(&hook, &variables) {
             journal::hook_failed(&hook, &format!("{error:#}"));
         }
     }
 }
 
-fn run_one(hook: &Path, variables: &[(String, String)]) -> Result<()> {
+fn run_hook(hook: &Path, variables: &[(String, String)]) -> Result<()> {
     trusted(hook)?;
     let program = Program::new(hook).bare().limit(LIMIT);
     let program = variables

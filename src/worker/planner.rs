@@ -50,7 +50,7 @@ fn answer_all(paths: &Paths) -> Result<()> {
     let begun = Instant::now();
     loop {
         while let Some(inquiry) = Inquiry::take_of(paths, is_picked)? {
-            look(&ctx, &inquiry).save(paths, &inquiry.name())?;
+            find(&ctx, &inquiry).save(paths, &inquiry.name())?;
         }
         if inquiry::waiting(paths) == 0 {
             break;
@@ -97,13 +97,13 @@ pub fn answer_left(paths: &Paths) -> Result<()> {
         let Some(inquiry) = Inquiry::take(paths)? else {
             break;
         };
-        look(&ctx, &inquiry).save(paths, &inquiry.name())?;
+        find(&ctx, &inquiry).save(paths, &inquiry.name())?;
     }
     Ok(())
 }
 
 /// The answer to one question: the last one, where nothing that it depends on has changed since.
-fn look(ctx: &Context, inquiry: &Inquiry) -> Findings {
+fn find(ctx: &Context, inquiry: &Inquiry) -> Findings {
     let began_usec = findings::uptime_usec();
     let (cache, at) = (Cache::load(&ctx.paths), clock::now());
     let failed = cache.failed_sources();

@@ -71,7 +71,7 @@ impl Worker {
             // it is done by the update, then
             tracing::warn!("what is pending could not be downloaded ahead: {error:#}");
         }
-        alerts::look(&self.ctx);
+        alerts::check_host(&self.ctx);
         if let Err(error) = retention::run(&self.ctx) {
             tracing::warn!("old records of jobs are not thrown away: {error:#}");
         }
@@ -112,7 +112,7 @@ impl Worker {
         let lock = Lock::try_take(&self.ctx.paths.worker_lock()).ok().flatten();
         let id = queue::submit(&self.ctx.paths, &request)?;
         let result = self.serve_until(&id, lock);
-        self.tell_failure(&result);
+        self.raise_failure(&result);
         self.finish();
         systemd::wake_agent();
         result
@@ -134,7 +134,7 @@ impl Worker {
                 other => break other,
             }
         };
-        self.tell_failure(&result);
+        self.raise_failure(&result);
         self.finish();
         systemd::wake_agent();
         result
@@ -148,7 +148,7 @@ impl Worker {
     }
 
     /// What kept the worker from serving any job is nobody's record: an alert says so.
-    fn tell_failure<T>(&self, result: &Result<T>) {
+    fn raise_failure<T>(&self, result: &Result<T>) {
         if let (Err(error), false) = (result, self.ctx.stopping()) {
             let text = format!("the queue could not be served: {error:#}");
             alerts::raise(&self.ctx, Cause::UpdateFailed, &text, None);
@@ -184,7 +184,7 @@ impl Worker {
                 thread::sleep(STOP_INTERVAL);
             } else {
                 self.serve_waiting()?;
-                alerts::look(&self.ctx);
+                alerts::check_host(&self.ctx);
                 gone =
                     !queue::is_waiting(&self.ctx.paths, id) && !in_flight::has(&self.ctx.paths, id);
                 drop(lock);
@@ -214,7 +214,7 @@ impl Worker {
             let Some(count) = self.serve_waiting()? else {
                 break;
             };
-            alerts::look(&self.ctx);
+            alerts::check_host(&self.ctx);
             failed += count;
         }
         Ok(failed)

@@ -238,8 +238,8 @@ mod tests {
         request.partial = true;
         let mut job = Job::new(request);
         fill_with_what_an_undone_update_has(&mut job);
-        job.put_back = true;
-        job.hangs = vec![Stall {
+        job.requeued = true;
+        job.stalls = vec![Stall {
             package: None,
             script: None,
             pid: Some(1),

@@ -160,7 +160,7 @@ pub fn acknowledge(ctx: &Context, cause: Option<Cause>) {
 
 /// Looks at what may be wrong without a job of this worker: conflicts that wait, the package database.
 /// Hooks that could not be started before are started.
-pub fn look(ctx: &Context) {
+pub fn check_host(ctx: &Context) {
     match parked::conflicts(&ctx.paths).as_slice() {
         [] => resolve(ctx, Cause::ConflictWaiting),
         [job, rest @ ..] => {

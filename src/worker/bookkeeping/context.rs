@@ -31,9 +31,9 @@ pub struct Context {
     /// Set when the worker is to end as soon as that is safe.
     pub stop: Arc<AtomicBool>,
     /// What hung meanwhile.
-    pub hangs: Stalls,
+    pub stalls: Stalls,
     /// Whether what it found of others is counted as their death.
-    pub deaths: CrashCounter,
+    pub crashes: CrashCounter,
     /// Whether it has looked for jobs that no worker has.
     pub orphans: OrphanSearch,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
@@ -59,8 +59,8 @@ impl Context {
             config,
             packages,
             stop,
-            hangs: Stalls::default(),
-            deaths: CrashCounter::default(),
+            stalls: Stalls::default(),
+            crashes: CrashCounter::default(),
             orphans: OrphanSearch::default(),
             terminal: false,
         }
@@ -87,19 +87,19 @@ pub struct Stalls(Mutex<BTreeMap<JobId, Vec<Stall>>>);
 
 impl Stalls {
     /// Enters what hung into the record of a job that ends.
-    pub fn enter(&self, job: &mut Job) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for hang in seen.remove(job.id()).unwrap_or_default() {
+    pub fn record(&self, job: &mut Job) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for stall in known.remove(job.id()).unwrap_or_default() {
             // the record may have it already, from while it lasted
-            job.hangs.retain(|known| known.since != hang.since);
-            job.hangs.push(hang);
+            job.stalls.retain(|other| other.since != stall.since);
+            job.stalls.push(stall);
         }
     }
 
-    pub fn add(&self, id: &JobId, hang: &Stall) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let hangs = seen.entry(id.clone()).or_default();
-        hangs.retain(|known| known.since != hang.since);
-        hangs.push(hang.clone());
+    pub fn add(&self, id: &JobId, stall: &Stall) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalls = known.entry(id.clone()).or_default();
+        stalls.retain(|other| other.since != stall.since);
+        stalls.push(stall.clone());
     }
 }

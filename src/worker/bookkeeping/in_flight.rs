@@ -35,7 +35,7 @@ pub fn ask_for_another(paths: &Paths) {
     let unit = match path(paths).exists() {
         true => RECOVERY,
         // that one is for those that are listed
-        false if any(paths) => WORKER,
+        false if has_orphans(paths) => WORKER,
         false => return,
     };
     let _ = systemd::start_unit_soon(unit.to_owned());
@@ -51,7 +51,7 @@ pub fn forget(ctx: &Context) -> Result<()> {
 
 /// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
 /// the list cannot be read, these are all whose records say that they have not ended.
-pub fn in_hands(ctx: &Context) -> Option<Vec<JobId>> {
+pub fn ids(ctx: &Context) -> Option<Vec<JobId>> {
     match listed(&ctx.paths) {
         Ok(ids) => ids,
         Err(why) => {
@@ -75,8 +75,8 @@ pub fn listed(paths: &Paths) -> Result<Option<Vec<JobId>>, String> {
 }
 
 /// The jobs in a worker's hands that this transaction serves.
-pub fn running(ctx: &Context, transaction: &JobId) -> Vec<Job> {
-    let ids = in_hands(ctx).unwrap_or_default();
+pub fn jobs_of(ctx: &Context, transaction: &JobId) -> Vec<Job> {
+    let ids = ids(ctx).unwrap_or_default();
     let jobs = unfinished(ctx, &ids).remove(transaction);
     jobs.unwrap_or_default()
 }
@@ -100,7 +100,7 @@ pub fn path(paths: &Paths) -> std::path::PathBuf {
 }
 
 /// Names the transaction that serves each job; whether that is another one than before.
-pub fn lead(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
+pub fn set_transaction(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
     let mut moved = false;
     for job in jobs {
         let transaction = transaction(job);
@@ -112,18 +112,18 @@ pub fn lead(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) -> bool {
 
 /// Has one transaction serve all jobs: whoever finds them after a crash has to find the intent of all of them,
 /// and no other.
-pub fn assign_transaction(ctx: &Context, jobs: &mut [Job], leader: &JobId) -> Result<()> {
-    if lead(jobs, |_| leader.clone()) {
+pub fn assign_transaction(ctx: &Context, jobs: &mut [Job], transaction: &JobId) -> Result<()> {
+    if set_transaction(jobs, |_| transaction.clone()) {
         Job::save_all(&ctx.paths, jobs)?;
     }
     Ok(())
 }
 
 /// Whether there is one, for a program that only asks for a worker then.
-pub fn any(paths: &Paths) -> bool {
+pub fn has_orphans(paths: &Paths) -> bool {
     let listed = listed(paths).ok().flatten().unwrap_or_default();
     let mut suspects = written_since(paths).into_iter();
-    suspects.any(|id| !listed.contains(&id) && is_one(paths, &id))
+    suspects.any(|id| !listed.contains(&id) && is_orphan(paths, &id))
 }
 
 /// The records whose files were written after the last look; all after a boot, and where the clock was set back.
@@ -132,7 +132,7 @@ pub fn written_since(paths: &Paths) -> Vec<JobId> {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
         since.map_or((0, 0), |since| (since.as_secs(), since.subsec_nanos()))
     };
-    let looked = fs::metadata(mark(paths)).and_then(|mark| mark.modified());
+    let looked = fs::metadata(search_stamp(paths)).and_then(|mark| mark.modified());
     let looked = looked.ok().filter(|looked| *looked <= SystemTime::now());
     let ids = job::ids(&paths.jobs());
     let Some(looked) = looked.map(dated) else {
@@ -152,7 +152,7 @@ pub fn written_since(paths: &Paths) -> Vec<JobId> {
 
 /// Whether the record of the job has not ended, and nothing will come back to it: neither an entry in the queue,
 /// nor the time when deferred jobs are tried again.
-pub fn is_one(paths: &Paths, id: &JobId) -> bool {
+pub fn is_orphan(paths: &Paths, id: &JobId) -> bool {
     let record: Result<Option<Job>, String> = state::try_read(&job::record(paths, id));
     let Ok(Some(job)) = record else {
         return false;
@@ -164,6 +164,6 @@ pub fn is_one(paths: &Paths, id: &JobId) -> bool {
 }
 
 /// What is there since the last look.
-pub fn mark(paths: &Paths) -> PathBuf {
+pub fn search_stamp(paths: &Paths) -> PathBuf {
     paths.run().join("looked-for-orphans")
 }

@@ -45,7 +45,7 @@ pub fn is_reached(job: &Job) -> bool {
 }
 
 /// Says in the journal what was changed of one package.
-pub fn tell_change(id: &JobId, change: &Change) {
+pub fn log_change(id: &JobId, change: &Change) {
     let builds = change.rebuilt.as_ref();
     journal::package_changed(
         id,
@@ -86,12 +86,17 @@ pub fn not_begun(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
 pub const NOTE: &str = "the worker was interrupted while it changed packages";
 
 /// Enters into each record what of it is done, and says so.
-pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[RollbackItem]) {
+pub fn record_applied(
+    transaction: &JobId,
+    jobs: &mut [Job],
+    done: &[Change],
+    former: &[RollbackItem],
+) {
     let target = |job: &Job| job.request.packages.clone().unwrap_or(Target::All);
     let targets: Vec<Target> = jobs.iter().map(target).collect();
-    let unasked = selection::unasked(&targets, done);
+    let dependencies = selection::dependencies(&targets, done);
     for (job, target) in jobs.iter_mut().zip(&targets) {
-        let mine = selection::changes_of(target, &unasked, done);
+        let mine = selection::changes_of(target, &dependencies, done);
         let is_mine = |former: &&RollbackItem| mine.iter().any(|c| c.key() == former.change.key());
         let former: Vec<RollbackItem> = former.iter().filter(is_mine).cloned().collect();
         partial::add(&mut job.changes, &mine);
@@ -99,7 +104,7 @@ pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[R
         partial::add(&mut job.notes, &[NOTE.to_owned()]);
     }
     for change in done {
-        tell_change(transaction, change);
+        log_change(transaction, change);
     }
 }
 
@@ -107,8 +112,8 @@ pub fn enter(transaction: &JobId, jobs: &mut [Job], done: &[Change], former: &[R
 pub const LOG_LIMIT: u64 = 1024 * 1024;
 
 /// Cuts a log that grew beyond its limit; its beginning and its end say the most.
-pub fn cap_log(ctx: &Context, leader: &JobId) {
-    let path = job::log(&ctx.paths, leader);
+pub fn cap_log(ctx: &Context, transaction: &JobId) {
+    let path = job::log(&ctx.paths, transaction);
     if let Err(error) = crate::fs::cap_file(&path, LOG_LIMIT) {
         tracing::warn!("{error:#}");
     }

@@ -89,7 +89,7 @@ impl<'a> Update<'a> {
     }
 
     /// The package manager was let through: catches up with what the gate has done.
-    pub fn activated(&mut self, leader: &JobId, changes: &[Change]) -> Result<()> {
+    pub fn activated(&mut self, transaction: &JobId, changes: &[Change]) -> Result<()> {
         if self.state.phase == Phase::Activated {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl<'a> Update<'a> {
             self.step(Event::Stage)?;
         }
         self.step(Event::Activate)?;
-        journal::activation(leader, changes.len());
+        journal::activation(transaction, changes.len());
         Ok(())
     }
 }

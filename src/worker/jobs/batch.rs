@@ -9,7 +9,7 @@ use crate::request::JobId;
 use crate::state::job::{Job, JobStatus, WaitsFor};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::errors::{self, RefreshFailed};
-use crate::worker::bookkeeping::in_flight::{assign_transaction, lead};
+use crate::worker::bookkeeping::in_flight::{assign_transaction, set_transaction};
 use crate::worker::bookkeeping::intent::Intent;
 use crate::worker::bookkeeping::job_result::{self, cancel, fail, not_begun, stamp};
 use crate::worker::bookkeeping::phase::{self, Update, begin};
@@ -122,16 +122,16 @@ pub fn transact(
     mut update: Update<'_>,
     part: Scope,
 ) -> Vec<Job> {
-    let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
+    let Some(transaction) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
-    if let Err(error) = assign_transaction(ctx, &mut jobs, &leader) {
+    if let Err(error) = assign_transaction(ctx, &mut jobs, &transaction) {
         jobs.iter_mut().for_each(|job| fail(job, &error));
         update.fail(&format!("{error:#}"));
         return jobs;
     }
-    let ending = attempt::run(ctx, &leader, &jobs, &mut update, part);
-    job_result::cap_log(ctx, &leader);
+    let ending = attempt::run(ctx, &transaction, &jobs, &mut update, part);
+    job_result::cap_log(ctx, &transaction);
     match ending {
         Ok(Ending {
             outcome: Outcome::Cancelled,
@@ -148,14 +148,20 @@ pub fn transact(
         }
         Ok(Ending {
             outcome,
-            own_follows,
+            self_package_follows,
         }) => {
-            finish(ctx, &mut jobs, &outcome, &mut update, own_follows);
+            finish(ctx, &mut jobs, &outcome, &mut update, self_package_follows);
             stamp(&mut jobs, &update);
-            if own_follows { last(ctx, jobs) } else { jobs }
+            if self_package_follows {
+                last(ctx, jobs)
+            } else {
+                jobs
+            }
         }
         // what was let through is not done again, one by one or otherwise: the next worker judges it
-        Err(error) if error.is::<errors::DeferredToNextBoot>() || is_activated(ctx, &leader) => {
+        Err(error)
+            if error.is::<errors::DeferredToNextBoot>() || is_activated(ctx, &transaction) =>
+        {
             tracing::warn!("left to be judged: {error:#}");
             systemd::status(&format!("{error:#}"));
             jobs
@@ -174,9 +180,9 @@ pub fn transact(
     }
 }
 
-fn is_activated(ctx: &Context, leader: &JobId) -> bool {
+fn is_activated(ctx: &Context, transaction: &JobId) -> bool {
     matches!(
-        Intent::load(&ctx.paths, leader),
+        Intent::load(&ctx.paths, transaction),
         Ok(Some(Intent::Activated { .. }))
     )
 }
@@ -192,7 +198,7 @@ fn is_alone(jobs: &[Job], part: Scope) -> bool {
 fn one_by_one(ctx: &Context, mut jobs: Vec<Job>, part: Scope) -> Vec<Job> {
     let mut ended = Vec::new();
     // those whose turn comes later must not be found under the intent of the one before
-    if lead(&mut jobs, |job| job.id().clone())
+    if set_transaction(&mut jobs, |job| job.id().clone())
         && let Err(error) = Job::save_all(&ctx.paths, &jobs)
     {
         jobs.iter_mut().for_each(|job| fail(job, &error));
@@ -232,33 +238,33 @@ fn without_cancelled(ctx: &Context, jobs: Vec<Job>, update: &Update<'_>, part: S
 
 /// Our own package, for the jobs that ask for it and that have come to a good end so far.
 pub fn last(ctx: &Context, jobs: Vec<Job>) -> Vec<Job> {
-    let (going_on, mut ended) = go_on(ctx, jobs);
+    let (continuing, mut ended) = split_continuing(ctx, jobs);
     // whoever waits for one of these need not wait for more
     if let Err(error) = record::finish(ctx, &mut ended) {
         tracing::error!("{error:#}");
     }
-    if !going_on.is_empty() {
+    if !continuing.is_empty() {
         let update = phase::begin(ctx, PACKAGE);
-        ended.extend(transact(ctx, going_on, update, Scope::SelfOnly));
+        ended.extend(transact(ctx, continuing, update, Scope::SelfOnly));
     }
     ended
 }
 
 /// Tells the jobs for which our own package follows from those that have ended; those of the first kind
 /// go on, with what they have changed already in their record.
-pub fn go_on(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+pub fn split_continuing(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let follows = |job: &Job| job.status == JobStatus::Succeeded && is_asked_for(job);
-    let (mut going_on, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(follows);
-    for job in &mut going_on {
+    let (mut continuing, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(follows);
+    for job in &mut continuing {
         job.status = JobStatus::Running;
         job.earlier.push(job.update.clone());
     }
-    if let Err(error) = Job::save_all(&ctx.paths, &going_on) {
-        for mut job in going_on {
+    if let Err(error) = Job::save_all(&ctx.paths, &continuing) {
+        for mut job in continuing {
             crate::worker::bookkeeping::job_result::fail(&mut job, &error);
             ended.push(job);
         }
         return (Vec::new(), ended);
     }
-    (going_on, ended)
+    (continuing, ended)
 }

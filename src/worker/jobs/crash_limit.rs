@@ -21,14 +21,14 @@ const LIMIT: u32 = 5;
 
 /// Notes with each job that one more worker died with it.
 pub fn count(ctx: &Context, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Result<()> {
-    if ctx.deaths.0.load(Ordering::Relaxed) {
+    if ctx.crashes.0.load(Ordering::Relaxed) {
         return Ok(());
     }
     for jobs in transactions.values_mut() {
-        jobs.iter_mut().for_each(|job| job.deaths += 1);
+        jobs.iter_mut().for_each(|job| job.crashes += 1);
         Job::save_all(&ctx.paths, jobs)?;
     }
-    ctx.deaths.0.store(true, Ordering::Relaxed);
+    ctx.crashes.0.store(true, Ordering::Relaxed);
     Ok(())
 }
 
@@ -37,7 +37,7 @@ pub fn count(ctx: &Context, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Res
 /// what the workers die of.
 pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec<Job>> {
     let (mut ended, left): (Vec<Job>, Vec<Job>) =
-        jobs.into_iter().partition(|job| job.deaths >= LIMIT);
+        jobs.into_iter().partition(|job| job.crashes >= LIMIT);
     if ended.is_empty() {
         return Ok(left);
     }
@@ -45,7 +45,7 @@ pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec
     let mut update = match (intent, ctx.packages.installed()) {
         (Some(Intent::Activated { changes, former }), Ok(now)) => {
             let done = partial::done(&changes, &now);
-            job_result::enter(transaction, &mut ended, &done, &former);
+            job_result::record_applied(transaction, &mut ended, &done, &former);
             Update::resume(ctx, &changes)
         }
         _ => Update::resume(ctx, &[]),

@@ -17,7 +17,7 @@ use crate::sorted;
 use crate::state::job::{Job, JobStatus};
 use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::in_flight::{is_one, mark, written_since};
+use crate::worker::bookkeeping::in_flight::{is_orphan, search_stamp, written_since};
 use crate::worker::bookkeeping::intent::{self, Intent};
 use crate::worker::bookkeeping::job_result;
 use crate::worker::bookkeeping::phase::Update;
@@ -39,7 +39,7 @@ pub fn find(ctx: &Context, listed: &[JobId]) -> Vec<JobId> {
     }
     sorted::sort(&mut suspects);
     suspects.dedup();
-    suspects.retain(|id| !listed.contains(id) && is_one(paths, id));
+    suspects.retain(|id| !listed.contains(id) && is_orphan(paths, id));
     suspects
 }
 
@@ -48,9 +48,9 @@ pub fn looked(ctx: &Context) -> Result<()> {
     if ctx.orphans.0.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let mark = mark(&ctx.paths);
+    let stamp = search_stamp(&ctx.paths);
     // whatever was written before a moment ago has been seen; this worker's own records may be read once more
-    fs::write(&mark, "").with_context(|| format!("failed to write {}", quoted(&mark)))
+    fs::write(&stamp, "").with_context(|| format!("failed to write {}", quoted(&stamp)))
 }
 
 /// Ends those among the jobs of a transaction that are not to be judged; the other jobs. No package manager of
@@ -74,7 +74,7 @@ pub fn end(
                 return Ok([ended, left].concat());
             };
             let done = partial::done(&changes, &now);
-            job_result::enter(transaction, &mut ended, &done, &former);
+            job_result::record_applied(transaction, &mut ended, &done, &former);
             other
         }
     };

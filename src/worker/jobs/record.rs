@@ -35,7 +35,7 @@ fn end(ctx: &Context, jobs: &mut [Job]) -> Vec<Job> {
         if job.status.is_final() && job.finished_at.is_none() {
             job.finished_at = Some(clock::now());
             job.reached = job_result::is_reached(job);
-            ctx.hangs.enter(job);
+            ctx.stalls.record(job);
             ended.push(job.clone());
         }
     }
@@ -49,7 +49,7 @@ fn record_ended(ctx: &Context, ended: &[Job]) -> Result<()> {
     for job in ended {
         Decision::Cancel.remove(&ctx.paths, job.id())?;
         verify::Baseline::forget(&ctx.paths, job.id());
-        tell_kept_back(ctx, job);
+        log_kept_back(ctx, job);
         for note in &job.notes {
             journal::job_note(job.id(), note);
         }
@@ -64,7 +64,7 @@ fn record_ended(ctx: &Context, ended: &[Job]) -> Result<()> {
 }
 
 /// Names what a job has kept back in the journal, unless it is there already.
-fn tell_kept_back(ctx: &Context, job: &Job) {
+fn log_kept_back(ctx: &Context, job: &Job) {
     let before = Told::load(&ctx.paths);
     let mut told = before.clone();
     let everything =

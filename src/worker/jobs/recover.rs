@@ -11,9 +11,9 @@ use crate::state::at_work;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::in_flight::{forget, in_hands, remember, unfinished};
+use crate::worker::bookkeeping::in_flight::{self, forget, remember, unfinished};
 use crate::worker::bookkeeping::intent::{Intent, intent_of};
-use crate::worker::bookkeeping::job_result::{self, NOTE, enter};
+use crate::worker::bookkeeping::job_result::{self, NOTE, record_applied};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
 use crate::worker::model::lifecycle::Event;
@@ -32,7 +32,7 @@ use crate::{PACKAGE, exec, journal, queue};
 /// there was one.
 pub fn run(ctx: &Context) -> Result<bool> {
     sweep(ctx)?;
-    let listed = in_hands(ctx);
+    let listed = in_flight::ids(ctx);
     let orphans = orphans::find(ctx, listed.as_deref().unwrap_or_default());
     if listed.is_none() && orphans.is_empty() {
         orphans::looked(ctx)?;
@@ -79,19 +79,19 @@ fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<(
             Some(Intent::Activated { changes, .. })
                 if self_package::predates_self_update(&jobs, &changes) =>
             {
-                put_back(ctx, &transaction, &jobs)?;
+                requeue(ctx, &transaction, &jobs)?;
             }
             Some(Intent::Activated { changes, former }) => {
-                let done = heal(ctx, &transaction, &changes)?;
-                match done.filter(|_| !jobs.iter().any(|job| job.put_back)) {
+                let done = repair_interrupted(ctx, &transaction, &changes)?;
+                match done.filter(|_| !jobs.iter().any(|job| job.requeued)) {
                     Some(done) => {
                         let jobs = keep_done(ctx, &transaction, jobs, &done, &former)?;
-                        put_back(ctx, &transaction, &jobs)?;
+                        requeue(ctx, &transaction, &jobs)?;
                     }
                     None => judge(ctx, &transaction, jobs, &changes, former)?,
                 }
             }
-            _ => put_back(ctx, &transaction, &jobs)?,
+            _ => requeue(ctx, &transaction, &jobs)?,
         }
     }
     Ok(())
@@ -114,12 +114,12 @@ fn sweep(ctx: &Context) -> Result<()> {
 fn close_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
-        let going_back = rollback::take_over(&ctx.paths, transaction)?;
+        let rolls_back = rollback::shut_out_former(&ctx.paths, transaction)?;
         let shut = is_apply && Intent::Stopped.create(&job::intent(&ctx.paths, transaction))?;
         if shut {
             exec::end_leftovers(&gate::arguments(transaction).join(" "))?;
         }
-        let phase = match (going_back, is_apply && !shut) {
+        let phase = match (rolls_back, is_apply && !shut) {
             (true, _) => "rolling back",
             (false, true) => "changing packages",
             (false, false) => "preparing",
@@ -134,7 +134,11 @@ fn close_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result
 /// Repairs what the interrupted transaction left; `None` when it is to be judged. One that is healed, and
 /// of which a part was never begun, need not be: its jobs can go back into the queue, and do the rest. Then
 /// this is what is done.
-fn heal(ctx: &Context, transaction: &JobId, changes: &[Change]) -> Result<Option<Vec<Change>>> {
+fn repair_interrupted(
+    ctx: &Context,
+    transaction: &JobId,
+    changes: &[Change],
+) -> Result<Option<Vec<Change>>> {
     let log = job::log(&ctx.paths, transaction);
     if let Err(error) =
         ctx.packages
@@ -160,9 +164,9 @@ fn keep_done(
     done: &[Change],
     former: &[RollbackItem],
 ) -> Result<Vec<Job>> {
-    enter(transaction, &mut jobs, done, former);
-    jobs.iter_mut().for_each(|job| job.put_back = true);
-    Baseline::hand_on(ctx, transaction, &jobs)?;
+    record_applied(transaction, &mut jobs, done, former);
+    jobs.iter_mut().for_each(|job| job.requeued = true);
+    Baseline::copy_to_jobs(ctx, transaction, &jobs)?;
     Job::save_all(&ctx.paths, &jobs)?;
     Ok(jobs)
 }
@@ -170,7 +174,7 @@ fn keep_done(
 /// Judges a transaction as the worker would have that began it.
 fn judge(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     jobs: Vec<Job>,
     changes: &[Change],
     former: Vec<RollbackItem>,
@@ -178,36 +182,43 @@ fn judge(
     let mut update = Update::resume(ctx, changes);
     let (changes, former) = partial::AppliedSoFar::of(&jobs).with(changes.to_vec(), former);
     let changes = &*changes;
-    let before = Baseline::remembered(ctx, leader, changes)?;
+    let before = Baseline::remembered(ctx, transaction, changes)?;
     let intent = (changes, former);
-    let outcome = conclude(ctx, leader, &before, intent, noted(), &mut update)?;
-    let own_follows = !self_package::is_among(changes) && is_left(ctx, &jobs);
-    end(ctx, leader, jobs, &outcome, update, own_follows)
+    let outcome = conclude(ctx, transaction, &before, intent, noted(), &mut update)?;
+    let self_package_follows = !self_package::is_among(changes) && is_self_package_left(ctx, &jobs);
+    end(
+        ctx,
+        transaction,
+        jobs,
+        &outcome,
+        update,
+        self_package_follows,
+    )
 }
 
 /// Ends the rollback that a dead worker began.
 fn resume_rollback(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     jobs: Vec<Job>,
     intent: rollback::Intent,
 ) -> Result<()> {
     let changes: Vec<Change> = intent.former.iter().map(|f| f.change.clone()).collect();
     let mut update = Update::resume(ctx, &changes);
     update.step(Event::Verify)?;
-    let before = Baseline::remembered(ctx, leader, &changes)?;
+    let before = Baseline::remembered(ctx, transaction, &changes)?;
     let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     if let Err(error) = ctx.packages.repair(
         &undone,
-        &job::log(&ctx.paths, leader),
-        &mut RepairObserver::new(ctx, leader),
+        &job::log(&ctx.paths, transaction),
+        &mut RepairObserver::new(ctx, transaction),
     ) {
-        journal::database_problem(leader, &format!("{error:#}"));
+        journal::database_problem(transaction, &format!("{error:#}"));
     }
     let checks = intent.checks.clone();
     let former = intent.former.clone();
-    let done = rollback::resume(ctx, leader, &before, intent)?;
-    Baseline::forget(&ctx.paths, leader);
+    let done = rollback::resume(ctx, transaction, &before, intent)?;
+    Baseline::forget(&ctx.paths, transaction);
     let mut jobs = jobs;
     if let [job] = &mut jobs[..]
         && job.request.kind == Kind::Rollback
@@ -227,7 +238,7 @@ fn resume_rollback(
         removed: Vec::new(),
     };
     let outcome = Outcome::Changed(Box::new(concluded));
-    end(ctx, leader, jobs, &outcome, update, false)
+    end(ctx, transaction, jobs, &outcome, update, false)
 }
 
 fn noted() -> TransactionReport {
@@ -243,37 +254,37 @@ fn noted() -> TransactionReport {
 
 fn end(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     mut jobs: Vec<Job>,
     outcome: &Outcome,
     mut update: Update<'_>,
-    own_follows: bool,
+    self_package_follows: bool,
 ) -> Result<()> {
-    finish::finish(ctx, &mut jobs, outcome, &mut update, own_follows);
+    finish::finish(ctx, &mut jobs, outcome, &mut update, self_package_follows);
     job_result::stamp(&mut jobs, &update);
-    job_result::cap_log(ctx, leader);
-    if own_follows {
-        let (going_on, ended) = batch::go_on(ctx, jobs);
-        put_back(ctx, leader, &going_on)?;
+    job_result::cap_log(ctx, transaction);
+    if self_package_follows {
+        let (continuing, ended) = batch::split_continuing(ctx, jobs);
+        requeue(ctx, transaction, &continuing)?;
         jobs = ended;
     }
     record::finish(ctx, &mut jobs)
 }
 
-fn put_back(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+fn requeue(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
     for job in jobs {
-        queue::put_back(&ctx.paths, job)?;
+        queue::requeue(&ctx.paths, job)?;
     }
     remove_durably(&job::intent(&ctx.paths, transaction))
 }
 
 /// Whether one of the jobs asks for our own package and an update of it is pending.
-pub fn is_left(ctx: &Context, jobs: &[Job]) -> bool {
+pub fn is_self_package_left(ctx: &Context, jobs: &[Job]) -> bool {
     let cache = Cache::load(&ctx.paths);
-    let own = |update: &package::Update| update.package == PACKAGE;
+    let is_self_package = |update: &package::Update| update.package == PACKAGE;
     jobs.iter().any(is_asked_for)
         && ctx
             .packages
             .pending(&cache.failed_sources())
-            .is_ok_and(|pending| pending.updates.iter().any(own))
+            .is_ok_and(|pending| pending.updates.iter().any(is_self_package))
 }

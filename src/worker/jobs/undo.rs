@@ -10,7 +10,7 @@ use crate::state::job::{self, Job, JobStatus};
 use crate::state::verification::{Rollback, Undone};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::job_result::{fail, tell_change};
+use crate::worker::bookkeeping::job_result::{fail, log_change};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::{errors, package_store};
 use crate::worker::jobs::reboot;
@@ -121,7 +121,7 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
     // what it is now is what the units are held against, and what it was the packages
     let back: Vec<Change> = parts.back.iter().map(RollbackItem::undone).collect();
     let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
-    rollback::remember(ctx, &id, false, || Baseline::look(ctx, &id, hooks))?;
+    rollback::remember(ctx, &id, false, || Baseline::snapshot(ctx, &id, hooks))?;
     let made: Vec<Change> = parts.back.iter().map(|f| f.change.clone()).collect();
     let before = Baseline::remembered(ctx, &id, &made)?;
     let door = &job.request.requester.door;
@@ -148,7 +148,7 @@ fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &m
         made.retain(|change| !done.has_left(change));
         job.changes = made.iter().map(Change::undone).collect();
         for change in &job.changes {
-            tell_change(job.id(), change);
+            log_change(job.id(), change);
         }
         let why = (By::Hand, "an administrator has asked for that");
         blocked::set(ctx, undone.id(), made, why);

@@ -65,7 +65,7 @@ pub fn nothing_is_done(job: &mut Job) {
 }
 
 pub fn is_to_be_judged(job: &Job) -> bool {
-    job.put_back && job.earlier.is_empty()
+    job.requeued && job.earlier.is_empty()
 }
 
 /// Whether something of the job is done that nobody has judged.

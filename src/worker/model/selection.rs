@@ -105,15 +105,16 @@ pub fn kept_back(target: &Target, kept_back: &[KeptBack]) -> Vec<KeptBack> {
 /// by name, since that came along as something needed.
 pub fn changes_of(
     target: &Target,
-    unasked: &BTreeSet<PackageId>,
+    dependencies: &BTreeSet<PackageId>,
     changes: &[Change],
 ) -> Vec<Change> {
-    let belongs = |change: &&Change| asks_for(target, change) || unasked.contains(&change.key());
+    let belongs =
+        |change: &&Change| asks_for(target, change) || dependencies.contains(&change.key());
     changes.iter().filter(belongs).cloned().collect()
 }
 
 /// The changes that none of the targets asks for.
-pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<PackageId> {
+pub fn dependencies(all: &[Target], changes: &[Change]) -> BTreeSet<PackageId> {
     let mut names = BTreeSet::new();
     for target in all {
         match target {
@@ -122,11 +123,11 @@ pub fn unasked(all: &[Target], changes: &[Change]) -> BTreeSet<PackageId> {
         }
     }
     let is_named = |key: &PackageId| names.contains(key.to_string().as_str());
-    let unasked = changes.iter().filter(|change| {
+    let dependencies = changes.iter().filter(|change| {
         let by_name = names.contains(change.package.as_str());
         !by_name && !is_named(&change.key()) && !is_named(&change.former_key())
     });
-    unasked.map(Change::key).in_order()
+    dependencies.map(Change::key).in_order()
 }
 
 fn asks_for(target: &Target, change: &Change) -> bool {
@@ -181,7 +182,7 @@ mod tests {
         let changes = [change("a"), change("b"), change("libdep")];
         let names = |target: &Target| -> Vec<String> {
             let all = [a.clone(), b.clone()];
-            changes_of(target, &unasked(&all, &changes), &changes)
+            changes_of(target, &dependencies(&all, &changes), &changes)
                 .into_iter()
                 .map(|c| c.package)
                 .collect()

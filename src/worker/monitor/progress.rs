@@ -71,7 +71,7 @@ impl Observer for RefreshObserver<'_> {
 
     fn stop(&mut self) -> bool {
         if let Some(publisher) = &mut self.publisher {
-            publisher.catch_up();
+            publisher.flush();
         }
         self.ctx.stopping()
     }
@@ -117,7 +117,7 @@ impl<'a> Publisher<'a> {
     fn publish(&mut self, percent: u32, action: &str) {
         self.reached = self.reached.max(percent);
         self.held = Some((self.reached, journal::plain(action)));
-        self.catch_up();
+        self.flush();
     }
 
     fn has_published(&self) -> bool {
@@ -125,7 +125,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Says what could not be said before.
-    fn catch_up(&mut self) {
+    fn flush(&mut self) {
         if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
             return;
         }
@@ -156,7 +156,7 @@ pub struct RollbackObserver<'a> {
     ctx: &'a Context,
     job: &'a JobId,
     publisher: Publisher<'a>,
-    patience: StallDetector<'a>,
+    stall: StallDetector<'a>,
 }
 
 impl<'a> RollbackObserver<'a> {
@@ -167,14 +167,14 @@ impl<'a> RollbackObserver<'a> {
             ctx,
             job,
             publisher,
-            patience: StallDetector::new(ctx, job),
+            stall: StallDetector::new(ctx, job),
         }
     }
 }
 
 impl Observer for RollbackObserver<'_> {
     fn report(&mut self, report: Report) {
-        self.patience.heard(report.action());
+        self.stall.activity(report.action());
         match report {
             Report::Output(line) if self.ctx.terminal => {
                 let _ = writeln!(std::io::stderr(), "{}", journal::plain(&line));
@@ -193,10 +193,10 @@ impl Observer for RollbackObserver<'_> {
     }
 
     fn stop(&mut self) -> bool {
-        if self.patience.is_exhausted() {
-            self.publisher.publish(0, &self.patience.tell());
+        if self.stall.is_exhausted() {
+            self.publisher.publish(0, &self.stall.report_stall());
         }
-        self.publisher.catch_up();
+        self.publisher.flush();
         false
     }
 }
@@ -204,7 +204,7 @@ impl Observer for RollbackObserver<'_> {
 /// Follows the repair of what was interrupted, which is never stopped on the way.
 pub struct RepairObserver<'a> {
     publisher: Publisher<'a>,
-    patience: StallDetector<'a>,
+    stall: StallDetector<'a>,
 }
 
 impl<'a> RepairObserver<'a> {
@@ -213,21 +213,21 @@ impl<'a> RepairObserver<'a> {
         publisher.publish(0, "repairing the package database");
         Self {
             publisher,
-            patience: StallDetector::new(ctx, job),
+            stall: StallDetector::new(ctx, job),
         }
     }
 }
 
 impl Observer for RepairObserver<'_> {
     fn report(&mut self, report: Report) {
-        self.patience.heard(report.action());
+        self.stall.activity(report.action());
     }
 
     fn stop(&mut self) -> bool {
-        if self.patience.is_exhausted() {
-            self.publisher.publish(0, &self.patience.tell());
+        if self.stall.is_exhausted() {
+            self.publisher.publish(0, &self.stall.report_stall());
         }
-        self.publisher.catch_up();
+        self.publisher.flush();
         false
     }
 }
@@ -237,10 +237,10 @@ pub struct ApplyObserver<'a, 'b> {
     ctx: &'a Context,
     jobs: &'a [Job],
     queue_seen: Option<SystemTime>,
-    leader: &'a JobId,
+    transaction: &'a JobId,
     update: &'a mut Update<'b>,
     publisher: Publisher<'a>,
-    patience: StallDetector<'a>,
+    stall: StallDetector<'a>,
     /// Who takes the sums of what the update brings, while the package manager works.
     keeper: Option<JoinHandle<()>>,
 }
@@ -249,20 +249,20 @@ impl<'a, 'b> ApplyObserver<'a, 'b> {
     pub fn new(
         ctx: &'a Context,
         jobs: &'a [Job],
-        leader: &'a JobId,
+        transaction: &'a JobId,
         update: &'a mut Update<'b>,
     ) -> Self {
-        let mut publisher = Publisher::new(ctx, leader);
+        let mut publisher = Publisher::new(ctx, transaction);
         // whoever reads it knows from here on that the package database may be in between
         publisher.publish(0, "preparing");
         Self {
             ctx,
             jobs,
             queue_seen: None,
-            leader,
+            transaction,
             update,
             publisher,
-            patience: StallDetector::new(ctx, leader),
+            stall: StallDetector::new(ctx, transaction),
             keeper: None,
         }
     }
@@ -270,7 +270,7 @@ impl<'a, 'b> ApplyObserver<'a, 'b> {
 
 impl Observer for ApplyObserver<'_, '_> {
     fn report(&mut self, report: Report) {
-        self.patience.heard(report.action());
+        self.stall.activity(report.action());
         match report {
             Report::Output(line) if self.ctx.terminal => {
                 // nobody may be there to read it any more
@@ -278,14 +278,14 @@ impl Observer for ApplyObserver<'_, '_> {
             }
             Report::Output(_) => {}
             Report::Waiting(what) => {
-                journal::waiting(Some(self.leader), &what);
+                journal::waiting(Some(self.transaction), &what);
                 self.publisher.publish(0, &format!("waiting: {what}"));
             }
             Report::Downloading { percent } => {
                 self.publisher.publish(percent / 2, "downloading");
             }
             Report::Installing { percent, action } => {
-                self.catch_up();
+                self.note_activation();
                 self.publisher.publish(50 + percent / 2, &action);
             }
         }
@@ -293,11 +293,11 @@ impl Observer for ApplyObserver<'_, '_> {
 
     /// A stop is followed only when the worker gets to the intent file before the gate does.
     fn stop(&mut self) -> bool {
-        if self.patience.is_exhausted() {
-            self.catch_up();
-            self.speak_of_silence();
+        if self.stall.is_exhausted() {
+            self.note_activation();
+            self.report_silence();
         }
-        self.publisher.catch_up();
+        self.publisher.flush();
         (self.ctx.stopping() || self.is_cancelled())
             && Intent::Stopped.create(&self.intent_file()).unwrap_or(false)
     }
@@ -305,11 +305,11 @@ impl Observer for ApplyObserver<'_, '_> {
 
 impl ApplyObserver<'_, '_> {
     /// Before packages change the package manager has limits of its own, and may be stopped.
-    fn speak_of_silence(&mut self) {
+    fn report_silence(&mut self) {
         if self.update.state.phase == Phase::Activated {
-            self.publisher.publish(0, &self.patience.tell());
+            self.publisher.publish(0, &self.stall.report_stall());
         } else {
-            self.patience.heard(None);
+            self.stall.activity(None);
         }
     }
 
@@ -331,18 +331,18 @@ impl ApplyObserver<'_, '_> {
     }
 
     fn intent_file(&self) -> PathBuf {
-        job::intent(&self.ctx.paths, self.leader)
+        job::intent(&self.ctx.paths, self.transaction)
     }
 
-    fn catch_up(&mut self) {
+    fn note_activation(&mut self) {
         if self.keeper.is_some() || self.update.state.phase == Phase::Activated {
             return;
         }
         if let Ok(Some(Intent::Activated { changes, .. })) =
-            Intent::load(&self.ctx.paths, self.leader)
+            Intent::load(&self.ctx.paths, self.transaction)
             && !changes.is_empty()
         {
-            if let Err(error) = self.update.activated(self.leader, &changes) {
+            if let Err(error) = self.update.activated(self.transaction, &changes) {
                 tracing::error!("{error:#}");
             }
             let paths = self.ctx.paths.clone();

@@ -23,10 +23,10 @@ const SHOWN: usize = 200;
 /// Measures the silence of one run of the package manager.
 pub struct StallDetector<'a> {
     ctx: &'a Context,
-    leader: &'a JobId,
+    transaction: &'a JobId,
     limit: Option<Duration>,
     /// When something was reported last.
-    heard: Instant,
+    last_activity: Instant,
     /// What it said last that it was doing.
     action: Option<String>,
     /// What hangs now.
@@ -34,20 +34,20 @@ pub struct StallDetector<'a> {
 }
 
 impl<'a> StallDetector<'a> {
-    pub fn new(ctx: &'a Context, leader: &'a JobId) -> Self {
+    pub fn new(ctx: &'a Context, transaction: &'a JobId) -> Self {
         Self {
             ctx,
-            leader,
+            transaction,
             limit: ctx.config.stuck_after,
-            heard: Instant::now(),
+            last_activity: Instant::now(),
             action: None,
             hang: None,
         }
     }
 
     /// Something was reported: what hung goes on.
-    pub fn heard(&mut self, action: Option<&str>) {
-        self.heard = Instant::now();
+    pub fn activity(&mut self, action: Option<&str>) {
+        self.last_activity = Instant::now();
         if let Some(action) = action {
             self.action = Some(journal::plain(action));
         }
@@ -59,12 +59,12 @@ impl<'a> StallDetector<'a> {
         self.hang.is_none()
             && self
                 .limit
-                .is_some_and(|limit| self.heard.elapsed() >= limit)
+                .is_some_and(|limit| self.last_activity.elapsed() >= limit)
     }
 
     /// Names what hangs, wherever somebody may look; the sentence.
-    pub fn tell(&mut self) -> String {
-        let silence = self.heard.elapsed();
+    pub fn report_stall(&mut self) -> String {
+        let silence = self.last_activity.elapsed();
         let hang = name(
             &deepest_descendant(),
             |process| self.ctx.packages.script(process),
@@ -72,8 +72,13 @@ impl<'a> StallDetector<'a> {
             clock::now() - silence,
         );
         let text = format!("{}; silent for {} s", hang.sentence(), silence.as_secs());
-        journal::stuck(self.leader, &hang_fields(&hang), silence.as_secs(), &text);
-        alerts::raise(self.ctx, Cause::UpdateStuck, &text, Some(self.leader));
+        journal::stuck(
+            self.transaction,
+            &hang_fields(&hang),
+            silence.as_secs(),
+            &text,
+        );
+        alerts::raise(self.ctx, Cause::UpdateStuck, &text, Some(self.transaction));
         self.write_down(&hang);
         self.hang = Some(hang);
         // nothing here waits for it
@@ -95,12 +100,12 @@ impl<'a> StallDetector<'a> {
 
     /// Enters it into the records of the jobs that wait for it.
     fn write_down(&self, hang: &Stall) {
-        let seen = &self.ctx.hangs;
-        let mut jobs = in_flight::running(self.ctx, self.leader);
+        let seen = &self.ctx.stalls;
+        let mut jobs = in_flight::jobs_of(self.ctx, self.transaction);
         for job in &mut jobs {
             seen.add(job.id(), hang);
-            job.hangs.retain(|known| known.since != hang.since);
-            job.hangs.push(hang.clone());
+            job.stalls.retain(|known| known.since != hang.since);
+            job.stalls.push(hang.clone());
         }
         if let Err(error) = Job::save_all(&self.ctx.paths, &jobs) {
             tracing::warn!("what hangs could not be written down: {error:#}");

@@ -28,8 +28,8 @@ const DOOR: &str = "patch-agent.service";
 /// version that it is to have. Nothing is to be said of other changes. An error when the
 /// host goes down: then nothing answers, and that proves nothing.
 pub fn check(ctx: &Context, changes: &[Change]) -> Result<Option<Check>> {
-    let mut own = changes.iter().filter(|change| change.package == PACKAGE);
-    let Some(to) = own.find_map(|change| change.to.as_deref()) else {
+    let mut of_self_package = changes.iter().filter(|change| change.package == PACKAGE);
+    let Some(to) = of_self_package.find_map(|change| change.to.as_deref()) else {
         return Ok(None);
     };
     let expected = upstream(to);

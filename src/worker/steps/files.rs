@@ -20,18 +20,19 @@ use crate::worker::monitor::progress::RepairObserver;
 use crate::worker::steps::gate;
 
 /// Looks at packages, installs those once more that lack files, and says what was found and what is left.
-/// Contents that differ are what a package's own scripts have made of them, unless the changes were interrupted,
-/// which may have `torn` them.
+/// Contents that differ were written by the package's own scripts, unless the changes were `interrupted`: then the
+/// package manager may have left a file half-written.
 pub fn make_whole(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     packages: &[RollbackItem],
-    torn: bool,
+    interrupted: bool,
     install_again: &dyn Fn(&[RollbackItem]) -> Result<()>,
 ) -> Result<Vec<PackageFiles>> {
     let first = damaged(ctx, packages)?;
-    let is_lacking =
-        |damaged: &Damaged| !damaged.missing.is_empty() || torn && !damaged.differing.is_empty();
+    let is_lacking = |damaged: &Damaged| {
+        !damaged.missing.is_empty() || interrupted && !damaged.differing.is_empty()
+    };
     let is_to_be_mended = |former: &&RollbackItem| {
         let mut found = first.iter().filter(|damaged| is_of(damaged, former));
         found.any(is_lacking) && former.check().is_ok()
@@ -51,15 +52,15 @@ pub fn make_whole(
         if !is_again {
             return as_found(damaged);
         }
-        let files = told(damaged, true, second.get(&damaged.key).copied());
-        tell(leader, &files);
+        let files = package_files(damaged, true, second.get(&damaged.key).copied());
+        log_files(transaction, &files);
         files
     });
     Ok(files.collect())
 }
 
 /// Only looks at packages.
-pub fn look(ctx: &Context, packages: &[RollbackItem]) -> Result<Vec<PackageFiles>> {
+pub fn compare(ctx: &Context, packages: &[RollbackItem]) -> Result<Vec<PackageFiles>> {
     let found = damaged(ctx, packages)?;
     Ok(found.iter().map(as_found).collect())
 }
@@ -93,17 +94,18 @@ pub fn name(files: &PackageFiles) -> String {
 /// an administrator should know of it.
 pub fn after_update(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     changes: &[Change],
     applied: &TransactionReport,
 ) -> Result<Vec<String>> {
-    let torn = applied.interrupted || matches!(applied.ended, TransactionEnd::Interrupted(_));
-    if !torn && !applied.displaced {
+    let interrupted =
+        applied.interrupted || matches!(applied.ended, TransactionEnd::Interrupted(_));
+    if !interrupted && !applied.displaced {
         return Ok(Vec::new());
     }
     let packages = arrived(ctx, changes, &ctx.packages.installed()?);
-    let again = |lacking: &[RollbackItem]| install_again(ctx, leader, lacking);
-    let files = make_whole(ctx, leader, &packages, torn, &again)?;
+    let again = |lacking: &[RollbackItem]| install_again(ctx, transaction, lacking);
+    let files = make_whole(ctx, transaction, &packages, interrupted, &again)?;
     let mended = files.iter().filter(|files| files.reinstalled).map(|files| {
         let found = files.missing.iter().chain(&files.differing).next();
         let found = found.map(String::as_str).unwrap_or_default();
@@ -143,17 +145,17 @@ fn arrived(ctx: &Context, changes: &[Change], now: &Database) -> Vec<RollbackIte
 }
 
 /// Those that would have to be fetched once more are left as they are: the gate stays shut behind an update.
-fn install_again(ctx: &Context, leader: &JobId, lacking: &[RollbackItem]) -> Result<()> {
+fn install_again(ctx: &Context, transaction: &JobId, lacking: &[RollbackItem]) -> Result<()> {
     let program = gate::program(&ctx.paths)?;
-    let arguments = gate::arguments(leader);
+    let arguments = gate::arguments(transaction);
     let store = PackageStore::open(&ctx.paths);
     let restore = Restore {
         former: lacking,
-        log: &job::log(&ctx.paths, leader),
+        log: &job::log(&ctx.paths, transaction),
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut RepairObserver::new(ctx, leader);
+    let observer = &mut RepairObserver::new(ctx, transaction);
     ctx.packages.install_again(&restore, observer)?;
     Ok(())
 }
@@ -169,11 +171,11 @@ fn is_of(damaged: &Damaged, former: &RollbackItem) -> bool {
 
 /// As it stands in the record, where nothing was done about it.
 fn as_found(damaged: &Damaged) -> PackageFiles {
-    told(damaged, false, Some(damaged))
+    package_files(damaged, false, Some(damaged))
 }
 
 /// As it stands in the record, with what is left of it.
-fn told(damaged: &Damaged, reinstalled: bool, left: Option<&Damaged>) -> PackageFiles {
+fn package_files(damaged: &Damaged, reinstalled: bool, left: Option<&Damaged>) -> PackageFiles {
     let named = |files: &[String]| files.iter().take(NAMED_FILES).cloned().collect();
     PackageFiles {
         package: damaged.key.package.clone(),
@@ -187,7 +189,7 @@ fn told(damaged: &Damaged, reinstalled: bool, left: Option<&Damaged>) -> Package
     }
 }
 
-fn tell(leader: &JobId, files: &PackageFiles) {
+fn log_files(transaction: &JobId, files: &PackageFiles) {
     let found: Vec<&str> = files
         .missing
         .iter()
@@ -196,7 +198,7 @@ fn tell(leader: &JobId, files: &PackageFiles) {
         .collect();
     let is_whole = files.still_missing.is_empty() && files.unknown.is_none();
     let (package, architecture) = (&files.package, &files.architecture);
-    journal::files_restored(leader, package, architecture, &found, is_whole);
+    journal::files_restored(transaction, package, architecture, &found, is_whole);
 }
 
 #[cfg(test)]
@@ -219,11 +221,11 @@ mod tests {
     #[test]
     fn what_is_mended_is_told_and_is_missing_no_more() {
         let found = damaged(&["/x", "/y"]);
-        let mended = told(&found, true, None);
+        let mended = package_files(&found, true, None);
         assert!(mended.reinstalled && mended.still_missing.is_empty());
         assert_eq!(mended.missing, ["/x", "/y"]);
         let left = as_found(&found);
-        let half = told(&found, true, Some(&damaged(&["/y"])));
+        let half = package_files(&found, true, Some(&damaged(&["/y"])));
         assert_eq!(
             still_missing(&[mended, left, half]),
             [

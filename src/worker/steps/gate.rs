@@ -79,7 +79,7 @@ pub fn run(
         }
     };
     if let Intent::Activated { former, .. } = &intent {
-        rollback::tell_what_cannot_go_back(job, former);
+        rollback::log_unavailable(job, former);
     }
     let first = intent.create(&job::intent(paths, job))?;
     match intent {
@@ -236,8 +236,8 @@ fn refusal(changes: &[Change], plan: Option<&[Change]>) -> Option<String> {
 
 /// The arguments by which the package manager asks for the gate of a transaction.
 #[must_use]
-pub fn arguments(leader: &JobId) -> [String; 3] {
-    ["run".into(), "gate".into(), format!("--job={leader}")]
+pub fn arguments(transaction: &JobId) -> [String; 3] {
+    ["run".into(), "gate".into(), format!("--job={transaction}")]
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn sort(ctx: &Context, jobs: Vec<Job>) -> Sorted {
             ..sorted
         };
     }
-    let host = look(ctx);
+    let host = read_host(ctx);
     for mut job in jobs {
         match host.as_ref().map(|host| conflict(&job, host)) {
             Ok(None) => {
@@ -91,7 +91,7 @@ struct Host {
     newest: Option<DateTime<Utc>>,
 }
 
-fn look(ctx: &Context) -> Result<Host> {
+fn read_host(ctx: &Context) -> Result<Host> {
     let cache = Cache::load(&ctx.paths);
     Ok(Host {
         database: ctx.packages.installed()?,

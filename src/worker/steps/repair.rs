@@ -14,20 +14,20 @@ use crate::worker::steps::hold_off;
 /// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
 /// is left half-configured, which the administrator may have mended. What cannot be healed is said; the package
 /// manager then says the same in its own words.
-pub fn before(ctx: &Context, leader: &JobId) -> Result<()> {
+pub fn before(ctx: &Context, transaction: &JobId) -> Result<()> {
     let packages = &ctx.packages;
     if !packages.is_interrupted()? && !packages.is_unconfigured()? {
         return Ok(());
     }
     // it may only be in somebody's hands at this moment
-    packages.wait_until_idle(&mut RefreshObserver::new(ctx, Some(leader)))?;
+    packages.wait_until_idle(&mut RefreshObserver::new(ctx, Some(transaction)))?;
     if packages.is_interrupted()? {
-        let _held_off = hold_off::hold_off(ctx, &format!("job {leader} repairs packages"));
-        repair(ctx, leader, &[]);
+        let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} repairs packages"));
+        repair(ctx, transaction, &[]);
     } else if packages.is_unconfigured()? {
-        let _held_off = hold_off::hold_off(ctx, &format!("job {leader} configures packages"));
-        let log = job::log(&ctx.paths, leader);
-        packages.configure(&log, &mut RepairObserver::new(ctx, leader))?;
+        let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} configures packages"));
+        let log = job::log(&ctx.paths, transaction);
+        packages.configure(&log, &mut RepairObserver::new(ctx, transaction))?;
     }
     Ok(())
 }
@@ -36,7 +36,7 @@ pub fn before(ctx: &Context, leader: &JobId) -> Result<()> {
 /// is waited for, the rest is repaired, so that what is judged is what stays.
 pub fn after(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     changes: &[Change],
     ended: &TransactionEnd,
 ) -> Result<()> {
@@ -44,19 +44,19 @@ pub fn after(
         return Ok(());
     }
     ctx.packages.wait_until_idle(&mut Unstoppable)?;
-    repair(ctx, leader, changes);
+    repair(ctx, transaction, changes);
     Ok(())
 }
 
-fn repair(ctx: &Context, leader: &JobId, changes: &[Change]) {
-    journal::database_interrupted(leader);
-    let log = job::log(&ctx.paths, leader);
+fn repair(ctx: &Context, transaction: &JobId, changes: &[Change]) {
+    journal::database_interrupted(transaction);
+    let log = job::log(&ctx.paths, transaction);
     match ctx
         .packages
-        .repair(changes, &log, &mut RepairObserver::new(ctx, leader))
+        .repair(changes, &log, &mut RepairObserver::new(ctx, transaction))
     {
-        Ok(()) => journal::database_repaired(leader),
-        Err(error) => journal::database_problem(leader, &format!("{error:#}")),
+        Ok(()) => journal::database_repaired(transaction),
+        Err(error) => journal::database_problem(transaction, &format!("{error:#}")),
     }
 }
 

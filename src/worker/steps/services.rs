@@ -85,13 +85,13 @@ pub struct Restarts {
 
 /// After the packages have changed: lists what runs replaced files, and restarts those services of it on
 /// which nothing rests, when the job asks for that.
-pub fn after_update(ctx: &Context, leader: &JobId) -> Restarts {
-    let asked = Job::taken(&ctx.paths, leader).and_then(|job| job.request.options.restart);
+pub fn after_update(ctx: &Context, transaction: &JobId) -> Restarts {
+    let asked = Job::taken(&ctx.paths, transaction).and_then(|job| job.request.options.restart);
     let policy = asked.unwrap_or(ctx.config.services.restart);
-    let mut found = look(ctx);
+    let mut found = find_outdated(ctx);
     for service in &found {
         let file = service.files.first().map_or("", String::as_str);
-        journal::service_outdated(leader, &service.unit, file, &service.advice);
+        journal::service_outdated(transaction, &service.unit, file, &service.advice);
     }
     let mut restarts = Restarts::default();
     if policy == RestartPolicy::Safe {
@@ -100,7 +100,7 @@ pub fn after_update(ctx: &Context, leader: &JobId) -> Restarts {
             let unit = || Unit::ask(&service.unit);
             is_safe(service, never) && unit().is_ok_and(|unit| is_idle(&unit))
         });
-        restarts = restart(leader, safe.collect());
+        restarts = restart(transaction, safe.collect());
         let mut units = found.iter().map(|service| service.unit.as_str());
         if units.any(|unit| unit == services::MANAGER) {
             reexec::intend(ctx);
@@ -126,7 +126,7 @@ pub fn note(ctx: &Context, jobs: &mut [Job]) {
 }
 
 /// The processes that run replaced files, by their units.
-fn look(ctx: &Context) -> Vec<Outdated> {
+fn find_outdated(ctx: &Context) -> Vec<Outdated> {
     let mut units: BTreeMap<String, Outdated> = BTreeMap::new();
     for process in processes::stale(Path::new("/proc")) {
         let name = journal::plain(&process.unit);
@@ -174,7 +174,7 @@ fn is_idle(unit: &Unit) -> bool {
 
 /// Restarts the units, all at once, since they may depend on each other; once more those that did not come
 /// back, which may have needed another one that came later.
-fn restart(leader: &JobId, mut units: Vec<&mut Outdated>) -> Restarts {
+fn restart(transaction: &JobId, mut units: Vec<&mut Outdated>) -> Restarts {
     let mut restarts = Restarts::default();
     for is_last in [false, true] {
         let names: Vec<String> = units.iter().map(|service| service.unit.clone()).collect();
@@ -196,7 +196,7 @@ fn restart(leader: &JobId, mut units: Vec<&mut Outdated>) -> Restarts {
         };
         units.retain_mut(|service| {
             let state = states.get(&service.unit);
-            let is_down = note_restart(leader, service, state, &mut restarts);
+            let is_down = note_restart(transaction, service, state, &mut restarts);
             if let (Some(state), true) = (&is_down, is_last) {
                 service.state = RestartState::Failed;
                 let unit = &service.unit;
@@ -215,7 +215,7 @@ fn restart(leader: &JobId, mut units: Vec<&mut Outdated>) -> Restarts {
 
 /// Notes what became of one service; its state when it is down.
 fn note_restart(
-    leader: &JobId,
+    transaction: &JobId,
     service: &mut Outdated,
     state: Option<&Restarted>,
     restarts: &mut Restarts,
@@ -223,7 +223,7 @@ fn note_restart(
     match state {
         Some(Restarted::Active) => {
             service.state = RestartState::Restarted;
-            journal::service_restarted(leader, &service.unit);
+            journal::service_restarted(transaction, &service.unit);
             None
         }
         // not for anybody to restart

@@ -30,14 +30,14 @@ use crate::worker::transaction::unfinished;
 pub struct Ending {
     pub outcome: Outcome,
     /// Whether our own package was taken out, and is due now.
-    pub own_follows: bool,
+    pub self_package_follows: bool,
 }
 
 impl Ending {
-    fn of(outcome: Outcome, own_follows: bool) -> Self {
+    fn of(outcome: Outcome, self_package_follows: bool) -> Self {
         Self {
             outcome,
-            own_follows,
+            self_package_follows,
         }
     }
 }
@@ -45,18 +45,18 @@ impl Ending {
 /// The transaction, and once more with a new index and a new plan when a download failed.
 pub fn run(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
     part: Scope,
 ) -> Result<Ending> {
     let mut room = Room::default();
-    match attempt(ctx, leader, jobs, update, (part, &mut room))? {
+    match attempt(ctx, transaction, jobs, update, (part, &mut room))? {
         Ok(ending) => Ok(ending),
         Err(why) => {
-            journal::retry(leader, &why);
+            journal::retry(transaction, &why);
             update.step(Event::FetchError)?;
-            match refresh::run(ctx, Some(leader)) {
+            match refresh::run(ctx, Some(transaction)) {
                 Err(_) if ctx.stopping() => {
                     update.cancel();
                     return Ok(Ending::of(Outcome::Cancelled, false));
@@ -64,7 +64,8 @@ pub fn run(
                 other => other?,
             }
             room.without.clear();
-            attempt(ctx, leader, jobs, update, (part, &mut room))?.or_else(|why| bail!("{why}"))
+            attempt(ctx, transaction, jobs, update, (part, &mut room))?
+                .or_else(|why| bail!("{why}"))
         }
     }
 }
@@ -72,23 +73,23 @@ pub fn run(
 /// One attempt, without what has no room; the inner error is one that a new refresh may heal.
 fn attempt(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
     (part, room): (Scope, &mut Room),
 ) -> Result<Result<Ending, String>> {
-    repair::before(ctx, leader)?;
+    repair::before(ctx, transaction)?;
     let cache = Cache::load(&ctx.paths);
     let failed = cache.failed_sources();
     let Plan {
         selection,
         kept_back,
-        own_follows,
+        self_package_follows,
         without,
     } = plan::selection(ctx, jobs, &failed, (part, &room.without))?;
     room.without = without;
-    if make_room(ctx, leader, room) {
-        return attempt(ctx, leader, jobs, update, (part, room));
+    if make_room(ctx, transaction, room) {
+        return attempt(ctx, transaction, jobs, update, (part, room));
     }
     if selection == Selection::Exactly(Vec::new()) {
         let without = &room.without;
@@ -97,24 +98,24 @@ fn attempt(
             "refused: {}",
             disk_space::sentence(without)
         );
-        return nothing(ctx, leader, jobs, kept_back, update)
+        return nothing(ctx, transaction, jobs, kept_back, update)
             .map(|outcome| Ok(Ending::of(outcome, false)));
     }
     disk_space::check_floors()?;
     let done = partial::AppliedSoFar::of(jobs);
-    let Some(before) = before(ctx, leader, jobs, (&selection, &failed), &done)? else {
+    let Some(before) = before(ctx, transaction, jobs, (&selection, &failed), &done)? else {
         update.cancel();
         return Ok(Ok(Ending::of(Outcome::Cancelled, false)));
     };
-    remove_durably(&job::intent(&ctx.paths, leader))?;
-    rollback::forget(&ctx.paths, leader)?;
-    plan::expect(ctx, leader, jobs, &selection)?;
+    remove_durably(&job::intent(&ctx.paths, transaction))?;
+    rollback::forget(&ctx.paths, transaction)?;
+    plan::expect(ctx, transaction, jobs, &selection)?;
     if update.state.phase == Phase::Checking {
         update.step(Event::Download)?;
     }
 
     // until it is judged: services that end with the host would look as if the update had broken them
-    let held_off = hold_off::hold_off(ctx, &format!("job {leader} updates packages"));
+    let held_off = hold_off::hold_off(ctx, &format!("job {transaction} updates packages"));
     let _held_off = held_off.ensured()?;
     let applied = run_transaction(ctx, jobs, &selection, &failed, update)?;
     let applied = TransactionReport {
@@ -122,34 +123,36 @@ fn attempt(
         ..applied
     };
 
-    let _ = std::fs::remove_file(expectation(&ctx.paths, leader));
-    let intent = Intent::load(&ctx.paths, leader)
+    let _ = std::fs::remove_file(expectation(&ctx.paths, transaction));
+    let intent = Intent::load(&ctx.paths, transaction)
         .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
     match (intent, applied.ended.clone()) {
         // nothing was due, and the package manager has configured what was left half-configured
         (Some(Intent::Activated { changes, .. }), ended) if changes.is_empty() => {
             shutdown::bail_if_shutting_down(ctx)?;
-            repair::after(ctx, leader, &changes, &ended)?;
-            let outcome = nothing(ctx, leader, jobs, applied.kept_back, update)?;
-            Ok(Ok(Ending::of(outcome, own_follows)))
+            repair::after(ctx, transaction, &changes, &ended)?;
+            let outcome = nothing(ctx, transaction, jobs, applied.kept_back, update)?;
+            Ok(Ok(Ending::of(outcome, self_package_follows)))
         }
         (Some(Intent::Activated { changes, former }), _) => {
-            update.activated(leader, &changes)?;
+            update.activated(transaction, &changes)?;
             shutdown::bail_if_shutting_down(ctx)?;
-            repair::after(ctx, leader, &changes, &applied.ended)?;
-            progress::verifying(ctx, leader);
+            repair::after(ctx, transaction, &changes, &applied.ended)?;
+            progress::verifying(ctx, transaction);
             let (changes, former) = done.with(changes, former);
             let intent = (&*changes, former);
-            let mut outcome = conclude(ctx, leader, &before, intent, applied, update)?;
+            let mut outcome = conclude(ctx, transaction, &before, intent, applied, update)?;
             if let Outcome::Changed(concluded) = &mut outcome {
                 concluded.removed = room.removed().to_vec();
             }
-            Ok(Ok(Ending::of(outcome, own_follows)))
+            Ok(Ok(Ending::of(outcome, self_package_follows)))
         }
-        (Some(Intent::Mixed), _) => attempt(ctx, leader, jobs, update, (Scope::WithoutSelf, room)),
+        (Some(Intent::Mixed), _) => {
+            attempt(ctx, transaction, jobs, update, (Scope::WithoutSelf, room))
+        }
         (Some(Intent::NoRoom { without: more }), _) => {
             room.without.extend(more);
-            attempt(ctx, leader, jobs, update, (part, room))
+            attempt(ctx, transaction, jobs, update, (part, room))
         }
         (Some(Intent::Stopped), _) | (None, TransactionEnd::Stopped) => {
             update.cancel();
@@ -171,12 +174,12 @@ fn attempt(
             let more = plan::short(ctx, &selection, &failed);
             ensure!(!more.is_empty(), "{why}");
             room.without.extend(more);
-            attempt(ctx, leader, jobs, update, (part, room))
+            attempt(ctx, transaction, jobs, update, (part, room))
         }
         (None, TransactionEnd::Done) => {
             nothing_was_due(ctx, &selection, &failed)?;
-            let outcome = nothing(ctx, leader, jobs, applied.kept_back, update)?;
-            Ok(Ok(Ending::of(outcome, own_follows)))
+            let outcome = nothing(ctx, transaction, jobs, applied.kept_back, update)?;
+            Ok(Ok(Ending::of(outcome, self_package_follows)))
         }
     }
 }
@@ -194,13 +197,13 @@ fn refused(reason: String, again: bool, postponed: bool) -> Result<Result<Ending
 /// for meanwhile.
 fn before(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     jobs: &[Job],
     (selection, failed): (&Selection, &[&Source]),
     done: &partial::AppliedSoFar,
 ) -> Result<Option<Baseline>> {
     if !done.changes.is_empty() {
-        return Baseline::first_part(ctx, leader, jobs, &done.changes).map(Some);
+        return Baseline::first_part(ctx, transaction, jobs, &done.changes).map(Some);
     }
     let planned: Vec<Change> = match selection {
         // what that is, only the package manager will say
@@ -208,14 +211,14 @@ fn before(
         Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
     };
     if *selection == Selection::Everything && plan::is_nothing_due(ctx, failed) {
-        return Baseline::look(ctx, leader, None).map(Some);
+        return Baseline::snapshot(ctx, transaction, None).map(Some);
     }
     let Some(hooks) = verify::baseline(ctx, jobs, &planned, false)? else {
         return Ok(None);
     };
     let is_second = jobs.iter().any(|job| !job.earlier.is_empty());
-    rollback::remember(ctx, leader, is_second, || {
-        Baseline::look(ctx, leader, Some(hooks)).map(Some)
+    rollback::remember(ctx, transaction, is_second, || {
+        Baseline::snapshot(ctx, transaction, Some(hooks)).map(Some)
     })
 }
 
@@ -248,14 +251,14 @@ fn nothing_was_due(ctx: &Context, selection: &Selection, failed: &[&Source]) -> 
 /// that were put back have done before is all there is to judge then.
 fn nothing(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     jobs: &[Job],
     kept_back: Vec<KeptBack>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
     let done = partial::AppliedSoFar::of(jobs);
     if !done.changes.is_empty() {
-        return unfinished::judge(ctx, leader, done, (jobs, kept_back), None, update);
+        return unfinished::judge(ctx, transaction, done, (jobs, kept_back), None, update);
     }
     if let Some(why) = selection::broken(jobs, &ctx.packages.installed()?) {
         bail!("{why}, and no update of it is pending");
@@ -278,18 +281,18 @@ fn run_transaction(
     failed: &[&Source],
     update: &mut Update<'_>,
 ) -> Result<TransactionReport> {
-    let leader = jobs.first().map(|job| &job.transaction).context("no job")?;
+    let transaction = jobs.first().map(|job| &job.transaction).context("no job")?;
     let program = gate::program(&ctx.paths)?;
-    let arguments = gate::arguments(leader);
-    let log = job::log(&ctx.paths, leader);
-    let transaction = Transaction {
+    let arguments = gate::arguments(transaction);
+    let log = job::log(&ctx.paths, transaction);
+    let run = Transaction {
         selection,
         failed,
         log: &log,
         gate: (&program, &arguments),
     };
     ctx.packages.apply(
-        &transaction,
-        &mut ApplyObserver::new(ctx, jobs, leader, update),
+        &run,
+        &mut ApplyObserver::new(ctx, jobs, transaction, update),
     )
 }

@@ -16,7 +16,7 @@ use crate::worker::transaction::outcome::{Concluded, Outcome};
 /// Judges an activated transaction, and undoes it when it is bad and that is possible.
 pub fn conclude(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     (changes, former): (&[Change], Vec<RollbackItem>),
     mut applied: TransactionReport,
@@ -24,7 +24,7 @@ pub fn conclude(
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
     keep(&ctx.paths, changes);
-    let noted = files::after_update(ctx, leader, changes, &applied);
+    let noted = files::after_update(ctx, transaction, changes, &applied);
     applied.notes.extend(noted.unwrap_or_else(|error| {
         vec![format!(
             "whether the packages have all of their files could not be looked at: {error:#}"
@@ -32,14 +32,14 @@ pub fn conclude(
     }));
     let mut judgement = verify::judge(
         ctx,
-        leader,
+        transaction,
         before,
         (changes, Stage::After),
         &applied.failures,
     )?;
     let rollback = if judgement.is_to_be_undone() {
         shutdown::bail_if_shutdown_explains()?;
-        rollback::after(ctx, leader, before, &former, &judgement.checks)?
+        rollback::after(ctx, transaction, before, &former, &judgement.checks)?
     } else {
         None
     };

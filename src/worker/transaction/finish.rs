@@ -15,7 +15,7 @@ use crate::state::pending::PendingList;
 use crate::state::verification::{Check, CheckKind, Rollback};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::job_result::{cancel, fail, tell_change, unreached};
+use crate::worker::bookkeeping::job_result::{cancel, fail, log_change, unreached};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial::{self, add};
@@ -30,19 +30,19 @@ pub fn finish(
     jobs: &mut [Job],
     outcome: &Outcome,
     update: &mut Update<'_>,
-    own_follows: bool,
+    self_package_follows: bool,
 ) {
     let targets: Vec<Target> = jobs
         .iter()
         .filter_map(|job| job.request.packages.clone())
         .collect();
-    let unasked = match outcome {
+    let dependencies = match outcome {
         Outcome::Changed(concluded) => {
-            selection::unasked(&targets, &concluded.judgement.verdict.changes)
+            selection::dependencies(&targets, &concluded.judgement.verdict.changes)
         }
         _ => BTreeSet::new(),
     };
-    let told = partial::AppliedSoFar::of(jobs).changes;
+    let logged = partial::AppliedSoFar::of(jobs).changes;
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
@@ -57,12 +57,12 @@ pub fn finish(
                     Some(why) => fail(job, &anyhow::anyhow!(why)),
                 }
             }
-            Outcome::Changed(concluded) => finish_changed(job, &target, &unasked, concluded),
+            Outcome::Changed(concluded) => finish_changed(job, &target, &dependencies, concluded),
         }
     }
     if let Outcome::Changed(concluded) = outcome {
         if let Some(id) = jobs.first().map(|job| job.transaction.clone()) {
-            tell(&id, concluded, &told);
+            log_changes(&id, concluded, &logged);
         }
         match failure(&Target::All, concluded) {
             None => {
@@ -83,13 +83,13 @@ pub fn finish(
         let why = (By::Verification, &*reason);
         blocked::set(ctx, &job.transaction, changes, why);
     }
-    carry_on_list(ctx, jobs, outcome, own_follows);
+    carry_on_list(ctx, jobs, outcome, self_package_follows);
 }
 
 fn finish_changed(
     job: &mut Job,
     target: &Target,
-    unasked: &BTreeSet<PackageId>,
+    dependencies: &BTreeSet<PackageId>,
     concluded: &Concluded,
 ) {
     let Concluded {
@@ -102,7 +102,7 @@ fn finish_changed(
     } = concluded;
     // what was done before it was put back is among the changes, as far as it has stayed
     partial::nothing_is_done(job);
-    let mut changes = selection::changes_of(target, unasked, &judgement.verdict.changes);
+    let mut changes = selection::changes_of(target, dependencies, &judgement.verdict.changes);
     changes.retain(|change| concluded.has_left(change));
     add(&mut job.changes, &changes);
     add(&mut job.changes, removed);
@@ -110,8 +110,8 @@ fn finish_changed(
     add(&mut job.kept_back, &kept_back);
     let warnings = judgement.checks.iter().filter(|c| !c.required && !c.passed);
     let warnings: Vec<String> = warnings.map(|check| check.message.clone()).collect();
-    let strangers = judgement.verdict.stranger_sentences();
-    for notes in [&applied.notes, &strangers, &warnings] {
+    let unrelated = judgement.verdict.unrelated_sentences();
+    for notes in [&applied.notes, &unrelated, &warnings] {
         add(&mut job.notes, notes);
     }
     add(&mut job.former, former);
@@ -124,18 +124,18 @@ fn finish_changed(
     }
 }
 
-/// Says in the journal what was changed, and what has stayed so; not what was told before.
-fn tell(id: &JobId, concluded: &Concluded, told: &[Change]) {
+/// Says in the journal what was changed, and what has stayed so; not what was logged before.
+fn log_changes(id: &JobId, concluded: &Concluded, logged: &[Change]) {
     let verdict = &concluded.judgement.verdict;
     for change in &verdict.changes {
         if !concluded.has_left(change) {
-            tell_change(id, &change.undone());
-        } else if !told.contains(change) {
-            tell_change(id, change);
+            log_change(id, &change.undone());
+        } else if !logged.contains(change) {
+            log_change(id, change);
         }
     }
-    for (_, stranger) in &verdict.strangers {
-        journal::database_problem(id, stranger);
+    for (_, unrelated) in &verdict.unrelated_breakage {
+        journal::database_problem(id, unrelated);
     }
 }
 
@@ -198,8 +198,8 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
 
 /// Keeps the list of pending updates true without another run of the package manager: an update of
 /// everything leaves what it kept back, any other one takes its changes out.
-fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, own_follows: bool) {
-    let everything = !own_follows
+fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, self_package_follows: bool) {
+    let everything = !self_package_follows
         && jobs
             .iter()
             .any(|job| job.request.packages == Some(Target::All))

@@ -34,7 +34,7 @@ pub struct Plan {
     pub selection: Selection,
     pub kept_back: Vec<KeptBack>,
     /// Whether our own package was taken out.
-    pub own_follows: bool,
+    pub self_package_follows: bool,
     /// What has no room, as far as that is known.
     pub without: Vec<NoRoom>,
 }
@@ -68,7 +68,7 @@ pub fn selection(
             return Ok(Plan {
                 selection: Selection::Everything,
                 kept_back: Vec::new(),
-                own_follows: false,
+                self_package_follows: false,
                 without: Vec::new(),
             });
         }
@@ -88,11 +88,11 @@ pub fn selection(
         selected.retain(|update| update.package == PACKAGE);
     }
     let mut kept_back = pending.kept_back;
-    let own_follows = match part {
+    let self_package_follows = match part {
         Scope::SelfOnly => None,
         Scope::All | Scope::WithoutSelf => others_of(ctx, &selected, failed)?,
     };
-    let (updates, kept, without) = match &own_follows {
+    let (updates, kept, without) = match &self_package_follows {
         Some(others) if without.is_empty() => (others.clone(), Vec::new(), Vec::new()),
         Some(others) => with_room(ctx, others, failed, without)?,
         None if selected.is_empty() => (selected, Vec::new(), without.to_vec()),
@@ -102,7 +102,7 @@ pub fn selection(
     Ok(Plan {
         selection: Selection::Exactly(updates),
         kept_back,
-        own_follows: own_follows.is_some(),
+        self_package_follows: self_package_follows.is_some(),
         without,
     })
 }
@@ -160,7 +160,12 @@ pub fn is_nothing_due(ctx: &Context, failed: &[&Source]) -> bool {
 }
 
 /// Leaves for the gate what it may let through.
-pub fn expect(ctx: &Context, leader: &JobId, jobs: &[Job], selection: &Selection) -> Result<()> {
+pub fn expect(
+    ctx: &Context,
+    transaction: &JobId,
+    jobs: &[Job],
+    selection: &Selection,
+) -> Result<()> {
     let plan = match selection {
         Selection::Everything => None,
         Selection::Exactly(updates) => Some(updates.iter().map(Change::from).collect()),
@@ -172,7 +177,7 @@ pub fn expect(ctx: &Context, leader: &JobId, jobs: &[Job], selection: &Selection
         foreign_shutdown: foreign_shutdown::policy(ctx, jobs),
     };
     let bytes = serde_json::to_vec(&expected)?;
-    write_atomically(&expectation(&ctx.paths, leader), &bytes, 0o600)
+    write_atomically(&expectation(&ctx.paths, transaction), &bytes, 0o600)
 }
 
 /// What is left of a plan without our own package, when it can be left out: others may need its new

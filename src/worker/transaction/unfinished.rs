@@ -21,16 +21,16 @@ use crate::worker::transaction::outcome::Outcome;
 /// `unfinished`.
 pub fn judge(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     done: AppliedSoFar,
     (jobs, kept_back): (&[Job], Vec<KeptBack>),
     unfinished: Option<&str>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
-    let before = Baseline::first_part(ctx, leader, jobs, &done.changes)?;
-    let _held_off = hold_off::hold_off(ctx, &format!("job {leader} is verified"));
+    let before = Baseline::first_part(ctx, transaction, jobs, &done.changes)?;
+    let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} is verified"));
     update.was_activated(&done.changes);
-    progress::verifying(ctx, leader);
+    progress::verifying(ctx, transaction);
     let applied = TransactionReport {
         ended: TransactionEnd::Done,
         kept_back,
@@ -40,7 +40,7 @@ pub fn judge(
         interrupted: true,
     };
     let intent = (&*done.changes, done.former);
-    let mut outcome = conclude(ctx, leader, &before, intent, applied, update)?;
+    let mut outcome = conclude(ctx, transaction, &before, intent, applied, update)?;
     if let Outcome::Changed(concluded) = &mut outcome {
         concluded.unfinished = unfinished.map(str::to_owned);
     }
@@ -50,15 +50,15 @@ pub fn judge(
 /// Ends jobs of which no more is done, for the reason `why`: what is done stays on the host, so it has to be
 /// good for it.
 pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
-    let Some(leader) = jobs.first().map(|job| job.id().clone()) else {
+    let Some(transaction) = jobs.first().map(|job| job.id().clone()) else {
         return jobs;
     };
     let mut update = phase::begin(ctx, &selection::target_of(&jobs));
-    let judged = in_flight::assign_transaction(ctx, &mut jobs, &leader).and_then(|()| {
+    let judged = in_flight::assign_transaction(ctx, &mut jobs, &transaction).and_then(|()| {
         let done = AppliedSoFar::of(&jobs);
         judge(
             ctx,
-            &leader,
+            &transaction,
             done,
             (&jobs, Vec::new()),
             Some(why),
@@ -79,6 +79,6 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
         }
     }
     job_result::stamp(&mut jobs, &update);
-    job_result::cap_log(ctx, &leader);
+    job_result::cap_log(ctx, &transaction);
     jobs
 }

@@ -41,7 +41,7 @@ pub struct Boot {
 
 impl Boot {
     /// Tells kernels from other packages, and measures those that are there.
-    pub fn look(
+    pub fn read(
         packages: &dyn PackageManager,
         changes: &[Change],
         footprints: &[Footprint],

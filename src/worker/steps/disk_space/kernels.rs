@@ -28,14 +28,14 @@ impl Room {
 
 /// Takes away old kernels once, where something has no room and the configuration says so; whether some went, so
 /// that what has no room has to be found out again.
-pub fn make_room(ctx: &Context, leader: &JobId, room: &mut Room) -> bool {
+pub fn make_room(ctx: &Context, transaction: &JobId, room: &mut Room) -> bool {
     if !ctx.config.rollback.remove_old_kernels || room.without.is_empty() || room.removed.is_some()
     {
         return false;
     }
-    let _held_off = hold_off::hold_off(ctx, &format!("job {leader} removes old kernels"));
-    let log = job::log(&ctx.paths, leader);
-    let observer = &mut RepairObserver::new(ctx, leader);
+    let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} removes old kernels"));
+    let log = job::log(&ctx.paths, transaction);
+    let observer = &mut RepairObserver::new(ctx, transaction);
     let keep = kernel::kept(&ctx.paths);
     let removed = ctx.packages.remove_old_kernels(&keep, &log, observer);
     let removed = removed.unwrap_or_else(|error| {
@@ -43,7 +43,7 @@ pub fn make_room(ctx: &Context, leader: &JobId, room: &mut Room) -> bool {
         Vec::new()
     });
     for change in &removed {
-        job_result::tell_change(leader, change);
+        job_result::log_change(transaction, change);
     }
     let made = !removed.is_empty();
     if made {

@@ -56,9 +56,9 @@ pub fn check_floors() -> Result<()> {
 /// when there is not even room for what any update writes.
 pub fn short(packages: &dyn PackageManager, changes: &[Change]) -> Result<Vec<NoRoom>> {
     check_floors()?;
-    let systems = Systems::look()?;
+    let systems = Systems::read()?;
     let footprints = packages.footprints(changes)?;
-    let boot = Boot::look(packages, changes, &footprints);
+    let boot = Boot::read(packages, changes, &footprints);
     let mut short: BTreeMap<usize, String> = BTreeMap::new();
     for system in systems.all() {
         let images = if systems.has_boot(system) {

@@ -35,7 +35,7 @@ pub struct Systems {
 impl Systems {
     /// Looks at those that packages may have files on. What is mounted over a network is none of them: it may
     /// not answer.
-    pub fn look() -> Result<Self> {
+    pub fn read() -> Result<Self> {
         let mounts = mounts::mounts()?;
         let (mut devices, mut systems): (BTreeMap<PathBuf, u64>, Vec<System>) = Default::default();
         for mount in mounts::local()? {

@@ -31,7 +31,7 @@ pub struct Looked {
 /// to reboot that were its own; why something of a package stays.
 pub fn clear(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     intent: &Intent,
     earlier: &Earlier,
 ) -> Vec<(PackageId, String)> {
@@ -40,7 +40,7 @@ pub fn clear(
     }
     let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     reboots::take_back(ctx, earlier, &undone, intent.begun_at);
-    mark_again(ctx, leader, earlier);
+    mark_again(ctx, transaction, earlier);
     defaults::clear(ctx, earlier, &intent.former);
     let gone = gone(ctx, intent, earlier);
     if gone.is_empty() {
@@ -50,8 +50,8 @@ pub fn clear(
         let etc = earlier.etc.as_ref();
         path.starts_with("/etc/") && etc.is_ok_and(|etc| !etc.contains_key(path))
     };
-    let log = job::log(&ctx.paths, leader);
-    let observer = &mut RepairObserver::new(ctx, leader);
+    let log = job::log(&ctx.paths, transaction);
+    let observer = &mut RepairObserver::new(ctx, transaction);
     let cleared = ctx.packages.clear_remains(&gone, &is_new, &log, observer);
     cleared.unwrap_or_else(|error| {
         let why = format!("{error:#}");
@@ -78,13 +78,13 @@ fn gone(ctx: &Context, intent: &Intent, earlier: &Earlier) -> Vec<PackageId> {
 }
 
 /// Compares the host with what was seen of it before the update. `good` is what was judged of packages and
-/// units, and `strangers` are broken packages that were no part of it.
+/// units, and `unrelated` packages are broken packages that were no part of it.
 pub fn run(
     ctx: &Context,
     before: &Baseline,
     intent: &Intent,
     earlier: &Earlier,
-    (good, strangers, looked): (bool, &[String], &Looked),
+    (good, unrelated, looked): (bool, &[String], &Looked),
 ) -> (Compared, Vec<Stayed>) {
     let mut what = vec!["versions", "states"];
     let files = looked.files.as_ref();
@@ -122,14 +122,14 @@ pub fn run(
         good,
         stays: left.iter().filter_map(Stayed::words).collect(),
         marks: marks.unwrap_or_default(),
-        others: remains.chain(strangers.iter().cloned()).collect(),
+        others: remains.chain(unrelated.iter().cloned()).collect(),
         etc: etc_now(ctx, earlier),
     };
     (compared, [left, stayed].concat())
 }
 
 /// Gives packages that are there for others their marks again, which going back by their names takes away.
-fn mark_again(ctx: &Context, leader: &JobId, earlier: &Earlier) {
+fn mark_again(ctx: &Context, transaction: &JobId, earlier: &Earlier) {
     let marks = earlier.seen.automatic.as_ref();
     let Some((before, now)) = marks.zip(ctx.packages.automatic()) else {
         return;
@@ -142,7 +142,7 @@ fn mark_again(ctx: &Context, leader: &JobId, earlier: &Earlier) {
     if lost.is_empty() {
         return;
     }
-    let log = job::log(&ctx.paths, leader);
+    let log = job::log(&ctx.paths, transaction);
     if let Err(error) = ctx.packages.mark_automatic(&lost, &log) {
         tracing::warn!("packages could not be marked as dependencies again: {error:#}");
     }

@@ -33,7 +33,7 @@ pub type Etc = BTreeMap<String, String>;
 /// The `/etc` of this moment.
 pub fn read(paths: &Paths) -> Result<Etc> {
     let mut etc = Etc::new();
-    look(&paths.host("/etc"), |path, what| {
+    walk(&paths.host("/etc"), |path, what| {
         etc.insert(path, what);
     })?;
     Ok(etc)
@@ -41,7 +41,7 @@ pub fn read(paths: &Paths) -> Result<Etc> {
 
 /// Looks at everything in this directory, without following links and on its own file system only. Each path
 /// is as on the host, below `/etc`.
-pub fn look(directory: &Path, mut each: impl FnMut(String, String)) -> Result<()> {
+pub fn walk(directory: &Path, mut each: impl FnMut(String, String)) -> Result<()> {
     let root = fs::symlink_metadata(directory)
         .with_context(|| format!("failed to read '{}'", directory.display()))?;
     let mut left: Vec<PathBuf> = vec![PathBuf::new()];
@@ -154,7 +154,7 @@ mod tests {
 
     fn look_at(root: &Path) -> Etc {
         let mut etc = Etc::new();
-        look(root, |path, what| drop(etc.insert(path, what))).unwrap();
+        walk(root, |path, what| drop(etc.insert(path, what))).unwrap();
         etc
     }
 

@@ -12,15 +12,20 @@ use crate::worker::steps::rollback::items::due;
 use crate::worker::steps::rollback::restore::{self, Way};
 
 /// Installs those packages once more that lack files, and says what was found and what is left.
-pub fn make_whole(ctx: &Context, leader: &JobId, intent: &Intent) -> Result<Vec<PackageFiles>> {
+pub fn make_whole(
+    ctx: &Context,
+    transaction: &JobId,
+    intent: &Intent,
+) -> Result<Vec<PackageFiles>> {
     let back = back(ctx, intent)?;
-    let again = |lacking: &[RollbackItem]| restore::run(ctx, leader, intent, lacking, Way::Again);
-    files::make_whole(ctx, leader, &back, intent.resumed, &again)
+    let again =
+        |lacking: &[RollbackItem]| restore::run(ctx, transaction, intent, lacking, Way::Again);
+    files::make_whole(ctx, transaction, &back, intent.resumed, &again)
 }
 
 /// Only looks, where nothing is changed any more.
-pub fn look(ctx: &Context, intent: &Intent) -> Result<Vec<PackageFiles>> {
-    files::look(ctx, &back(ctx, intent)?)
+pub fn compare(ctx: &Context, intent: &Intent) -> Result<Vec<PackageFiles>> {
+    files::compare(ctx, &back(ctx, intent)?)
 }
 
 /// What speaks against the host being as it was before, a sentence each.

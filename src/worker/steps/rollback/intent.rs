@@ -66,7 +66,7 @@ impl Intent {
 }
 
 /// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.
-pub fn take_over(paths: &Paths, job: &JobId) -> Result<bool> {
+pub fn shut_out_former(paths: &Paths, job: &JobId) -> Result<bool> {
     // without it, the transaction is judged as if nobody had begun to undo it
     let Some(intent): Option<Intent> = state::read_to_change(&path(paths, job)) else {
         return Ok(false);
@@ -96,7 +96,7 @@ pub fn gate(
         "refused: another worker has taken this over"
     );
     let former = [&intent.former[..], &intent.overwritten[..]].concat();
-    if let Some(why) = stranger(&former, &changes) {
+    if let Some(why) = foreign_change(&former, &changes) {
         bail!("refused: {why}");
     }
     hold_fetched(paths, &changes);
@@ -115,15 +115,15 @@ fn hold_fetched(paths: &Paths, changes: &[Change]) {
 }
 
 /// What of the change list does not belong to going back: pure.
-fn stranger(former: &[RollbackItem], changes: &[Change]) -> Option<String> {
+fn foreign_change(former: &[RollbackItem], changes: &[Change]) -> Option<String> {
     let allowed = |change: &Change| {
         former
             .iter()
             .map(|former| &former.change)
             .any(|undone| undone.former_key() == change.key() && undone.from == change.to)
     };
-    let stranger = changes.iter().find(|change| !allowed(change))?;
-    let (key, to) = (stranger.key(), stranger.to.as_deref());
+    let foreign_change = changes.iter().find(|change| !allowed(change))?;
+    let (key, to) = (foreign_change.key(), foreign_change.to.as_deref());
     Some(match to {
         Some(to) => format!("{key} {to} does not belong to what is undone"),
         None => format!("{key} would be removed"),
@@ -160,20 +160,20 @@ pub mod tests {
             former("n", None, RollbackSource::NewlyInstalled),
         ];
         let undone: Vec<Change> = all.iter().map(RollbackItem::undone).collect();
-        assert_eq!(stranger(&all, &undone), None);
-        assert_eq!(stranger(&all, &undone[..1]), None);
+        assert_eq!(foreign_change(&all, &undone), None);
+        assert_eq!(foreign_change(&all, &undone[..1]), None);
         let removal = Change {
             to: None,
             ..undone[0].clone()
         };
         assert_eq!(
-            stranger(&all, &[removal]).unwrap(),
+            foreign_change(&all, &[removal]).unwrap(),
             "a:all would be removed"
         );
         let other = Change {
             package: "x".into(),
             ..undone[0].clone()
         };
-        assert!(stranger(&all, &[other]).unwrap().contains("x:all 1"));
+        assert!(foreign_change(&all, &[other]).unwrap().contains("x:all 1"));
     }
 }

@@ -29,7 +29,7 @@ pub struct Marked {
 
 impl Marked {
     /// Looks at the host.
-    pub fn look(paths: &Paths, packages: &dyn PackageManager) -> Self {
+    pub fn read(paths: &Paths, packages: &dyn PackageManager) -> Self {
         let files = [REQUIRED, NEEDED].into_iter();
         Self {
             files: files

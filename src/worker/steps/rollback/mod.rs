@@ -13,14 +13,15 @@ mod restore;
 mod seen;
 mod words;
 
-pub use crate::worker::steps::rollback::intent::{Intent, forget, gate, take_over};
+pub use crate::worker::steps::rollback::intent::{Intent, forget, gate, shut_out_former};
 pub(in crate::worker) use crate::worker::steps::rollback::partial::{
-    Parts, cannot_go_back, part, tell_what_cannot_go_back,
+    Parts, cannot_go_back, log_unavailable, part,
 };
 #[cfg(test)]
 pub use crate::worker::steps::rollback::seen::Seen;
 pub use crate::worker::steps::rollback::seen::{
-    files as seen_files, hand_on as hand_on_seen, take_over as take_over_seen, tidy as tidy_seen,
+    copy_from_jobs as copy_seen_from_jobs, copy_to_jobs as copy_seen_to_jobs, files as seen_files,
+    tidy as tidy_seen,
 };
 
 use std::collections::BTreeMap;
@@ -46,19 +47,19 @@ use crate::worker::steps::verify::{self, Baseline, Stage};
 /// cannot be looked at keeps nothing from being updated: it is not compared then.
 pub fn remember<T>(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     is_second: bool,
     meanwhile: impl FnOnce() -> T,
 ) -> T {
     let (paths, packages) = (&ctx.paths, &*ctx.packages);
     let (seen, answer) = std::thread::scope(|scope| {
-        let looked = scope.spawn(move || seen::look(paths, packages));
+        let looked = scope.spawn(move || seen::snapshot(paths, packages));
         let answer = meanwhile();
         (looked.join(), answer)
     });
     // both looks are over here, so that the files are always written in the same order
     let seen = seen.unwrap_or_else(|_| anyhow::bail!("the look at it failed"));
-    if let Err(error) = seen.and_then(|seen| seen::leave(paths, leader, is_second, &seen)) {
+    if let Err(error) = seen.and_then(|seen| seen::leave(paths, transaction, is_second, &seen)) {
         tracing::warn!("what the host is like before the update is not kept: {error:#}");
     }
     answer
@@ -68,7 +69,7 @@ pub fn remember<T>(
 /// here, an error leaves the rest to the next worker: the host is going down.
 pub fn after(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     former: &[RollbackItem],
     checks: &[Check],
@@ -94,22 +95,22 @@ pub fn after(
     } else {
         Parts::whole(former)
     };
-    undo(ctx, leader, before, parts, why).map(Some)
+    undo(ctx, transaction, before, parts, why).map(Some)
 }
 
 /// Undoes changes, for a reason and because of what these checks say; the record of it.
 pub fn undo(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     parts: Parts,
     why: (&str, &[Check]),
 ) -> Result<Rollback> {
-    match begin(ctx, leader, parts, why) {
-        Ok(intent) => carry_on(ctx, leader, before, intent),
+    match begin(ctx, transaction, parts, why) {
+        Ok(intent) => carry_on(ctx, transaction, before, intent),
         Err(error) => {
             let why = format!("{error:#}");
-            journal::rollback_failed(leader, &why);
+            journal::rollback_failed(transaction, &why);
             Ok(not_done(Undone::Impossible, &why))
         }
     }
@@ -117,7 +118,7 @@ pub fn undo(
 
 fn begin(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     parts: Parts,
     (reason, checks): (&str, &[Check]),
 ) -> Result<Intent> {
@@ -142,7 +143,7 @@ fn begin(
         stays: parts.stays,
         tool: None,
     };
-    intent.create(&ctx.paths, leader)?;
+    intent.create(&ctx.paths, transaction)?;
     Ok(intent)
 }
 
@@ -160,33 +161,33 @@ fn overwritten(ctx: &Context, former: &[RollbackItem]) -> Vec<RollbackItem> {
 /// Ends what a dead worker began, once; a second time the host is only looked at.
 pub fn resume(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     intent: Intent,
 ) -> Result<Rollback> {
     if intent.resumed {
         let why = "it was interrupted twice, and is not tried again";
-        let looked = look(ctx, &intent);
+        let looked = inspect(ctx, &intent);
         let result = Err(anyhow::anyhow!(why));
-        return conclude(ctx, leader, before, &intent, result, looked);
+        return conclude(ctx, transaction, before, &intent, result, looked);
     }
     let intent = Intent {
         resumed: true,
         ..intent
     };
-    match intent.save(&ctx.paths, leader) {
-        Ok(()) => carry_on(ctx, leader, before, intent),
+    match intent.save(&ctx.paths, transaction) {
+        Ok(()) => carry_on(ctx, transaction, before, intent),
         Err(error) => {
-            let looked = look(ctx, &intent);
-            conclude(ctx, leader, before, &intent, Err(error), looked)
+            let looked = inspect(ctx, &intent);
+            conclude(ctx, transaction, before, &intent, Err(error), looked)
         }
     }
 }
 
 /// Looks at what is there, where nothing is changed any more.
-fn look(ctx: &Context, intent: &Intent) -> Looked {
+fn inspect(ctx: &Context, intent: &Intent) -> Looked {
     Looked {
-        files: files::look(ctx, intent),
+        files: files::compare(ctx, intent),
         stays: Vec::new(),
     }
 }
@@ -194,24 +195,24 @@ fn look(ctx: &Context, intent: &Intent) -> Looked {
 /// Puts back what is not back yet, with all of its files, and looks at the host again.
 fn carry_on(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     mut intent: Intent,
 ) -> Result<Rollback> {
-    journal::rollback_started(leader, &intent.reason, &sources(&intent.former));
-    let _held_off = hold_off::hold_off(ctx, &format!("job {leader} is undone"));
-    let result = restore::put_back(ctx, leader, before, &mut intent);
+    journal::rollback_started(transaction, &intent.reason, &sources(&intent.former));
+    let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} is undone"));
+    let result = restore::rollback(ctx, transaction, before, &mut intent);
     let looked = Looked {
-        files: files::make_whole(ctx, leader, &intent),
-        stays: compare::clear(ctx, leader, &intent, &Earlier::of(ctx, leader)),
+        files: files::make_whole(ctx, transaction, &intent),
+        stays: compare::clear(ctx, transaction, &intent, &Earlier::of(ctx, transaction)),
     };
-    conclude(ctx, leader, before, &intent, result, looked)
+    conclude(ctx, transaction, before, &intent, result, looked)
 }
 
 /// What the package database says decides, not what the package manager said of itself.
 fn conclude(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     intent: &Intent,
     result: Result<()>,
@@ -221,14 +222,20 @@ fn conclude(
     start_again(before);
     let stays = intent.stays.iter().map(|former| former.change.clone());
     let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
-    let judged = verify::judge(ctx, leader, before, (&expected, Stage::RolledBack), &[]);
+    let judged = verify::judge(
+        ctx,
+        transaction,
+        before,
+        (&expected, Stage::RolledBack),
+        &[],
+    );
     let is_back = is_back(ctx, &intent.former);
     let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
     if !(is_back && is_good) {
         shutdown::bail_if_shutdown_explains()?;
     }
     let mut builds = Vec::new();
-    let (checks, strangers, as_before) = match judged {
+    let (checks, unrelated, as_before) = match judged {
         Ok(judgement) => {
             let unchanged = undone.iter().all(|change| {
                 let mut changed = judgement.verdict.changes.iter();
@@ -236,8 +243,8 @@ fn conclude(
             });
             let good = judgement.failures().is_empty() && unchanged;
             builds = other_builds(&undone, &judgement.verdict.changes);
-            let strangers = judgement.verdict.stranger_sentences();
-            (judgement.checks, strangers, good && is_back)
+            let unrelated = judgement.verdict.unrelated_sentences();
+            (judgement.checks, unrelated, good && is_back)
         }
         Err(error) => {
             tracing::error!("{error:#}");
@@ -253,8 +260,8 @@ fn conclude(
             "the files of the former versions could not be compared: {error:#}"
         )),
     }
-    let good = (as_before && why.is_empty(), &*strangers, &looked);
-    let earlier = Earlier::of(ctx, leader);
+    let good = (as_before && why.is_empty(), &*unrelated, &looked);
+    let earlier = Earlier::of(ctx, transaction);
     let (compared, stayed) = compare::run(ctx, before, intent, &earlier, good);
     let (as_before, summary) = (compared.as_before(), compared.sentence());
     if !is_back {
@@ -272,9 +279,9 @@ fn conclude(
     };
     if is_back {
         let told = (as_before, &*summary);
-        journal::rolled_back(leader, undone.len(), told, error.as_deref());
+        journal::rolled_back(transaction, undone.len(), told, error.as_deref());
     } else {
-        journal::rollback_failed(leader, error.as_deref().unwrap_or("unknown"));
+        journal::rollback_failed(transaction, error.as_deref().unwrap_or("unknown"));
     }
     Ok(Rollback {
         sources: sources(&intent.former),
@@ -308,7 +315,7 @@ fn start_again(before: &Baseline) {
     let Some(units) = &before.rest.units else {
         return;
     };
-    let Ok(now) = verify::units_now() else {
+    let Ok(now) = verify::units_snapshot() else {
         return;
     };
     let ran = units.services.iter().filter(|(name, service)| {
@@ -359,11 +366,11 @@ mod tests {
             rebuilt: Some(crate::package::Rebuilt::default()),
             ..undone[0].clone()
         };
-        let stranger = Change {
+        let unrelated = Change {
             package: "b".into(),
             ..found.clone()
         };
-        let said = other_builds(&undone, &[found, stranger]);
+        let said = other_builds(&undone, &[found, unrelated]);
         assert_eq!(
             said,
             ["a:all is back in 1, but in another build of it than before"]

@@ -113,7 +113,7 @@ pub fn cannot_go_back(former: &[RollbackItem]) -> Vec<Stayed> {
 }
 
 /// Writes to the journal which former versions are nowhere to be had: one entry for each reason.
-pub fn tell_what_cannot_go_back(job: &JobId, former: &[RollbackItem]) {
+pub fn log_unavailable(job: &JobId, former: &[RollbackItem]) {
     let mut by_reason: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for lost in cannot_go_back(former) {
         let version = lost.version.unwrap_or_default();

@@ -31,41 +31,41 @@ pub enum Way {
 
 /// Puts back what is not back yet. The tool below is the last resort: unlike the package manager, it knows no
 /// more than the files that it is given.
-pub fn put_back(
+pub fn rollback(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     intent: &mut Intent,
 ) -> Result<()> {
-    let mut result = front(ctx, leader, before, intent);
+    let mut result = front(ctx, transaction, before, intent);
     for _ in 1..TRIES {
         if is_back(ctx, &intent.former) {
             break;
         }
         // what stopped it may have been left by the update itself: a package that is half there
-        repair(ctx, leader, intent);
+        repair(ctx, transaction, intent);
         intent.attempt += 1;
-        let saved = intent.save(&ctx.paths, leader);
-        result = saved.and_then(|()| front(ctx, leader, before, intent));
+        let saved = intent.save(&ctx.paths, transaction);
+        result = saved.and_then(|()| front(ctx, transaction, before, intent));
     }
     match ctx.packages.below() {
         Some(tool) if !is_back(ctx, &intent.former) => {
-            below(ctx, leader, before, intent, (tool, result))
+            below(ctx, transaction, before, intent, (tool, result))
         }
         _ => result,
     }
 }
 
-fn front(ctx: &Context, leader: &JobId, before: &Baseline, intent: &Intent) -> Result<()> {
+fn front(ctx: &Context, transaction: &JobId, before: &Baseline, intent: &Intent) -> Result<()> {
     let due = due(&intent.former, &ctx.packages.installed()?);
     reset_failed(before);
-    run(ctx, leader, intent, &due, Way::Front)
+    run(ctx, transaction, intent, &due, Way::Front)
 }
 
 /// Uses the tool below; the words of the package manager stay when that cannot do it, either.
 fn below(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     intent: &mut Intent,
     (tool, failed): (&str, Result<()>),
@@ -74,13 +74,13 @@ fn below(
         Ok(()) => "not every former version is back".to_owned(),
         Err(error) => format!("{error:#}"),
     };
-    journal::rollback_below(leader, tool, &words);
+    journal::rollback_below(transaction, tool, &words);
     intent.attempt += 1;
     intent.tool = Some(tool.to_owned());
-    intent.save(&ctx.paths, leader)?;
+    intent.save(&ctx.paths, transaction)?;
     let due = due(&intent.former, &ctx.packages.installed()?);
     reset_failed(before);
-    match run(ctx, leader, intent, &due, Way::Below) {
+    match run(ctx, transaction, intent, &due, Way::Below) {
         Ok(()) => failed,
         Err(error) => Err(anyhow::anyhow!("{words}; {tool}: {error:#}")),
     }
@@ -89,7 +89,7 @@ fn below(
 /// One run that changes `packages`.
 pub fn run(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     intent: &Intent,
     packages: &[RollbackItem],
     way: Way,
@@ -101,17 +101,17 @@ pub fn run(
     let arguments = [
         "run".to_owned(),
         "gate".to_owned(),
-        format!("--job={leader}"),
+        format!("--job={transaction}"),
         format!("--back={}", intent.attempt),
     ];
     let store = PackageStore::open(&ctx.paths);
     let restore = Restore {
         former: packages,
-        log: &job::log(&ctx.paths, leader),
+        log: &job::log(&ctx.paths, transaction),
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut RollbackObserver::new(ctx, leader);
+    let observer = &mut RollbackObserver::new(ctx, transaction);
     let ended = match way {
         Way::Front => ctx.packages.rollback(&restore, observer)?,
         Way::Below => ctx.packages.rollback_below(&restore, observer)?,
@@ -125,14 +125,14 @@ pub fn run(
     }
 }
 
-fn repair(ctx: &Context, leader: &JobId, intent: &Intent) {
+fn repair(ctx: &Context, transaction: &JobId, intent: &Intent) {
     let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
-    let log = job::log(&ctx.paths, leader);
+    let log = job::log(&ctx.paths, transaction);
     let repaired = ctx
         .packages
-        .repair(&undone, &log, &mut RepairObserver::new(ctx, leader));
+        .repair(&undone, &log, &mut RepairObserver::new(ctx, transaction));
     if let Err(error) = repaired {
-        journal::database_problem(leader, &format!("{error:#}"));
+        journal::database_problem(transaction, &format!("{error:#}"));
     }
 }
 

@@ -42,9 +42,9 @@ pub struct Seen {
 }
 
 /// Looks at the host: a line of JSON for everything but `/etc`, and one for each file there.
-pub fn look(paths: &Paths, packages: &dyn PackageManager) -> Result<Vec<u8>> {
+pub fn snapshot(paths: &Paths, packages: &dyn PackageManager) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
-    let looked = etc::look(&paths.host("/etc"), |path, what| {
+    let walked = etc::walk(&paths.host("/etc"), |path, what| {
         // writing into memory cannot fail
         let _ = serde_json::to_writer(&mut lines, &(path, what));
         lines.push(b'\n');
@@ -55,10 +55,10 @@ pub fn look(paths: &Paths, packages: &dyn PackageManager) -> Result<Vec<u8>> {
     });
     let seen = Seen {
         at: Some(clock::now()),
-        etc_unknown: looked.err().map(|error| format!("{error:#}")),
+        etc_unknown: walked.err().map(|error| format!("{error:#}")),
         remains: remains.iter().map(ToString::to_string).in_order(),
         automatic: packages.automatic(),
-        reboot: Marked::look(paths, packages),
+        reboot: Marked::read(paths, packages),
     };
     let mut bytes = serde_json::to_vec(&seen)?;
     bytes.push(b'\n');
@@ -68,11 +68,11 @@ pub fn look(paths: &Paths, packages: &dyn PackageManager) -> Result<Vec<u8>> {
 
 /// Leaves what was seen on the disk, synced. `again` is for a second part of an update, whose first part keeps
 /// its own.
-pub fn leave(paths: &Paths, leader: &JobId, again: bool, seen: &[u8]) -> Result<()> {
+pub fn leave(paths: &Paths, transaction: &JobId, again: bool, seen: &[u8]) -> Result<()> {
     if !again {
-        remove_durably(&path(paths, leader, true))?;
+        remove_durably(&path(paths, transaction, true))?;
     }
-    write_atomically(&path(paths, leader, again), seen, 0o600)
+    write_atomically(&path(paths, transaction, again), seen, 0o600)
 }
 
 /// What was seen before the changes that a job undoes: its own, or those of the job that it is asked to undo.
@@ -88,14 +88,14 @@ pub struct Earlier {
 
 impl Earlier {
     /// Reads it. What is not there any more, or cannot be read, is not compared.
-    pub fn of(ctx: &Context, leader: &JobId) -> Self {
+    pub fn of(ctx: &Context, transaction: &JobId) -> Self {
         let paths = &ctx.paths;
         let of = |id: &JobId| Job::taken(paths, id);
-        let asked = of(leader).filter(|job| job.request.kind == Kind::Rollback);
+        let asked = of(transaction).filter(|job| job.request.kind == Kind::Rollback);
         let undone = asked.and_then(|job| of(&job.request.job?));
         let (job, ended) = match &undone {
             Some(undone) => (undone.transaction.clone(), undone.finished_at),
-            None => (leader.clone(), None),
+            None => (transaction.clone(), None),
         };
         // a part is undone alone, and an update as a whole
         let second = path(paths, &job, true);
@@ -133,18 +133,18 @@ fn read(file: &PathBuf) -> Result<(Seen, Etc)> {
 }
 
 /// Leaves what was seen before a transaction with each of its jobs, for the worker that serves them next.
-pub fn hand_on(paths: &Paths, transaction: &JobId, jobs: &[Job]) {
+pub fn copy_to_jobs(paths: &Paths, transaction: &JobId, jobs: &[Job]) {
     for job in jobs.iter().filter(|job| job.id() != transaction) {
         copy(paths, transaction, job.id());
     }
 }
 
 /// Takes over what was seen before the first part of a transaction, which one of its jobs has been left.
-pub fn take_over(paths: &Paths, leader: &JobId, jobs: &[Job]) {
-    let seen = jobs.iter().filter(|job| job.put_back);
+pub fn copy_from_jobs(paths: &Paths, transaction: &JobId, jobs: &[Job]) {
+    let seen = jobs.iter().filter(|job| job.requeued);
     let mut seen = seen.filter(|job| path(paths, job.id(), false).exists());
-    if let Some(job) = seen.next().filter(|job| job.id() != leader) {
-        copy(paths, job.id(), leader);
+    if let Some(job) = seen.next().filter(|job| job.id() != transaction) {
+        copy(paths, job.id(), transaction);
     }
 }
 
@@ -189,7 +189,7 @@ pub fn files(id: &JobId) -> [OsString; 2] {
     [END, SECOND].map(|end| format!("{id}{end}").into())
 }
 
-fn path(paths: &Paths, leader: &JobId, again: bool) -> PathBuf {
+fn path(paths: &Paths, transaction: &JobId, again: bool) -> PathBuf {
     let end = if again { SECOND } else { END };
-    paths.jobs().join(format!("{leader}{end}"))
+    paths.jobs().join(format!("{transaction}{end}"))
 }

@@ -16,11 +16,11 @@ pub struct DatabaseDiff {
     pub unplanned: Vec<String>,
     /// Packages that are broken and were no part of the transaction, a sentence each, with the package. They
     /// decide nothing: a rollback would not make them whole.
-    pub strangers: Vec<(PackageId, String)>,
+    pub unrelated_breakage: Vec<(PackageId, String)>,
 }
 
 /// Compares the database before and after with what was intended. The package manager's exit code is
-/// not asked: with one half-configured stranger on the host every apply of apt exits with 100, and
+/// not asked: with one half-configured unrelated package on the host every apply of apt exits with 100, and
 /// a package may have its new version and not be configured (FACTS 5, FACTS 6).
 pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> DatabaseDiff {
     let planned = planned(intended);
@@ -43,7 +43,7 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Data
     for (key, installed) in after.iter().filter(|(key, _)| !planned.contains(key)) {
         if let PackageState::Broken(state) = &installed.state {
             let sentence = format!("{key} is {state} and was no part of this update");
-            verdict.strangers.push((key.clone(), sentence));
+            verdict.unrelated_breakage.push((key.clone(), sentence));
         }
     }
     verdict
@@ -65,8 +65,8 @@ impl DatabaseDiff {
         let planned = planned(intended);
         for (key, why) in failures {
             if !planned.contains(key) {
-                let stranger = format!("{key}: {why}; it was no part of this update");
-                self.strangers.push((key.clone(), stranger));
+                let sentence = format!("{key}: {why}; it was no part of this update");
+                self.unrelated_breakage.push((key.clone(), sentence));
             } else if self.wrong.iter().all(|(wrong, _)| wrong != key) {
                 self.wrong.push((key.clone(), format!("{key}: {why}")));
             }
@@ -76,8 +76,8 @@ impl DatabaseDiff {
 
     /// The sentences about broken packages that were no part of the transaction.
     #[must_use]
-    pub fn stranger_sentences(&self) -> Vec<String> {
-        let sentences = self.strangers.iter().map(|(_, sentence)| sentence);
+    pub fn unrelated_sentences(&self) -> Vec<String> {
+        let sentences = self.unrelated_breakage.iter().map(|(_, sentence)| sentence);
         sentences.cloned().collect()
     }
 }
@@ -234,7 +234,11 @@ mod tests {
         let verdict = verdict(&before, &after, &plan);
         assert_eq!(verdict.changes.len(), 2);
         assert!(verdict.wrong.is_empty() && verdict.unplanned.is_empty());
-        assert_eq!(verdict.strangers.len(), 1, "reported, and no failure");
+        assert_eq!(
+            verdict.unrelated_breakage.len(),
+            1,
+            "reported, and no failure"
+        );
     }
 
     #[test]
@@ -261,7 +265,7 @@ mod tests {
         let why: Vec<&str> = verdict.wrong.iter().map(|(_, why)| why.as_str()).collect();
         assert_eq!(why, ["b:all is 1, not 2", "a:all: a scriptlet failed"]);
         let stranger = "stranger:all: a scriptlet failed; it was no part of this update";
-        assert_eq!(verdict.stranger_sentences(), [stranger]);
+        assert_eq!(verdict.unrelated_sentences(), [stranger]);
     }
 
     #[test]

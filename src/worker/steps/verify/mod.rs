@@ -9,7 +9,7 @@ mod units;
 
 pub use crate::worker::steps::verify::database::DatabaseDiff;
 pub use crate::worker::steps::verify::hooks::Stage;
-pub use crate::worker::steps::verify::units::{failing, look as units_now};
+pub use crate::worker::steps::verify::units::{failing, snapshot as units_snapshot};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,8 +55,12 @@ pub struct UnitBaseline {
 
 impl Baseline {
     /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
-    pub fn look(ctx: &Context, leader: &JobId, hooks: Option<Vec<Earlier>>) -> Result<Self> {
-        let units = std::thread::spawn(units::look);
+    pub fn snapshot(
+        ctx: &Context,
+        transaction: &JobId,
+        hooks: Option<Vec<Earlier>>,
+    ) -> Result<Self> {
+        let units = std::thread::spawn(units::snapshot);
         let database = ctx.packages.installed()?;
         let units = units
             .join()
@@ -66,7 +70,7 @@ impl Baseline {
             problems: Some(sentences(ctx.packages.problems()?)),
             hooks,
         };
-        rest.leave(&ctx.paths, leader)?;
+        rest.leave(&ctx.paths, transaction)?;
         Ok(Self { database, rest })
     }
 
@@ -74,34 +78,34 @@ impl Baseline {
     /// have been left what was seen then.
     pub fn first_part(
         ctx: &Context,
-        leader: &JobId,
+        transaction: &JobId,
         jobs: &[Job],
         done: &[Change],
     ) -> Result<Self> {
-        let seen = jobs.iter().filter(|job| job.put_back);
+        let seen = jobs.iter().filter(|job| job.requeued);
         let mut seen =
             seen.filter_map(|job| state::read::<UnitBaseline>(&path(&ctx.paths, job.id())));
         let Some(rest) = seen.next() else {
-            return Self::look(ctx, leader, None);
+            return Self::snapshot(ctx, transaction, None);
         };
-        rest.leave(&ctx.paths, leader)?;
-        rollback::take_over_seen(&ctx.paths, leader, jobs);
-        Self::remembered(ctx, leader, done)
+        rest.leave(&ctx.paths, transaction)?;
+        rollback::copy_seen_from_jobs(&ctx.paths, transaction, jobs);
+        Self::remembered(ctx, transaction, done)
     }
 
     /// Leaves what was seen before a transaction with each of its jobs, whoever serves them next.
-    pub fn hand_on(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
+    pub fn copy_to_jobs(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
         if let Some(rest) = state::read::<UnitBaseline>(&path(&ctx.paths, transaction)) {
             for job in jobs {
                 rest.leave(&ctx.paths, job.id())?;
             }
         }
-        rollback::hand_on_seen(&ctx.paths, transaction, jobs);
+        rollback::copy_seen_to_jobs(&ctx.paths, transaction, jobs);
         Ok(())
     }
 
     /// The host before changes that somebody else began: the database as far as the change list tells.
-    pub fn remembered(ctx: &Context, leader: &JobId, changes: &[Change]) -> Result<Self> {
+    pub fn remembered(ctx: &Context, transaction: &JobId, changes: &[Change]) -> Result<Self> {
         let mut database = ctx.packages.installed()?;
         for change in changes {
             let now = database.remove(&change.key());
@@ -124,7 +128,7 @@ impl Baseline {
         }
         Ok(Self {
             database,
-            rest: state::read(&path(&ctx.paths, leader)).unwrap_or_default(),
+            rest: state::read(&path(&ctx.paths, transaction)).unwrap_or_default(),
         })
     }
 
@@ -136,15 +140,15 @@ impl Baseline {
 
 impl UnitBaseline {
     /// Of use in most cases, and not worth a sync of the disk.
-    fn leave(&self, paths: &Paths, leader: &JobId) -> Result<()> {
-        let path = path(paths, leader);
+    fn leave(&self, paths: &Paths, transaction: &JobId) -> Result<()> {
+        let path = path(paths, transaction);
         write_unsynced(&path, &serde_json::to_vec(self)?)
             .with_context(|| format!("failed to write {}", quoted(&path)))
     }
 }
 
-fn path(paths: &Paths, leader: &JobId) -> PathBuf {
-    paths.jobs().join(format!("{leader}.before"))
+fn path(paths: &Paths, transaction: &JobId) -> PathBuf {
+    paths.jobs().join(format!("{transaction}.before"))
 }
 
 /// The judgement on a transaction.
@@ -189,7 +193,7 @@ const UNPLANNED: &str = "unplanned";
 /// database says comes first; when that is bad already, nothing else is waited for.
 pub fn judge(
     ctx: &Context,
-    leader: &JobId,
+    transaction: &JobId,
     before: &Baseline,
     (intended, stage): (&[Change], Stage),
     failures: &[(PackageId, String)],
@@ -208,7 +212,7 @@ pub fn judge(
         before.rest.problems.as_deref(),
         &ctx.packages.problems()?,
         intended,
-        &verdict.strangers,
+        &verdict.unrelated_breakage,
     ));
     if !checks.iter().any(Check::decides_against) {
         checks.extend(agent_probe::check(ctx, intended)?);
@@ -216,7 +220,7 @@ pub fn judge(
     if !checks.iter().any(Check::decides_against) {
         let config = &ctx.config.verify;
         // restarted first, so that what is looked at next has the new files
-        let services::Restarts { failed, late } = services::after_update(ctx, leader);
+        let services::Restarts { failed, late } = services::after_update(ctx, transaction);
         let restart = |required: bool| {
             move |message: String| Check {
                 name: "services".to_owned(),
@@ -235,13 +239,13 @@ pub fn judge(
         checks.extend(units::checks(units, config.settle, &leaves, &concerns));
         // services end, and so does the bus: it says nothing, neither good nor bad
         shutdown::bail_if_shutting_down(ctx)?;
-        let task = task(ctx, leader, intended);
+        let task = task(ctx, transaction, intended);
         let hooks = before.rest.hooks.as_deref();
         checks.extend(hooks::checks(&ctx.paths, task, stage, hooks));
     }
     for check in &checks {
         journal::checked(
-            leader,
+            transaction,
             check.kind.as_str(),
             &check.name,
             check.required,
@@ -265,11 +269,11 @@ pub fn baseline(
     changes: &[Change],
     is_rollback: bool,
 ) -> Result<Option<Vec<Earlier>>> {
-    let leader = jobs.first().map(|job| &job.transaction);
-    let leader = leader.context("no job is served")?;
+    let transaction = jobs.first().map(|job| &job.transaction);
+    let transaction = transaction.context("no job is served")?;
     let is_cancelled = |job: &Job| Decision::Cancel.is_left(&ctx.paths, job.id());
     let stop = || !is_rollback && (ctx.stopping() || jobs.iter().any(is_cancelled));
-    let task = task(ctx, leader, changes);
+    let task = task(ctx, transaction, changes);
     hooks::baseline(&ctx.paths, task, is_rollback, &stop)
 }
 
@@ -295,22 +299,22 @@ fn versions(verdict: &DatabaseDiff, planned: usize) -> Check {
 pub const DATABASE: &str = "database";
 
 /// What is wrong with the database: new problems decide; old ones are only reported, and so are those of packages
-/// that were no part of the transaction. A problem of one of the `strangers` has the same sentence as the stranger,
+/// that were no part of the transaction. A problem of an `unrelated` package has the same sentence as that package,
 /// so that the notes of the record have it once.
 fn problems(
     before: Option<&[String]>,
     after: &[Problem],
     intended: &[Change],
-    strangers: &[(PackageId, String)],
+    unrelated: &[(PackageId, String)],
 ) -> Vec<Check> {
     let mut told: BTreeMap<&str, bool> = BTreeMap::new();
-    let is_stranger = |name: &String| intended.iter().all(|change| change.package != *name);
+    let is_unrelated = |name: &String| intended.iter().all(|change| change.package != *name);
     for problem in after {
         let is_new = before.is_some_and(|before| !before.contains(&problem.text));
-        let decides = is_new && !problem.package.as_ref().is_some_and(is_stranger);
-        let mut named = strangers.iter();
-        let stranger = named.find(|(key, _)| problem.package.as_ref() == Some(&key.package));
-        let sentence = stranger.filter(|_| !decides).map(|(_, sentence)| sentence);
+        let decides = is_new && !problem.package.as_ref().is_some_and(is_unrelated);
+        let mut named = unrelated.iter();
+        let unrelated = named.find(|(key, _)| problem.package.as_ref() == Some(&key.package));
+        let sentence = unrelated.filter(|_| !decides).map(|(_, sentence)| sentence);
         told.insert(sentence.unwrap_or(&problem.text), decides);
     }
     let check = |(problem, required): (&str, bool)| Check {
@@ -359,8 +363,8 @@ mod tests {
             architecture: "all".into(),
         };
         let sentence = "c:all is broken and was no part of this update";
-        let strangers = [(key, sentence.to_owned())];
-        let checks = problems(Some(&before), &after, &planned, &strangers);
+        let unrelated = [(key, sentence.to_owned())];
+        let checks = problems(Some(&before), &after, &planned, &unrelated);
         let messages: Vec<&str> = checks.iter().map(|check| &*check.message).collect();
         let whole = "dpkg was interrupted";
         assert_eq!(messages, ["a is broken", "b is broken", sentence, whole]);

@@ -61,7 +61,7 @@ pub fn find(paths: &Paths) -> Vec<Checker> {
             }
         };
         for path in paths {
-            match look(&path, place) {
+            match classify(&path, place) {
                 Seen::Nothing => {}
                 Seen::Program => found.push(checker(path, None)),
                 Seen::Unusable(why) => found.push(checker(path, Some(why))),
@@ -130,7 +130,7 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Looks at one entry. Outside of `required.d` a file without its run bit is switched off, as with
 /// run-parts(8); in there, a check that is required would be skipped in silence.
-fn look(path: &Path, place: Place) -> Seen {
+fn classify(path: &Path, place: Place) -> Seen {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if hook_dir::is_left_over(&name) || name.starts_with("README") {
         return Seen::Nothing;

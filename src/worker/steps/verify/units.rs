@@ -30,13 +30,13 @@ const LOOP: u32 = 2;
 const BOOT: Duration = Duration::from_secs(90);
 
 /// The units before the transaction, to compare with.
-pub fn look() -> Result<Units> {
+pub fn snapshot() -> Result<Units> {
     units::look(ANSWER_LIMIT)
 }
 
 /// The units that fail now and did not before, and the services that are started again and again.
 pub fn failing(before: Option<&Units>) -> Vec<String> {
-    let (Some(before), Ok(now)) = (before, look()) else {
+    let (Some(before), Ok(now)) = (before, snapshot()) else {
         return Vec::new();
     };
     let failed = now.failed.difference(&before.failed);
@@ -87,10 +87,10 @@ pub fn checks(
     }
 }
 
-fn patiently(look: impl Fn(Duration) -> Result<Units>) -> Result<Units> {
+fn patiently(snapshot: impl Fn(Duration) -> Result<Units>) -> Result<Units> {
     let mut tries = 1;
     loop {
-        match look(ANSWER_LIMIT) {
+        match snapshot(ANSWER_LIMIT) {
             Err(error) if tries < TRIES => {
                 tracing::debug!("{error:#}");
                 tries += 1;
