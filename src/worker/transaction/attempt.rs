@@ -1,212 +1,339 @@
 //! One transaction: planned, let through the gate, run, and judged by the package database.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::fs::remove_durably;
 use crate::journal;
 use crate::package::{
-    self, Change, KeptBack, Selection, Source, Transaction, TransactionEnd, TransactionReport,
+    self, Change, KeptBack, RollbackItem, Selection, Source, Transaction, TransactionEnd,
+    TransactionReport,
 };
 use crate::request::JobId;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
 use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::intent::{Intent, expectation};
+use crate::worker::bookkeeping::intent::{Intent, NoRoom, expectation};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::{errors, job_result, shutdown};
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::{partial, selection};
 use crate::worker::monitor::progress::{self, ApplyObserver};
 use crate::worker::steps::disk_space::{self, Room, make_room};
+use crate::worker::steps::hold_off::{self, HeldOff};
 use crate::worker::steps::verify::{self, Baseline};
-use crate::worker::steps::{gate, hold_off, refresh, repair, rollback};
+use crate::worker::steps::{gate, refresh, repair, rollback};
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::outcome::Outcome;
 use crate::worker::transaction::plan::{self, Plan, Scope};
 use crate::worker::transaction::unfinished;
 
-/// How one part ended.
+/// How a transaction ended.
 pub struct Ending {
     pub outcome: Outcome,
     /// Whether our own package was taken out, and is due now.
     pub self_package_follows: bool,
 }
 
-impl Ending {
-    fn of(outcome: Outcome, self_package_follows: bool) -> Self {
-        Self {
+/// How one attempt at a transaction ended, unless with an error.
+enum Attempt {
+    /// The transaction is over.
+    Ended(Ending),
+    /// A download failed, or the plan no longer held: another refresh may help, once.
+    FetchFailed(String),
+    /// The package manager was about to change our own package among others: it is left out.
+    SelfPackageMixed,
+    /// These changes lack disk space: the others are tried without them.
+    NoRoom(Vec<NoRoom>),
+    /// Old kernels were removed: the disk space check is repeated.
+    RoomMade,
+}
+
+impl Attempt {
+    fn ended(outcome: Outcome, self_package_follows: bool) -> Self {
+        Self::Ended(Ending {
             outcome,
             self_package_follows,
-        }
+        })
+    }
+
+    fn cancelled() -> Self {
+        Self::ended(Outcome::Cancelled, false)
     }
 }
 
-/// The transaction, and once more with a new index and a new plan when a download failed.
+/// A transaction while it is attempted.
+struct Attempts<'a, 'u> {
+    ctx: &'a Context,
+    transaction: &'a JobId,
+    jobs: &'a [Job],
+    update: &'a mut Update<'u>,
+    scope: Scope,
+    room: Room,
+    /// Shutdown and sleep are inhibited from the first run of the package manager to the end.
+    held_off: Option<HeldOff>,
+}
+
+/// What the package manager was asked for, and what it reported.
+struct Ran<'a> {
+    before: Baseline,
+    /// What these jobs had applied before.
+    so_far: partial::AppliedSoFar,
+    selection: Selection,
+    failed: &'a [&'a Source],
+    self_package_follows: bool,
+    report: TransactionReport,
+}
+
+/// Attempts the transaction until it ends; after a failed download once more, with a new index and a new plan.
 pub fn run(
     ctx: &Context,
     transaction: &JobId,
     jobs: &[Job],
     update: &mut Update<'_>,
-    part: Scope,
+    scope: Scope,
 ) -> Result<Ending> {
-    let mut room = Room::default();
-    match attempt(ctx, transaction, jobs, update, (part, &mut room))? {
-        Ok(ending) => Ok(ending),
-        Err(why) => {
-            journal::retry(transaction, &why);
-            update.step(Event::FetchError)?;
-            match refresh::run(ctx, Some(transaction)) {
-                Err(_) if ctx.stopping() => {
-                    update.cancel();
-                    return Ok(Ending::of(Outcome::Cancelled, false));
+    let mut attempts = Attempts {
+        ctx,
+        transaction,
+        jobs,
+        update,
+        scope,
+        room: Room::default(),
+        held_off: None,
+    };
+    let mut is_refreshed = false;
+    loop {
+        match attempts.attempt()? {
+            Attempt::Ended(ending) => return Ok(ending),
+            Attempt::FetchFailed(why) if is_refreshed => bail!("{why}"),
+            Attempt::FetchFailed(why) => {
+                is_refreshed = true;
+                attempts.held_off = None;
+                attempts.scope = scope;
+                if !attempts.refresh(&why)? {
+                    return Ok(Ending {
+                        outcome: Outcome::Cancelled,
+                        self_package_follows: false,
+                    });
                 }
-                other => other?,
             }
-            room.without.clear();
-            attempt(ctx, transaction, jobs, update, (part, &mut room))?
-                .or_else(|why| bail!("{why}"))
+            Attempt::SelfPackageMixed => attempts.scope = Scope::WithoutSelf,
+            Attempt::NoRoom(more) => attempts.room.without.extend(more),
+            Attempt::RoomMade => {}
         }
     }
 }
 
-/// One attempt, without what has no room; the inner error is one that a new refresh may heal.
-fn attempt(
-    ctx: &Context,
-    transaction: &JobId,
-    jobs: &[Job],
-    update: &mut Update<'_>,
-    (part, room): (Scope, &mut Room),
-) -> Result<Result<Ending, String>> {
-    repair::before(ctx, transaction)?;
-    let cache = Cache::load(&ctx.paths);
-    let failed = cache.failed_sources();
-    let Plan {
-        selection,
-        kept_back,
-        self_package_follows,
-        without,
-    } = plan::selection(ctx, jobs, &failed, (part, &room.without))?;
-    room.without = without;
-    if make_room(ctx, transaction, room) {
-        return attempt(ctx, transaction, jobs, update, (part, room));
-    }
-    if selection == Selection::Exactly(Vec::new()) {
-        let without = &room.without;
-        ensure!(
-            without.is_empty(),
-            "refused: {}",
-            disk_space::sentence(without)
-        );
-        return nothing(ctx, transaction, jobs, kept_back, update)
-            .map(|outcome| Ok(Ending::of(outcome, false)));
-    }
-    disk_space::check_floors()?;
-    let done = partial::AppliedSoFar::of(jobs);
-    let Some(before) = before(ctx, transaction, jobs, (&selection, &failed), &done)? else {
-        update.cancel();
-        return Ok(Ok(Ending::of(Outcome::Cancelled, false)));
-    };
-    remove_durably(&job::intent(&ctx.paths, transaction))?;
-    rollback::forget(&ctx.paths, transaction)?;
-    plan::expect(ctx, transaction, jobs, &selection)?;
-    if update.state.phase == Phase::Checking {
-        update.step(Event::Download)?;
-    }
-
-    // until it is judged: services that end with the host would look as if the update had broken them
-    let held_off = hold_off::hold_off(ctx, &format!("job {transaction} updates packages"));
-    let _held_off = held_off.ensured()?;
-    let applied = run_transaction(ctx, jobs, &selection, &failed, update)?;
-    let applied = TransactionReport {
-        kept_back: [kept_back, applied.kept_back].concat(),
-        ..applied
-    };
-
-    let _ = std::fs::remove_file(expectation(&ctx.paths, transaction));
-    let intent = Intent::load(&ctx.paths, transaction)
-        .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
-    match (intent, applied.ended.clone()) {
-        // nothing was due, and the package manager has configured what was left half-configured
-        (Some(Intent::Activated { changes, .. }), ended) if changes.is_empty() => {
-            shutdown::bail_if_shutting_down(ctx)?;
-            repair::after(ctx, transaction, &changes, &ended)?;
-            let outcome = nothing(ctx, transaction, jobs, applied.kept_back, update)?;
-            Ok(Ok(Ending::of(outcome, self_package_follows)))
-        }
-        (Some(Intent::Activated { changes, former }), _) => {
-            update.activated(transaction, &changes)?;
-            shutdown::bail_if_shutting_down(ctx)?;
-            repair::after(ctx, transaction, &changes, &applied.ended)?;
-            progress::verifying(ctx, transaction);
-            let (changes, former) = done.with(changes, former);
-            let intent = (&*changes, former);
-            let mut outcome = conclude(ctx, transaction, &before, intent, applied, update)?;
-            if let Outcome::Changed(concluded) = &mut outcome {
-                concluded.removed = room.removed().to_vec();
+impl Attempts<'_, '_> {
+    /// Refreshes the index after a failed download; `false` when a stop was asked for meanwhile.
+    fn refresh(&mut self, why: &str) -> Result<bool> {
+        journal::retry(self.transaction, why);
+        self.update.step(Event::FetchError)?;
+        match refresh::run(self.ctx, Some(self.transaction)) {
+            Err(_) if self.ctx.stopping() => {
+                self.update.cancel();
+                return Ok(false);
             }
-            Ok(Ok(Ending::of(outcome, self_package_follows)))
+            other => other?,
         }
-        (Some(Intent::Mixed), _) => {
-            attempt(ctx, transaction, jobs, update, (Scope::WithoutSelf, room))
+        self.room.without.clear();
+        Ok(true)
+    }
+
+    /// One attempt, without what is known to lack disk space.
+    fn attempt(&mut self) -> Result<Attempt> {
+        let (ctx, transaction, jobs) = (self.ctx, self.transaction, self.jobs);
+        repair::before(ctx, transaction)?;
+        let cache = Cache::load(&ctx.paths);
+        let failed = cache.failed_sources();
+        let Plan {
+            selection,
+            kept_back,
+            self_package_follows,
+            without,
+        } = plan::selection(ctx, jobs, &failed, (self.scope, &self.room.without))?;
+        self.room.without = without;
+        if make_room(ctx, transaction, &mut self.room) {
+            return Ok(Attempt::RoomMade);
         }
-        (Some(Intent::NoRoom { without: more }), _) => {
-            room.without.extend(more);
-            attempt(ctx, transaction, jobs, update, (part, room))
+        if selection == Selection::Exactly(Vec::new()) {
+            let without = &self.room.without;
+            ensure!(
+                without.is_empty(),
+                "refused: {}",
+                disk_space::sentence(without)
+            );
+            return Ok(Attempt::ended(self.nothing_to_install(kept_back)?, false));
         }
-        (Some(Intent::Stopped), _) | (None, TransactionEnd::Stopped) => {
-            update.cancel();
-            Ok(Ok(Ending::of(Outcome::Cancelled, false)))
+        disk_space::check_floors()?;
+        let so_far = partial::AppliedSoFar::of(jobs);
+        let Some(before) = before(ctx, transaction, jobs, (&selection, &failed), &so_far)? else {
+            self.update.cancel();
+            return Ok(Attempt::cancelled());
+        };
+        let report = self.run_package_manager(&selection, &failed)?;
+        self.judge(Ran {
+            before,
+            so_far,
+            selection,
+            failed: &failed,
+            self_package_follows,
+            report: TransactionReport {
+                kept_back: [kept_back, report.kept_back].concat(),
+                ..report
+            },
+        })
+    }
+
+    /// Runs the package manager, once what the gate compares its change list with is on the disk.
+    fn run_package_manager(
+        &mut self,
+        selection: &Selection,
+        failed: &[&Source],
+    ) -> Result<TransactionReport> {
+        let (ctx, transaction) = (self.ctx, self.transaction);
+        remove_durably(&job::intent(&ctx.paths, transaction))?;
+        rollback::forget(&ctx.paths, transaction)?;
+        plan::expect(ctx, transaction, self.jobs, selection)?;
+        if self.update.state.phase == Phase::Checking {
+            self.update.step(Event::Download)?;
         }
-        (None, TransactionEnd::FetchFailed(reason) | TransactionEnd::Interrupted(reason)) => {
-            Ok(Err(reason))
+        // until it is judged: services that end with the host would look as if the update had broken them
+        let held_off = hold_off::hold_off(ctx, &format!("job {transaction} updates packages"));
+        self.held_off = Some(held_off.ensured()?);
+        let program = gate::program(&ctx.paths)?;
+        let arguments = gate::arguments(transaction);
+        let log = job::log(&ctx.paths, transaction);
+        let run = Transaction {
+            selection,
+            failed,
+            log: &log,
+            gate: (&program, &arguments),
+        };
+        let observer = &mut ApplyObserver::new(ctx, self.jobs, transaction, self.update);
+        let report = ctx.packages.apply(&run, observer)?;
+        let _ = std::fs::remove_file(expectation(&ctx.paths, transaction));
+        Ok(report)
+    }
+
+    /// What the intent file and the package manager's own report together mean.
+    fn judge(&mut self, ran: Ran<'_>) -> Result<Attempt> {
+        let intent = Intent::load(&self.ctx.paths, self.transaction)
+            .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
+        match (intent, &ran.report.ended) {
+            (Some(Intent::Activated { changes, former }), _) => {
+                self.activated(ran, changes, former)
+            }
+            (Some(Intent::Mixed), _) => Ok(Attempt::SelfPackageMixed),
+            (Some(Intent::NoRoom { without }), _) => Ok(Attempt::NoRoom(without)),
+            (Some(Intent::Stopped), _) | (None, TransactionEnd::Stopped) => {
+                self.update.cancel();
+                Ok(Attempt::cancelled())
+            }
+            (None, TransactionEnd::FetchFailed(why) | TransactionEnd::Interrupted(why)) => {
+                Ok(Attempt::FetchFailed(why.clone()))
+            }
+            (
+                Some(Intent::Refused {
+                    reason,
+                    again,
+                    postponed,
+                }),
+                _,
+            ) => match (again, postponed) {
+                (true, _) => Ok(Attempt::FetchFailed(reason)),
+                (false, true) => Err(errors::Postponed(reason).into()),
+                (false, false) => bail!("refused: {reason}"),
+            },
+            (None, TransactionEnd::Failed(why)) => {
+                // some package managers check the disk space before they ask the gate
+                let without = plan::short(self.ctx, &ran.selection, ran.failed);
+                ensure!(!without.is_empty(), "{why}");
+                Ok(Attempt::NoRoom(without))
+            }
+            (None, TransactionEnd::Done) => {
+                check_nothing_was_due(self.ctx, &ran.selection, ran.failed)?;
+                let outcome = self.nothing_to_install(ran.report.kept_back)?;
+                Ok(Attempt::ended(outcome, ran.self_package_follows))
+            }
         }
-        (
-            Some(Intent::Refused {
-                reason,
-                again,
-                postponed,
-            }),
-            _,
-        ) => refused(reason, again, postponed),
-        (None, TransactionEnd::Failed(why)) => {
-            // some package managers look at the room before they ask the gate
-            let more = plan::short(ctx, &selection, &failed);
-            ensure!(!more.is_empty(), "{why}");
-            room.without.extend(more);
-            attempt(ctx, transaction, jobs, update, (part, room))
+    }
+
+    /// The gate has let the package manager through, with these changes.
+    fn activated(
+        &mut self,
+        ran: Ran<'_>,
+        changes: Vec<Change>,
+        former: Vec<RollbackItem>,
+    ) -> Result<Attempt> {
+        let (ctx, transaction) = (self.ctx, self.transaction);
+        let follows = ran.self_package_follows;
+        if changes.is_empty() {
+            // nothing was due, and the package manager has configured what was left half-configured
+            shutdown::bail_if_shutting_down(ctx)?;
+            repair::after(ctx, transaction, &changes, &ran.report.ended)?;
+            let outcome = self.nothing_to_install(ran.report.kept_back)?;
+            return Ok(Attempt::ended(outcome, follows));
         }
-        (None, TransactionEnd::Done) => {
-            nothing_was_due(ctx, &selection, &failed)?;
-            let outcome = nothing(ctx, transaction, jobs, applied.kept_back, update)?;
-            Ok(Ok(Ending::of(outcome, self_package_follows)))
+        self.update.activated(transaction, &changes)?;
+        shutdown::bail_if_shutting_down(ctx)?;
+        repair::after(ctx, transaction, &changes, &ran.report.ended)?;
+        progress::verifying(ctx, transaction);
+        let (changes, former) = ran.so_far.with(changes, former);
+        let intent = (&*changes, former);
+        let mut outcome = conclude(
+            ctx,
+            transaction,
+            &ran.before,
+            intent,
+            ran.report,
+            self.update,
+        )?;
+        if let Outcome::Changed(concluded) = &mut outcome {
+            concluded.removed = self.room.removed().to_vec();
         }
+        Ok(Attempt::ended(outcome, follows))
+    }
+
+    /// There is nothing to install, which is a success unless a package that a job names is broken. If requeued
+    /// jobs have applied something before, that is judged.
+    fn nothing_to_install(&mut self, kept_back: Vec<KeptBack>) -> Result<Outcome> {
+        let (ctx, jobs) = (self.ctx, self.jobs);
+        let so_far = partial::AppliedSoFar::of(jobs);
+        if !so_far.changes.is_empty() {
+            let of = (jobs, kept_back);
+            return unfinished::judge(ctx, self.transaction, so_far, of, None, self.update);
+        }
+        if let Some(why) = selection::broken(jobs, &ctx.packages.installed()?) {
+            bail!("{why}, and no update of it is pending");
+        }
+        let missed = jobs
+            .iter()
+            .filter_map(|job| job.request.packages.as_ref())
+            .find_map(|target| job_result::unreached(target, &kept_back));
+        match missed {
+            None => self.update.step(Event::NothingToDo)?,
+            Some(why) => self.update.fail(&why),
+        }
+        Ok(Outcome::Nothing { kept_back })
     }
 }
 
-/// The gate stayed shut: another attempt may go through, the jobs wait, or they fail.
-fn refused(reason: String, again: bool, postponed: bool) -> Result<Result<Ending, String>> {
-    match (again, postponed) {
-        (true, _) => Ok(Err(reason)),
-        (false, true) => Err(errors::Postponed(reason).into()),
-        (false, false) => bail!("refused: {reason}"),
-    }
-}
-
-/// The host before the transaction, also as the administrator's programs see it; none when a stop was asked
+/// The host before the transaction, also as the administrator's programs see it; `None` when a stop was asked
 /// for meanwhile.
 fn before(
     ctx: &Context,
     transaction: &JobId,
     jobs: &[Job],
     (selection, failed): (&Selection, &[&Source]),
-    done: &partial::AppliedSoFar,
+    so_far: &partial::AppliedSoFar,
 ) -> Result<Option<Baseline>> {
-    if !done.changes.is_empty() {
-        return Baseline::first_part(ctx, transaction, jobs, &done.changes).map(Some);
+    if !so_far.changes.is_empty() {
+        return Baseline::first_part(ctx, transaction, jobs, &so_far.changes).map(Some);
     }
     let planned: Vec<Change> = match selection {
-        // what that is, only the package manager will say
+        // only the package manager knows which changes that makes
         Selection::Everything => Vec::new(),
         Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
     };
@@ -222,9 +349,9 @@ fn before(
     })
 }
 
-/// The package manager has ended well without asking the gate: an error when updates are due all the same, as
-/// where its configuration has it only download or pretend.
-fn nothing_was_due(ctx: &Context, selection: &Selection, failed: &[&Source]) -> Result<()> {
+/// Checks a package manager that succeeded without asking the gate: an error if updates are still due, as when
+/// its configuration makes it only download or simulate.
+fn check_nothing_was_due(ctx: &Context, selection: &Selection, failed: &[&Source]) -> Result<()> {
     let due = match selection {
         Selection::Everything if plan::is_nothing_due(ctx, failed) => 0,
         Selection::Everything => ctx.packages.pending(failed)?.updates.len(),
@@ -245,54 +372,4 @@ fn nothing_was_due(ctx: &Context, selection: &Selection, failed: &[&Source]) -> 
         ctx.packages.name()
     );
     Ok(())
-}
-
-/// There is nothing to install, which is a success unless a package that is asked for is broken. What jobs
-/// that were put back have done before is all there is to judge then.
-fn nothing(
-    ctx: &Context,
-    transaction: &JobId,
-    jobs: &[Job],
-    kept_back: Vec<KeptBack>,
-    update: &mut Update<'_>,
-) -> Result<Outcome> {
-    let done = partial::AppliedSoFar::of(jobs);
-    if !done.changes.is_empty() {
-        return unfinished::judge(ctx, transaction, done, (jobs, kept_back), None, update);
-    }
-    if let Some(why) = selection::broken(jobs, &ctx.packages.installed()?) {
-        bail!("{why}, and no update of it is pending");
-    }
-    let missed = jobs
-        .iter()
-        .filter_map(|job| job.request.packages.as_ref())
-        .find_map(|target| job_result::unreached(target, &kept_back));
-    match missed {
-        None => update.step(Event::NothingToDo)?,
-        Some(why) => update.fail(&why),
-    }
-    Ok(Outcome::Nothing { kept_back })
-}
-
-fn run_transaction(
-    ctx: &Context,
-    jobs: &[Job],
-    selection: &Selection,
-    failed: &[&Source],
-    update: &mut Update<'_>,
-) -> Result<TransactionReport> {
-    let transaction = jobs.first().map(|job| &job.transaction).context("no job")?;
-    let program = gate::program(&ctx.paths)?;
-    let arguments = gate::arguments(transaction);
-    let log = job::log(&ctx.paths, transaction);
-    let run = Transaction {
-        selection,
-        failed,
-        log: &log,
-        gate: (&program, &arguments),
-    };
-    ctx.packages.apply(
-        &run,
-        &mut ApplyObserver::new(ctx, jobs, transaction, update),
-    )
 }
