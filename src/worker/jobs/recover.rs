@@ -19,7 +19,7 @@ use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial::{self, done};
 use crate::worker::model::self_package::{self, is_asked_for};
-use crate::worker::monitor::progress::{RefreshObserver, RepairObserver};
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::verify::{Baseline, Verification};
 use crate::worker::steps::{gate, hold_off, rollback};
 use crate::worker::transaction::conclude::conclude;
@@ -45,7 +45,7 @@ pub fn run(ctx: &Context) -> Result<bool> {
         close_gate(ctx, &transactions)?;
         let idle = ctx
             .packages
-            .wait_until_idle(&mut RefreshObserver::new(ctx, transactions.keys().next()));
+            .wait_until_idle(&mut Monitor::refresh(ctx, transactions.keys().next()));
         idle.context("a package manager that an interrupted worker started is still at work")?;
     }
     crash_limit::count(ctx, &mut transactions)?;
@@ -142,7 +142,7 @@ fn repair_interrupted(
     let log = job::log(&ctx.paths, transaction);
     if let Err(error) =
         ctx.packages
-            .repair(changes, &log, &mut RepairObserver::new(ctx, transaction))
+            .repair(changes, &log, &mut Monitor::repair(ctx, transaction))
     {
         journal::database_problem(transaction, &format!("{error:#}"));
         return Ok(None);
@@ -211,7 +211,7 @@ fn resume_rollback(
     if let Err(error) = ctx.packages.repair(
         &undone,
         &job::log(&ctx.paths, transaction),
-        &mut RepairObserver::new(ctx, transaction),
+        &mut Monitor::repair(ctx, transaction),
     ) {
         journal::database_problem(transaction, &format!("{error:#}"));
     }

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use crate::host::{clock, systemd};
-use crate::package::{Change, Observer, Report};
+use crate::package::Change;
 use crate::sorted::InOrder;
 use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
 use crate::state::update::{Phase, UpdateState};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::model::lifecycle::{Event, next};
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::refresh;
-use crate::{checksum, journal, queue};
+use crate::{checksum, journal};
 
 /// Fetches what is pending, unless it was fetched already, and says so in the state of the update. A
 /// request that comes meanwhile has the right of way; the next refresh fetches the rest. An update that
@@ -30,7 +31,7 @@ pub fn run(ctx: &Context) -> Result<()> {
         return settle(ctx, Event::Unstage, &changes);
     }
     systemd::status("downloading pending updates ahead");
-    if ctx.packages.download(&failed, &mut GivesWay(ctx))? {
+    if ctx.packages.download(&failed, &mut Monitor::download_ahead(ctx))? {
         settle(ctx, Event::StageAhead, &changes)?;
     }
     Ok(())
@@ -78,15 +79,4 @@ fn checksum_of(changes: &[Change]) -> String {
     };
     let lines: BTreeSet<String> = changes.iter().map(line).in_order();
     checksum::sha256(lines.into_iter().collect::<String>().as_bytes())
-}
-
-/// Ends the download as soon as anybody asks for anything.
-struct GivesWay<'a>(&'a Context);
-
-impl Observer for GivesWay<'_> {
-    fn report(&mut self, _: Report) {}
-
-    fn stop(&mut self) -> bool {
-        self.0.stopping() || queue::length(&self.0.paths) > 0
-    }
 }

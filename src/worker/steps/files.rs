@@ -16,7 +16,7 @@ use crate::state::job;
 use crate::state::package_store::PackageStore;
 use crate::state::verification::{NAMED_FILES, PackageFiles};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::RepairObserver;
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::gate;
 
 /// Looks at packages, installs those once more that lack files, and says what was found and what is left.
@@ -155,7 +155,7 @@ fn install_again(ctx: &Context, transaction: &JobId, lacking: &[RollbackItem]) -
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut RepairObserver::new(ctx, transaction);
+    let observer = &mut Monitor::repair(ctx, transaction);
     ctx.packages.install_again(&restore, observer)?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::state::pending::PendingList;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::errors::RefreshFailed;
 use crate::worker::bookkeeping::{alerts, blocked};
-use crate::worker::monitor::progress::RefreshObserver;
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::foreign_shutdown;
 use crate::{journal, queue};
 
@@ -27,7 +27,7 @@ pub fn run(ctx: &Context, job: Option<&JobId>) -> Result<()> {
 fn attempt(ctx: &Context, job: Option<&JobId>) -> Result<()> {
     systemd::status("refreshing the package index");
     let known = Cache::load(&ctx.paths);
-    let answer = ctx.packages.refresh(&mut RefreshObserver::new(ctx, job));
+    let answer = ctx.packages.refresh(&mut Monitor::refresh(ctx, job));
     if answer.is_err() && ctx.stopping() {
         // it says nothing of the sources, and leaves what is known of them as it was
         bail!("the refresh was stopped on request");

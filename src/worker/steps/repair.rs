@@ -4,11 +4,11 @@
 use anyhow::Result;
 
 use crate::journal;
-use crate::package::{Change, Observer, Report, TransactionEnd};
+use crate::package::{Change, TransactionEnd};
 use crate::request::JobId;
 use crate::state::job;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::{RefreshObserver, RepairObserver};
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::hold_off;
 
 /// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
@@ -20,14 +20,14 @@ pub fn before(ctx: &Context, transaction: &JobId) -> Result<()> {
         return Ok(());
     }
     // it may only be in somebody's hands at this moment
-    packages.wait_until_idle(&mut RefreshObserver::new(ctx, Some(transaction)))?;
+    packages.wait_until_idle(&mut Monitor::refresh(ctx, Some(transaction)))?;
     if packages.is_interrupted()? {
         let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} repairs packages"));
         repair(ctx, transaction, &[]);
     } else if packages.is_unconfigured()? {
         let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} configures packages"));
         let log = job::log(&ctx.paths, transaction);
-        packages.configure(&log, &mut RepairObserver::new(ctx, transaction))?;
+        packages.configure(&log, &mut Monitor::repair(ctx, transaction))?;
     }
     Ok(())
 }
@@ -43,7 +43,7 @@ pub fn after(
     if !matches!(ended, TransactionEnd::Interrupted(_)) && !ctx.packages.is_interrupted()? {
         return Ok(());
     }
-    ctx.packages.wait_until_idle(&mut Unstoppable)?;
+    ctx.packages.wait_until_idle(&mut Monitor::finish(ctx))?;
     repair(ctx, transaction, changes);
     Ok(())
 }
@@ -53,24 +53,9 @@ fn repair(ctx: &Context, transaction: &JobId, changes: &[Change]) {
     let log = job::log(&ctx.paths, transaction);
     match ctx
         .packages
-        .repair(changes, &log, &mut RepairObserver::new(ctx, transaction))
+        .repair(changes, &log, &mut Monitor::repair(ctx, transaction))
     {
         Ok(()) => journal::database_repaired(transaction),
         Err(error) => journal::database_problem(transaction, &format!("{error:#}")),
-    }
-}
-
-/// Waits for what changes packages, whoever asks to stop meanwhile: it is finished first.
-struct Unstoppable;
-
-impl Observer for Unstoppable {
-    fn report(&mut self, report: Report) {
-        if let Report::Waiting(what) = report {
-            journal::waiting(None, &what);
-        }
-    }
-
-    fn stop(&mut self) -> bool {
-        false
     }
 }

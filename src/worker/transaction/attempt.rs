@@ -18,7 +18,8 @@ use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::{errors, job_result, shutdown};
 use crate::worker::model::lifecycle::Event;
 use crate::worker::model::{partial, selection};
-use crate::worker::monitor::progress::{self, ApplyObserver};
+use crate::worker::monitor::observer::Monitor;
+use crate::worker::monitor::progress;
 use crate::worker::steps::disk_space::{self, Room, make_room};
 use crate::worker::steps::hold_off::{self, HeldOff};
 use crate::worker::steps::verify::{self, Baseline};
@@ -211,7 +212,7 @@ impl Attempts<'_, '_> {
             log: &log,
             gate: (&program, &arguments),
         };
-        let observer = &mut ApplyObserver::new(ctx, self.jobs, transaction, self.update);
+        let observer = &mut Monitor::apply(ctx, self.jobs, transaction, self.update);
         let report = ctx.packages.apply(&run, observer)?;
         let _ = std::fs::remove_file(expectation(&ctx.paths, transaction));
         Ok(report)

@@ -7,7 +7,7 @@ use crate::state::job;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::intent::NoRoom;
 use crate::worker::bookkeeping::job_result;
-use crate::worker::monitor::progress::RepairObserver;
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::hold_off;
 
 /// What is known of room while a transaction is tried.
@@ -35,7 +35,7 @@ pub fn make_room(ctx: &Context, transaction: &JobId, room: &mut Room) -> bool {
     }
     let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} removes old kernels"));
     let log = job::log(&ctx.paths, transaction);
-    let observer = &mut RepairObserver::new(ctx, transaction);
+    let observer = &mut Monitor::repair(ctx, transaction);
     let keep = kernel::kept(&ctx.paths);
     let removed = ctx.packages.remove_old_kernels(&keep, &log, observer);
     let removed = removed.unwrap_or_else(|error| {

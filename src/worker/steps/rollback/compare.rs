@@ -11,7 +11,7 @@ use crate::sorted::InOrder;
 use crate::state::job;
 use crate::state::verification::{Differing, PackageFiles, Stayed};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::RepairObserver;
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::rollback::intent::Intent;
 use crate::worker::steps::rollback::items::is_back;
 use crate::worker::steps::rollback::seen::Earlier;
@@ -51,7 +51,7 @@ pub fn clear(
         path.starts_with("/etc/") && etc.is_ok_and(|etc| !etc.contains_key(path))
     };
     let log = job::log(&ctx.paths, transaction);
-    let observer = &mut RepairObserver::new(ctx, transaction);
+    let observer = &mut Monitor::repair(ctx, transaction);
     let cleared = ctx.packages.clear_remains(&gone, &is_new, &log, observer);
     cleared.unwrap_or_else(|error| {
         let why = format!("{error:#}");

@@ -9,7 +9,7 @@ use crate::request::JobId;
 use crate::state::job;
 use crate::state::package_store::PackageStore;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::monitor::progress::{RepairObserver, RollbackObserver};
+use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::gate;
 use crate::worker::steps::rollback::intent::Intent;
 use crate::worker::steps::rollback::items::{due, is_back};
@@ -111,7 +111,7 @@ pub fn run(
         gate: (&program, &arguments),
         store: store.directory(),
     };
-    let observer = &mut RollbackObserver::new(ctx, transaction);
+    let observer = &mut Monitor::rollback(ctx, transaction);
     let ended = match way {
         Way::Front => ctx.packages.rollback(&restore, observer)?,
         Way::Below => ctx.packages.rollback_below(&restore, observer)?,
@@ -130,7 +130,7 @@ fn repair(ctx: &Context, transaction: &JobId, intent: &Intent) {
     let log = job::log(&ctx.paths, transaction);
     let repaired = ctx
         .packages
-        .repair(&undone, &log, &mut RepairObserver::new(ctx, transaction));
+        .repair(&undone, &log, &mut Monitor::repair(ctx, transaction));
     if let Err(error) = repaired {
         journal::database_problem(transaction, &format!("{error:#}"));
     }
