@@ -16,10 +16,11 @@ use crate::request::JobId;
 use crate::sorted;
 use crate::state;
 use crate::state::job::{self, Job, JobStatus, WaitsFor};
+use crate::state::life::JobEvent;
 
 /// Holds a job until what it waits for has come. Its record moves whole, so that it is always in one place.
 pub fn defer(paths: &Paths, job: &mut Job, waits_for: WaitsFor, why: &str) -> Result<()> {
-    job.status = JobStatus::Deferred;
+    job.take(JobEvent::Defer)?;
     job.waits_for = Some(waits_for);
     job.error = Some(why.to_owned());
     job.save(paths)?;
@@ -36,7 +37,7 @@ pub fn defer(paths: &Paths, job: &mut Job, waits_for: WaitsFor, why: &str) -> Re
 
 /// Holds a job whose preconditions no longer hold.
 pub fn conflict(paths: &Paths, job: &mut Job, why: &str, now: DateTime<Utc>) -> Result<()> {
-    job.status = JobStatus::Conflict;
+    job.take(JobEvent::Conflict)?;
     job.error = Some(why.to_owned());
     job.save(paths)?;
     // 20251121T090604Z
@@ -141,9 +142,9 @@ pub fn apply_decisions(paths: &Paths, claimed: &Claimed) -> Result<usize> {
 
 /// Ends a held job; its record goes where those of all ended jobs are.
 fn end(paths: &Paths, mut job: Job, note: &str) -> Result<()> {
-    job.status = JobStatus::Cancelled;
+    job.take(JobEvent::Cancel)?;
     job.notes.push(note.to_owned());
-    job.finished_at = Some(Utc::now());
+    job.take(JobEvent::Record)?;
     job.save(paths)?;
     unhold(paths, job.id())?;
     journal::job_cancelled(job.id());

@@ -169,7 +169,7 @@ impl Job {
         }
     }
 
-    /// The same job, from the beginning, but with what it has changed already.
+    /// The record of a job that was requeued: from the beginning, with what it has applied so far.
     #[must_use]
     pub fn anew(self) -> Self {
         Self {
@@ -189,7 +189,7 @@ impl Job {
     /// Whether some of what it asks for is done, so that its record must not be lost.
     #[must_use]
     pub fn is_done_in_part(&self) -> bool {
-        !self.earlier.is_empty() || !self.changes.is_empty()
+        self.progress().is_self_update() || !self.changes.is_empty()
     }
 
     /// The job's id.

@@ -8,6 +8,7 @@ pub mod findings;
 pub mod installed;
 pub mod job;
 pub mod kept_back;
+pub mod life;
 pub mod package_store;
 pub mod pending;
 pub mod progress;

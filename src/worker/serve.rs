@@ -18,6 +18,7 @@ use crate::state::at_work;
 use crate::state::cache::Cache;
 use crate::state::installed::Names;
 use crate::state::job::{Job, JobStatus};
+use crate::state::life::JobEvent;
 use crate::worker::bookkeeping::context::{Context, FAILURE_PAUSE, STOP_INTERVAL};
 use crate::worker::bookkeeping::errors::{self, STOPPED};
 use crate::worker::bookkeeping::in_flight::{self, WORKER};
@@ -276,7 +277,7 @@ impl Worker {
     /// Serves claimed jobs: one refresh for all, then the applies; the number that failed.
     fn serve(&self, mut jobs: Vec<Job>) -> Result<usize> {
         for job in &mut jobs {
-            job.status = JobStatus::Running;
+            job_result::take(job, JobEvent::Begin);
             job.started_at = Some(clock::now());
             let (kind, target) = (job.request.kind.to_string(), job.request.packages.as_ref());
             journal::job_started(job.id(), &kind, target, &job.request.requester);
@@ -361,7 +362,7 @@ impl Worker {
 fn finish_refresh(ctx: &Context, job: &mut Job, refreshed: &Result<()>) {
     match refreshed {
         Ok(()) => {
-            job.status = JobStatus::Succeeded;
+            job_result::succeed(job);
             partial::add(&mut job.notes, &Cache::load(&ctx.paths).notes);
         }
         Err(error) => job_result::not_begun(ctx, job, error),

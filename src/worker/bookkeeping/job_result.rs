@@ -5,6 +5,7 @@ use crate::package::{Change, KeptBack, KeptBackCause, RollbackItem};
 use crate::queue::Decision;
 use crate::request::{JobId, Target};
 use crate::state::job::{self, Job, JobStatus};
+use crate::state::life::JobEvent;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::model::{partial, selection};
@@ -14,13 +15,10 @@ pub const IN_PART: &str = "stopped with a part of its changes made, and before t
 
 /// Ends a job that was stopped: cancelled, unless a part of it is done.
 pub fn cancel(job: &mut Job) {
-    let why = match (job.is_done_in_part(), job.earlier.is_empty()) {
-        (false, _) => {
-            job.status = JobStatus::Cancelled;
-            return;
-        }
-        (true, true) => IN_PART,
-        (true, false) => "stopped before our own package was updated; everything else is done",
+    let why = match (job.is_done_in_part(), job.progress().is_self_update()) {
+        (false, _) => return take(job, JobEvent::Cancel),
+        (true, false) => IN_PART,
+        (true, true) => "stopped before our own package was updated; everything else is done",
     };
     fail(job, &anyhow::anyhow!(why));
 }
@@ -67,15 +65,32 @@ pub fn stamp(jobs: &mut [Job], update: &Update<'_>) {
     }
 }
 
+/// Ends a job as successful.
+pub fn succeed(job: &mut Job) {
+    take(job, JobEvent::Succeed);
+}
+
+/// Takes an event into the record of a job. One that cannot happen is a fault of this program, and only logged.
+pub fn take(job: &mut Job, event: JobEvent) {
+    if let Err(error) = job.take(event) {
+        tracing::error!("job {}: {error}", job.id());
+    }
+}
+
 /// Ends a job with an error.
 pub fn fail(job: &mut Job, error: &anyhow::Error) {
-    job.status = JobStatus::Failed;
+    take(job, JobEvent::Fail);
     job.error = Some(journal::plain(&format!("{error:#}")));
+}
+
+/// Whether the worker is to stop, or the job to be cancelled.
+pub fn is_stopped(ctx: &Context, job: &Job) -> bool {
+    ctx.stopping() || Decision::Cancel.is_left(&ctx.paths, job.id())
 }
 
 /// Ends a job whose refresh did not come to its end: cancelled if that was asked for.
 pub fn not_begun(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
-    if ctx.stopping() || Decision::Cancel.is_left(&ctx.paths, job.id()) {
+    if is_stopped(ctx, job) {
         cancel(job);
     } else {
         fail(job, error);

@@ -8,7 +8,7 @@ use crate::package::Change;
 use crate::request::JobId;
 use crate::state::update::{Phase, UpdateState};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::model::lifecycle::{self, Event};
+use crate::worker::model::lifecycle::{self, Event, IllegalStep};
 
 /// An update in progress.
 pub struct Update<'a> {
@@ -30,7 +30,7 @@ impl<'a> Update<'a> {
     /// far it came, whatever was written down of it.
     pub fn resume(ctx: &'a Context, changes: &[Change]) -> Self {
         let mut update = Self::latest(ctx);
-        update.was_activated(changes);
+        update.resumed(changes);
         update
     }
 
@@ -44,15 +44,23 @@ impl<'a> Update<'a> {
         }
     }
 
-    /// These changes were let through before, whatever was written down of it.
-    pub fn was_activated(&mut self, changes: &[Change]) {
-        self.state.phase = Phase::Activated;
+    /// The gate let these changes through before, whatever phase was written down. This is not written down: the
+    /// next step is.
+    pub fn resumed(&mut self, changes: &[Change]) {
+        if let Err(error) = self.take(Event::Resume) {
+            tracing::error!("{error}");
+        }
         self.state.set_versions(changes);
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), IllegalStep> {
+        self.state.phase = lifecycle::next(self.state.phase, event)?;
+        Ok(())
     }
 
     /// Takes a step and writes it down.
     pub fn step(&mut self, event: Event) -> Result<()> {
-        self.state.phase = lifecycle::next(self.state.phase, event)?;
+        self.take(event)?;
         self.state.updated_at = Some(clock::now());
         if self.state.phase == Phase::Success {
             self.state.last_success_at = self.state.updated_at;
@@ -60,27 +68,38 @@ impl<'a> Update<'a> {
         self.state.save(&self.ctx.paths)
     }
 
+    /// The same where nothing depends on its being written down: an error is only logged.
+    fn step_or_log(&mut self, event: Event) {
+        if let Err(error) = self.step(event) {
+            tracing::error!("{error:#}");
+        }
+    }
+
+    /// The package manager has ended, and the host is judged.
+    pub fn verify(&mut self) {
+        self.step_or_log(Event::Verify);
+    }
+
+    /// Ends the update as successful.
+    pub fn succeed(&mut self) {
+        self.step_or_log(Event::Succeed);
+    }
+
     /// Ends the update as failed, whatever else goes wrong.
     pub fn fail(&mut self, why: &str) {
         self.state.last_error = Some(journal::plain(why));
-        if let Err(error) = self.step(Event::Fail) {
-            tracing::error!("{error:#}");
-        }
+        self.step_or_log(Event::Fail);
     }
 
     /// Ends the update as one after which the host is as it was before.
-    pub fn roll_back(&mut self, why: &str) {
+    pub fn rolled_back(&mut self, why: &str) {
         self.state.last_error = Some(journal::plain(why));
-        if let Err(error) = self.step(Event::RollBack) {
-            tracing::error!("{error:#}");
-        }
+        self.step_or_log(Event::RollBack);
     }
 
-    /// Ends the update as if it had never been begun: what the host said of itself before is true again.
+    /// Ends the update as if it had never begun: the update before it is the host's latest again.
     pub fn cancel(&mut self) {
-        if let Err(error) = self.step(Event::Cancel) {
-            tracing::error!("{error:#}");
-        }
+        self.step_or_log(Event::Cancel);
         if self.former.phase.is_final()
             && let Err(error) = self.former.save(&self.ctx.paths)
         {
@@ -107,8 +126,6 @@ impl<'a> Update<'a> {
 /// A new update, which has begun.
 pub fn begin<'a>(ctx: &'a Context, target: &str) -> Update<'a> {
     let mut update = Update::begin(ctx, target);
-    if let Err(error) = update.step(Event::Begin) {
-        tracing::error!("{error:#}");
-    }
+    update.step_or_log(Event::Begin);
     update
 }

@@ -9,11 +9,12 @@ use crate::host::systemd;
 use crate::queue::{Decision, parked};
 use crate::request::JobId;
 use crate::state::job::{Job, JobStatus, WaitsFor};
+use crate::state::life::JobEvent;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::errors::{self, RefreshFailed};
 use crate::worker::bookkeeping::in_flight::{assign_transaction, set_transaction};
 use crate::worker::bookkeeping::intent::Intent;
-use crate::worker::bookkeeping::job_result::{self, cancel, fail, not_begun, stamp};
+use crate::worker::bookkeeping::job_result::{self, cancel, fail, is_stopped, not_begun, stamp};
 use crate::worker::bookkeeping::phase::{self, Update};
 use crate::worker::jobs::record;
 use crate::worker::model::lifecycle::Event;
@@ -22,7 +23,7 @@ use crate::worker::model::selection::target_of;
 use crate::worker::model::self_package::is_asked_for;
 use crate::worker::steps::{foreign_shutdown, preconditions, refresh};
 use crate::worker::transaction::attempt::{self, Ending};
-use crate::worker::transaction::finish::finish;
+use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 use crate::worker::transaction::outcome::Outcome;
 use crate::worker::transaction::plan::Scope;
 use crate::worker::transaction::unfinished;
@@ -187,14 +188,17 @@ impl Batch<'_> {
             Outcome::Changed(concluded)
                 if concluded.is_wholly_undone() && !Work::is_alone(&jobs, scope) =>
             {
-                update.roll_back(&concluded.judgement.reason());
+                update.rolled_back(&concluded.judgement.reason());
                 // and with it what had been done before
                 jobs.iter_mut().for_each(partial::nothing_is_done);
                 self.one_by_one(jobs, scope);
             }
             outcome => {
-                finish(self.ctx, &mut jobs, &outcome, update, self_package_follows);
-                stamp(&mut jobs, update);
+                let end = JobsEnd::Outcome {
+                    outcome: &outcome,
+                    self_package_follows,
+                };
+                finish_jobs(self.ctx, &mut jobs, &end, update);
                 if self_package_follows {
                     self.self_package(jobs);
                 } else {
@@ -229,7 +233,7 @@ impl Batch<'_> {
             .into_iter()
             .partition(|job| Decision::Cancel.is_left(&ctx.paths, job.id()));
         let (parts, mut cancelled): (Vec<Job>, Vec<Job>) =
-            cancelled.into_iter().partition(partial::is_unjudged);
+            cancelled.into_iter().partition(partial::is_unverified);
         cancelled.iter_mut().for_each(cancel);
         stamp(&mut cancelled, update);
         cancelled.extend(unfinished::end(ctx, parts, job_result::IN_PART));
@@ -281,7 +285,7 @@ fn give_up_all(
     update: &Update<'_>,
 ) -> Vec<Job> {
     // during a shutdown, services end for reasons of their own: the next worker judges what was applied
-    let is_part = |job: &Job| partial::is_unjudged(job) && !ctx.stopping();
+    let is_part = |job: &Job| partial::is_unverified(job) && !ctx.stopping();
     let (parts, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(is_part);
     ended.iter_mut().for_each(|job| give_up(ctx, job, error));
     stamp(&mut ended, update);
@@ -292,18 +296,17 @@ fn give_up_all(
 /// Ends a job that cannot be done now; it is deferred instead if the network or a shutdown is the reason and its
 /// options allow that.
 fn give_up(ctx: &Context, job: &mut Job, error: &anyhow::Error) {
-    not_begun(ctx, job, error);
     // one of which a part is done has a record to keep
-    if job.is_done_in_part() || job.status == JobStatus::Cancelled {
-        return;
-    }
-    if let Some(errors::Postponed(why)) = error.downcast_ref() {
+    let may_wait = !is_stopped(ctx, job) && !job.is_done_in_part();
+    if let (true, Some(errors::Postponed(why))) = (may_wait, error.downcast_ref()) {
         foreign_shutdown::wait(ctx, job, why);
-    } else if job.request.options.wait_for_network && is_offline(error) {
+    } else if may_wait && job.request.options.wait_for_network && is_offline(error) {
         let why = format!("{error:#}");
         if let Err(error) = parked::defer(&ctx.paths, job, WaitsFor::Network, &why) {
             fail(job, &error);
         }
+    } else {
+        not_begun(ctx, job, error);
     }
 }
 
@@ -312,8 +315,7 @@ pub fn split_continuing(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let follows = |job: &Job| job.status == JobStatus::Succeeded && is_asked_for(job);
     let (mut continuing, mut ended): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(follows);
     for job in &mut continuing {
-        job.status = JobStatus::Running;
-        job.earlier.push(job.update.clone());
+        job_result::take(job, JobEvent::SelfPackageFollows);
     }
     if let Err(error) = Job::save_all(&ctx.paths, &continuing) {
         for mut job in continuing {

@@ -12,8 +12,8 @@ use crate::worker::bookkeeping::intent::{self, Intent};
 use crate::worker::bookkeeping::job_result;
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::jobs::record;
-use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial;
+use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 
 /// How many workers a job may cost. The second after the first comes at once, each further one five minutes
 /// later (`RestartSec=` of patch-recover.service).
@@ -50,16 +50,17 @@ pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec
         }
         _ => Update::resume(ctx, &[]),
     };
-    // what is installed was looked at, and no more
-    let _ = update.step(Event::Verify);
+    // only the package database was read
+    update.verify();
     let why = anyhow!(
         "{LIMIT} workers died or could not go on while they had it; it is not tried again: \
              \"journalctl -u 'patch-*'\" says how each ended"
     );
-    update.fail(&format!("{why:#}"));
-    ended.iter_mut().for_each(|job| job_result::fail(job, &why));
-    job_result::stamp(&mut ended, &update);
-    job_result::cap_log(ctx, transaction);
+    let end = JobsEnd::Failure {
+        why: &format!("{why:#}"),
+        error: &why,
+    };
+    finish_jobs(ctx, &mut ended, &end, &mut update);
     record::finish(ctx, &mut ended)?;
     Ok(left)
 }

@@ -15,6 +15,7 @@ use crate::queue::{self, Decision};
 use crate::request::JobId;
 use crate::sorted;
 use crate::state::job::{Job, JobStatus};
+use crate::state::life::JobEvent;
 use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::in_flight::{is_orphan, search_stamp, written_since};
@@ -22,7 +23,6 @@ use crate::worker::bookkeeping::intent::{self, Intent};
 use crate::worker::bookkeeping::job_result;
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::jobs::record;
-use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial;
 use crate::worker::steps::rollback;
 
@@ -81,7 +81,7 @@ pub fn end(
     for job in &mut ended {
         let cancelled = why == LOST && Decision::Cancel.is_left(&ctx.paths, job.id());
         if cancelled {
-            job.status = JobStatus::Cancelled;
+            job_result::take(job, JobEvent::Cancel);
             partial::add(&mut job.notes, &[LOST.to_owned()]);
         } else {
             job_result::fail(job, &anyhow!("{why}"));
@@ -140,7 +140,7 @@ fn end_update(ctx: &Context, ended: &[Job], why: &str) {
     }
     let is_cancelled = ended.iter().all(|job| job.status == JobStatus::Cancelled);
     if phase == Phase::Activated {
-        let _ = update.step(Event::Verify);
+        update.verify();
         update.fail(why);
     } else if is_cancelled && phase != Phase::Verifying {
         update.cancel();

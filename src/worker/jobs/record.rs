@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use crate::host::clock;
 use crate::journal;
 use crate::queue::Decision;
 use crate::request::Target;
 use crate::state::job::{Job, JobStatus};
 use crate::state::kept_back::Told;
+use crate::state::life::{JobEvent, JobLife};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::{alerts, job_result};
 use crate::worker::steps::{rollback, verify};
@@ -31,9 +31,9 @@ pub fn finish_refused(ctx: &Context, jobs: &mut [Job]) -> Result<()> {
 fn end(ctx: &Context, jobs: &mut [Job]) -> Vec<Job> {
     let mut ended = Vec::new();
     for job in jobs.iter_mut() {
-        // one that is recorded already is not told of twice, and a held one has its record elsewhere
-        if job.status.is_final() && job.finished_at.is_none() {
-            job.finished_at = Some(clock::now());
+        // one that is recorded is not announced twice, and a parked one has its record elsewhere
+        if matches!(job.life(), JobLife::Judged(_)) {
+            job_result::take(job, JobEvent::Record);
             job.reached = job_result::is_reached(job);
             ctx.stalls.record(job);
             ended.push(job.clone());

@@ -10,10 +10,11 @@ use crate::request::{JobId, Kind};
 use crate::state::at_work;
 use crate::state::cache::Cache;
 use crate::state::job::{self, Job};
+use crate::state::life::JobEvent;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::in_flight::{self, forget, remember, unfinished};
 use crate::worker::bookkeeping::intent::{Intent, intent_of};
-use crate::worker::bookkeeping::job_result::{self, NOTE, record_applied};
+use crate::worker::bookkeeping::job_result::{NOTE, record_applied};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
 use crate::worker::model::lifecycle::Event;
@@ -23,7 +24,7 @@ use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::verify::{Baseline, Verification};
 use crate::worker::steps::{gate, hold_off, rollback};
 use crate::worker::transaction::conclude::conclude;
-use crate::worker::transaction::finish;
+use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 use crate::worker::transaction::outcome::{Concluded, Outcome};
 use crate::{PACKAGE, exec, journal, queue};
 
@@ -83,7 +84,7 @@ fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<(
             }
             Some(Intent::Activated { changes, former }) => {
                 let done = repair_interrupted(ctx, &transaction, &changes)?;
-                match done.filter(|_| !jobs.iter().any(|job| job.requeued)) {
+                match done.filter(|_| !jobs.iter().any(|job| job.progress().is_requeued())) {
                     Some(done) => {
                         let jobs = keep_done(ctx, &transaction, jobs, &done, &former)?;
                         requeue(ctx, &transaction, &jobs)?;
@@ -140,9 +141,9 @@ fn repair_interrupted(
     changes: &[Change],
 ) -> Result<Option<Vec<Change>>> {
     let log = job::log(&ctx.paths, transaction);
-    if let Err(error) =
-        ctx.packages
-            .repair(changes, &log, &mut Monitor::repair(ctx, transaction))
+    if let Err(error) = ctx
+        .packages
+        .repair(changes, &log, &mut Monitor::repair(ctx, transaction))
     {
         journal::database_problem(transaction, &format!("{error:#}"));
         return Ok(None);
@@ -165,7 +166,9 @@ fn keep_done(
     former: &[RollbackItem],
 ) -> Result<Vec<Job>> {
     record_applied(transaction, &mut jobs, done, former);
-    jobs.iter_mut().for_each(|job| job.requeued = true);
+    for job in &mut jobs {
+        job.take(JobEvent::RequeueInPart)?;
+    }
     Baseline::copy_to_jobs(ctx, transaction, &jobs)?;
     Job::save_all(&ctx.paths, &jobs)?;
     Ok(jobs)
@@ -260,9 +263,11 @@ fn end(
     mut update: Update<'_>,
     self_package_follows: bool,
 ) -> Result<()> {
-    finish::finish(ctx, &mut jobs, outcome, &mut update, self_package_follows);
-    job_result::stamp(&mut jobs, &update);
-    job_result::cap_log(ctx, transaction);
+    let end = JobsEnd::Outcome {
+        outcome,
+        self_package_follows,
+    };
+    finish_jobs(ctx, &mut jobs, &end, &mut update);
     if self_package_follows {
         let (continuing, ended) = batch::split_continuing(ctx, jobs);
         requeue(ctx, transaction, &continuing)?;

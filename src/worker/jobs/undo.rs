@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::package::{Change, Database, RollbackItem};
 use crate::request::Kind;
-use crate::state::job::{self, Job, JobStatus};
+use crate::state::job::{self, Job};
 use crate::state::verification::{Rollback, Undone};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::job_result::{fail, log_change};
+use crate::worker::bookkeeping::job_result::{fail, log_change, succeed};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::{errors, package_store};
 use crate::worker::jobs::reboot;
@@ -109,15 +109,7 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
             .map(RollbackItem::undone)
             .collect::<Vec<_>>(),
     );
-    for event in [
-        Event::Begin,
-        Event::Download,
-        Event::Stage,
-        Event::Activate,
-        Event::Verify,
-    ] {
-        update.step(event)?;
-    }
+    update.step(Event::Undo)?;
     // what it is now is what the units are held against, and what it was the packages
     let back: Vec<Change> = parts.back.iter().map(RollbackItem::undone).collect();
     let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
@@ -156,11 +148,11 @@ fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &m
     }
     match &done.error {
         None if done.outcome == Undone::RolledBack => {
-            job.status = JobStatus::Succeeded;
+            succeed(job);
             if !done.as_before {
                 job.notes.push(done.summary.clone());
             }
-            let _ = update.step(Event::Succeed);
+            update.succeed();
         }
         error => {
             let mut why = error.clone().unwrap_or_default();

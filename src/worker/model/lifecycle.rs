@@ -8,6 +8,10 @@
 //!           └─► failed ◄── any step before activation ──► idle (cancelled)
 //! ```
 //!
+//! Two steps lead past the gate at once. An update that a dead worker began is `activated`, from whatever phase was
+//! written down: the change list on the disk proves that the gate let it through. A rollback of a job, which downloads
+//! and stages nothing of an update, goes from `idle` to `verifying`.
+//!
 //! A refresh that downloads ahead leads from `idle` and `success` to `staged`, too; from there an update
 //! begins with `checking` as always, and `idle` follows when nothing of it is pending any more.
 
@@ -30,6 +34,10 @@ pub enum Event {
     FetchError,
     /// The change list is on disk, and the package manager starts.
     Activate,
+    /// The change list on the disk proves that the gate let the update through, whatever was written down.
+    Resume,
+    /// The administrator has a job undone.
+    Undo,
     /// The package manager has ended.
     Verify,
     /// Nothing was to be done.
@@ -46,7 +54,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Begin,
         Self::Download,
         Self::Stage,
@@ -54,6 +62,8 @@ impl Event {
         Self::Unstage,
         Self::FetchError,
         Self::Activate,
+        Self::Resume,
+        Self::Undo,
         Self::Verify,
         Self::NothingToDo,
         Self::Succeed,
@@ -94,8 +104,8 @@ pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalStep> {
         | (P::Downloading | P::Staged, E::FetchError) => P::Checking,
         (P::Checking, E::Download) => P::Downloading,
         (P::Downloading, E::Stage) | (P::Idle | P::Success | P::Staged, E::StageAhead) => P::Staged,
-        (P::Staged, E::Activate) => P::Activated,
-        (P::Activated, E::Verify) => P::Verifying,
+        (P::Staged, E::Activate) | (_, E::Resume) => P::Activated,
+        (P::Activated, E::Verify) | (P::Idle, E::Undo) => P::Verifying,
         (P::Checking | P::Downloading, E::NothingToDo) | (P::Verifying, E::Succeed) => P::Success,
         (P::Verifying, E::RollBack) => P::RolledBack,
         (P::Checking | P::Downloading | P::Staged | P::Verifying, E::Fail) => P::Failed,
@@ -123,15 +133,15 @@ mod tests {
             let _ = writeln!(matrix, "{}:{steps}", phase.as_str());
         }
         expect![[r"
-            idle: Begin->checking StageAhead->staged
-            checking: Download->downloading NothingToDo->success Fail->failed Cancel->idle
-            downloading: Stage->staged FetchError->checking NothingToDo->success Fail->failed Cancel->idle
-            staged: Begin->checking StageAhead->staged Unstage->idle FetchError->checking Activate->activated Fail->failed Cancel->idle
-            activated: Verify->verifying
-            verifying: Succeed->success RollBack->rolled_back Fail->failed
-            success: Begin->checking StageAhead->staged
-            rolled_back: Begin->checking
-            failed: Begin->checking
+            idle: Begin->checking StageAhead->staged Resume->activated Undo->verifying
+            checking: Download->downloading Resume->activated NothingToDo->success Fail->failed Cancel->idle
+            downloading: Stage->staged FetchError->checking Resume->activated NothingToDo->success Fail->failed Cancel->idle
+            staged: Begin->checking StageAhead->staged Unstage->idle FetchError->checking Activate->activated Resume->activated Fail->failed Cancel->idle
+            activated: Resume->activated Verify->verifying
+            verifying: Resume->activated Succeed->success RollBack->rolled_back Fail->failed
+            success: Begin->checking StageAhead->staged Resume->activated
+            rolled_back: Begin->checking Resume->activated
+            failed: Begin->checking Resume->activated
         "]]
         .assert_eq(&matrix);
     }

@@ -2,6 +2,7 @@
 
 use crate::package::{Change, Database, RollbackItem};
 use crate::state::job::Job;
+use crate::state::life::JobProgress;
 
 /// What a transaction that was put back has done already: it belongs to the one that does the rest, is
 /// judged with it, and undone with it.
@@ -15,7 +16,10 @@ impl AppliedSoFar {
     /// What these jobs have done. Not what was judged before our own package: that is good.
     pub fn of(jobs: &[Job]) -> Self {
         let mut done = Self::default();
-        for job in jobs.iter().filter(|job| is_to_be_judged(job)) {
+        for job in jobs
+            .iter()
+            .filter(|job| job.progress() == JobProgress::Resumed)
+        {
             add(&mut done.changes, &job.changes);
             add(&mut done.former, &job.former);
         }
@@ -58,19 +62,15 @@ pub fn since(change: &mut Change, first: &Change) {
 
 /// Everything has gone back: a job that was put back has done nothing any more.
 pub fn nothing_is_done(job: &mut Job) {
-    if is_to_be_judged(job) {
+    if job.progress() == JobProgress::Resumed {
         job.changes.clear();
         job.former.clear();
     }
 }
 
-pub fn is_to_be_judged(job: &Job) -> bool {
-    job.requeued && job.earlier.is_empty()
-}
-
-/// Whether something of the job is done that nobody has judged.
-pub fn is_unjudged(job: &Job) -> bool {
-    is_to_be_judged(job) && !job.changes.is_empty()
+/// Whether changes of the job are applied that no worker has verified.
+pub fn is_unverified(job: &Job) -> bool {
+    job.progress() == JobProgress::Resumed && !job.changes.is_empty()
 }
 
 /// Adds to a record what a part of the job that was done before has not left there already.

@@ -28,13 +28,13 @@ pub fn is_asked_for(job: &Job) -> bool {
 
 /// Whether the last part of the job was about our own package.
 pub fn has_updated(job: &Job) -> bool {
-    job.request.kind == Kind::Update || !job.earlier.is_empty() || is_among(&job.changes)
+    job.request.kind == Kind::Update || job.progress().is_self_update() || is_among(&job.changes)
 }
 
 /// Whether the change list on the disk is that of the part before: the worker died before our own
 /// package was let through.
 pub fn predates_self_update(jobs: &[Job], changes: &[Change]) -> bool {
-    jobs.iter().any(|job| !job.earlier.is_empty()) && !is_among(changes)
+    jobs.iter().any(|job| job.progress().is_self_update()) && !is_among(changes)
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ pub fn run(ctx: &Context) -> Result<()> {
         return settle(ctx, Event::Unstage, &changes);
     }
     systemd::status("downloading pending updates ahead");
-    if ctx.packages.download(&failed, &mut Monitor::download_ahead(ctx))? {
+    if ctx
+        .packages
+        .download(&failed, &mut Monitor::download_ahead(ctx))?
+    {
         settle(ctx, Event::StageAhead, &changes)?;
     }
     Ok(())

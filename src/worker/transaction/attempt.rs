@@ -344,7 +344,7 @@ fn before(
     let Some(hooks) = verify::baseline(ctx, jobs, &planned, false)? else {
         return Ok(None);
     };
-    let is_second = jobs.iter().any(|job| !job.earlier.is_empty());
+    let is_second = jobs.iter().any(|job| job.progress().is_self_update());
     rollback::remember(ctx, transaction, is_second, || {
         Baseline::snapshot(ctx, transaction, Some(hooks)).map(Some)
     })

@@ -15,17 +15,51 @@ use crate::state::pending::PendingList;
 use crate::state::verification::{Check, CheckKind, Rollback};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::job_result::{cancel, fail, log_change, unreached};
+use crate::worker::bookkeeping::job_result::{
+    cancel, cap_log, fail, log_change, stamp, succeed, unreached,
+};
 use crate::worker::bookkeeping::phase::Update;
-use crate::worker::model::lifecycle::Event;
 use crate::worker::model::partial::{self, add};
 use crate::worker::model::selection;
 use crate::worker::steps::verify::{self, Verification};
 use crate::worker::steps::{refresh, rollback};
 use crate::worker::transaction::outcome::{Concluded, Outcome};
 
-/// Gives each job its own result; when our own package follows, that of the part before.
-pub fn finish(
+/// What ends the jobs of a transaction.
+pub enum JobsEnd<'a> {
+    /// The transaction: each job gets its own result. If our own package follows, it is that of the part before.
+    Outcome {
+        outcome: &'a Outcome,
+        self_package_follows: bool,
+    },
+    /// An error, which is that of every job; `why` is that of the update.
+    Failure {
+        why: &'a str,
+        error: &'a anyhow::Error,
+    },
+}
+
+/// Ends the jobs of a transaction: each gets its result and the state of the update, and their log is cut to its
+/// limit. The caller records them.
+pub fn finish_jobs(ctx: &Context, jobs: &mut [Job], end: &JobsEnd<'_>, update: &mut Update<'_>) {
+    match end {
+        JobsEnd::Outcome {
+            outcome,
+            self_package_follows,
+        } => give_results(ctx, jobs, outcome, update, *self_package_follows),
+        JobsEnd::Failure { why, error } => {
+            update.fail(why);
+            jobs.iter_mut().for_each(|job| fail(job, error));
+        }
+    }
+    stamp(jobs, update);
+    if let Some(job) = jobs.first() {
+        cap_log(ctx, &job.transaction);
+    }
+}
+
+/// Gives each job its own result, and the update that of the transaction.
+fn give_results(
     ctx: &Context,
     jobs: &mut [Job],
     outcome: &Outcome,
@@ -53,7 +87,7 @@ pub fn finish(
                     &selection::kept_back(&target, kept_back),
                 );
                 match unreached(&target, kept_back) {
-                    None => job.status = JobStatus::Succeeded,
+                    None => succeed(job),
                     Some(why) => fail(job, &anyhow::anyhow!(why)),
                 }
             }
@@ -65,10 +99,8 @@ pub fn finish(
             log_changes(&id, concluded, &logged);
         }
         match failure(&Target::All, concluded) {
-            None => {
-                let _ = update.step(Event::Succeed);
-            }
-            Some(why) if concluded.is_undone() => update.roll_back(&why),
+            None => update.succeed(),
+            Some(why) if concluded.is_undone() => update.rolled_back(&why),
             Some(why) => update.fail(&why),
         }
     }
@@ -119,7 +151,7 @@ fn finish_changed(
     add(&mut job.verification, &judgement.checks);
     job.rollback.clone_from(rollback);
     match failure(target, concluded).or_else(|| unreached(target, &kept_back)) {
-        None => job.status = JobStatus::Succeeded,
+        None => succeed(job),
         Some(why) => fail(job, &anyhow::anyhow!("{why}")),
     }
 }

@@ -7,14 +7,14 @@ use crate::request::JobId;
 use crate::state::job::Job;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::phase::{self, Update};
-use crate::worker::bookkeeping::{errors, in_flight, job_result};
+use crate::worker::bookkeeping::{errors, in_flight};
 use crate::worker::model::partial::AppliedSoFar;
 use crate::worker::model::selection;
 use crate::worker::monitor::progress;
 use crate::worker::steps::hold_off;
 use crate::worker::steps::verify::Baseline;
 use crate::worker::transaction::conclude::conclude;
-use crate::worker::transaction::finish;
+use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 use crate::worker::transaction::outcome::Outcome;
 
 /// Judges what was done before as all there is, because there is nothing left to do, or for the reason in
@@ -29,7 +29,7 @@ pub fn judge(
 ) -> Result<Outcome> {
     let before = Baseline::first_part(ctx, transaction, jobs, &done.changes)?;
     let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} is verified"));
-    update.was_activated(&done.changes);
+    update.resumed(&done.changes);
     progress::verifying(ctx, transaction);
     let applied = TransactionReport {
         ended: TransactionEnd::Done,
@@ -65,20 +65,21 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
             &mut update,
         )
     });
+    let mut finish = |end| finish_jobs(ctx, &mut jobs, &end, &mut update);
     match judged {
-        Ok(outcome) => finish::finish(ctx, &mut jobs, &outcome, &mut update, false),
+        Ok(outcome) => finish(JobsEnd::Outcome {
+            outcome: &outcome,
+            self_package_follows: false,
+        }),
         // the next worker judges it
         Err(error) if error.is::<errors::DeferredToNextBoot>() => {
             tracing::warn!("left to be judged: {error:#}");
-            return jobs;
         }
         Err(error) => {
-            update.fail(why);
-            let why = anyhow::anyhow!("{why}; what was done before could not be judged: {error:#}");
-            jobs.iter_mut().for_each(|job| job_result::fail(job, &why));
+            let error =
+                anyhow::anyhow!("{why}; what was done before could not be judged: {error:#}");
+            finish(JobsEnd::Failure { why, error: &error });
         }
     }
-    job_result::stamp(&mut jobs, &update);
-    job_result::cap_log(ctx, &transaction);
     jobs
 }

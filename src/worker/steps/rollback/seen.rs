@@ -141,7 +141,7 @@ pub fn copy_to_jobs(paths: &Paths, transaction: &JobId, jobs: &[Job]) {
 
 /// Takes over what was seen before the first part of a transaction, which one of its jobs has been left.
 pub fn copy_from_jobs(paths: &Paths, transaction: &JobId, jobs: &[Job]) {
-    let seen = jobs.iter().filter(|job| job.requeued);
+    let seen = jobs.iter().filter(|job| job.progress().is_requeued());
     let mut seen = seen.filter(|job| path(paths, job.id(), false).exists());
     if let Some(job) = seen.next().filter(|job| job.id() != transaction) {
         copy(paths, job.id(), transaction);

@@ -82,7 +82,7 @@ impl Baseline {
         jobs: &[Job],
         done: &[Change],
     ) -> Result<Self> {
-        let seen = jobs.iter().filter(|job| job.requeued);
+        let seen = jobs.iter().filter(|job| job.progress().is_requeued());
         let mut seen =
             seen.filter_map(|job| state::read::<UnitBaseline>(&path(&ctx.paths, job.id())));
         let Some(rest) = seen.next() else {
