@@ -192,9 +192,9 @@ impl Host<'_> {
             updates: selected,
         };
         if *target != Target::All && !planned.updates.is_empty() {
-            let (updates, kept, _) = plan::with_room(ctx, &planned.updates, self.failed, &[])?;
-            planned.updates = known(updates, &pending);
-            planned.kept_back.extend(kept);
+            let exact = plan::with_room(ctx, &planned.updates, self.failed, &[])?;
+            planned.updates = known(exact.updates, &pending);
+            planned.kept_back.extend(exact.kept_back);
         }
         Ok(Outcome::Found(Found {
             pending: planned,

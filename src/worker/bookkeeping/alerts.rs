@@ -11,6 +11,7 @@ use crate::state::job::{Job, JobStatus};
 use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::errors::RefreshFailed;
+use crate::worker::bookkeeping::job_result::ROLLED_BACK;
 use crate::worker::model::self_package;
 use crate::{PACKAGE, journal};
 
@@ -91,7 +92,7 @@ pub fn settled(ctx: &Context, jobs: &[Job]) -> Vec<Event> {
         let packages = job.request.packages.as_ref();
         let target = packages.map_or_else(|| job.request.kind.to_string(), ToString::to_string);
         let why = job.error.as_deref().unwrap_or("no reason is recorded");
-        let why = why.strip_prefix("rolled back: ").unwrap_or(why);
+        let why = why.strip_prefix(ROLLED_BACK).unwrap_or(why);
         let text = format!("the last update ({target}) {what}: {why}");
         events.extend(raised(ctx, cause, &text, Some(job.id())));
         if rolled_back && makes_up_for(ctx, job, Cause::UpdateFailed) {

@@ -20,7 +20,7 @@ pub enum By {
 }
 
 /// Does not offer these changes again.
-pub fn set(ctx: &Context, job: &JobId, changes: Vec<Change>, (by, reason): (By, &str)) {
+pub fn set(ctx: &Context, job: &JobId, changes: Vec<Change>, by: By, reason: &str) {
     let shown: Vec<String> = changes
         .iter()
         .filter_map(|change| Some(format!("{}={}", change.key(), change.to.as_ref()?)))

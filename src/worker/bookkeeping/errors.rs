@@ -22,7 +22,10 @@ impl std::fmt::Display for DeferredToNextBoot {
 
 impl std::error::Error for DeferredToNextBoot {}
 
-/// A refresh failed; the journal has been told.
+/// How the error of a job begins whose refresh failed.
+const REFRESH_FAILED: &str = "refresh failed: ";
+
+/// A refresh failed; the failure is in the journal.
 #[derive(Debug)]
 pub struct RefreshFailed {
     /// What the sources, or the package manager, said.
@@ -37,10 +40,7 @@ impl RefreshFailed {
     pub fn of(job: &Job) -> Self {
         let why = job.error.as_deref().unwrap_or("no reason is recorded");
         Self {
-            why: why
-                .strip_prefix("refresh failed: ")
-                .unwrap_or(why)
-                .to_owned(),
+            why: why.strip_prefix(REFRESH_FAILED).unwrap_or(why).to_owned(),
             offline: false,
         }
     }
@@ -48,7 +48,7 @@ impl RefreshFailed {
 
 impl std::fmt::Display for RefreshFailed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "refresh failed: {}", self.why)
+        write!(f, "{REFRESH_FAILED}{}", self.why)
     }
 }
 

@@ -10,6 +10,9 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::model::{partial, selection};
 
+/// How the error of a job begins whose transaction was rolled back: the record has no other place for that.
+pub const ROLLED_BACK: &str = "rolled back: ";
+
 /// Why a job failed that was stopped when it came back to do the rest of its work.
 pub const IN_PART: &str = "stopped with a part of its changes made, and before the rest";
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::package::{Change, Database, PackageId, RollbackItem};
+use crate::package::{Change, Database, PackageId};
 use crate::paths::quoted;
 use crate::queue::{self, Decision};
 use crate::request::JobId;
@@ -23,7 +23,7 @@ use crate::worker::bookkeeping::intent::{self, Intent};
 use crate::worker::bookkeeping::job_result;
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::jobs::record;
-use crate::worker::model::partial;
+use crate::worker::model::partial::{self, Approved};
 use crate::worker::steps::rollback;
 
 /// What such a job ends with.
@@ -68,7 +68,7 @@ pub fn end(
     }
     let why = match let_through(ctx, transaction)? {
         None => LOST.to_owned(),
-        Some((changes, former)) => {
+        Some(Approved { changes, former }) => {
             let now = ctx.packages.installed()?;
             let Some(other) = changed_since(&changes, &now) else {
                 return Ok([ended, left].concat());
@@ -96,16 +96,14 @@ pub fn end(
 }
 
 /// What the gate let through of the transaction, on its way there or back.
-fn let_through(
-    ctx: &Context,
-    transaction: &JobId,
-) -> Result<Option<(Vec<Change>, Vec<RollbackItem>)>> {
+fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<Approved>> {
     if let Some(intent) = rollback::Intent::load(&ctx.paths, transaction)? {
         let changes = intent.former.iter().map(|f| f.change.clone()).collect();
-        return Ok(Some((changes, intent.former)));
+        let former = intent.former;
+        return Ok(Some(Approved { changes, former }));
     }
     Ok(match intent::intent_of(ctx, transaction) {
-        Some(Intent::Activated { changes, former }) => Some((changes, former)),
+        Some(Intent::Activated { changes, former }) => Some(Approved { changes, former }),
         _ => None,
     })
 }

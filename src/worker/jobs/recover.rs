@@ -18,7 +18,7 @@ use crate::worker::bookkeeping::job_result::{NOTE, record_applied};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
 use crate::worker::model::lifecycle::Event;
-use crate::worker::model::partial::{self, done};
+use crate::worker::model::partial::{self, Approved, done};
 use crate::worker::model::self_package::{self, is_asked_for};
 use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::verify::{Baseline, Verification};
@@ -89,7 +89,7 @@ fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<(
                         let jobs = keep_done(ctx, &transaction, jobs, &done, &former)?;
                         requeue(ctx, &transaction, &jobs)?;
                     }
-                    None => judge(ctx, &transaction, jobs, &changes, former)?,
+                    None => judge(ctx, &transaction, jobs, Approved { changes, former })?,
                 }
             }
             _ => requeue(ctx, &transaction, &jobs)?,
@@ -175,20 +175,13 @@ fn keep_done(
 }
 
 /// Judges a transaction as the worker would have that began it.
-fn judge(
-    ctx: &Context,
-    transaction: &JobId,
-    jobs: Vec<Job>,
-    changes: &[Change],
-    former: Vec<RollbackItem>,
-) -> Result<()> {
-    let mut update = Update::resume(ctx, changes);
-    let (changes, former) = partial::AppliedSoFar::of(&jobs).with(changes.to_vec(), former);
-    let changes = &*changes;
-    let before = Baseline::remembered(ctx, transaction, changes)?;
-    let intent = (changes, former);
-    let outcome = conclude(ctx, transaction, &before, intent, noted(), &mut update)?;
-    let self_package_follows = !self_package::is_among(changes) && is_self_package_left(ctx, &jobs);
+fn judge(ctx: &Context, transaction: &JobId, jobs: Vec<Job>, approved: Approved) -> Result<()> {
+    let mut update = Update::resume(ctx, &approved.changes);
+    let approved = partial::AppliedSoFar::of(&jobs).with(approved);
+    let before = Baseline::remembered(ctx, transaction, &approved.changes)?;
+    let is_self_package_among = self_package::is_among(&approved.changes);
+    let outcome = conclude(ctx, transaction, &before, approved, noted(), &mut update)?;
+    let self_package_follows = !is_self_package_among && is_self_package_left(ctx, &jobs);
     end(
         ctx,
         transaction,

@@ -142,8 +142,8 @@ fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &m
         for change in &job.changes {
             log_change(job.id(), change);
         }
-        let why = (By::Hand, "an administrator has asked for that");
-        blocked::set(ctx, undone.id(), made, why);
+        let reason = "an administrator has asked for that";
+        blocked::set(ctx, undone.id(), made, By::Hand, reason);
         reboot::not_after(ctx, undone);
     }
     match &done.error {

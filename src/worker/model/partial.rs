@@ -12,6 +12,13 @@ pub struct AppliedSoFar {
     pub former: Vec<RollbackItem>,
 }
 
+/// The changes that the gate let through, and where each former version comes from.
+#[derive(Debug)]
+pub struct Approved {
+    pub changes: Vec<Change>,
+    pub former: Vec<RollbackItem>,
+}
+
 impl AppliedSoFar {
     /// What these jobs have done. Not what was judged before our own package: that is good.
     pub fn of(jobs: &[Job]) -> Self {
@@ -28,11 +35,11 @@ impl AppliedSoFar {
 
     /// The whole transaction: the rest, and what was done before; a package that is changed again goes from
     /// where it was first to where it is now.
-    pub fn with(
-        &self,
-        mut changes: Vec<Change>,
-        mut former: Vec<RollbackItem>,
-    ) -> (Vec<Change>, Vec<RollbackItem>) {
+    pub fn with(&self, approved: Approved) -> Approved {
+        let Approved {
+            mut changes,
+            mut former,
+        } = approved;
         for done in &self.changes {
             match changes.iter_mut().find(|c| c.former_key() == done.key()) {
                 Some(change) => since(change, done),
@@ -49,7 +56,7 @@ impl AppliedSoFar {
             }
             former.push(done);
         }
-        (changes, former)
+        Approved { changes, former }
     }
 }
 

@@ -23,8 +23,7 @@ use crate::worker::bookkeeping::package_store;
 use crate::worker::model::self_package;
 use crate::worker::steps::{disk_space, foreign_shutdown, mounts, rollback};
 
-/// Reads the change list from `input` and decides. An error, and the package manager stops before it
-/// changed anything.
+/// Reads the change list from `input` and decides. On an error the package manager stops before it changes anything.
 pub fn run(
     paths: &Paths,
     packages: &dyn PackageManager,
@@ -33,51 +32,7 @@ pub fn run(
 ) -> Result<()> {
     let mut changes = packages.change_list(input)?;
     package_store::know_builds(packages, &mut changes);
-    let expectation: Expectation = state::try_read(&expectation(paths, job))
-        .map_err(|why| anyhow::anyhow!("what is expected cannot be read: {why}"))?
-        .unwrap_or_default();
-    let damaged = match expectation.since {
-        Some(since) => packages.remove_damaged(&changes, since)?,
-        None => Vec::new(),
-    };
-    let mut without = Vec::new();
-    let mut no_room = || match mounts::check(packages, &changes)
-        .and_then(|()| disk_space::short(packages, &changes))
-    {
-        Ok(short) => {
-            without = short;
-            None
-        }
-        Err(error) => Some(format!("{error:#}")),
-    };
-    let refused = |reason| Intent::Refused {
-        reason,
-        again: false,
-        postponed: false,
-    };
-    let intent = match refusal(&changes, expectation.plan.as_deref()).or_else(&mut no_room) {
-        Some(reason) => refused(reason),
-        None if !without.is_empty() => Intent::NoRoom { without },
-        None if !damaged.is_empty() => Intent::Refused {
-            reason: format!("damaged in the cache, removed: {}", damaged.join(", ")),
-            again: true,
-            postponed: false,
-        },
-        None if expectation.plan.is_none() && self_package::is_mixed(&changes) => Intent::Mixed,
-        None => {
-            let former = package_store::prepare_rollback(paths, packages, &changes);
-            let irreversible = irreversible(&former).filter(|_| expectation.require_rollback);
-            // as late as can be: whoever schedules it need not look at what runs
-            match foreign_shutdown::at_the_gate(paths, expectation.foreign_shutdown) {
-                Some((reason, postponed)) => Intent::Refused {
-                    reason,
-                    again: false,
-                    postponed,
-                },
-                None => irreversible.map_or(Intent::Activated { changes, former }, refused),
-            }
-        }
-    };
+    let intent = decide(paths, packages, job, changes)?;
     if let Intent::Activated { former, .. } = &intent {
         rollback::log_unavailable(job, former);
     }
@@ -89,6 +44,59 @@ pub fn run(
         Intent::Mixed => bail!("our own package is updated after the others"),
         _ => bail!("stopped on request before anything was changed"),
     }
+}
+
+/// Whether these changes may be made.
+fn decide(
+    paths: &Paths,
+    packages: &dyn PackageManager,
+    job: &JobId,
+    changes: Vec<Change>,
+) -> Result<Intent> {
+    let expectation: Expectation = state::try_read(&expectation(paths, job))
+        .map_err(|why| anyhow::anyhow!("what is expected cannot be read: {why}"))?
+        .unwrap_or_default();
+    let damaged = match expectation.since {
+        Some(since) => packages.remove_damaged(&changes, since)?,
+        None => Vec::new(),
+    };
+    let refused = |reason| Intent::Refused {
+        reason,
+        again: false,
+        postponed: false,
+    };
+    if let Some(reason) = refusal(&changes, expectation.plan.as_deref()) {
+        return Ok(refused(reason));
+    }
+    let room = mounts::check(packages, &changes);
+    match room.and_then(|()| disk_space::short(packages, &changes)) {
+        Err(error) => return Ok(refused(format!("{error:#}"))),
+        Ok(without) if !without.is_empty() => return Ok(Intent::NoRoom { without }),
+        Ok(_) => {}
+    }
+    if !damaged.is_empty() {
+        return Ok(Intent::Refused {
+            reason: format!("damaged in the cache, removed: {}", damaged.join(", ")),
+            again: true,
+            postponed: false,
+        });
+    }
+    if expectation.plan.is_none() && self_package::is_mixed(&changes) {
+        return Ok(Intent::Mixed);
+    }
+    let former = package_store::prepare_rollback(paths, packages, &changes);
+    let irreversible = irreversible(&former).filter(|_| expectation.require_rollback);
+    // as late as possible: a shutdown may be scheduled at any time before
+    if let Some((reason, postponed)) =
+        foreign_shutdown::at_the_gate(paths, expectation.foreign_shutdown)
+    {
+        return Ok(Intent::Refused {
+            reason,
+            again: false,
+            postponed,
+        });
+    }
+    Ok(irreversible.map_or(Intent::Activated { changes, former }, refused))
 }
 
 /// This very program, as a file that a package manager can run: a copy that stays what it is for as long as it

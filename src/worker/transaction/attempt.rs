@@ -5,8 +5,7 @@ use anyhow::{Result, bail, ensure};
 use crate::fs::remove_durably;
 use crate::journal;
 use crate::package::{
-    self, Change, KeptBack, RollbackItem, Selection, Source, Transaction, TransactionEnd,
-    TransactionReport,
+    self, Change, KeptBack, Selection, Source, Transaction, TransactionEnd, TransactionReport,
 };
 use crate::request::JobId;
 use crate::state::cache::Cache;
@@ -17,7 +16,8 @@ use crate::worker::bookkeeping::intent::{Intent, NoRoom, expectation};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::{errors, job_result, shutdown};
 use crate::worker::model::lifecycle::Event;
-use crate::worker::model::{partial, selection};
+use crate::worker::model::partial::{AppliedSoFar, Approved};
+use crate::worker::model::selection;
 use crate::worker::monitor::observer::Monitor;
 use crate::worker::monitor::progress;
 use crate::worker::steps::disk_space::{self, Room, make_room};
@@ -27,7 +27,7 @@ use crate::worker::steps::{gate, refresh, repair, rollback};
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::outcome::Outcome;
 use crate::worker::transaction::plan::{self, Plan, Scope};
-use crate::worker::transaction::unfinished;
+use crate::worker::transaction::unfinished::{self, AppliedPart};
 
 /// How a transaction ended.
 pub struct Ending {
@@ -79,7 +79,7 @@ struct Attempts<'a, 'u> {
 struct Ran<'a> {
     before: Baseline,
     /// What these jobs had applied before.
-    so_far: partial::AppliedSoFar,
+    so_far: AppliedSoFar,
     selection: Selection,
     failed: &'a [&'a Source],
     self_package_follows: bool,
@@ -153,7 +153,7 @@ impl Attempts<'_, '_> {
             kept_back,
             self_package_follows,
             without,
-        } = plan::selection(ctx, jobs, &failed, (self.scope, &self.room.without))?;
+        } = plan::selection(ctx, jobs, &failed, self.scope, &self.room.without)?;
         self.room.without = without;
         if make_room(ctx, transaction, &mut self.room) {
             return Ok(Attempt::RoomMade);
@@ -168,8 +168,8 @@ impl Attempts<'_, '_> {
             return Ok(Attempt::ended(self.nothing_to_install(kept_back)?, false));
         }
         disk_space::check_floors()?;
-        let so_far = partial::AppliedSoFar::of(jobs);
-        let Some(before) = before(ctx, transaction, jobs, (&selection, &failed), &so_far)? else {
+        let so_far = AppliedSoFar::of(jobs);
+        let Some(before) = self.before(&selection, &failed, &so_far)? else {
             self.update.cancel();
             return Ok(Attempt::cancelled());
         };
@@ -184,6 +184,35 @@ impl Attempts<'_, '_> {
                 kept_back: [kept_back, report.kept_back].concat(),
                 ..report
             },
+        })
+    }
+
+    /// The host before the transaction, also as the administrator's programs see it; `None` when a stop was asked
+    /// for meanwhile.
+    fn before(
+        &self,
+        selection: &Selection,
+        failed: &[&Source],
+        so_far: &AppliedSoFar,
+    ) -> Result<Option<Baseline>> {
+        let (ctx, transaction, jobs) = (self.ctx, self.transaction, self.jobs);
+        if !so_far.changes.is_empty() {
+            return Baseline::first_part(ctx, transaction, jobs, &so_far.changes).map(Some);
+        }
+        let planned: Vec<Change> = match selection {
+            // only the package manager knows which changes that makes
+            Selection::Everything => Vec::new(),
+            Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
+        };
+        if *selection == Selection::Everything && plan::is_nothing_due(ctx, failed) {
+            return Baseline::snapshot(ctx, transaction, None).map(Some);
+        }
+        let Some(hooks) = verify::baseline(ctx, jobs, &planned, false)? else {
+            return Ok(None);
+        };
+        let is_second = jobs.iter().any(|job| job.progress().is_self_update());
+        rollback::remember(ctx, transaction, is_second, || {
+            Baseline::snapshot(ctx, transaction, Some(hooks)).map(Some)
         })
     }
 
@@ -224,7 +253,7 @@ impl Attempts<'_, '_> {
             .map_err(|why| anyhow::anyhow!("the change list cannot be read: {why}"))?;
         match (intent, &ran.report.ended) {
             (Some(Intent::Activated { changes, former }), _) => {
-                self.activated(ran, changes, former)
+                self.activated(ran, Approved { changes, former })
             }
             (Some(Intent::Mixed), _) => Ok(Attempt::SelfPackageMixed),
             (Some(Intent::NoRoom { without }), _) => Ok(Attempt::NoRoom(without)),
@@ -262,32 +291,27 @@ impl Attempts<'_, '_> {
     }
 
     /// The gate has let the package manager through, with these changes.
-    fn activated(
-        &mut self,
-        ran: Ran<'_>,
-        changes: Vec<Change>,
-        former: Vec<RollbackItem>,
-    ) -> Result<Attempt> {
+    fn activated(&mut self, ran: Ran<'_>, approved: Approved) -> Result<Attempt> {
         let (ctx, transaction) = (self.ctx, self.transaction);
         let follows = ran.self_package_follows;
+        let changes = &approved.changes;
         if changes.is_empty() {
             // nothing was due, and the package manager has configured what was left half-configured
             shutdown::bail_if_shutting_down(ctx)?;
-            repair::after(ctx, transaction, &changes, &ran.report.ended)?;
+            repair::after(ctx, transaction, changes, &ran.report.ended)?;
             let outcome = self.nothing_to_install(ran.report.kept_back)?;
             return Ok(Attempt::ended(outcome, follows));
         }
-        self.update.activated(transaction, &changes)?;
+        self.update.activated(transaction, changes)?;
         shutdown::bail_if_shutting_down(ctx)?;
-        repair::after(ctx, transaction, &changes, &ran.report.ended)?;
+        repair::after(ctx, transaction, changes, &ran.report.ended)?;
         progress::verifying(ctx, transaction);
-        let (changes, former) = ran.so_far.with(changes, former);
-        let intent = (&*changes, former);
+        let approved = ran.so_far.with(approved);
         let mut outcome = conclude(
             ctx,
             transaction,
             &ran.before,
-            intent,
+            approved,
             ran.report,
             self.update,
         )?;
@@ -301,10 +325,15 @@ impl Attempts<'_, '_> {
     /// jobs have applied something before, that is judged.
     fn nothing_to_install(&mut self, kept_back: Vec<KeptBack>) -> Result<Outcome> {
         let (ctx, jobs) = (self.ctx, self.jobs);
-        let so_far = partial::AppliedSoFar::of(jobs);
+        let so_far = AppliedSoFar::of(jobs);
         if !so_far.changes.is_empty() {
-            let of = (jobs, kept_back);
-            return unfinished::judge(ctx, self.transaction, so_far, of, None, self.update);
+            let part = AppliedPart {
+                jobs,
+                so_far,
+                kept_back,
+                unfinished: None,
+            };
+            return unfinished::judge(ctx, self.transaction, part, self.update);
         }
         if let Some(why) = selection::broken(jobs, &ctx.packages.installed()?) {
             bail!("{why}, and no update of it is pending");
@@ -319,35 +348,6 @@ impl Attempts<'_, '_> {
         }
         Ok(Outcome::Nothing { kept_back })
     }
-}
-
-/// The host before the transaction, also as the administrator's programs see it; `None` when a stop was asked
-/// for meanwhile.
-fn before(
-    ctx: &Context,
-    transaction: &JobId,
-    jobs: &[Job],
-    (selection, failed): (&Selection, &[&Source]),
-    so_far: &partial::AppliedSoFar,
-) -> Result<Option<Baseline>> {
-    if !so_far.changes.is_empty() {
-        return Baseline::first_part(ctx, transaction, jobs, &so_far.changes).map(Some);
-    }
-    let planned: Vec<Change> = match selection {
-        // only the package manager knows which changes that makes
-        Selection::Everything => Vec::new(),
-        Selection::Exactly(updates) => updates.iter().map(Change::from).collect(),
-    };
-    if *selection == Selection::Everything && plan::is_nothing_due(ctx, failed) {
-        return Baseline::snapshot(ctx, transaction, None).map(Some);
-    }
-    let Some(hooks) = verify::baseline(ctx, jobs, &planned, false)? else {
-        return Ok(None);
-    };
-    let is_second = jobs.iter().any(|job| job.progress().is_self_update());
-    rollback::remember(ctx, transaction, is_second, || {
-        Baseline::snapshot(ctx, transaction, Some(hooks)).map(Some)
-    })
 }
 
 /// Checks a package manager that succeeded without asking the gate: an error if updates are still due, as when

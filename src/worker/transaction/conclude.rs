@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 
-use crate::package::{Change, RollbackItem, TransactionReport};
+use crate::package::TransactionReport;
 use crate::request::JobId;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::package_store::{keep, make_room};
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::bookkeeping::shutdown;
 use crate::worker::model::lifecycle::Event;
+use crate::worker::model::partial::Approved;
 use crate::worker::steps::verify::{self, Baseline, Stage};
 use crate::worker::steps::{files, rollback};
 use crate::worker::transaction::outcome::{Concluded, Outcome};
@@ -18,13 +19,14 @@ pub fn conclude(
     ctx: &Context,
     transaction: &JobId,
     before: &Baseline,
-    (changes, former): (&[Change], Vec<RollbackItem>),
+    approved: Approved,
     mut applied: TransactionReport,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
     update.step(Event::Verify)?;
-    keep(&ctx.paths, changes);
-    let noted = files::after_update(ctx, transaction, changes, &applied);
+    let Approved { changes, former } = approved;
+    keep(&ctx.paths, &changes);
+    let noted = files::after_update(ctx, transaction, &changes, &applied);
     applied.notes.extend(noted.unwrap_or_else(|error| {
         vec![format!(
             "whether the packages have all of their files could not be looked at: {error:#}"
@@ -34,7 +36,8 @@ pub fn conclude(
         ctx,
         transaction,
         before,
-        (changes, Stage::After),
+        &changes,
+        Stage::After,
         &applied.failures,
     )?;
     let rollback = if judgement.is_to_be_undone() {
@@ -47,7 +50,7 @@ pub fn conclude(
         None => Ok(std::mem::take(&mut judgement.database)),
         Some(_) => ctx.packages.installed(),
     };
-    make_room(ctx, now, changes, &former);
+    make_room(ctx, now, &changes, &former);
     Ok(Outcome::Changed(Box::new(Concluded {
         judgement,
         applied,

@@ -16,7 +16,7 @@ use crate::state::verification::{Check, CheckKind, Rollback};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::job_result::{
-    cancel, cap_log, fail, log_change, stamp, succeed, unreached,
+    ROLLED_BACK, cancel, cap_log, fail, log_change, stamp, succeed, unreached,
 };
 use crate::worker::bookkeeping::phase::Update;
 use crate::worker::model::partial::{self, add};
@@ -112,8 +112,7 @@ fn give_results(
         let mut changes: Vec<Change> = concluded.former.iter().map(|f| f.change.clone()).collect();
         changes.retain(|change| !concluded.has_left(change));
         let reason = concluded.judgement.reason();
-        let why = (By::Verification, &*reason);
-        blocked::set(ctx, &job.transaction, changes, why);
+        blocked::set(ctx, &job.transaction, changes, By::Verification, &reason);
     }
     carry_on_list(ctx, jobs, outcome, self_package_follows);
 }
@@ -217,11 +216,11 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     };
     Some(match (undone, error) {
         (true, None) if checks.iter().any(|check| agent(&check)) => why,
-        (true, None) => format!("rolled back: {why}"),
+        (true, None) => format!("{ROLLED_BACK}{why}"),
         (true, Some(error)) => {
             let stayed = rollback.and_then(Rollback::what_stayed);
             let stayed = stayed.map_or(String::new(), |stayed| format!("; {stayed}"));
-            format!("rolled back: {why}{stayed}; and since then: {error}")
+            format!("{ROLLED_BACK}{why}{stayed}; and since then: {error}")
         }
         (false, Some(error)) => format!("{why}; it was not rolled back: {error}"),
         (false, None) => why,

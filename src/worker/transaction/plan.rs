@@ -44,67 +44,109 @@ pub fn selection(
     ctx: &Context,
     jobs: &[Job],
     failed: &[&Source],
-    (part, without): (Scope, &[NoRoom]),
+    scope: Scope,
+    without: &[NoRoom],
 ) -> Result<Plan> {
-    let everything = jobs
-        .iter()
-        .any(|job| job.request.packages == Some(Target::All));
     let fingerprint = ctx.packages.fingerprint(failed);
     let list = PendingList::load(&ctx.paths).filter(|list| list.is_for(&fingerprint));
     let mut list = list.map(|list| list.pending);
-    if part == Scope::All
-        && everything
+    let is_everything = jobs
+        .iter()
+        .any(|job| job.request.packages == Some(Target::All));
+    if scope == Scope::All
+        && is_everything
         && without.is_empty()
         && Blocked::load_to_change(&ctx.paths).is_empty()
+        && !needs_exact_plan(ctx, &mut list, failed)?
     {
-        let early = list.as_ref().map(|list| early(ctx, &list.updates, failed));
-        let mut told = early.is_some_and(|early| !early.is_empty())
-            || ctx.packages.must_be_told(list.as_ref(), failed)?;
-        if told && list.is_none() {
-            list = Some(refresh::pending(ctx, failed)?);
-            told = ctx.packages.must_be_told(list.as_ref(), failed)?;
-        }
-        if !told {
-            return Ok(Plan {
-                selection: Selection::Everything,
-                kept_back: Vec::new(),
-                self_package_follows: false,
-                without: Vec::new(),
-            });
-        }
+        return Ok(Plan {
+            selection: Selection::Everything,
+            kept_back: Vec::new(),
+            self_package_follows: false,
+            without: Vec::new(),
+        });
     }
     let pending = match list {
         Some(list) => list,
         None => refresh::pending(ctx, failed)?,
     };
-    let for_security = |job: &Job| job.request.packages == Some(Target::Security);
-    if jobs.iter().any(for_security)
+    let is_for_security = |job: &Job| job.request.packages == Some(Target::Security);
+    if jobs.iter().any(is_for_security)
         && let Some(why) = ctx.packages.no_security()?
     {
         bail!("it is not known which updates are for security: {why}");
     }
-    let mut selected = selection::selected(jobs, &pending);
-    if part == Scope::SelfOnly {
+    exactly(
+        ctx,
+        selection::selected(jobs, &pending),
+        pending.kept_back,
+        failed,
+        scope,
+        without,
+    )
+}
+
+/// Whether the package manager must be given the exact list of updates even where everything is requested. The list
+/// of pending updates is made if that depends on it.
+fn needs_exact_plan(ctx: &Context, list: &mut Option<Pending>, failed: &[&Source]) -> Result<bool> {
+    let early = list.as_ref().map(|list| early(ctx, &list.updates, failed));
+    let is_needed = early.is_some_and(|early| !early.is_empty())
+        || ctx.packages.must_be_told(list.as_ref(), failed)?;
+    if is_needed && list.is_none() {
+        *list = Some(refresh::pending(ctx, failed)?);
+        return ctx.packages.must_be_told(list.as_ref(), failed);
+    }
+    Ok(is_needed)
+}
+
+/// Exactly these updates, as far as the scope takes them and there is room for them.
+fn exactly(
+    ctx: &Context,
+    mut selected: Vec<Update>,
+    mut kept_back: Vec<KeptBack>,
+    failed: &[&Source],
+    scope: Scope,
+    without: &[NoRoom],
+) -> Result<Plan> {
+    if scope == Scope::SelfOnly {
         selected.retain(|update| update.package == PACKAGE);
     }
-    let mut kept_back = pending.kept_back;
-    let self_package_follows = match part {
+    let others = match scope {
         Scope::SelfOnly => None,
         Scope::All | Scope::WithoutSelf => others_of(ctx, &selected, failed)?,
     };
-    let (updates, kept, without) = match &self_package_follows {
-        Some(others) if without.is_empty() => (others.clone(), Vec::new(), Vec::new()),
-        Some(others) => with_room(ctx, others, failed, without)?,
-        None if selected.is_empty() => (selected, Vec::new(), without.to_vec()),
+    let self_package_follows = others.is_some();
+    let planned = match others {
+        Some(others) if without.is_empty() => Planned::whole(others, &[]),
+        Some(others) => with_room(ctx, &others, failed, without)?,
+        None if selected.is_empty() => Planned::whole(selected, without),
         None => with_room(ctx, &selected, failed, without)?,
     };
-    kept_back.extend(kept);
+    kept_back.extend(planned.kept_back);
     Ok(Plan {
-        selection: Selection::Exactly(updates),
+        selection: Selection::Exactly(planned.updates),
         kept_back,
-        self_package_follows: self_package_follows.is_some(),
-        without,
+        self_package_follows,
+        without: planned.without,
     })
+}
+
+/// The changes of a plan, and what it leaves out.
+pub struct Planned {
+    pub updates: Vec<Update>,
+    pub kept_back: Vec<KeptBack>,
+    /// What lacks disk space, as far as that is known.
+    pub without: Vec<NoRoom>,
+}
+
+impl Planned {
+    fn whole(updates: Vec<Update>, without: &[NoRoom]) -> Self {
+        Self {
+            updates,
+            kept_back: Vec::new(),
+            without: without.to_vec(),
+        }
+    }
 }
 
 /// The plan without what has no room: what is known of that, and for kernels also what can be foreseen before
@@ -114,15 +156,18 @@ pub fn with_room(
     selected: &[Update],
     failed: &[&Source],
     without: &[NoRoom],
-) -> Result<(Vec<Update>, Vec<KeptBack>, Vec<NoRoom>)> {
-    let (updates, kept) = plan(ctx, selected, failed, without)?;
+) -> Result<Planned> {
+    let (mut updates, mut kept_back) = plan(ctx, selected, failed, without)?;
     let early = early(ctx, &updates, failed);
-    if early.is_empty() {
-        return Ok((updates, kept, without.to_vec()));
-    }
     let without = [without, &early].concat();
-    let (updates, kept) = plan(ctx, selected, failed, &without)?;
-    Ok((updates, kept, without))
+    if !early.is_empty() {
+        (updates, kept_back) = plan(ctx, selected, failed, &without)?;
+    }
+    Ok(Planned {
+        updates,
+        kept_back,
+        without,
+    })
 }
 
 /// What will have no room of updates with a kernel, by the sizes of the index and of what is in /boot. It costs

@@ -8,7 +8,7 @@ use crate::state::job::Job;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::phase::{self, Update};
 use crate::worker::bookkeeping::{errors, in_flight};
-use crate::worker::model::partial::AppliedSoFar;
+use crate::worker::model::partial::{AppliedSoFar, Approved};
 use crate::worker::model::selection;
 use crate::worker::monitor::progress;
 use crate::worker::steps::hold_off;
@@ -17,19 +17,31 @@ use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 use crate::worker::transaction::outcome::Outcome;
 
-/// Judges what was done before as all there is, because there is nothing left to do, or for the reason in
-/// `unfinished`.
+/// What jobs applied before they were requeued, and no more of which is done.
+pub struct AppliedPart<'a> {
+    pub jobs: &'a [Job],
+    pub so_far: AppliedSoFar,
+    pub kept_back: Vec<KeptBack>,
+    /// Why the rest is not done; none if nothing is left to do.
+    pub unfinished: Option<&'a str>,
+}
+
+/// Judges a part that was applied before as if it were the whole transaction.
 pub fn judge(
     ctx: &Context,
     transaction: &JobId,
-    done: AppliedSoFar,
-    (jobs, kept_back): (&[Job], Vec<KeptBack>),
-    unfinished: Option<&str>,
+    part: AppliedPart<'_>,
     update: &mut Update<'_>,
 ) -> Result<Outcome> {
-    let before = Baseline::first_part(ctx, transaction, jobs, &done.changes)?;
+    let AppliedPart {
+        jobs,
+        so_far,
+        kept_back,
+        unfinished,
+    } = part;
+    let before = Baseline::first_part(ctx, transaction, jobs, &so_far.changes)?;
     let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} is verified"));
-    update.resumed(&done.changes);
+    update.resumed(&so_far.changes);
     progress::verifying(ctx, transaction);
     let applied = TransactionReport {
         ended: TransactionEnd::Done,
@@ -39,8 +51,11 @@ pub fn judge(
         displaced: false,
         interrupted: true,
     };
-    let intent = (&*done.changes, done.former);
-    let mut outcome = conclude(ctx, transaction, &before, intent, applied, update)?;
+    let approved = Approved {
+        changes: so_far.changes,
+        former: so_far.former,
+    };
+    let mut outcome = conclude(ctx, transaction, &before, approved, applied, update)?;
     if let Outcome::Changed(concluded) = &mut outcome {
         concluded.unfinished = unfinished.map(str::to_owned);
     }
@@ -55,15 +70,13 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
     };
     let mut update = phase::begin(ctx, &selection::target_of(&jobs));
     let judged = in_flight::assign_transaction(ctx, &mut jobs, &transaction).and_then(|()| {
-        let done = AppliedSoFar::of(&jobs);
-        judge(
-            ctx,
-            &transaction,
-            done,
-            (&jobs, Vec::new()),
-            Some(why),
-            &mut update,
-        )
+        let part = AppliedPart {
+            jobs: &jobs,
+            so_far: AppliedSoFar::of(&jobs),
+            kept_back: Vec::new(),
+            unfinished: Some(why),
+        };
+        judge(ctx, &transaction, part, &mut update)
     });
     let mut finish = |end| finish_jobs(ctx, &mut jobs, &end, &mut update);
     match judged {

@@ -222,13 +222,7 @@ fn conclude(
     start_again(before);
     let stays = intent.stays.iter().map(|former| former.change.clone());
     let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
-    let judged = verify::judge(
-        ctx,
-        transaction,
-        before,
-        (&expected, Stage::RolledBack),
-        &[],
-    );
+    let judged = verify::judge(ctx, transaction, before, &expected, Stage::RolledBack, &[]);
     let is_back = is_back(ctx, &intent.former);
     let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
     if !(is_back && is_good) {

@@ -188,14 +188,14 @@ pub const VERSIONS: &str = "versions";
 /// The check for changes that nobody planned.
 const UNPLANNED: &str = "unplanned";
 
-/// Looks at everything: the host, as it was `before`, what was `intended`, and the `failures` that only
-/// the package manager knows of. What the package
-/// database says comes first; when that is bad already, nothing else is waited for.
+/// Judges the host: as it was `before`, with the changes that were `intended`, and the `failures` that only the
+/// package manager knows of. The package database is checked first; if it is bad, no other check is run.
 pub fn judge(
     ctx: &Context,
     transaction: &JobId,
     before: &Baseline,
-    (intended, stage): (&[Change], Stage),
+    intended: &[Change],
+    stage: Stage,
     failures: &[(PackageId, String)],
 ) -> Result<Verification> {
     let after = ctx.packages.installed()?;
@@ -218,26 +218,15 @@ pub fn judge(
         checks.extend(agent_probe::check(ctx, intended)?);
     }
     if !checks.iter().any(Check::decides_against) {
-        let config = &ctx.config.verify;
-        // restarted first, so that what is looked at next has the new files
-        let services::Restarts { failed, late } = services::after_update(ctx, transaction);
-        let restart = |required: bool| {
-            move |message: String| Check {
-                name: "services".to_owned(),
-                kind: CheckKind::Unit,
-                required,
-                passed: false,
-                message,
-            }
-        };
-        checks.extend(failed.into_iter().map(restart(true)));
-        checks.extend(late.into_iter().map(restart(false)));
+        // restarted first, so that the units are judged with the new files
+        checks.extend(restarts(services::after_update(ctx, transaction)));
         let leaves = || shutdown::bail_if_shutting_down(ctx).is_err();
         let units = before.rest.units.as_ref();
         let concern = Concern::new(&*ctx.packages, intended);
         let concerns = |unit: &str| concern.has(unit);
-        checks.extend(units::checks(units, config.settle, &leaves, &concerns));
-        // services end, and so does the bus: it says nothing, neither good nor bad
+        let settle = ctx.config.verify.settle;
+        checks.extend(units::checks(units, settle, &leaves, &concerns));
+        // during a shutdown, units and bus end, which proves nothing
         shutdown::bail_if_shutting_down(ctx)?;
         let task = task(ctx, transaction, intended);
         let hooks = before.rest.hooks.as_deref();
@@ -258,6 +247,22 @@ pub fn judge(
         checks,
         database: after,
     })
+}
+
+/// Services that did not come back after their restart decide; those that are late do not.
+fn restarts(restarts: services::Restarts) -> impl Iterator<Item = Check> {
+    let check = |required: bool| {
+        move |message: String| Check {
+            name: "services".to_owned(),
+            kind: CheckKind::Unit,
+            required,
+            passed: false,
+            message,
+        }
+    };
+    let services::Restarts { failed, late } = restarts;
+    let failed = failed.into_iter().map(check(true));
+    failed.chain(late.into_iter().map(check(false)))
 }
 
 /// Runs the administrator's programs before anything changes; what they say, or none when a stop of one of
