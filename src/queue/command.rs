@@ -1,4 +1,4 @@
-//! What somebody tells the worker besides requests and decisions about jobs: an alert was seen, reboot.
+//! Commands to the worker besides requests and decisions about jobs: acknowledge an alert, reboot.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::state::alert::Cause;
 /// An order: a file beside the entries, all of it in its name. It is looked at by the worker alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerCommand {
-    /// This alert, or each that can be, was seen by somebody.
+    /// The administrator has seen this alert, or every alert that can be acknowledged.
     Acknowledge(Option<Cause>),
     /// What this job had installed and was rolled back is to be offered again.
     Forget(JobId),

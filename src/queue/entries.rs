@@ -84,7 +84,7 @@ pub(super) fn refuse_in(
     };
     let entry = directory.join(name);
     rename_durably(&entry, &target).or_else(|error| {
-        // whoever put it there may take it away again at any moment
+        // the process that put it there may remove it at any moment
         let is_gone = entry
             .symlink_metadata()
             .is_err_and(|e| e.kind() == ErrorKind::NotFound);

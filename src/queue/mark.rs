@@ -9,7 +9,7 @@ use crate::fs::rename_durably;
 use crate::paths::Paths;
 use crate::request::JobId;
 
-/// What somebody decides about a job that exists already: a file beside the entries, named by the
+/// What the administrator decides about a job that exists already: a file beside the entries, named by the
 /// job's id. It is looked at by the worker alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {

@@ -33,9 +33,9 @@ const BATCH: usize = 1000;
 pub struct Claimed {
     /// The requests, as jobs, in the order of arrival.
     pub jobs: Vec<Job>,
-    /// What somebody decided about jobs that exist already.
+    /// Decisions about jobs that exist already.
     pub marks: Vec<(Decision, JobId)>,
-    /// What somebody told the worker besides, and the names of those entries.
+    /// Commands to the worker, and the names of their entries.
     pub orders: Vec<(WorkerCommand, OsString)>,
 }
 
@@ -97,7 +97,7 @@ pub fn entry(paths: &Paths, id: &JobId) -> Option<Request> {
     parse(paths, OsStr::new(&format!("{id}.json"))).ok()
 }
 
-/// The jobs that somebody has decided something about, in no order.
+/// The jobs about which there is a decision, in no order.
 #[must_use]
 pub fn marked(paths: &Paths) -> Vec<JobId> {
     let entries = fs::read_dir(paths.queue()).into_iter().flatten().flatten();
@@ -105,9 +105,9 @@ pub fn marked(paths: &Paths) -> Vec<JobId> {
     entries.filter_map(of).collect()
 }
 
-/// Takes the waiting requests, in the order of arrival. Each is a record, and all are remembered as
-/// being in a worker's hands, before the first entry goes: a crash in between leaves it in both places,
-/// never in none. What is not a request is moved away, said in the journal, and never looked at again.
+/// Takes the waiting requests, in the order of arrival. Each gets a record, and all are written down as in flight,
+/// before the first entry is removed: a crash in between leaves a job in both places, never in none. An entry that is
+/// not a request is moved away, logged, and never read again.
 pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Result<Claimed> {
     let (mut claimed, mut taken) = (Claimed::default(), Vec::new());
     for name in names(paths)? {
@@ -147,7 +147,7 @@ pub fn claim(paths: &Paths, remember: impl FnOnce(&[Job]) -> Result<()>) -> Resu
     Ok(claimed)
 }
 
-/// Puts a job that was taken before back into the queue, however many wait there: it was accepted.
+/// Puts a job that was taken before back into the queue, however many wait there: it was accepted once.
 pub fn requeue(paths: &Paths, job: &Job) -> Result<()> {
     let name = OsString::from(format!("{}.json", job.id()));
     let there = paths.queue().join(&name).symlink_metadata();

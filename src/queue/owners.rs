@@ -91,7 +91,7 @@ fn mend_files(directory: &Path, gid: u32) {
         let Ok(file) = open(entry.path(), flags, Mode::empty()).map(File::from) else {
             continue;
         };
-        // another name of the same file may be anybody's
+        // another name of the same file may belong to any user
         let is_ours = |m: &fs::Metadata| m.is_file() && m.nlink() == 1;
         if file.metadata().is_ok_and(|m| is_ours(&m)) {
             let _ = fchown(&file, None, Some(Gid::from_raw(gid)));

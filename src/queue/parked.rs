@@ -1,4 +1,4 @@
-//! Jobs that are held: until the network is back or a shutdown is over, or until somebody resolves a conflict.
+//! Parked jobs: they wait for the network, for the end of a shutdown, or for the administrator to resolve a conflict.
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::state;
 use crate::state::job::{self, Job, JobStatus, WaitsFor};
 use crate::state::life::JobEvent;
 
-/// Holds a job until what it waits for has come. Its record moves whole, so that it is always in one place.
+/// Parks a job until what it waits for has come. Its record is renamed, so that it is always in one place.
 pub fn defer(paths: &Paths, job: &mut Job, waits_for: WaitsFor, why: &str) -> Result<()> {
     job.take(JobEvent::Defer)?;
     job.waits_for = Some(waits_for);
@@ -35,7 +35,7 @@ pub fn defer(paths: &Paths, job: &mut Job, waits_for: WaitsFor, why: &str) -> Re
     Ok(())
 }
 
-/// Holds a job whose preconditions no longer hold.
+/// Parks a job whose preconditions no longer hold.
 pub fn conflict(paths: &Paths, job: &mut Job, why: &str, now: DateTime<Utc>) -> Result<()> {
     job.take(JobEvent::Conflict)?;
     job.error = Some(why.to_owned());
@@ -96,14 +96,14 @@ pub fn conflicts(paths: &Paths) -> Vec<Job> {
         .collect()
 }
 
-/// Does what the marks say to jobs that are held; how many marks were taken away. One on a job that has just been
-/// claimed, or still waits in the queue, is left for the worker that serves it. One on any other job that has
-/// ended, or that there is not, has nothing to wait for.
+/// Applies decisions to parked jobs; how many were removed. A decision about a job that was just claimed, or still
+/// waits in the queue, is left for the worker that serves it. One about a job that has ended, or that does not exist,
+/// is removed.
 pub fn apply_decisions(paths: &Paths, claimed: &Claimed) -> Result<usize> {
     let mut settled = 0;
     for (mark, id) in &claimed.marks {
         let job = Job::find(paths, id).unwrap_or_else(|error| {
-            // nobody can do what is asked for, and nobody else has to wait for that
+            // the decision cannot be applied, and the others must not wait for it
             journal::request_refused(
                 &format!("the mark {}", mark.suffix()),
                 &format!("{error:#}"),
@@ -140,7 +140,7 @@ pub fn apply_decisions(paths: &Paths, claimed: &Claimed) -> Result<usize> {
     Ok(settled)
 }
 
-/// Ends a held job; its record goes where those of all ended jobs are.
+/// Ends a parked job; its record moves to those of all jobs that have ended.
 fn end(paths: &Paths, mut job: Job, note: &str) -> Result<()> {
     job.take(JobEvent::Cancel)?;
     job.notes.push(note.to_owned());
@@ -151,7 +151,7 @@ fn end(paths: &Paths, mut job: Job, note: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes the record of a held job away, which has another one.
+/// Removes the record of a parked job that has another one by now.
 pub fn unhold(paths: &Paths, id: &JobId) -> Result<()> {
     remove_durably(&job::deferred(paths, id))?;
     match job::conflict(paths, id) {

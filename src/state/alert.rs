@@ -1,4 +1,4 @@
-//! `state/alerts.json`: what somebody should know, raised once for each cause and resolved by a success.
+//! `state/alerts.json`: what the administrator should know, raised once for each cause and resolved by a success.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ use crate::request::JobId;
 /// The latest events that are kept, for hooks and listeners that have not heard of them yet.
 const EVENTS_KEPT: usize = 64;
 
-/// How long whoever writes this file may keep the others waiting: one write takes milliseconds.
+/// How long one writer of this file may keep the others waiting: one write takes milliseconds.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -33,7 +33,7 @@ pub enum Cause {
     RolledBack,
     /// The update of this very program failed.
     SelfUpdateFailed,
-    /// A job's preconditions no longer hold, and somebody has to decide.
+    /// A job's preconditions no longer hold, and the administrator has to decide.
     ConflictWaiting,
     /// The package database is not in order.
     DatabaseInterrupted,
@@ -67,8 +67,8 @@ impl Cause {
         }
     }
 
-    /// Whether somebody who has seen it may end it: it tells of something that is over. The others
-    /// tell how the host is, and end when it is no longer so.
+    /// Whether the administrator may acknowledge it: it is about something that is over. The others reflect the
+    /// present state of the host and clear by themselves.
     #[must_use]
     pub fn can_be_acknowledged(self) -> bool {
         matches!(

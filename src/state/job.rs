@@ -28,11 +28,11 @@ pub enum JobStatus {
     Succeeded,
     /// It failed, and its error says why.
     Failed,
-    /// Somebody stopped it before anything changed.
+    /// It was cancelled before anything changed.
     Cancelled,
     /// It waits for the network, or for the end of a shutdown.
     Deferred,
-    /// Its preconditions no longer hold, and somebody has to resolve that.
+    /// Its preconditions no longer hold, and the administrator has to resolve that.
     Conflict,
 }
 
@@ -64,7 +64,7 @@ impl JobStatus {
 pub enum WaitsFor {
     /// A package source that can be reached.
     Network,
-    /// The end of a shutdown that somebody else has scheduled, or its being cancelled.
+    /// The end of a shutdown that another program has scheduled, or its cancellation.
     Shutdown,
 }
 
@@ -85,7 +85,7 @@ pub struct Job {
     /// The update of everything else, when that of our own package came after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<UpdateState>,
-    /// Whether it was put back into the queue with a part of its transaction done, which happens once.
+    /// Whether it was requeued with a part of its transaction applied, which happens once.
     #[serde(
         rename = "put_back",
         default,
@@ -134,7 +134,7 @@ pub struct Job {
     /// What still ran replaced files when it ended.
     #[serde(default)]
     pub outdated_services: Vec<Outdated>,
-    /// What hung while its packages changed, the last one without an end while it lasts.
+    /// The stalls while its packages changed; the last one has no end while it lasts.
     #[serde(rename = "hangs", default, skip_serializing_if = "Vec::is_empty")]
     pub stalls: Vec<Stall>,
 }

@@ -32,7 +32,7 @@ use crate::journal;
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Reads a state file. One that is missing is `None`; one that is torn, empty, binary or of another
-/// type is `None`, too, and said in the journal: state can be made anew, a crash loop cannot be
+/// type is `None`, too, and said in the journal: state can be collected again, a crash loop cannot be
 /// lived with.
 #[must_use]
 pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -45,7 +45,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     }
 }
 
-/// Like [`read`], for whoever is going to write the file: one that cannot be used, because a newer version
+/// Like [`read`], for a process that will write the file: one that cannot be used, because a newer version
 /// of this program has written it perhaps, is put aside and not overwritten.
 #[must_use]
 pub fn read_to_change<T: DeserializeOwned>(path: &Path) -> Option<T> {

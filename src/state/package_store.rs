@@ -49,7 +49,7 @@ impl PackageStore {
         Some(self.directory.join(file.file_name()?))
     }
 
-    /// Gives the file a second name in the store, so that whoever cleans up the package manager's cache
+    /// Gives the file a second name in the store, so that a clean-up of the package manager's cache
     /// takes nothing from us; on another file system it is copied.
     pub fn hold(&self, file: &Path) -> Result<PathBuf> {
         let hold = || -> io::Result<PathBuf> {
@@ -138,7 +138,7 @@ impl PackageStore {
 
     /// Throws away what is beyond `limit` bytes: first versions that are not installed any more, then
     /// installed ones, each the oldest first, and never the files that are `needed`. What lies there
-    /// without an entry was left by somebody who died, and goes, too.
+    /// without an entry was left by a process that died, and is removed, too.
     pub fn evict(
         &mut self,
         limit: u64,

@@ -49,7 +49,7 @@ impl Reboot {
         super::read(&path(paths))
     }
 
-    /// The same for whoever may write it: one that is not usable is put aside.
+    /// The same for a process that writes it: an unusable file is moved aside.
     #[must_use]
     pub fn load_to_change(paths: &Paths) -> Option<Self> {
         super::read_to_change(&path(paths))

@@ -16,7 +16,7 @@ pub struct Outdated {
     pub unit: String,
     /// Which run of the unit that is; empty where the service manager does not say.
     pub invocation: String,
-    /// Whether it belongs to a user or a session, whom nobody restarts.
+    /// Whether it belongs to a user or a session, which the worker never restarts.
     pub user: bool,
     /// Its processes.
     pub processes: Vec<Process>,
@@ -94,7 +94,7 @@ pub fn advice(unit: &str, user: bool) -> String {
 }
 
 /// Which run of a unit this is: what systemd leaves for journald, empty where it leaves nothing. For the
-/// service manager itself, which goes on as the same process, it is its private socket: that is made anew at
+/// service manager itself, which goes on as the same process, it is its private socket: that is created again at
 /// each re-execution, and at nothing else (FACTS 65).
 #[must_use]
 pub fn invocation(paths: &Paths, unit: &str) -> String {

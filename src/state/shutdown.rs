@@ -78,7 +78,7 @@ pub fn scheduled(paths: &Paths) -> Option<Shutdown> {
     })
 }
 
-/// The one that is scheduled, if somebody else has.
+/// The shutdown that another program has scheduled.
 #[must_use]
 pub fn foreign(paths: &Paths) -> Option<Shutdown> {
     scheduled(paths).filter(|shutdown| !shutdown.ours)

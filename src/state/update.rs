@@ -86,7 +86,7 @@ pub struct UpdateState {
     pub updated_at: Option<DateTime<Utc>>,
     /// What went wrong last.
     pub last_error: Option<String>,
-    /// How often this target was tried; begins anew with another target and after a success.
+    /// How often this target was tried; starts again with another target and after a success.
     #[serde(default)]
     pub attempt_count: u32,
     /// What was asked for.
@@ -119,7 +119,7 @@ impl UpdateState {
         }
     }
 
-    /// The same for whoever is going to write it: one that is not usable is put aside.
+    /// The same for a process that will write it: an unusable file is moved aside.
     #[must_use]
     pub fn load_to_change(paths: &Paths) -> Self {
         super::read_to_change(&path(paths)).unwrap_or_default()

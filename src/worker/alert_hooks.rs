@@ -1,4 +1,4 @@
-//! Programs of the administrator: found in a directory that nobody but root may write to, run one by one.
+//! Programs of the administrator: found in a directory that only root may write to, and run one by one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn monitored() -> BTreeMap<String, String> {
     MONITOR.iter().filter_map(given).in_order()
 }
 
-/// patch-alert@.service. The instance is the key of an alert, started by whoever raised or resolved it:
+/// patch-alert@.service. The instance is the key of an alert, started by the process that raised or resolved it:
 /// then every event that the hooks have not been told of is given to them. Or it is a worker's unit,
 /// started by its `OnFailure=`: then the alert is raised that a worker which died could not raise, and another
 /// one finishes what it left.

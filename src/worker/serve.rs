@@ -41,7 +41,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker for this host. `stop` is set by whoever wants it to end; it does so as soon as that
+    /// A worker for this host. `stop` is set by a signal handler; the worker ends as soon as that
     /// is safe. With an invalid configuration it serves all the same, and fails every job with that.
     #[must_use]
     pub fn new(paths: Paths, stop: Arc<AtomicBool>) -> Self {
@@ -78,7 +78,7 @@ impl Worker {
         }
         drop(lock);
         self.finish();
-        // a worker may have had to leave that to another one, and nobody has asked for one since
+        // a worker may have had to leave that to another one, which may not have been started since
         in_flight::ask_for_another(&self.ctx.paths);
         self.heal_units();
         // the sandbox of a refresh keeps it from that
@@ -108,8 +108,8 @@ impl Worker {
         }
         queue::prepare(&self.ctx.paths)?;
         let request = Request::apply(target, Options::default(), requester)?;
-        // before the path unit starts its worker for it: while nobody else is at work, the unit that was asked
-        // for is the one that serves it, shows how far it is, and hears a signal
+        // before the path unit starts its worker for it: if no other worker is at work, this one serves the request,
+        // shows its progress, and receives the administrator's signal
         let lock = Lock::try_take(&self.ctx.paths.worker_lock()).ok().flatten();
         let id = queue::submit(&self.ctx.paths, &request)?;
         let result = self.serve_until(&id, lock);
@@ -127,7 +127,7 @@ impl Worker {
                 // what waits goes on waiting, and is served at the next boot
                 Err(_) if self.ctx.stopping() => break Ok(0),
                 Err(error) if !left.is_zero() => {
-                    // the disk may have room again at any moment: whoever made it need not wait
+                    // the administrator may have freed disk space meanwhile
                     systemd::status(&format!("{error:#}; trying again"));
                     thread::sleep(FAILURE_INTERVAL);
                     left = left.saturating_sub(FAILURE_INTERVAL);
@@ -148,7 +148,7 @@ impl Worker {
         self.arm_retry();
     }
 
-    /// What kept the worker from serving any job is nobody's record: an alert says so.
+    /// Raises an alert for what kept the worker from serving any job: no record of a job has it.
     fn raise_failure<T>(&self, result: &Result<T>) {
         if let (Err(error), false) = (result, self.ctx.stopping()) {
             let text = format!("the queue could not be served: {error:#}");
@@ -222,7 +222,7 @@ impl Worker {
     }
 
     /// Serves what waits now, under the lock; the number of jobs that failed, or `None` when nothing
-    /// waits, and nobody had left anything.
+    /// waits, and no worker had left anything.
     fn serve_waiting(&self) -> Result<Option<usize>> {
         let recovered = recover::run(&self.ctx)?;
         let claimed = queue::claim(&self.ctx.paths, |jobs| {
@@ -294,7 +294,7 @@ impl Worker {
         let mut undone = Vec::new();
         for job in rollbacks {
             undone.push(undo::serve(&self.ctx, job));
-            // whoever waits for it need not wait for the others
+            // its caller need not wait for the others
             record::finish(&self.ctx, &mut undone)?;
         }
         let (applies, mut refreshes): (Vec<_>, Vec<_>) = jobs
@@ -345,7 +345,7 @@ impl Worker {
         }
         systemd::status(&format!("{what} waits for another worker"));
         let (taker, taken) = mpsc::channel();
-        // one that nobody waits for any more gives the lock back at once
+        // if this worker has stopped waiting, the thread releases the lock at once
         thread::spawn(move || taker.send(Lock::take(&path)));
         loop {
             match taken.recv_timeout(STOP_INTERVAL) {
@@ -369,8 +369,7 @@ fn finish_refresh(ctx: &Context, job: &mut Job, refreshed: &Result<()>) {
     }
 }
 
-/// Whether this worker leaves the queue to the program that has taken its place; not where nobody
-/// starts that one.
+/// Whether this worker leaves the queue to the new program that replaced it; not if that one cannot be started.
 fn gives_way() -> bool {
     agent_client::was_replaced() && systemd::start_unit(WORKER).is_ok()
 }

@@ -1,4 +1,4 @@
-//! Alerts, raised and resolved where the worker learns of their causes, and told to whoever listens.
+//! Alerts: raised and resolved where the worker learns of their causes, and announced to hooks and front ends.
 
 use crate::host::systemd;
 use crate::package::sentences;
@@ -15,7 +15,7 @@ use crate::worker::bookkeeping::job_result::ROLLED_BACK;
 use crate::worker::model::self_package;
 use crate::{PACKAGE, journal};
 
-/// Raises an alert. Whatever goes wrong with that harms nothing else: the records say the same.
+/// Raises an alert. If that fails, the records still say the same.
 pub fn raise(ctx: &Context, cause: Cause, text: &str, job: Option<&JobId>) {
     raised(ctx, cause, text, job).iter().for_each(announce);
 }
@@ -39,7 +39,7 @@ fn resolved(ctx: &Context, cause: Cause) -> Option<Event> {
     change(ctx, |alerts| alerts.resolve(cause))
 }
 
-/// A refresh has ended; one that was stopped on request says nothing.
+/// Raises or resolves the alert of a refresh that has ended; one that was stopped on request does neither.
 pub fn refreshed(ctx: &Context, result: &anyhow::Result<()>) {
     match result {
         // the list of what is pending is still to be made
@@ -142,7 +142,7 @@ fn covers(request: &Request, other: &Request) -> bool {
     }
 }
 
-/// This program was not replaced by its new version, or that is not as it should be.
+/// The update of this program failed, or its new version does not answer.
 fn self_update_failed(ctx: &Context, job: &Job) -> Option<Event> {
     let to = job.update.to_version.as_deref().unwrap_or("a new version");
     let why = job.error.as_deref().unwrap_or("no reason is recorded");
@@ -150,7 +150,7 @@ fn self_update_failed(ctx: &Context, job: &Job) -> Option<Event> {
     raised(ctx, Cause::SelfUpdateFailed, &text, Some(job.id()))
 }
 
-/// Somebody has seen the alert of this cause, or all that tell of something that is over.
+/// Resolves the alert of this cause, or all that can be acknowledged: the administrator has seen it.
 pub fn acknowledge(ctx: &Context, cause: Option<Cause>) {
     for known in Cause::ALL {
         if known.can_be_acknowledged() && cause.is_none_or(|cause| cause == known) {
@@ -159,8 +159,8 @@ pub fn acknowledge(ctx: &Context, cause: Option<Cause>) {
     }
 }
 
-/// Looks at what may be wrong without a job of this worker: conflicts that wait, the package database.
-/// Hooks that could not be started before are started.
+/// Checks for causes outside of this worker's jobs: jobs in conflict, problems of the package database. Hooks that
+/// could not be started before are started.
 pub fn check_host(ctx: &Context) {
     match parked::conflicts(&ctx.paths).as_slice() {
         [] => resolve(ctx, Cause::ConflictWaiting),
@@ -182,7 +182,7 @@ pub fn check_host(ctx: &Context) {
         }
         Err(error) => tracing::debug!("the package database was not looked at: {error:#}"),
     }
-    // whoever looks has the lock, so that nothing runs that could hang
+    // this worker has the lock, so that no package manager of ours runs that could hang
     resolve(ctx, Cause::UpdateStuck);
     let alerts = Alerts::load_to_change(&ctx.paths);
     for cause in Cause::ALL {
@@ -218,7 +218,7 @@ pub fn say(event: &Event) {
 
 fn start_hooks(key: &str) {
     if let Err(error) = systemd::start_unit_soon(format!("patch-alert@{key}.service")) {
-        // on a host without a service manager nobody runs hooks
+        // without a service manager no unit runs the hooks
         tracing::debug!("the hooks were not started: {error:#}");
     }
 }

@@ -16,11 +16,11 @@ use crate::request::JobId;
 use crate::state::job::Job;
 use crate::state::stall::Stall;
 
-/// How soon whoever waits follows a stop.
+/// How soon a worker that waits notices a stop.
 pub const STOP_INTERVAL: Duration = Duration::from_millis(250);
 
-/// For how long a drain that could not even claim its requests tries again before it fails. The path unit
-/// starts it anew at once, so that this is what keeps a full disk from being a busy loop.
+/// For how long a drain that could not claim its requests tries again before it fails. The path unit restarts it at
+/// once, so that this pause keeps a full disk from causing a busy loop.
 pub const FAILURE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where a worker works, and with what.
@@ -30,11 +30,11 @@ pub struct Context {
     pub packages: Box<dyn PackageManager>,
     /// Set when the worker is to end as soon as that is safe.
     pub stop: Arc<AtomicBool>,
-    /// What hung meanwhile.
+    /// The stalls so far.
     pub stalls: Stalls,
-    /// Whether what it found of others is counted as their death.
+    /// Whether the death of the worker before is counted.
     pub crashes: CrashCounter,
-    /// Whether it has looked for jobs that no worker has.
+    /// Whether it has searched for orphans.
     pub orphans: OrphanSearch,
     /// Whether the package manager's output is shown on standard error, besides being kept in its log.
     pub terminal: bool,
@@ -73,24 +73,24 @@ impl Context {
     }
 }
 
-/// Whether a worker has looked for them: while it has the lock, no more can appear.
+/// Whether a worker has searched for orphans: while it has the lock, no more can appear.
 #[derive(Debug, Default)]
 pub struct OrphanSearch(pub AtomicBool);
 
-/// Whether a worker has counted what others have left: it tries again itself when it cannot go on.
+/// Whether a worker has counted the death of the one before: a worker that cannot go on tries again by itself.
 #[derive(Debug, Default)]
 pub struct CrashCounter(pub AtomicBool);
 
-/// What hung while this worker ran, for the records of the jobs it was in the way of.
+/// The stalls while this worker ran, for the records of the jobs that they held up.
 #[derive(Debug, Default)]
 pub struct Stalls(Mutex<BTreeMap<JobId, Vec<Stall>>>);
 
 impl Stalls {
-    /// Enters what hung into the record of a job that ends.
+    /// Moves the stalls of a job that ends into its record.
     pub fn record(&self, job: &mut Job) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for stall in known.remove(job.id()).unwrap_or_default() {
-            // the record may have it already, from while it lasted
+            // the record may have it already, without its end
             job.stalls.retain(|other| other.since != stall.since);
             job.stalls.push(stall);
         }

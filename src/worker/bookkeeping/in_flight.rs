@@ -1,4 +1,4 @@
-//! `state/running.json`: the jobs in a worker's hands, and those that no worker has any more.
+//! `state/running.json`: the jobs in flight; and the orphans, which are in flight no more and have not ended.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,14 +23,14 @@ pub const RECOVERY: &str = "patch-recover.service";
 /// Serves the queue, and finishes what it finds.
 pub const WORKER: &str = "patch-apply.service";
 
-/// Remembers which jobs are in a worker's hands.
+/// Writes down which jobs are in flight.
 pub fn remember<'a>(ctx: &Context, jobs: impl IntoIterator<Item = &'a Job>) -> Result<()> {
     let ids: Vec<&JobId> = jobs.into_iter().map(Job::id).collect();
     write_atomically(&path(&ctx.paths), &serde_json::to_vec(&ids)?, 0o644)
 }
 
-/// Has another worker started where jobs are in the hands of one that has died or could not go on: they are
-/// in no queue, and nothing else would come back to them before long. One that is at work is waited for.
+/// Has another worker started if jobs are in flight whose worker has died or gave up: they are in no queue, and
+/// nothing else would return to them soon. A worker that is at work is waited for.
 pub fn ask_for_another(paths: &Paths) {
     let unit = match path(paths).exists() {
         true => RECOVERY,
@@ -41,7 +41,7 @@ pub fn ask_for_another(paths: &Paths) {
     let _ = systemd::start_unit_soon(unit.to_owned());
 }
 
-/// No job is in a worker's hands any more.
+/// No job is in flight any more.
 pub fn forget(ctx: &Context) -> Result<()> {
     remove_durably(&path(&ctx.paths))?;
     at_work::end(&ctx.paths);
@@ -49,8 +49,8 @@ pub fn forget(ctx: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The jobs that are in a worker's hands, or were in those of a dead one; none when there is no list. Where
-/// the list cannot be read, these are all whose records say that they have not ended.
+/// The jobs in flight, of this worker or of a dead one; `None` without a list. If the list cannot be read, these are
+/// all jobs that have a record.
 pub fn ids(ctx: &Context) -> Option<Vec<JobId>> {
     match listed(&ctx.paths) {
         Ok(ids) => ids,
@@ -61,7 +61,7 @@ pub fn ids(ctx: &Context) -> Option<Vec<JobId>> {
     }
 }
 
-/// Whether the job is in a worker's hands, as far as can be read.
+/// Whether the job is in flight; also if the list cannot be read.
 pub fn has(paths: &Paths, id: &JobId) -> bool {
     match listed(paths) {
         Ok(ids) => ids.is_some_and(|ids| ids.contains(id)),
@@ -69,12 +69,12 @@ pub fn has(paths: &Paths, id: &JobId) -> bool {
     }
 }
 
-/// The list of the jobs that are in a worker's hands, if there is one.
+/// The list of the jobs in flight, if there is one.
 pub fn listed(paths: &Paths) -> Result<Option<Vec<JobId>>, String> {
     state::try_read(&path(paths))
 }
 
-/// The jobs in a worker's hands that this transaction serves.
+/// The jobs in flight that this transaction serves.
 pub fn jobs_of(ctx: &Context, transaction: &JobId) -> Vec<Job> {
     let ids = ids(ctx).unwrap_or_default();
     let jobs = unfinished(ctx, &ids).remove(transaction);
@@ -110,8 +110,8 @@ pub fn set_transaction(jobs: &mut [Job], transaction: impl Fn(&Job) -> JobId) ->
     moved
 }
 
-/// Has one transaction serve all jobs: whoever finds them after a crash has to find the intent of all of them,
-/// and no other.
+/// Has one transaction serve all jobs, and writes that down: after a crash, the next worker has to find the intent
+/// of all of them, and no other.
 pub fn assign_transaction(ctx: &Context, jobs: &mut [Job], transaction: &JobId) -> Result<()> {
     if set_transaction(jobs, |_| transaction.clone()) {
         Job::save_all(&ctx.paths, jobs)?;
@@ -119,14 +119,14 @@ pub fn assign_transaction(ctx: &Context, jobs: &mut [Job], transaction: &JobId) 
     Ok(())
 }
 
-/// Whether there is one, for a program that only asks for a worker then.
+/// Whether there is an orphan, for a program that starts a worker only then.
 pub fn has_orphans(paths: &Paths) -> bool {
     let listed = listed(paths).ok().flatten().unwrap_or_default();
     let mut suspects = written_since(paths).into_iter();
     suspects.any(|id| !listed.contains(&id) && is_orphan(paths, &id))
 }
 
-/// The records whose files were written after the last look; all after a boot, and where the clock was set back.
+/// The records written since the last search for orphans; all of them after a boot, or if the clock was set back.
 pub fn written_since(paths: &Paths) -> Vec<JobId> {
     let dated = |time: SystemTime| {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
@@ -150,8 +150,7 @@ pub fn written_since(paths: &Paths) -> Vec<JobId> {
     ids.into_iter().filter(is_new).collect()
 }
 
-/// Whether the record of the job has not ended, and nothing will come back to it: neither an entry in the queue,
-/// nor the time when deferred jobs are tried again.
+/// Whether the job has a record, has not ended, and neither waits in the queue nor is deferred.
 pub fn is_orphan(paths: &Paths, id: &JobId) -> bool {
     let record: Result<Option<Job>, String> = state::try_read(&job::record(paths, id));
     let Ok(Some(job)) = record else {
@@ -163,7 +162,7 @@ pub fn is_orphan(paths: &Paths, id: &JobId) -> bool {
         && !job::deferred(paths, id).exists()
 }
 
-/// What is there since the last look.
+/// The file whose time is that of the last search for orphans.
 pub fn search_stamp(paths: &Paths) -> PathBuf {
     paths.run().join("looked-for-orphans")
 }

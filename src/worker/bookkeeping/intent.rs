@@ -63,14 +63,14 @@ impl Intent {
 /// What the gate holds the change list against.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expectation {
-    /// When the transaction began: package files older than this were not checked by anybody.
+    /// When the transaction began: package files older than this were not verified when they were downloaded.
     pub since: Option<SystemTime>,
     /// Exactly these changes are due; none when whatever is due may go through.
     pub plan: Option<Vec<Change>>,
     /// Whether what could not be undone is refused.
     #[serde(default)]
     pub require_rollback: bool,
-    /// What holds while somebody else has a shutdown scheduled.
+    /// What to do if another program has scheduled a shutdown.
     #[serde(default)]
     pub foreign_shutdown: ForeignShutdown,
 }
@@ -104,7 +104,7 @@ impl NoRoom {
     }
 }
 
-/// What the gate let through. One that cannot be read lets nothing be judged: the job is done anew, by a plan
+/// What the gate let through. One that cannot be read cannot be judged: the job is requeued, with a plan
 /// of what is installed then.
 pub fn intent_of(ctx: &Context, transaction: &JobId) -> Option<Intent> {
     Intent::load(&ctx.paths, transaction).unwrap_or_else(|why| {

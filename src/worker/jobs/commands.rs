@@ -9,7 +9,7 @@ use crate::state::pending::PendingList;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::steps::refresh;
 
-/// Somebody wants what this job had installed to be offered again.
+/// The administrator wants what this job had installed to be offered again.
 pub fn forget(ctx: &Context, job: &JobId) {
     let mut blocked = Blocked::load_to_change(&ctx.paths);
     if !blocked.forget(job) {
@@ -25,7 +25,7 @@ pub fn forget(ctx: &Context, job: &JobId) {
     }
 }
 
-/// The list of pending updates no longer holds.
+/// Marks the list of pending updates as out of date.
 pub fn forget_list(ctx: &Context) -> Result<()> {
     match PendingList::load(&ctx.paths) {
         Some(mut list) => {

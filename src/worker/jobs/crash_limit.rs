@@ -1,4 +1,4 @@
-//! Jobs whose workers die again and again, by what they do perhaps: they end instead of being begun for ever.
+//! Crash limit: a job whose worker died five times is recorded as failed instead of being retried.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -15,11 +15,11 @@ use crate::worker::jobs::record;
 use crate::worker::model::partial;
 use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 
-/// How many workers a job may cost. The second after the first comes at once, each further one five minutes
-/// later (`RestartSec=` of patch-recover.service).
+/// How many workers may die with a job. The second one starts at once, each further one five minutes later
+/// (`RestartSec=` of patch-recover.service).
 const LIMIT: u32 = 5;
 
-/// Notes with each job that one more worker died with it.
+/// Counts the worker that died in the record of each of its jobs.
 pub fn count(ctx: &Context, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     if ctx.crashes.0.load(Ordering::Relaxed) {
         return Ok(());
@@ -32,9 +32,8 @@ pub fn count(ctx: &Context, transactions: &mut BTreeMap<JobId, Vec<Job>>) -> Res
     Ok(())
 }
 
-/// Ends the jobs that have cost too many workers, with what of them is done as far as the package database
-/// says so; the others. Neither repairing nor judging nor undoing is tried once more: one of these may be
-/// what the workers die of.
+/// Fails the jobs that have reached the limit, with the changes that the package database shows, and returns the
+/// others. Nothing is repaired, verified or rolled back: one of these may be what the workers die of.
 pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec<Job>> {
     let (mut ended, left): (Vec<Job>, Vec<Job>) =
         jobs.into_iter().partition(|job| job.crashes >= LIMIT);

@@ -1,8 +1,8 @@
-//! Records of jobs that have not ended and that no worker has: the list of what workers had in hand was lost, or
-//! was replaced by an older one, after a worker had died.
+//! Orphans: jobs that have not ended and are not in flight, because the list of jobs in flight was lost, or an
+//! older one took its place, after a worker had died.
 //!
 //! A job that the gate let through is finished as any interrupted one, as long as the package database still fits
-//! its change list. Of any other, nobody can tell how long it has lain there: it ends, and is not begun again.
+//! its change list. Any other orphan may be of any age: it is recorded as failed, and not started again.
 
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -26,11 +26,11 @@ use crate::worker::jobs::record;
 use crate::worker::model::partial::{self, Approved};
 use crate::worker::steps::rollback;
 
-/// What such a job ends with.
+/// The error of an orphan without changes.
 const LOST: &str = "the worker that had it is gone, and so is the note that it had it (state/running.json); \
     its records show no change of a package; ask for it again";
 
-/// The jobs that are in no hands but not ended. `listed` are those that a worker is known to have had.
+/// The orphans. `listed` are the jobs in flight.
 pub fn find(ctx: &Context, listed: &[JobId]) -> Vec<JobId> {
     let paths = &ctx.paths;
     let mut suspects = queue::marked(paths);
@@ -43,18 +43,18 @@ pub fn find(ctx: &Context, listed: &[JobId]) -> Vec<JobId> {
     suspects
 }
 
-/// What there was of them is dealt with: the next worker looks at what was written since then.
+/// All orphans so far are dealt with: the next worker reads only the records written since then.
 pub fn looked(ctx: &Context) -> Result<()> {
     if ctx.orphans.0.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
     let stamp = search_stamp(&ctx.paths);
-    // whatever was written before a moment ago has been seen; this worker's own records may be read once more
+    // records written before this moment were read; this worker's own records may be read once more
     fs::write(&stamp, "").with_context(|| format!("failed to write {}", quoted(&stamp)))
 }
 
-/// Ends those among the jobs of a transaction that are not to be judged; the other jobs. No package manager of
-/// theirs is at work any more.
+/// Ends those orphans among the jobs of a transaction that are not to be judged, and returns the other jobs. Their
+/// package manager must have ended before.
 pub fn end(
     ctx: &Context,
     transaction: &JobId,
@@ -95,7 +95,7 @@ pub fn end(
     Ok(left)
 }
 
-/// What the gate let through of the transaction, on its way there or back.
+/// What the gate let through for the transaction or for its rollback.
 fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<Approved>> {
     if let Some(intent) = rollback::Intent::load(&ctx.paths, transaction)? {
         let changes = intent.former.iter().map(|f| f.change.clone()).collect();
@@ -108,7 +108,7 @@ fn let_through(ctx: &Context, transaction: &JobId) -> Result<Option<Approved>> {
     })
 }
 
-/// What somebody else has made of these changes since, in a sentence; none while each package has its former or
+/// What another program has made of these changes since, in a sentence; none while each package has its former or
 /// its new version: pure.
 fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
     let other = changes.iter().find(|change| {
@@ -129,7 +129,7 @@ fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
     ))
 }
 
-/// The state of the host's latest update, which may be that of one of these jobs, ends with them.
+/// Ends the host's latest update, if it has not ended: it may be that of one of these jobs.
 fn end_update(ctx: &Context, ended: &[Job], why: &str) {
     let mut update = Update::latest(ctx);
     let phase = update.state.phase;

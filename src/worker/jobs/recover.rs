@@ -1,4 +1,4 @@
-//! Jobs that a worker left behind when it died: found again, judged by what is on the disk.
+//! Recovery: jobs that a worker left when it died are requeued, or finished by what is on the disk.
 
 use std::collections::BTreeMap;
 
@@ -28,9 +28,8 @@ use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
 use crate::worker::transaction::outcome::{Concluded, Outcome};
 use crate::{PACKAGE, exec, journal, queue};
 
-/// Ends what a dead worker began. A job without an intent changed nothing and goes back into the queue.
-/// One with an intent is healed, and judged by the package database; no package is ever changed twice. Whether
-/// there was one.
+/// Finishes what a dead worker began; whether there was anything. A job without an intent changed nothing and is
+/// requeued. For one with an intent the package database is repaired and decides; no package is changed twice.
 pub fn run(ctx: &Context) -> Result<bool> {
     sweep(ctx)?;
     let listed = in_flight::ids(ctx);
@@ -56,7 +55,7 @@ pub fn run(ctx: &Context) -> Result<bool> {
         for (transaction, jobs) in &mut transactions {
             *jobs = orphans::end(ctx, transaction, std::mem::take(jobs), &orphans)?;
         }
-        // what is left of them is in this worker's hands from here on, should it not come to its end
+        // from here on they are in flight, should this worker die as well
         remember(ctx, transactions.values().flatten())?;
     }
     judge_all(ctx, transactions)?;
@@ -65,7 +64,7 @@ pub fn run(ctx: &Context) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends or puts back the jobs of every interrupted transaction.
+/// Finishes or requeues the jobs of every interrupted transaction.
 fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let jobs = crash_limit::give_up(ctx, &transaction, jobs)?;
@@ -98,7 +97,7 @@ fn judge_all(ctx: &Context, transactions: BTreeMap<JobId, Vec<Job>>) -> Result<(
     Ok(())
 }
 
-/// Removes half files, once after each boot: before it, a writer may have died anywhere.
+/// Removes temporary files of writers that died, once after each boot.
 fn sweep(ctx: &Context) -> Result<()> {
     let swept = ctx.paths.run().join("swept");
     if swept.exists() {
@@ -110,8 +109,8 @@ fn sweep(ctx: &Context) -> Result<()> {
     std::fs::write(&swept, "").with_context(|| format!("failed to write '{}'", swept.display()))
 }
 
-/// A package manager that outlived its worker and is not yet through the gate stays outside, and is ended:
-/// its job is done anew, must not be done twice, and must not wait for what a slow mirror still sends.
+/// Closes the gate of every transaction, and ends a package manager that outlived its worker and had not passed the
+/// gate: its job is requeued and must not run twice, nor wait for the downloads of the first run.
 fn close_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result<()> {
     for (transaction, jobs) in transactions {
         let is_apply = jobs.iter().any(|job| job.request.kind != Kind::Refresh);
@@ -132,9 +131,8 @@ fn close_gate(ctx: &Context, transactions: &BTreeMap<JobId, Vec<Job>>) -> Result
     Ok(())
 }
 
-/// Repairs what the interrupted transaction left; `None` when it is to be judged. One that is healed, and
-/// of which a part was never begun, need not be: its jobs can go back into the queue, and do the rest. Then
-/// this is what is done.
+/// Repairs what the interrupted transaction left. If that worked and some of its changes were never begun, its jobs
+/// can be requeued for the rest, and the applied changes are returned; `None` if the transaction must be judged.
 fn repair_interrupted(
     ctx: &Context,
     transaction: &JobId,
@@ -156,8 +154,8 @@ fn repair_interrupted(
         .then(|| done(changes, &after)))
 }
 
-/// Enters into each record what of it is done, and that it was put back: a transaction that is interrupted
-/// again, by what it does perhaps, is judged and not begun for ever.
+/// Notes in each record what of it is applied and that it was requeued in part. A transaction that is interrupted
+/// again, perhaps by its own effects, is judged instead: it is not retried for ever.
 fn keep_done(
     ctx: &Context,
     transaction: &JobId,
@@ -192,7 +190,7 @@ fn judge(ctx: &Context, transaction: &JobId, jobs: Vec<Job>, approved: Approved)
     )
 }
 
-/// Ends the rollback that a dead worker began.
+/// Finishes the rollback that a dead worker began.
 fn resume_rollback(
     ctx: &Context,
     transaction: &JobId,

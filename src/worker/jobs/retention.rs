@@ -42,7 +42,7 @@ pub fn run(ctx: &Context) -> Result<()> {
     });
     let ended = due.filter(|(place, id)| {
         Job::taken(&ctx.paths, id).is_some_and(|job| {
-            // what has waited for long and ended just now has been seen by nobody yet
+            // the caller of a job that waited long and ended just now has not read its record yet
             let is_new = job.finished_at.is_some_and(|at| !is_old(at));
             job.status.is_final() && (*place < surplus || !is_new)
         })

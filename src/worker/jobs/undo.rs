@@ -1,4 +1,4 @@
-//! `patchctl rollback JOB`: the last update of these packages is undone because somebody asks for it.
+//! `patchctl rollback JOB`: the last update of these packages is undone because the administrator asks for it.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ use crate::worker::steps::refresh;
 use crate::worker::steps::rollback::{self, Parts};
 use crate::worker::steps::verify::{self, Baseline};
 
-/// Serves a request to undo a job; the record of the request.
+/// Serves a request to undo a job, and returns its job.
 pub fn serve(ctx: &Context, mut job: Job) -> Job {
     job.transaction = job.id().clone();
     match prepare(ctx, &job) {
@@ -39,7 +39,7 @@ pub fn serve(ctx: &Context, mut job: Job) -> Job {
     job
 }
 
-/// The job that is to be undone, and from where.
+/// The job that is to be undone, and where each former version comes from.
 fn prepare(ctx: &Context, job: &Job) -> Result<(Job, Parts)> {
     let id = job.request.job.as_ref().context("no job is named")?;
     let undone = Job::load(&ctx.paths, id)?.with_context(|| format!("there is no job {id}"))?;
@@ -72,8 +72,8 @@ fn prepare(ctx: &Context, job: &Job) -> Result<(Job, Parts)> {
     Ok((undone, parts))
 }
 
-/// The same without what an update removed for room, which does not come back for it. What a rollback removed had
-/// been new, and comes again: pure.
+/// The job without the old kernels that an update removed to make room: they do not come back. What a rollback
+/// removed was new, and is installed again: pure.
 fn without_room(mut undone: Job) -> Job {
     if undone.request.kind != Kind::Rollback {
         undone.changes.retain(|change| change.to.is_some());
@@ -110,7 +110,7 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
             .collect::<Vec<_>>(),
     );
     update.step(Event::Undo)?;
-    // what it is now is what the units are held against, and what it was the packages
+    // the units are compared with the present, the packages with the time before the update
     let back: Vec<Change> = parts.back.iter().map(RollbackItem::undone).collect();
     let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
     rollback::remember(ctx, &id, false, || Baseline::snapshot(ctx, &id, hooks))?;
@@ -124,7 +124,7 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
     Ok(())
 }
 
-/// Ends what a dead worker began.
+/// Finishes a rollback that a worker began and did not finish.
 pub fn resumed(ctx: &Context, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
     let id = job.request.job.as_ref();
     match id.and_then(|id| Job::taken(&ctx.paths, id)) {

@@ -26,7 +26,7 @@ pub enum Event {
     Download,
     /// Everything is here.
     Stage,
-    /// A refresh has downloaded what is pending, for an update that nobody has asked for yet.
+    /// A refresh has downloaded what is pending, for an update that no job has requested yet.
     StageAhead,
     /// What was downloaded ahead is not pending any more.
     Unstage,
@@ -48,7 +48,7 @@ pub enum Event {
     RollBack,
     /// It went wrong.
     Fail,
-    /// Somebody stopped it before anything changed.
+    /// The administrator or a shutdown stopped it before anything changed.
     Cancel,
 }
 

@@ -101,8 +101,8 @@ pub fn kept_back(target: &Target, kept_back: &[KeptBack]) -> Vec<KeptBack> {
     kept_back.iter().filter(belongs).cloned().collect()
 }
 
-/// What of a transaction's changes belongs to the job: what it asked for, and what nobody asked for
-/// by name, since that came along as something needed.
+/// What of a transaction's changes belongs to the job: what it asked for, and the dependencies, for which no
+/// job asked by name.
 pub fn changes_of(
     target: &Target,
     dependencies: &BTreeSet<PackageId>,

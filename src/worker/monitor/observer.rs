@@ -32,7 +32,7 @@ enum Mode<'a, 'u> {
         /// Whether it waits, or has waited until now.
         waits: bool,
     },
-    /// A download that nobody has requested: it is stopped on request, and for every request in the queue.
+    /// A download before an update is requested: it is stopped on request, and for every request in the queue.
     DownloadAhead,
     /// A wait for what is changing packages: it is never stopped.
     Finish,

@@ -1,8 +1,8 @@
-//! A package manager that reports nothing for too long: what hangs is named, once, and nothing is ended.
+//! Stalls: a package manager that reports nothing for too long. The process that hangs is named, once, and never
+//! killed.
 //!
-//! The loop that waits for the package manager asks its listener once a second at least whether to stop;
-//! that is where the silence is measured, so that no other timer is needed. Processes are looked at when
-//! it has lasted, and not again before it is over.
+//! The loop that waits for the package manager asks its observer at least once a second whether to stop. The silence
+//! is measured there, so that no other timer is needed. Processes are read once for each stall.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,11 +25,11 @@ pub struct StallDetector<'a> {
     ctx: &'a Context,
     transaction: &'a JobId,
     limit: Option<Duration>,
-    /// When something was reported last.
+    /// When the package manager last reported something.
     last_activity: Instant,
-    /// What it said last that it was doing.
+    /// What it was doing then, in its words.
     action: Option<String>,
-    /// What hangs now.
+    /// The present stall.
     hang: Option<Stall>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> StallDetector<'a> {
         }
     }
 
-    /// Something was reported: what hung goes on.
+    /// The package manager has reported something: a stall is over.
     pub fn activity(&mut self, action: Option<&str>) {
         self.last_activity = Instant::now();
         if let Some(action) = action {
@@ -54,7 +54,7 @@ impl<'a> StallDetector<'a> {
         self.over();
     }
 
-    /// Whether it has been silent for too long, and that was not said yet.
+    /// Whether it has been silent for too long, and the stall is not reported yet.
     pub fn is_exhausted(&self) -> bool {
         self.hang.is_none()
             && self
@@ -62,7 +62,7 @@ impl<'a> StallDetector<'a> {
                 .is_some_and(|limit| self.last_activity.elapsed() >= limit)
     }
 
-    /// Names what hangs, wherever somebody may look; the sentence.
+    /// Reports the stall in the journal, as an alert and in the records; the sentence for the status.
     pub fn report_stall(&mut self) -> String {
         let silence = self.last_activity.elapsed();
         let hang = name(
@@ -86,7 +86,7 @@ impl<'a> StallDetector<'a> {
         text
     }
 
-    /// What hung, if anything did, hangs no more.
+    /// Ends the stall, if there is one.
     fn over(&mut self) {
         if let Some(hang) = self.hang.take() {
             self.write_down(&Stall {
@@ -98,7 +98,7 @@ impl<'a> StallDetector<'a> {
         }
     }
 
-    /// Enters it into the records of the jobs that wait for it.
+    /// Writes it into the records of the jobs that it holds up.
     fn write_down(&self, hang: &Stall) {
         let seen = &self.ctx.stalls;
         let mut jobs = in_flight::jobs_of(self.ctx, self.transaction);
@@ -128,8 +128,8 @@ fn hang_fields(hang: &Stall) -> journal::StalledScript<'_> {
     }
 }
 
-/// What hangs, from the way down to the deepest process: the script nearest to it, or else that process
-/// itself.
+/// Names what hangs, on the path from the package manager to its deepest descendant: the script nearest to that, or
+/// else the descendant itself.
 fn name(
     way: &[ProcessInfo],
     script: impl Fn(&ProcessInfo) -> Option<crate::package::Script>,

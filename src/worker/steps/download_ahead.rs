@@ -18,7 +18,7 @@ use crate::{checksum, journal};
 
 /// Fetches what is pending, unless it was fetched already, and says so in the state of the update. A
 /// request that comes meanwhile has the right of way; the next refresh fetches the rest. An update that
-/// failed stays the latest one, whatever is fetched: somebody has to see it.
+/// failed stays the latest one, whatever is fetched: the administrator has to see it.
 pub fn run(ctx: &Context) -> Result<()> {
     let cache = Cache::load(&ctx.paths);
     let failed = cache.failed_sources();

@@ -1,4 +1,4 @@
-//! A shutdown that somebody else has scheduled: an update waits for it, is refused, or does not mind it.
+//! A shutdown that another program has scheduled: an update waits for it, is refused, or ignores it.
 
 use chrono::{DateTime, Utc};
 

@@ -48,7 +48,7 @@ fn attempt(ctx: &Context, job: Option<&JobId>) -> Result<()> {
     cache.save(&ctx.paths)?;
     match cache.last_error {
         None => {
-            // whoever waited for this may go on
+            // jobs that waited for the network are tried again
             queue::parked::release(&ctx.paths, foreign_shutdown::keeps_back(ctx))?;
             Ok(())
         }
@@ -163,7 +163,7 @@ fn judge(
 }
 
 /// A source as it answered, with what was known of it before. Its newest date is kept: an index that
-/// is older than one seen before is a stale mirror, or somebody who hides updates.
+/// is older than one seen before is that of a stale mirror, or of an attacker who hides updates.
 fn merged(known: &Cache, mut source: Source, tolerate: &[String], now: DateTime<Utc>) -> Source {
     let before = known
         .sources

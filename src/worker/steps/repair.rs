@@ -1,5 +1,5 @@
-//! Healing a package database that somebody left interrupted: another program before us, or the package
-//! manager that we started and that was killed.
+//! Repair of a package database that was left interrupted: by another program before, or by the package manager of
+//! this worker that was killed.
 
 use anyhow::Result;
 
@@ -11,15 +11,15 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::hold_off;
 
-/// Before a transaction: heals what keeps the package manager from working at all, and tries to configure what
-/// is left half-configured, which the administrator may have mended. What cannot be healed is said; the package
-/// manager then says the same in its own words.
+/// Before a transaction: repairs what keeps the package manager from working at all, and configures what was left
+/// half-configured, whose cause the administrator may have removed. A repair that fails is logged; the package manager
+/// then reports the same in its own words.
 pub fn before(ctx: &Context, transaction: &JobId) -> Result<()> {
     let packages = &ctx.packages;
     if !packages.is_interrupted()? && !packages.is_unconfigured()? {
         return Ok(());
     }
-    // it may only be in somebody's hands at this moment
+    // another package manager may be changing it at this moment
     packages.wait_until_idle(&mut Monitor::refresh(ctx, Some(transaction)))?;
     if packages.is_interrupted()? {
         let _held_off = hold_off::hold_off(ctx, &format!("job {transaction} repairs packages"));
@@ -32,8 +32,8 @@ pub fn before(ctx: &Context, transaction: &JobId) -> Result<()> {
     Ok(())
 }
 
-/// After a transaction that did not come to its end by itself: what outlived it may still be at work and
-/// is waited for, the rest is repaired, so that what is judged is what stays.
+/// After a transaction that was interrupted: waits for what outlived it, and repairs the rest, so that the worker
+/// judges the state that stays.
 pub fn after(
     ctx: &Context,
     transaction: &JobId,

@@ -156,7 +156,7 @@ fn find_outdated(ctx: &Context) -> Vec<Outdated> {
     units.into_values().collect()
 }
 
-/// Whether a restart harms nobody: pure.
+/// Whether the service may be restarted without harm: pure.
 fn is_safe(service: &Outdated, never: &[String]) -> bool {
     let name = &service.unit;
     let mut patterns = NEVER
@@ -226,7 +226,7 @@ fn note_restart(
             journal::service_restarted(transaction, &service.unit);
             None
         }
-        // not for anybody to restart
+        // the service manager refuses to restart it by hand
         Some(Restarted::Refused) => None,
         Some(Restarted::Late) => {
             let (unit, limit) = (&service.unit, LIMIT.as_secs());

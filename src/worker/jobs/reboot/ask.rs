@@ -11,8 +11,8 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::shutdown::is_scheduled;
 use crate::{journal, queue};
 
-/// Asks for the reboot that is due, unless more is to be done first: the worker that does that comes here,
-/// too. One that somebody else holds off is kept, and asked for again whenever the retry timer elapses.
+/// Asks logind for the reboot that is due, unless jobs are waiting: the worker that serves them asks at its end.
+/// A reboot that another program inhibits is kept, and asked for again whenever the retry timer elapses.
 pub fn ask(ctx: &Context) {
     let to_do = |reboot: &Reboot| reboot.at.is_none() || !reboot.is_of_this_boot(&ctx.paths);
     if !Reboot::load_to_change(&ctx.paths).is_some_and(|reboot| to_do(&reboot)) {
@@ -92,7 +92,7 @@ fn schedule(ctx: &Context, reboot: &mut Reboot, at: DateTime<Utc>) -> Result<(),
         None => journal::plain(&format!("Package updates need a reboot: {why}")),
     };
     let asked = logind::schedule_reboot(at, &message).or_else(|error| match error {
-        // there is nobody else to ask than the service manager itself
+        // without logind, only the service manager is left to ask
         logind::Refusal::Absent(why) => {
             tracing::debug!("{why}; a timer reboots the host");
             let seconds = (at - clock::now()).num_seconds();

@@ -85,7 +85,7 @@ fn waiting(ctx: &Context) -> Option<Reboot> {
     (reboot.at.is_none() && reboot.is_of_this_boot(&ctx.paths)).then_some(reboot)
 }
 
-/// Takes back what was asked for, by us or by anybody else, and what waits.
+/// Cancels the scheduled reboot or shutdown, whichever program scheduled it, and the reboot that waits.
 pub fn cancel(ctx: &Context) {
     let cancelled = cancel_scheduled();
     let removed = Reboot::remove(&ctx.paths);

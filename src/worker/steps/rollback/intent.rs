@@ -67,7 +67,7 @@ impl Intent {
 
 /// Keeps what a dead worker left running outside the gate; whether there is a rollback at all.
 pub fn shut_out_former(paths: &Paths, job: &JobId) -> Result<bool> {
-    // without it, the transaction is judged as if nobody had begun to undo it
+    // without it, the transaction is judged as if no rollback had begun
     let Some(intent): Option<Intent> = state::read_to_change(&path(paths, job)) else {
         return Ok(false);
     };

@@ -12,7 +12,7 @@ pub struct DatabaseDiff {
     pub changes: Vec<Change>,
     /// Planned packages that are not as planned, a sentence each, with the package.
     pub wrong: Vec<(PackageId, String)>,
-    /// Packages that changed although nobody planned it, a sentence each.
+    /// Packages that changed without being planned, a sentence each.
     pub unplanned: Vec<String>,
     /// Packages that are broken and were no part of the transaction, a sentence each, with the package. They
     /// decide nothing: a rollback would not make them whole.
@@ -148,7 +148,7 @@ fn rebuilt(was: &Installed, is: &Installed, plan: Option<&Rebuilt>) -> Option<Re
 }
 
 /// The packages whose architecture is another one than before, as the new to the former: those that were
-/// intended, and those of which one went and one came, which nobody has planned as two changes.
+/// intended, and those of which one went and one came, which were not planned as two changes.
 fn pairs<'a>(
     before: &'a Database,
     after: &'a Database,
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(returned.changes, back);
         assert!(returned.wrong.is_empty());
 
-        // planned by nobody it is one change, too; what stays beside is none
+        // it is one change if it was not planned, too; what stays beside is none
         let unplanned = verdict(&before, &after, &[]).unplanned;
         assert_eq!(unplanned, ["a:all was changed, too, which was not planned"]);
         let two: Database = [of("amd64", "1", None), of("i386", "1", None)]
@@ -360,7 +360,7 @@ mod tests {
         let another = "a:all is another build of 1";
         assert_eq!(wrong(&new, builds("x", "z")).unwrap(), another);
 
-        // nobody planned it; and where the database says nothing, nothing is said
+        // not planned; and where the database has no build, none is reported
         assert_eq!(verdict(&old, &new, &[]).unplanned.len(), 1);
         let silent = of("all", "1", None);
         assert!(verdict(&silent, &new, &[]).changes.is_empty());

@@ -54,7 +54,7 @@ pub struct UnitBaseline {
 }
 
 impl Baseline {
-    /// Looks at the host, and leaves what is seen for whoever has to judge in our place.
+    /// Reads the state of the host, and writes it down for a worker that may have to judge in place of this one.
     pub fn snapshot(
         ctx: &Context,
         transaction: &JobId,
@@ -74,8 +74,7 @@ impl Baseline {
         Ok(Self { database, rest })
     }
 
-    /// The host before the first part of a transaction that was put back with that part done. Its jobs
-    /// have been left what was seen then.
+    /// The baseline of the first part of a transaction that was requeued in part; its jobs have a copy.
     pub fn first_part(
         ctx: &Context,
         transaction: &JobId,
@@ -93,7 +92,7 @@ impl Baseline {
         Self::remembered(ctx, transaction, done)
     }
 
-    /// Leaves what was seen before a transaction with each of its jobs, whoever serves them next.
+    /// Copies the baseline of a transaction to each of its jobs, for the worker that serves them next.
     pub fn copy_to_jobs(ctx: &Context, transaction: &JobId, jobs: &[Job]) -> Result<()> {
         if let Some(rest) = state::read::<UnitBaseline>(&path(&ctx.paths, transaction)) {
             for job in jobs {
@@ -104,7 +103,7 @@ impl Baseline {
         Ok(())
     }
 
-    /// The host before changes that somebody else began: the database as far as the change list tells.
+    /// The host before changes that another worker began: the database as far as the change list tells.
     pub fn remembered(ctx: &Context, transaction: &JobId, changes: &[Change]) -> Result<Self> {
         let mut database = ctx.packages.installed()?;
         for change in changes {
@@ -132,14 +131,14 @@ impl Baseline {
         })
     }
 
-    /// The job has its record: what was seen before it is of no use any more.
+    /// Removes the baseline of a job that has its record.
     pub fn forget(paths: &Paths, job: &JobId) {
         let _ = std::fs::remove_file(path(paths, job));
     }
 }
 
 impl UnitBaseline {
-    /// Of use in most cases, and not worth a sync of the disk.
+    /// Written without a sync: it is useful, and recovery does without it.
     fn leave(&self, paths: &Paths, transaction: &JobId) -> Result<()> {
         let path = path(paths, transaction);
         write_unsynced(&path, &serde_json::to_vec(self)?)
@@ -169,8 +168,8 @@ impl Verification {
         checks.filter(|check| check.decides_against()).collect()
     }
 
-    /// Whether undoing it would put something right: what somebody else did to other packages
-    /// meanwhile, it would not.
+    /// Whether a rollback would mend something: it does not mend what another program did to other packages
+    /// meanwhile.
     pub fn is_to_be_undone(&self) -> bool {
         self.failures().iter().any(|check| check.name != UNPLANNED)
     }
@@ -185,7 +184,7 @@ impl Verification {
 /// The check of what was planned.
 pub const VERSIONS: &str = "versions";
 
-/// The check for changes that nobody planned.
+/// The check for changes that were not planned.
 const UNPLANNED: &str = "unplanned";
 
 /// Judges the host: as it was `before`, with the changes that were `intended`, and the `failures` that only the

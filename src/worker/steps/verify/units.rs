@@ -134,7 +134,7 @@ enum Seen {
 /// What is known of the services since the update began.
 struct Watch<'a> {
     before: &'a Units,
-    /// The lowest number of restarts since then: whoever starts a service by hand sets it to nothing.
+    /// The lowest number of restarts since then: a start by hand resets it to zero.
     restarts: BTreeMap<String, u32>,
     /// The services that were started meanwhile.
     started: BTreeSet<String>,
