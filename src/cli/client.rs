@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::answers::{JobAnswer, KeptBackAnswer, StatusAnswer, read};
 use super::apply_options::{ApplyOptions, Waiting};
-use super::render::{self, Table, View, text};
+use super::render::{self, Table, View};
 use super::schema::Schema;
 use super::session::{Refused, Session};
 use super::terminal::{Colours, Terminal};
-use super::wait::{self, JobEnd};
+use super::wait::JobEnd;
+use super::word::Word;
 use crate::api::value::{self, Dictionary};
+use crate::health::Health;
 use crate::host::clock;
 use crate::journal::plain;
 use crate::request::{JobId, Remote, Target};
 use crate::state::alert::Cause;
+use crate::state::cache::CacheStatus;
+use crate::state::job::JobStatus;
 
 /// The command line, talking to this host or another.
 pub struct Client {
@@ -40,43 +46,42 @@ impl Client {
 
     /// `patchctl status`.
     pub fn status(&self, as_json: bool, cached: bool) -> Result<()> {
-        let picture = self.picture_as(cached)?;
+        let status = self.status_json(cached)?;
         if as_json {
-            print_json(picture, Schema::Status)
+            print_json(status, Schema::Status)
         } else {
-            self.show(&render::status(&picture, &self.view))
+            self.show(&render::status(&read(&status)?, &self.view))
         }
     }
 
     /// `patchctl health`; what it exits with for `--exit-status`: 0 healthy, 1 degraded, 2 unknown.
     pub fn health(&self, as_json: bool, cached: bool) -> Result<u8> {
-        let picture = self.picture_as(cached)?;
+        let json = self.status_json(cached)?;
+        let status: StatusAnswer = read(&json)?;
         if as_json {
-            print(&serde_json::to_string(&Schema::Health.only(&picture))?)?;
+            print(&serde_json::to_string(&Schema::Health.only(&json))?)?;
         } else {
-            self.show(&render::health(&picture, &self.view))?;
+            self.show(&render::health(&status, &self.view))?;
         }
-        Ok(
-            match (text(&picture, "status"), text(&picture, "cache_status")) {
-                ("healthy", "unknown") => 2,
-                ("healthy", _) => 0,
-                ("degraded", _) => 1,
-                _ => 2,
-            },
-        )
+        let never = status.cache_status == Word::Known(CacheStatus::Unknown);
+        Ok(match status.status {
+            Word::Known(Health::Healthy) if !never => 0,
+            Word::Known(Health::Degraded) => 1,
+            _ => 2,
+        })
     }
 
     /// `patchctl updates`.
     pub fn updates(&self, as_json: bool) -> Result<()> {
         let agent = self.session.agent()?;
         // waits for a refresh when the index is stale: an old one has nothing to say
-        let picture: Dictionary = self.session.ask_at(&agent, "CheckHealth", &())?;
-        let picture = value::object(&picture);
+        let status: Dictionary = self.session.ask_at(&agent, "CheckHealth", &())?;
+        let status: StatusAnswer = read(&value::object(&status))?;
         let updates: Vec<Dictionary> = self.session.ask_at(&agent, "ListUpdates", &())?;
         let updates: Vec<Value> = updates.iter().map(value::object).collect();
-        let trust = text(&picture, "cache_status");
-        if trust != "fresh" {
-            let why = plain(text(&picture, "last_cache_error"));
+        let trust = &status.cache_status;
+        if *trust != Word::Known(CacheStatus::Fresh) {
+            let why = plain(&status.last_cache_error);
             warn(&format!("the package index is not fresh ({trust}): {why}"));
         }
         self.show_list(
@@ -95,7 +100,7 @@ impl Client {
         if as_json {
             print_json(plan, Schema::Plan)
         } else {
-            self.show(&render::plan(&plan, each, &self.view))
+            self.show(&render::plan(&read(&plan)?, each, &self.view))
         }
     }
 
@@ -143,7 +148,7 @@ impl Client {
             let left = limit.saturating_sub(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
             let mut options = value::object(options);
             if let Some(last) = jobs.last() {
-                options["before"] = text(&last["request"], "id").into();
+                options["before"] = read::<JobAnswer>(last)?.request.id.into();
             }
             let mut options = value::dictionary(options)?;
             options.insert("limit".to_owned(), left.into());
@@ -199,39 +204,45 @@ impl Client {
     pub fn forget(&self, job: &JobId) -> Result<()> {
         let () = self.session.change("Forget", &(job.as_str(),))?;
         let word = format!("patchctl forget {job}");
-        let is_kept = |kept: &Value| text(kept, "reason").contains(&word);
-        self.await_picture("it is offered when the jobs that run now are done", |p| {
-            !p["kept_back"].as_array().into_iter().flatten().any(is_kept)
-        })
+        let is_kept = |kept: &KeptBackAnswer| kept.reason.contains(&word);
+        self.await_status(
+            "it is offered when the jobs that run now are done",
+            |host| !host.kept_back.iter().any(is_kept),
+        )
     }
 
     /// `patchctl cancel JOB`; a success only when the job was cancelled.
     pub fn cancel(&self, job: &JobId) -> Result<JobEnd> {
         let () = self.session.change("Cancel", &(job.as_str(),))?;
-        let now: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
-        let now = value::object(&now);
-        // a job that is held stays so until a worker has seen the word
-        let mut held = ["deferred", "conflict"].into_iter();
-        let held = held.find(|held| text(&now, "status") == *held);
-        let first = held.unwrap_or_default();
-        let record = self.session.wait_beyond(job.as_str(), first, None)?;
-        self.show(&render::job(&record, &self.view))?;
-        let cancelled = text(&record, "status") == "cancelled";
-        Ok(if cancelled {
-            JobEnd::Succeeded
-        } else {
-            JobEnd::Failed
-        })
+        let status = self.record(job)?.job.status;
+        // a parked job keeps its status until a worker has read the decision
+        let mut parked = [JobStatus::Deferred, JobStatus::Conflict].into_iter();
+        let first = parked.find(|parked| status == Word::Known(*parked));
+        self.wait_for_status(job, first, JobStatus::Cancelled)
     }
 
     /// `patchctl resolve JOB`.
     pub fn resolve(&self, job: &JobId, apply: bool) -> Result<JobEnd> {
         let decision = if apply { "apply" } else { "discard" };
         let () = self.session.change("Resolve", &(job.as_str(), decision))?;
-        let record = self.session.wait_beyond(job.as_str(), "conflict", None)?;
-        self.show(&render::job(&record, &self.view))?;
-        let wanted = if apply { "succeeded" } else { "cancelled" };
-        Ok(if text(&record, "status") == wanted {
+        let wanted = if apply {
+            JobStatus::Succeeded
+        } else {
+            JobStatus::Cancelled
+        };
+        self.wait_for_status(job, Some(JobStatus::Conflict), wanted)
+    }
+
+    /// Waits until the job has left the status `first`, and shows its record; a success where it ends as `wanted`.
+    fn wait_for_status(
+        &self,
+        job: &JobId,
+        first: Option<JobStatus>,
+        wanted: JobStatus,
+    ) -> Result<JobEnd> {
+        let record = self.session.wait_beyond(job.as_str(), first, None)?;
+        self.show(&render::job(&record.job, &self.view))?;
+        Ok(if record.job.status == Word::Known(wanted) {
             JobEnd::Succeeded
         } else {
             JobEnd::Failed
@@ -250,23 +261,23 @@ impl Client {
         let order = Dictionary::from(options);
         let () = self.session.change("Reboot", &(order,))?;
         let later = "the order is followed when the jobs that run now are done";
-        let waits = |picture: &Value| !text(picture, "reboot_waits").is_empty();
-        let settled = |picture: &Value| {
-            let is_scheduled = !text(picture, "scheduled_reboot").is_empty();
+        let waits = |host: &StatusAnswer| !host.reboot_waits.is_empty();
+        let settled = |host: &StatusAnswer| {
+            let is_scheduled = host.scheduled_reboot.is_some();
             // what an earlier one waits for says nothing of this one while that is queued
-            let is_idle = text(picture, "current_job").is_empty() && picture["queue_length"] == 0;
+            let is_idle = host.current_job.is_empty() && host.queue_length == 0;
             if cancel {
-                !is_scheduled && !waits(picture)
+                !is_scheduled && !waits(host)
             } else {
-                is_scheduled || (is_idle && waits(picture))
+                is_scheduled || (is_idle && waits(host))
             }
         };
-        self.await_picture(later, settled)?;
-        let picture = self.picture()?;
-        if cancel || !waits(&picture) {
+        self.await_status(later, settled)?;
+        let host = self.host_status()?;
+        if cancel || !waits(&host) {
             return Ok(JobEnd::Succeeded);
         }
-        let why = plain(text(&picture, "reboot_waits"));
+        let why = plain(&host.reboot_waits);
         let cancel = "'patchctl reboot --cancel' takes it back";
         self.show(&format!(
             "the reboot waits: {why}\nit is asked for again within five minutes; {cancel}"
@@ -276,39 +287,39 @@ impl Client {
 
     /// `patchctl acknowledge KEY`; it is done when the alert is gone.
     pub fn acknowledge(&self, key: &str) -> Result<()> {
-        let stand = |picture: &Value| {
-            let alerts = picture["alerts"].as_array().into_iter().flatten();
+        let stand = |host: &StatusAnswer| {
             let ends = |key: &str| key.parse().is_ok_and(Cause::can_be_acknowledged);
             let meant = |alert: &str| alert == key || (key == "all" && ends(alert));
-            alerts.filter(|alert| meant(text(alert, "key"))).count()
+            host.alerts.iter().filter(|alert| meant(&alert.key)).count()
         };
-        let known = self.picture()?;
+        let known = self.host_status()?;
         let () = self.session.change("Acknowledge", &(key,))?;
         if stand(&known) == 0 {
             return self.show("there is no such alert");
         }
-        self.await_picture("the alert goes when the jobs that run now are done", |p| {
-            stand(p) == 0
-        })
+        self.await_status(
+            "the alert goes when the jobs that run now are done",
+            |host| stand(host) == 0,
+        )
     }
 
-    /// What the host knows of itself; a stale index is refreshed first.
-    fn picture(&self) -> Result<Value> {
-        self.picture_as(false)
+    /// The status of the host; the service refreshes a stale index first.
+    fn host_status(&self) -> Result<StatusAnswer> {
+        read(&self.status_json(false)?)
     }
 
-    /// The same, or what is known without waiting for anything.
-    fn picture_as(&self, cached: bool) -> Result<Value> {
+    /// The same as the service gives it; with `cached` what it knows already, without a refresh.
+    fn status_json(&self, cached: bool) -> Result<Value> {
         let method = if cached { "GetHealth" } else { "CheckHealth" };
-        let picture: Dictionary = self.session.ask(method, &())?;
-        Ok(value::object(&picture))
+        let status: Dictionary = self.session.ask(method, &())?;
+        Ok(value::object(&status))
     }
 
-    /// Waits until the picture is as it was asked to be; a worker with a long job in its hands may come to
-    /// it only later, and then somebody is told so.
-    fn await_picture(&self, later: &str, done: impl Fn(&Value) -> bool) -> Result<()> {
+    /// Waits up to ten seconds until the host is as it was asked to be; a worker with a long job may come to that only
+    /// later, which `later` says then.
+    fn await_status(&self, later: &str, done: impl Fn(&StatusAnswer) -> bool) -> Result<()> {
         for _ in 0..100 {
-            if done(&self.picture()?) {
+            if done(&self.host_status()?) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -322,11 +333,11 @@ impl Client {
             return Ok(JobEnd::Succeeded);
         }
         let record = self.session.wait(job, waiting.limit)?;
-        let (ended, is_settled) = (JobEnd::of(&record), wait::is_settled(&record));
+        let (ended, is_settled) = (JobEnd::of(&record.job), record.is_settled());
         if waiting.json {
-            print_json(record, Schema::Job)?;
+            print_json(record.json, Schema::Job)?;
         } else if is_settled {
-            self.show(&render::job(&record, &self.view))?;
+            self.show(&render::job(&record.job, &self.view))?;
         }
         if !is_settled {
             warn(&self.session.goes_on(job));
@@ -334,12 +345,12 @@ impl Client {
         Ok(ended)
     }
 
-    fn show_list(
+    fn show_list<T: DeserializeOwned>(
         &self,
         records: &[Value],
         as_json: Option<Schema>,
         none: &str,
-        table: fn(&[Value], &View) -> Table,
+        table: fn(&[T], &View) -> Table,
     ) -> Result<()> {
         if let Some(schema) = as_json {
             return print_json(Value::Array(records.to_vec()), schema);
@@ -347,7 +358,8 @@ impl Client {
         if records.is_empty() {
             return self.show(none);
         }
-        self.show(&table(records, &self.view).shown(&self.view))
+        let records: Vec<T> = records.iter().map(read).collect::<Result<_>>()?;
+        self.show(&table(&records, &self.view).shown(&self.view))
     }
 
     /// Prints for people: whatever an archive or a maintainer script has put into it, a line does nothing

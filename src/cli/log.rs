@@ -5,14 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde_json::Value;
 
 use super::client::{Client, print_json};
 use super::schema::Schema;
 use super::session::{Agent, TooOld};
-use super::wait::{JobEnd, PATIENCE, is_settled};
+use super::wait::{JobEnd, JobRecord, PATIENCE};
 use super::{interrupt, render};
-use crate::api::value::{self, Dictionary};
+use crate::api::value::Dictionary;
 use crate::journal::plain;
 use crate::request::JobId;
 
@@ -24,10 +23,10 @@ impl Client {
     pub fn log(&self, job: &JobId, as_json: bool) -> Result<()> {
         let record = self.record(job)?;
         if as_json {
-            return print_json(record, Schema::Job);
+            return print_json(record.json, Schema::Job);
         }
-        self.show(&render::job(&record, &self.view))?;
-        self.show(&render::asked(&record, &self.view))?;
+        self.show(&render::job(&record.job, &self.view))?;
+        self.show(&render::asked(&record.job, &self.view))?;
         let agent = self.session.agent()?;
         let mut follower = Follower::default();
         loop {
@@ -60,7 +59,7 @@ impl Client {
                     self.session
                         .ask_at(&connected, "GetJob", &(job.as_str(),))?;
                 let at_end = self.read_more(&connected, job, &mut follower)?;
-                follower.ended = at_end && is_settled(&value::object(&record));
+                follower.ended = at_end && JobRecord::of(&record)?.is_settled();
                 agent = Some(connected);
                 Ok(at_end)
             });
@@ -82,8 +81,8 @@ impl Client {
         follower.end_line()?;
         interrupt::say_nothing();
         let record = self.session.wait(job.as_str(), None)?;
-        self.show(&render::job(&record, &self.view))?;
-        Ok(JobEnd::of(&record))
+        self.show(&render::job(&record.job, &self.view))?;
+        Ok(JobEnd::of(&record.job))
     }
 
     /// Prints the next part; whether there is no more for now.
@@ -95,9 +94,8 @@ impl Client {
         Ok(text.is_empty() || follower.reader_gone)
     }
 
-    pub(super) fn record(&self, job: &JobId) -> Result<Value> {
-        let record: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
-        Ok(value::object(&record))
+    pub(super) fn record(&self, job: &JobId) -> Result<JobRecord> {
+        JobRecord::of(&self.session.ask("GetJob", &(job.as_str(),))?)
     }
 }
 

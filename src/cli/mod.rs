@@ -1,6 +1,7 @@
 //! The person's side: the grammar of the arguments, calls to the D-Bus service of this host or of another one, and
 //! what is printed of the answers.
 
+mod answers;
 mod apply_options;
 pub mod args;
 mod client;
@@ -11,6 +12,7 @@ mod schema;
 mod session;
 mod terminal;
 mod wait;
+mod word;
 
 pub use apply_options::{ApplyOptions, Waiting};
 pub use args::Cli;

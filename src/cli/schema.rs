@@ -48,7 +48,7 @@ impl Schema {
         Value::Object(keys.map(|key| (key.clone(), of(key))).in_order())
     }
 
-    fn parsed(self) -> Value {
+    pub(super) fn parsed(self) -> Value {
         let text = match self {
             Self::Status => include_str!("../../units/schemas/status.json"),
             Self::Health => include_str!("../../units/schemas/health.json"),

@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Error, Result};
 use serde_json::Value;
 
+use super::answers::{JobAnswer, read};
 use super::interrupt;
-use super::render::text;
 use super::session::{Agent, NotReachable, Session};
 use super::terminal::Terminal;
+use super::word::Word;
 use crate::api::value::{self, Dictionary};
 use crate::journal::plain;
+use crate::request::Kind;
+use crate::state::job::JobStatus;
+use crate::state::update::Phase;
 
 /// How often a waiting client looks.
 const POLL: Duration = Duration::from_millis(100);
@@ -39,29 +43,59 @@ pub enum JobEnd {
 
 impl JobEnd {
     /// How the job of this record has.
-    pub fn of(record: &Value) -> Self {
-        match text(record, "status") {
-            "succeeded" => Self::Succeeded,
-            "deferred" | "queued" | "running" => Self::Deferred,
+    pub fn of(record: &JobAnswer) -> Self {
+        match record.status {
+            Word::Known(JobStatus::Succeeded) => Self::Succeeded,
+            Word::Known(JobStatus::Deferred | JobStatus::Queued | JobStatus::Running) => {
+                Self::Deferred
+            }
             _ => Self::Failed,
         }
     }
 }
 
-/// Whether nothing is to be done for the job of this record any more.
-pub fn is_settled(record: &Value) -> bool {
-    let settled = ["succeeded", "failed", "cancelled", "deferred", "conflict"];
-    settled.contains(&text(record, "status"))
+/// The record of a job: for people by its members, for programs as the service gives it.
+pub struct JobRecord {
+    pub job: JobAnswer,
+    pub json: Value,
+}
+
+impl JobRecord {
+    /// The record that `GetJob` answers.
+    pub fn of(answer: &Dictionary) -> Result<Self> {
+        let json = value::object(answer);
+        let job = read(&json)?;
+        Ok(Self { job, json })
+    }
+
+    /// Whether the worker has nothing to do for the job any more, or not before something else has happened.
+    pub fn is_settled(&self) -> bool {
+        matches!(
+            self.job.status,
+            Word::Known(
+                JobStatus::Succeeded
+                    | JobStatus::Failed
+                    | JobStatus::Cancelled
+                    | JobStatus::Deferred
+                    | JobStatus::Conflict
+            )
+        )
+    }
 }
 
 impl Session {
     /// Waits until nothing is to be done for the job any more, and not longer than `limit`; its record.
-    pub fn wait(&self, job: &str, limit: Option<Duration>) -> Result<Value> {
-        self.wait_beyond(job, "", limit)
+    pub fn wait(&self, job: &str, limit: Option<Duration>) -> Result<JobRecord> {
+        self.wait_beyond(job, None, limit)
     }
 
     /// Like [`Session::wait`], for a job that has to leave that status first.
-    pub fn wait_beyond(&self, job: &str, first: &str, limit: Option<Duration>) -> Result<Value> {
+    pub fn wait_beyond(
+        &self,
+        job: &str,
+        first: Option<JobStatus>,
+        limit: Option<Duration>,
+    ) -> Result<JobRecord> {
         interrupt::say(format!("\n{}", self.goes_on(job)));
         let mut shown = Shown::new(job);
         let record = self.follow(job, first, limit, &mut shown);
@@ -80,10 +114,10 @@ impl Session {
     fn follow(
         &self,
         job: &str,
-        first: &str,
+        first: Option<JobStatus>,
         limit: Option<Duration>,
         shown: &mut Shown,
-    ) -> Result<Value> {
+    ) -> Result<JobRecord> {
         let begun = Instant::now();
         let (mut agent, mut last_seen) = (None, begun);
         let is_over = || limit.is_some_and(|limit| begun.elapsed() >= limit);
@@ -91,8 +125,10 @@ impl Session {
             match self.look(&mut agent, job) {
                 Ok(record) => {
                     last_seen = Instant::now();
-                    shown.update(&record);
-                    if (is_settled(&record) && text(&record, "status") != first) || is_over() {
+                    shown.update(&record.job);
+                    let is_first =
+                        first.is_some_and(|first| record.job.status == Word::Known(first));
+                    if (record.is_settled() && !is_first) || is_over() {
                         return Ok(record);
                     }
                     thread::sleep(POLL);
@@ -118,13 +154,12 @@ impl Session {
         }
     }
 
-    fn look(&self, agent: &mut Option<Agent>, job: &str) -> Result<Value> {
+    fn look(&self, agent: &mut Option<Agent>, job: &str) -> Result<JobRecord> {
         let agent = match agent {
             Some(agent) => agent,
             None => agent.insert(self.agent()?),
         };
-        let record: Dictionary = self.ask_at(agent, "GetJob", &(job,))?;
-        Ok(value::object(&record))
+        JobRecord::of(&self.ask_at(agent, "GetJob", &(job,))?)
     }
 }
 
@@ -148,33 +183,23 @@ impl Shown {
         }
     }
 
-    fn update(&mut self, record: &Value) {
-        let kind = text(&record["request"], "kind");
-        let phase = match text(record, "status") {
-            "running" => match (text(&record["update"], "phase"), kind) {
-                // a refresh has no phases, and an update that is not begun yet is in none
-                ("idle", "refresh") => "refreshing",
-                ("idle", _) => "running",
-                (phase, _) => phase,
-            },
-            status => status,
-        };
-        let action = plain(text(record, "action"));
+    fn update(&mut self, record: &JobAnswer) {
+        let phase = phase(record);
+        let action = plain(&record.action);
         // it begins again with each transaction of a job
-        let percent = record["progress"].as_u64().unwrap_or(0);
-        self.percent = self.percent.max(percent.min(100));
+        self.percent = self.percent.max(record.progress.min(100));
         let waits = action.starts_with("waiting: ");
         let next = match action.as_str() {
             _ if self.terminal => bar(
                 &self.job,
                 self.percent,
-                phase,
+                &phase,
                 &action,
                 Terminal::of_errors().width,
             ),
             // each package would be a line of its own
             action if waits => format!("{phase}, {action}"),
-            _ => phase.to_owned(),
+            _ => phase,
         };
         if next == self.last {
             return;
@@ -193,6 +218,19 @@ impl Shown {
         if self.terminal {
             let _ = write!(std::io::stderr(), "{CLEAR}");
         }
+    }
+}
+
+/// What a job is at, in one word.
+fn phase(record: &JobAnswer) -> String {
+    if record.status != Word::Known(JobStatus::Running) {
+        return record.status.to_string();
+    }
+    match (&record.update.phase, &record.request.kind) {
+        // a refresh has no phases, and an update that is not begun yet is in none
+        (Word::Known(Phase::Idle), Word::Known(Kind::Refresh)) => "refreshing".to_owned(),
+        (Word::Known(Phase::Idle), _) => "running".to_owned(),
+        (phase, _) => phase.to_string(),
     }
 }
 

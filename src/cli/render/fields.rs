@@ -1,27 +1,6 @@
-//! The fields of a record: read where they are there, and worded.
+//! Words that several views share.
 
-use serde_json::Value;
-
-/// A text of a record; empty when it is not there.
-pub fn text<'a>(record: &'a Value, key: &str) -> &'a str {
-    record[key].as_str().unwrap_or("")
-}
-
-/// A list of texts.
-pub fn texts<'a>(record: &'a Value, key: &str) -> Vec<&'a str> {
-    let items = list(record, key);
-    items.filter_map(Value::as_str).collect()
-}
-
-/// The items of a list; none when it is not there.
-pub fn list<'a>(record: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    record[key].as_array().into_iter().flatten()
-}
-
-/// A number; zero when it is not there.
-pub fn number(record: &Value, key: &str) -> u64 {
-    record[key].as_u64().unwrap_or(0)
-}
+use crate::cli::answers::{ChangeAnswer, UpdateAnswer};
 
 /// So many of something, in English.
 pub fn count(number: u64, one: &str) -> String {
@@ -32,11 +11,28 @@ pub fn count(number: u64, one: &str) -> String {
     }
 }
 
-/// A package with its architecture, and that which it had before, where that was another one.
-pub fn name(of: &Value) -> String {
-    let (package, architecture) = (text(of, "package"), text(of, "architecture"));
-    match text(of, "former_architecture") {
-        "" => format!("{package}:{architecture}"),
-        former => format!("{package}:{architecture} (was {former})"),
+/// A package with its architecture.
+pub trait Named {
+    /// The package, its architecture, and the architecture that it had before; empty where it had no other one.
+    fn parts(&self) -> [&str; 3];
+
+    /// `package:architecture`, with the former architecture where it was another one.
+    fn name(&self) -> String {
+        match self.parts() {
+            [package, architecture, ""] => format!("{package}:{architecture}"),
+            [package, architecture, former] => format!("{package}:{architecture} (was {former})"),
+        }
+    }
+}
+
+impl Named for UpdateAnswer {
+    fn parts(&self) -> [&str; 3] {
+        [&self.package, &self.architecture, &self.former_architecture]
+    }
+}
+
+impl Named for ChangeAnswer {
+    fn parts(&self) -> [&str; 3] {
+        [&self.package, &self.architecture, &self.former_architecture]
     }
 }

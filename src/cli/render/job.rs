@@ -1,31 +1,31 @@
-//! The record of a job: what it did, what spoke against that, how it was undone.
+//! The record of a job: what it did, what spoke against that, how it was rolled back.
 
-use serde_json::Value;
-
-use super::fields::{count, list, name, text, texts};
+use super::fields::{Named, count};
 use super::kept_back;
 use super::lists::status;
 use super::view::View;
+use crate::cli::answers::{
+    ChangeAnswer, CheckAnswer, FilesAnswer, HangAnswer, JobAnswer, OutdatedAnswer, RollbackAnswer,
+};
+use crate::cli::word::Word;
 use crate::journal::plain;
+use crate::request::Kind;
+use crate::state::job::JobStatus;
+use crate::state::services::RestartState;
 
-/// The record. What its error says is not said once more.
-pub fn job(record: &Value, view: &View) -> String {
+/// The record. What its error says is not repeated.
+pub fn job(record: &JobAnswer, view: &View) -> String {
     let mut lines = vec![head(record)];
-    lines.extend(list(record, "changes").map(change));
-    let listed = format!("'patchctl log --json {}' names each", id(record));
-    let kept = kept_back::summary(record, &listed);
+    lines.extend(record.changes.iter().map(change));
+    let listed = format!("'patchctl log --json {}' names each", record.request.id);
+    let kept = kept_back::summary(&record.kept_back, &listed);
     lines.extend(kept.into_iter().map(|line| format!("  {line}")));
-    lines.extend(list(record, "hangs").map(|of| hang(of, view)));
-    lines.extend(list(record, "outdated_services").map(outdated));
-    if record["reboot"].is_object() {
-        let reasons = texts(&record["reboot"], "reasons").join(", ");
-        lines.push(format!("  a reboot follows: {reasons}"));
+    lines.extend(record.hangs.iter().map(|of| hang(of, view)));
+    lines.extend(record.outdated_services.iter().map(outdated));
+    if let Some(reboot) = &record.reboot {
+        lines.push(format!("  a reboot follows: {}", reboot.reasons.join(", ")));
     }
-    lines.extend(
-        texts(record, "notes")
-            .iter()
-            .map(|note| format!("  note: {note}")),
-    );
+    lines.extend(record.notes.iter().map(|note| format!("  note: {note}")));
     lines.extend(undone(record));
     let lines = lines
         .iter()
@@ -34,46 +34,39 @@ pub fn job(record: &Value, view: &View) -> String {
 }
 
 /// Who asked for the job, and when it ran.
-pub fn asked(record: &Value, view: &View) -> String {
-    let requester = &record["request"]["requester"];
-    let user = requester["uid"]
-        .as_u64()
-        .map(|uid| format!(" by user {uid}"));
-    let login = requester["login_uid"]
-        .as_u64()
-        .map(|uid| format!(", logged in as user {uid}"));
-    let session = requester["session"]
-        .as_str()
-        .map(|id| format!(" in session {}", plain(id)));
+pub fn asked(record: &JobAnswer, view: &View) -> String {
+    let requester = &record.request.requester;
+    let user = requester.uid.map(|uid| format!(" by user {uid}"));
+    let login = requester.login_uid;
+    let login = login.map(|uid| format!(", logged in as user {uid}"));
+    let session = requester.session.as_ref();
+    let session = session.map(|id| format!(" in session {}", plain(id)));
     let parts = [user, login, session]
         .into_iter()
         .flatten()
         .collect::<String>();
     let mut lines = vec![format!(
         "  asked for at the door {}{parts}",
-        plain(text(requester, "door"))
+        plain(&requester.door)
     )];
-    for (key, what) in [("started_at", "started"), ("finished_at", "finished")] {
-        let time = text(record, key);
-        if !time.is_empty() {
-            lines.push(format!("  {what} {}", view.time(time)));
-        }
+    for (time, what) in [
+        (record.started_at, "started"),
+        (record.finished_at, "finished"),
+    ] {
+        lines.extend(time.map(|time| format!("  {what} {}", view.time(time))));
     }
     let lines = lines.iter().map(|line| view.wrapped(line));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn id(record: &Value) -> &str {
-    text(&record["request"], "id")
-}
-
 /// The job, how it stands, and why; that it had nothing to do, where it had not.
-fn head(record: &Value) -> String {
-    let shown = format!("job {}: {}", id(record), status(text(record, "status")));
-    let is_update = matches!(text(&record["request"], "kind"), "apply" | "update");
-    let changed = list(record, "changes").next().is_some();
-    match text(record, "error") {
-        "" if is_update && text(record, "status") == "succeeded" && !changed => {
+fn head(record: &JobAnswer) -> String {
+    let shown = format!("job {}: {}", record.request.id, status(&record.status));
+    let kind = &record.request.kind;
+    let is_update = matches!(kind, Word::Known(Kind::Apply | Kind::Update));
+    let succeeded = record.status == Word::Known(JobStatus::Succeeded);
+    match record.error.as_str() {
+        "" if is_update && succeeded && record.changes.is_empty() => {
             format!("{shown}: nothing to do")
         }
         "" => shown,
@@ -81,103 +74,96 @@ fn head(record: &Value) -> String {
     }
 }
 
-fn change(change: &Value) -> String {
-    let (name, from, to) = (name(change), text(change, "from"), text(change, "to"));
-    match (from, to) {
-        _ if change["rebuilt"].is_object() => format!("  {name} {to} rebuilt"),
+fn change(change: &ChangeAnswer) -> String {
+    let name = change.name();
+    match (change.from.as_str(), change.to.as_str()) {
+        (_, to) if change.rebuilt.is_some() => format!("  {name} {to} rebuilt"),
         ("", to) => format!("  {name} {to} is new"),
         (from, "") => format!("  {name} {from} is gone"),
         (from, to) => format!("  {name} {from} -> {to}"),
     }
 }
 
-fn hang(hang: &Value, view: &View) -> String {
-    let what = [text(hang, "script"), text(hang, "command")];
+fn hang(hang: &HangAnswer, view: &View) -> String {
+    let what = [hang.script.as_str(), hang.command.as_str()];
     let what = what.into_iter().find(|what| !what.is_empty());
     let what = what.unwrap_or("the package manager");
-    let since = view.short_time(text(hang, "since"));
-    match text(hang, "until") {
-        "" => format!("  {what} hangs since {since}"),
+    let since = view.short_time(hang.since);
+    match hang.until {
+        None => format!("  {what} hangs since {since}"),
         until => format!("  {what} hung from {since} to {}", view.short_time(until)),
     }
 }
 
-fn outdated(service: &Value) -> String {
-    let unit = text(service, "unit");
-    match text(service, "state") {
-        "outdated" => format!("  {unit} still runs replaced files"),
+fn outdated(service: &OutdatedAnswer) -> String {
+    let unit = &service.unit;
+    match &service.state {
+        Word::Known(RestartState::Outdated) => format!("  {unit} still runs replaced files"),
         state => format!("  {unit} ran replaced files: {state}"),
     }
 }
 
 /// What spoke against an update, and how it was undone.
-fn undone(record: &Value) -> Vec<String> {
-    let error = text(record, "error");
-    let mut lines = Vec::new();
-    for check in list(record, "verification") {
-        let message = text(check, "message");
+fn undone(record: &JobAnswer) -> Vec<String> {
+    let error = record.error.as_str();
+    let failed = |check: &&CheckAnswer| {
+        let message = &check.message;
         let is_told = !message.is_empty() && error.contains(message);
-        if check["required"] == true && check["passed"] == false && !is_told {
-            lines.push(format!(
-                "  {} {}: {message}",
-                text(check, "kind"),
-                text(check, "name")
-            ));
-        }
-    }
-    for lost in list(record, "cannot_go_back") {
-        let [package, version, reason] =
-            ["package", "version", "reason"].map(|key| text(lost, key));
+        check.required && check.passed == Some(false) && !is_told
+    };
+    let failed = record.verification.iter().filter(failed);
+    let mut lines: Vec<String> = failed
+        .map(|check| format!("  {} {}: {}", check.kind, check.name, check.message))
+        .collect();
+    for lost in &record.cannot_go_back {
+        let (package, version, reason) = (&lost.package, &lost.version, &lost.reason);
         lines.push(format!("  cannot go back: {package} {version}: {reason}"));
     }
-    let rollback = &record["rollback"];
-    if rollback.is_null() {
-        return lines;
+    if let Some(rollback) = &record.rollback {
+        lines.extend(rollback_lines(rollback, error));
     }
-    let outcome = text(rollback, "outcome").replace('_', " ");
-    lines.push(match text(rollback, "summary") {
+    lines
+}
+
+/// How a rollback ended; without what the job's error says already.
+fn rollback_lines(rollback: &RollbackAnswer, error: &str) -> Vec<String> {
+    let outcome = rollback.outcome.replace('_', " ");
+    let mut lines = vec![match rollback.summary.as_str() {
         // the record of an older version
-        "" if rollback["as_before"] == true => {
+        "" if rollback.as_before => {
             format!("  rollback: {outcome}, the host is as it was before")
         }
         "" => format!("  rollback: {outcome}"),
         summary if error.contains(summary) => format!("  rollback: {outcome}"),
         summary => format!("  rollback: {outcome}: {summary}"),
-    });
-    lines.extend(
-        rollback["tool"]
-            .as_str()
-            .map(|tool| format!("    by {tool} alone")),
-    );
-    lines.extend(list(rollback, "files").map(|files| format!("    {}", files_of(files))));
-    for (package, source) in rollback["sources"].as_object().into_iter().flatten() {
-        let source = source.as_str().unwrap_or_default();
-        lines.push(format!("    {package} from: {source}"));
-    }
-    let why = rollback["error"]
-        .as_str()
-        .filter(|why| !error.contains(why));
+    }];
+    let tool = rollback.tool.iter();
+    lines.extend(tool.map(|tool| format!("    by {tool} alone")));
+    let files = rollback.files.iter();
+    lines.extend(files.map(|files| format!("    {}", files_of(files))));
+    let sources = rollback.sources.iter();
+    lines.extend(sources.map(|(package, source)| format!("    {package} from: {source}")));
+    let why = rollback.error.as_ref().filter(|why| !error.contains(*why));
     lines.extend(why.map(|why| format!("    {why}")));
     lines
 }
 
 /// What was found of the files of a package that came back.
-fn files_of(files: &Value) -> String {
-    let of = |key: &str| texts(files, key).len() as u64;
-    let (package, version) = (text(files, "package"), text(files, "version"));
-    if let Some(why) = files["unknown"].as_str() {
+fn files_of(files: &FilesAnswer) -> String {
+    let (package, version) = (&files.package, &files.version);
+    if let Some(why) = &files.unknown {
         return format!("{package} {version}: its files could not be compared: {why}");
     }
-    let counts = [(of("missing"), "missing"), (of("differing"), "differing")];
-    let counts = counts.iter().filter(|(number, _)| *number > 0);
+    let counts = [(&files.missing, "missing"), (&files.differing, "differing")];
+    let counts = counts.iter().filter(|(named, _)| !named.is_empty());
     let counts: Vec<String> = counts
-        .map(|(number, what)| format!("{} {what}", count(*number, "file")))
+        .map(|(named, what)| format!("{} {what}", count(named.len() as u64, "file")))
         .collect();
     let mut shown = format!("{package} {version}: {}", counts.join(", "));
-    if files["reinstalled"] == true {
+    if files.reinstalled {
         shown.push_str(", installed once more");
     }
-    match of("still_missing") {
+    match files.still_missing.len() {
         0 => shown,
         number => format!("{shown}, {number} still missing"),
     }
@@ -186,8 +172,9 @@ fn files_of(files: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::answers::read;
     use crate::cli::terminal::Terminal;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn shown(record: &Value) -> String {
         let view = View {
@@ -198,7 +185,7 @@ mod tests {
             utc: true,
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
         };
-        view.finished(&job(record, &view))
+        view.finished(&job(&read(record).unwrap(), &view))
     }
 
     #[test]
@@ -221,7 +208,7 @@ mod tests {
                 {"kind": "hook", "name": "web", "required": true, "passed": false, "message": "no answer"},
             ],
             "rollback": {"outcome": "failed", "summary": summary, "error": "no room"},
-            "changes": [{"package": "a", "architecture": "all", "from": null, "to": "1"}],
+            "changes": [{"package": "a", "architecture": "all", "to": "1"}],
         });
         let text = shown(&record);
         for once in [why, summary, "no room"] {

@@ -2,83 +2,81 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use super::fields::{list, text};
+use crate::cli::answers::KeptBackAnswer;
+use crate::cli::word::Word;
 use crate::journal::plain;
+use crate::package::KeptBackCause;
 
-/// So many are each shown with their reason; more are counted by their cause.
+/// Up to this many are each shown with their reason; more are counted by their cause.
 const EACH: usize = 5;
 
-/// So many names stand for the others.
+/// How many names of a cause are shown.
 const NAMES: usize = 3;
 
 /// A line for each package that is kept back.
-pub fn each(record: &Value) -> Vec<String> {
-    let line = |kept: &Value| {
-        let security = if kept["security"] == true {
-            " (security)"
-        } else {
-            ""
-        };
-        let reason = plain(text(kept, "reason"));
-        format!("{}{security} is kept back: {reason}", text(kept, "package"))
+pub fn each(kept_back: &[KeptBackAnswer]) -> Vec<String> {
+    let line = |kept: &KeptBackAnswer| {
+        let security = if kept.security { " (security)" } else { "" };
+        let reason = plain(&kept.reason);
+        format!("{}{security} is kept back: {reason}", kept.package)
     };
-    list(record, "kept_back").map(line).collect()
+    kept_back.iter().map(line).collect()
 }
 
-/// The same where they are few; else a line for each cause. `listed` is how a person sees each of them.
-pub fn summary(record: &Value, listed: &str) -> Vec<String> {
-    let all: Vec<&Value> = list(record, "kept_back").collect();
-    if all.len() <= EACH {
-        return each(record);
+/// The same where they are few; else a line for each cause. `listed` says how the reader sees each of them.
+pub fn summary(kept_back: &[KeptBackAnswer], listed: &str) -> Vec<String> {
+    if kept_back.len() <= EACH {
+        return each(kept_back);
     }
-    let mut causes: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-    for kept in &all {
-        causes.entry(text(kept, "cause")).or_default().push(kept);
+    let mut causes: BTreeMap<String, Vec<&KeptBackAnswer>> = BTreeMap::new();
+    for kept in kept_back {
+        causes.entry(kept.cause.to_string()).or_default().push(kept);
     }
-    let security = all.iter().filter(|kept| kept["security"] == true).count();
+    let security = kept_back.iter().filter(|kept| kept.security).count();
     let security = match security {
         0 => String::new(),
         count => format!(", {count} of them for security"),
     };
-    let head = format!("{} packages are kept back{security}; {listed}", all.len());
-    let lines = causes.iter().map(|(cause, kept)| {
-        let names = kept.iter().map(|kept| text(kept, "package"));
+    let number = kept_back.len();
+    let head = format!("{number} packages are kept back{security}; {listed}");
+    let lines = causes.values().map(|kept| {
+        let names = kept.iter().map(|kept| kept.package.as_str());
         let names: Vec<&str> = names.take(NAMES).collect();
         let more = if kept.len() > NAMES { ", …" } else { "" };
         format!(
             "{} {}: {}{more}",
             kept.len(),
-            meaning(cause, kept),
+            meaning(kept),
             names.join(", ")
         )
     });
     std::iter::once(head).chain(lines).collect()
 }
 
-/// What a cause means, after a number of packages.
-fn meaning(cause: &str, kept: &[&Value]) -> String {
-    let plain_meaning = match cause {
-        "held" => "held by the administrator",
-        "pinned" => "pinned to a version that is not newer",
-        "phased" => "in a phased rollout that has not reached this host",
-        "removal" => "would remove another package",
-        "dependency" => "need what cannot be installed",
-        "source" => "come from a source whose last refresh failed",
-        "policy" => "left out by the configured policy",
-        "not_approved" => "not approved",
-        "drift" => "not in the version that was asked for",
-        "space" => "have no room",
-        "rolled_back" => return rolled_back(kept),
-        _ => "for another reason",
+/// What the cause of these packages means, after their number.
+fn meaning(kept: &[&KeptBackAnswer]) -> String {
+    let Some(Word::Known(cause)) = kept.first().map(|kept| &kept.cause) else {
+        return "for another reason".to_owned();
     };
-    plain_meaning.to_owned()
+    let meaning = match cause {
+        KeptBackCause::Held => "held by the administrator",
+        KeptBackCause::Pinned => "pinned to a version that is not newer",
+        KeptBackCause::Phased => "in a phased rollout that has not reached this host",
+        KeptBackCause::Removal => "would remove another package",
+        KeptBackCause::Dependency => "need what cannot be installed",
+        KeptBackCause::Source => "come from a source whose last refresh failed",
+        KeptBackCause::Policy => "left out by the configured policy",
+        KeptBackCause::NotApproved => "not approved",
+        KeptBackCause::Drift => "not in the version that was asked for",
+        KeptBackCause::Space => "have no room",
+        KeptBackCause::RolledBack => return rolled_back(kept),
+    };
+    meaning.to_owned()
 }
 
 /// The jobs that were rolled back, and how their updates are offered again.
-fn rolled_back(kept: &[&Value]) -> String {
-    let reason = kept.iter().map(|kept| text(kept, "reason"));
+fn rolled_back(kept: &[&KeptBackAnswer]) -> String {
+    let reason = kept.iter().map(|kept| kept.reason.as_str());
     let commands = reason.filter_map(|reason| {
         let (_, after) = reason.split_once("patchctl forget ")?;
         let end = after.find(|c: char| !(c.is_ascii_hexdigit() || c == '-'));
@@ -100,7 +98,8 @@ fn rolled_back(kept: &[&Value]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::cli::answers::read;
+    use serde_json::{Value, json};
 
     #[test]
     fn many_are_counted_by_their_cause() {
@@ -115,10 +114,8 @@ mod tests {
             "held",
             "held by the administrator",
         ));
-        let shown = summary(
-            &json!({"kept_back": all}),
-            "'patchctl plan all --kept-back' lists each",
-        );
+        let read = |kept: &[Value]| -> Vec<KeptBackAnswer> { read(&json!(kept)).unwrap() };
+        let shown = summary(&read(&all), "'patchctl plan all --kept-back' lists each");
         assert_eq!(
             shown,
             [
@@ -127,7 +124,7 @@ mod tests {
                 "140 rolled back before ('patchctl forget 18ea03ea376e8b21-fe27df' offers them again): p0, p1, p2, …",
             ]
         );
-        let few = summary(&json!({"kept_back": &all[138..]}), "x");
+        let few = summary(&read(&all[138..]), "x");
         assert_eq!(few.len(), 3);
         assert_eq!(
             few[2],

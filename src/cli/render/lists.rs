@@ -1,24 +1,25 @@
 //! Tables of updates and of jobs.
 
-use serde_json::Value;
-
-use super::fields::{list, name, text, texts};
+use super::fields::Named;
 use super::kept_back;
 use super::table::Table;
 use super::view::{Colour, View, painted};
+use crate::cli::answers::{JobAnswer, PlanAnswer, UpdateAnswer};
+use crate::cli::word::Word;
 use crate::journal::plain;
+use crate::state::job::JobStatus;
 
 /// What a column says of an update.
-type Cell<'a> = &'a dyn Fn(&Value) -> String;
+type Cell<'a> = &'a dyn Fn(&UpdateAnswer) -> String;
 
 /// The most advisories that a cell names.
 const ADVISORIES: usize = 2;
 
 /// The pending updates. What is not known of any of them has no column.
-pub fn updates(updates: &[Value], view: &View) -> Table {
-    let age = |update: &Value| view.age(text(update, "first_seen"));
+pub fn updates(updates: &[UpdateAnswer], view: &View) -> Table {
+    let age = |update: &UpdateAnswer| view.age(update.first_seen);
     let columns: [(&str, Cell<'_>); 7] = [
-        ("PACKAGE", &name),
+        ("PACKAGE", &UpdateAnswer::name),
         ("INSTALLED", &installed),
         ("CANDIDATE", &candidate),
         ("SIZE", &size),
@@ -29,40 +30,38 @@ pub fn updates(updates: &[Value], view: &View) -> Table {
     let is_known = |cell: Cell<'_>| updates.iter().any(|u| !cell(u).is_empty());
     let columns = columns.into_iter().filter(|(_, cell)| is_known(cell));
     let (head, cells): (Vec<&str>, Vec<_>) = columns.unzip();
-    let row = |update: &Value| cells.iter().map(|cell| cell(update)).collect();
+    let row = |update: &UpdateAnswer| cells.iter().map(|cell| cell(update)).collect();
     Table::new(&head, updates.iter().map(row))
 }
 
-fn installed(update: &Value) -> String {
-    match text(update, "installed") {
+fn installed(update: &UpdateAnswer) -> String {
+    match update.installed.as_str() {
         "" => "new".to_owned(),
         version => version.to_owned(),
     }
 }
 
-fn candidate(update: &Value) -> String {
-    let candidate = text(update, "candidate");
-    let is_same = candidate == text(update, "installed");
-    let is_rebuilt = is_same && text(update, "former_architecture").is_empty();
+fn candidate(update: &UpdateAnswer) -> String {
+    let candidate = &update.candidate;
+    let is_rebuilt = *candidate == update.installed && update.former_architecture.is_empty();
     format!("{candidate}{}", if is_rebuilt { " (rebuilt)" } else { "" })
 }
 
-fn size(update: &Value) -> String {
-    update["size"].as_u64().map_or_else(String::new, bytes)
+fn size(update: &UpdateAnswer) -> String {
+    update.size.map_or_else(String::new, bytes)
 }
 
-fn origin(update: &Value) -> String {
-    let origin = text(update, "origin");
-    if update["security"] == Value::Bool(true) {
-        painted(Colour::Warning, &format!("{origin} (security)"))
+fn origin(update: &UpdateAnswer) -> String {
+    if update.security {
+        painted(Colour::Warning, &format!("{} (security)", update.origin))
     } else {
-        origin.to_owned()
+        update.origin.clone()
     }
 }
 
 /// The first advisories, and how many more there are.
-fn advisories(update: &Value) -> String {
-    let names = texts(update, "advisories");
+fn advisories(update: &UpdateAnswer) -> String {
+    let names = &update.advisories;
     let first = names[..names.len().min(ADVISORIES)].join(" ");
     match names.len().saturating_sub(ADVISORIES) {
         0 => first,
@@ -88,18 +87,17 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
-/// What an apply would do. What is kept back is counted where it is much, unless each is wanted.
-pub fn plan(plan: &Value, each: bool, view: &View) -> String {
-    let planned: Vec<Value> = list(plan, "updates").cloned().collect();
-    let first = if planned.is_empty() {
+/// What an apply would do. Many packages that are kept back are counted, unless `each` asks for all of them.
+pub fn plan(plan: &PlanAnswer, each: bool, view: &View) -> String {
+    let first = if plan.updates.is_empty() {
         "nothing to do".to_owned()
     } else {
-        updates(&planned, view).shown(view)
+        updates(&plan.updates, view).shown(view)
     };
     let kept = if each {
-        kept_back::each(plan)
+        kept_back::each(&plan.kept_back)
     } else {
-        kept_back::summary(plan, "'--kept-back' lists each")
+        kept_back::summary(&plan.kept_back, "'--kept-back' lists each")
     };
     let kept = kept.iter().map(|line| view.wrapped(line));
     std::iter::once(first)
@@ -109,15 +107,15 @@ pub fn plan(plan: &Value, each: bool, view: &View) -> String {
 }
 
 /// Jobs, one a line.
-pub fn jobs(jobs: &[Value], view: &View) -> Table {
-    let row = |job: &Value| {
-        let request = &job["request"];
+pub fn jobs(jobs: &[JobAnswer], view: &View) -> Table {
+    let row = |job: &JobAnswer| {
+        let request = &job.request;
         vec![
-            text(request, "id").to_owned(),
-            text(request, "kind").to_owned(),
-            texts(request, "packages").join(" "),
-            status(text(job, "status")),
-            view.short_time(text(job, "finished_at")),
+            request.id.clone(),
+            request.kind.to_string(),
+            request.packages.join(" "),
+            status(&job.status),
+            view.short_time(job.finished_at),
         ]
     };
     Table::new(
@@ -127,23 +125,23 @@ pub fn jobs(jobs: &[Value], view: &View) -> Table {
 }
 
 /// The status of a job, in its colour.
-pub fn status(status: &str) -> String {
+pub fn status(status: &Word<JobStatus>) -> String {
+    let text = status.to_string();
     match status {
-        "succeeded" => painted(Colour::Good, status),
-        "failed" => painted(Colour::Bad, status),
-        "deferred" | "conflict" => painted(Colour::Warning, status),
-        other => other.to_owned(),
+        Word::Known(JobStatus::Succeeded) => painted(Colour::Good, &text),
+        Word::Known(JobStatus::Failed) => painted(Colour::Bad, &text),
+        Word::Known(JobStatus::Deferred | JobStatus::Conflict) => painted(Colour::Warning, &text),
+        _ => text,
     }
 }
 
 /// Conflicts, one a line.
-pub fn conflicts(jobs: &[Value], _view: &View) -> Table {
-    let row = |job: &Value| {
-        let request = &job["request"];
+pub fn conflicts(jobs: &[JobAnswer], _view: &View) -> Table {
+    let row = |job: &JobAnswer| {
         vec![
-            text(request, "id").to_owned(),
-            texts(request, "packages").join(" "),
-            plain(text(job, "error")),
+            job.request.id.clone(),
+            job.request.packages.join(" "),
+            plain(&job.error),
         ]
     };
     Table::new(&["JOB", "PACKAGES", "CONFLICT"], jobs.iter().map(row))
@@ -152,8 +150,9 @@ pub fn conflicts(jobs: &[Value], _view: &View) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::answers::read;
     use crate::cli::terminal::Terminal;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const VIEW: View = View {
         terminal: Terminal {
@@ -168,17 +167,19 @@ mod tests {
     fn updates_are_shown_with_what_is_known_of_them() {
         let bare = json!({"package": "a", "architecture": "all", "candidate": "2", "origin": "x",
             "security": false, "advisories": []});
-        let shown = VIEW.finished(&updates(std::slice::from_ref(&bare), &VIEW).shown(&VIEW));
+        let shown = |all: Value| {
+            VIEW.finished(&updates(&read::<Vec<_>>(&all).unwrap(), &VIEW).shown(&VIEW))
+        };
+        let shown_bare = shown(json!([bare]));
         assert_eq!(
-            shown,
+            shown_bare,
             "PACKAGE  INSTALLED  CANDIDATE  ORIGIN\na:all    new        2          x"
         );
         let full = json!({"package": "b", "architecture": "all", "installed": "1", "candidate": "2", "origin": "x",
             "security": true, "size": 6300, "first_seen": "1969-12-30T00:00:00Z",
             "advisories": ["L-4", "L-3", "L-2", "L-1"]});
-        let shown = VIEW.finished(&updates(&[bare, full], &VIEW).shown(&VIEW));
         assert_eq!(
-            shown,
+            shown(json!([bare, full])),
             "PACKAGE  INSTALLED  CANDIDATE  SIZE     AGE     ORIGIN        ADVISORIES\n\
              a:all    new        2                           x\n\
              b:all    1          2          6.1 KiB  2 days  x (security)  L-4 L-3 +2"
@@ -208,7 +209,7 @@ mod tests {
         let update =
             json!([{"package": "a", "architecture": "all", "candidate": "2", "origin": "x"}]);
         for (updates, first) in [(json!([]), "nothing to do"), (update, "PACKAGE")] {
-            let plan_of = |each| plan(&of(updates.clone()), each, &VIEW);
+            let plan_of = |each| plan(&read(&of(updates.clone())).unwrap(), each, &VIEW);
             let (counted, each) = (plan_of(false), plan_of(true));
             assert!(
                 counted.starts_with(first) && each.starts_with(first),

@@ -8,7 +8,6 @@ mod status;
 mod table;
 mod view;
 
-pub use fields::text;
 pub use job::{asked, job};
 pub use lists::{conflicts, jobs, plan, updates};
 pub use status::{health, status};

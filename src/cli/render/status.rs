@@ -1,103 +1,104 @@
-//! The picture of a host.
+//! The status of a host.
 
-use serde_json::Value;
-
-use super::fields::{count, list, number, text, texts};
+use super::fields::count;
 use super::kept_back;
 use super::view::{Colour, View, painted};
+use crate::cli::answers::StatusAnswer;
+use crate::cli::word::Word;
+use crate::health::Health;
 use crate::journal::plain;
+use crate::state::cache::CacheStatus;
+use crate::state::update::Phase;
 
 /// Where the values begin: behind the longest label.
 const VALUES: usize = 14;
 
-/// Rows of a label and a value; those without a label go on with the row above.
+/// Rows of a label and a value; a row without a label goes on with the row above.
 type Rows = Vec<(&'static str, String)>;
 
-/// The whole picture.
-pub fn status(picture: &Value, view: &View) -> String {
-    let mut rows = health_rows(picture, view);
-    index(picture, view, &mut rows);
-    pending(picture, view, &mut rows);
-    updates(picture, view, &mut rows);
-    reboot(picture, view, &mut rows);
-    outdated(picture, &mut rows);
-    let (version, backend) = (text(picture, "version"), text(picture, "backend"));
-    rows.push(("Version", format!("{version} ({backend})")));
+/// The whole status.
+pub fn status(host: &StatusAnswer, view: &View) -> String {
+    let mut rows = health_rows(host, view);
+    index(host, view, &mut rows);
+    pending(host, view, &mut rows);
+    updates(host, view, &mut rows);
+    reboot(host, view, &mut rows);
+    outdated(host, &mut rows);
+    rows.push(("Version", format!("{} ({})", host.version, host.backend)));
     let line =
         |(label, value): &(&str, String)| view.wrapped_at(&format!("{label:>12}  {value}"), VALUES);
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Health, and why.
-pub fn health(picture: &Value, view: &View) -> String {
-    let reasons = texts(picture, "reasons").into_iter().map(plain);
-    let never = text(picture, "cache_status") == "unknown";
+pub fn health(host: &StatusAnswer, view: &View) -> String {
+    let reasons = host.reasons.iter().map(|reason| plain(reason));
+    let never = host.cache_status == Word::Known(CacheStatus::Unknown);
     let never = never.then(|| "the package index was never refreshed".to_owned());
     let reasons = reasons
         .chain(never)
         .map(|reason| view.wrapped(&format!("  {reason}")));
-    let lines = std::iter::once(health_word(picture)).chain(reasons);
+    let lines = std::iter::once(health_word(host)).chain(reasons);
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn health_word(picture: &Value) -> String {
-    match text(picture, "status") {
-        "healthy" => painted(Colour::Good, "healthy"),
-        other => painted(Colour::Bad, other),
-    }
+fn health_word(host: &StatusAnswer) -> String {
+    let colour = match host.status {
+        Word::Known(Health::Healthy) => Colour::Good,
+        _ => Colour::Bad,
+    };
+    painted(colour, &host.status.to_string())
 }
 
-fn health_rows(picture: &Value, view: &View) -> Rows {
-    let mut rows = vec![("Health", health_word(picture))];
-    let reasons = texts(picture, "reasons").into_iter();
-    rows.extend(reasons.map(|reason| ("", plain(reason))));
-    for alert in list(picture, "alerts") {
-        let since = view.time(text(alert, "since"));
-        rows.push(("Alert", format!("{} since {since}", text(alert, "key"))));
+fn health_rows(host: &StatusAnswer, view: &View) -> Rows {
+    let mut rows = vec![("Health", health_word(host))];
+    rows.extend(host.reasons.iter().map(|reason| ("", plain(reason))));
+    for alert in &host.alerts {
+        let since = alert
+            .since
+            .map_or_else(String::new, |since| view.time(since));
+        rows.push(("Alert", format!("{} since {since}", alert.key)));
     }
     rows
 }
 
-fn index(picture: &Value, view: &View, rows: &mut Rows) {
-    let updated = match text(picture, "last_cache_update") {
-        "" => "never".to_owned(),
-        time => view.time(time),
+fn index(host: &StatusAnswer, view: &View, rows: &mut Rows) {
+    let updated = host.last_cache_update;
+    let updated = updated.map_or_else(|| "never".to_owned(), |time| view.time(time));
+    let colour = match host.cache_status {
+        Word::Known(CacheStatus::Fresh) => Colour::Good,
+        Word::Known(CacheStatus::Failed) => Colour::Bad,
+        _ => Colour::Warning,
     };
-    let trust = match text(picture, "cache_status") {
-        "fresh" => painted(Colour::Good, "fresh"),
-        "failed" => painted(Colour::Bad, "failed"),
-        other => painted(Colour::Warning, other),
-    };
+    let trust = painted(colour, &host.cache_status.to_string());
     rows.push(("Index", format!("{trust}, refreshed {updated}")));
-    let reasons = texts(picture, "reasons").join("\n");
-    for source in list(picture, "sources") {
-        let state = match text(source, "error") {
+    let reasons = host.reasons.join("\n");
+    for source in &host.sources {
+        let state = match source.error.as_str() {
             "" => "ok".to_owned(),
             // the health has said why
             error if reasons.contains(error) => painted(Colour::Bad, "failed"),
             error => plain(error),
         };
-        let (uri, suite) = (text(source, "uri"), text(source, "suite"));
-        rows.push(("", format!("{uri} {suite}: {state}")));
+        rows.push(("", format!("{} {}: {state}", source.uri, source.suite)));
     }
     // what went wrong beside the last refresh
-    let notes = texts(picture, "notes").into_iter();
-    rows.extend(notes.map(|note| ("Note", plain(note))));
+    rows.extend(host.notes.iter().map(|note| ("Note", plain(note))));
 }
 
-fn pending(picture: &Value, view: &View, rows: &mut Rows) {
-    let security = number(picture, "pending_security_updates");
+fn pending(host: &StatusAnswer, view: &View, rows: &mut Rows) {
+    let security = host.pending_security_updates;
     let shown = format!(
         "{}, {security} of them security{}",
-        count(number(picture, "pending_updates"), "update"),
-        match number(picture, "pending_new_packages") {
+        count(host.pending_updates, "update"),
+        match host.pending_new_packages {
             0 => String::new(),
             new => format!(", and {} that they need", count(new, "new package")),
         },
     );
-    let shown = match text(picture, "pending_since") {
-        "" => shown,
-        since => format!("{shown}, since {}", view.time(since)),
+    let shown = match host.pending_since {
+        None => shown,
+        Some(since) => format!("{shown}, since {}", view.time(since)),
     };
     let shown = if security > 0 {
         painted(Colour::Warning, &shown)
@@ -105,7 +106,7 @@ fn pending(picture: &Value, view: &View, rows: &mut Rows) {
         shown
     };
     rows.push(("Pending", shown));
-    match number(picture, "kept_back_security_updates") {
+    match host.kept_back_security_updates {
         0 => {}
         1 => rows.push((
             "",
@@ -116,42 +117,35 @@ fn pending(picture: &Value, view: &View, rows: &mut Rows) {
             rows.push(("", painted(Colour::Warning, &shown)));
         }
     }
-    let kept = kept_back::summary(picture, "'patchctl plan all --kept-back' lists each");
+    let listed = "'patchctl plan all --kept-back' lists each";
+    let kept = kept_back::summary(&host.kept_back, listed);
     rows.extend(kept.into_iter().map(|line| ("", line)));
 }
 
-fn updates(picture: &Value, view: &View, rows: &mut Rows) {
-    let (phase, target) = (text(picture, "phase"), text(picture, "target"));
-    let phase = match phase {
-        "success" => painted(Colour::Good, phase),
-        "failed" | "rolled_back" => painted(Colour::Bad, phase),
-        other => other.to_owned(),
+fn updates(host: &StatusAnswer, view: &View, rows: &mut Rows) {
+    let phase = host.phase.to_string();
+    let phase = match host.phase {
+        Word::Known(Phase::Success) => painted(Colour::Good, &phase),
+        Word::Known(Phase::Failed | Phase::RolledBack) => painted(Colour::Bad, &phase),
+        _ => phase,
     };
-    rows.push((
-        "Last update",
-        format!("{phase} {target}").trim_end().to_owned(),
-    ));
-    if !text(picture, "current_job").is_empty() {
-        let (job, progress) = (text(picture, "current_job"), number(picture, "progress"));
-        let action = match text(picture, "action") {
+    let last = format!("{phase} {}", host.target);
+    rows.push(("Last update", last.trim_end().to_owned()));
+    if !host.current_job.is_empty() {
+        let (job, progress) = (&host.current_job, host.progress);
+        let action = match host.action.as_str() {
             "" => String::new(),
             action => format!(": {}", plain(action)),
         };
         rows.push(("Running", format!("{job} ({progress} %){action}")));
     }
-    rows.push((
-        "Queue",
-        format!("{} waiting", number(picture, "queue_length")),
-    ));
-    for job in list(picture, "deferred_jobs") {
-        let since = view.time(text(job, "since"));
-        let why = plain(text(job, "error"));
-        rows.push((
-            "Deferred",
-            format!("{}, since {since}: {why}", text(job, "job")),
-        ));
+    rows.push(("Queue", format!("{} waiting", host.queue_length)));
+    for job in &host.deferred_jobs {
+        let since = job.since.map_or_else(String::new, |since| view.time(since));
+        let why = plain(&job.error);
+        rows.push(("Deferred", format!("{}, since {since}: {why}", job.job)));
     }
-    match number(picture, "conflicts") {
+    match host.conflicts {
         0 => {}
         conflicts => {
             let shown = format!("{}; see 'patchctl conflicts'", count(conflicts, "job"));
@@ -160,30 +154,30 @@ fn updates(picture: &Value, view: &View, rows: &mut Rows) {
     }
 }
 
-fn reboot(picture: &Value, view: &View, rows: &mut Rows) {
-    let reasons = texts(picture, "reboot_reasons");
+fn reboot(host: &StatusAnswer, view: &View, rows: &mut Rows) {
+    let reasons = &host.reboot_reasons;
     let reboot = if reasons.is_empty() {
         "not required".to_owned()
     } else {
         painted(Colour::Warning, &plain(&reasons.join(", ")))
     };
     rows.push(("Reboot", reboot));
-    rows.extend(shutdown(picture, view).map(|scheduled| ("", scheduled)));
-    match text(picture, "reboot_waits") {
+    rows.extend(shutdown(host, view).map(|scheduled| ("", scheduled)));
+    match host.reboot_waits.as_str() {
         "" => {}
         why => rows.push(("", format!("one that was asked for waits: {}", plain(why)))),
     }
 }
 
-fn outdated(picture: &Value, rows: &mut Rows) {
-    for service in list(picture, "outdated_services") {
-        let (unit, file) = (text(service, "unit"), texts(service, "files"));
-        let file = plain(file.first().copied().unwrap_or(""));
-        let advice = match text(service, "advice") {
+fn outdated(host: &StatusAnswer, rows: &mut Rows) {
+    for service in &host.outdated_services {
+        let file = service.files.first();
+        let file = file.map_or_else(String::new, |file| plain(file));
+        let advice = match service.advice.as_str() {
             "" => String::new(),
             advice => format!(" (replaced by: {})", plain(advice)),
         };
-        let unit = plain(unit);
+        let unit = plain(&service.unit);
         rows.push((
             "Outdated",
             format!("{unit} runs {file} as it was before an update{advice}"),
@@ -191,30 +185,28 @@ fn outdated(picture: &Value, rows: &mut Rows) {
     }
 }
 
-/// What is scheduled; a host of an older version says it of reboots alone.
-fn shutdown(picture: &Value, view: &View) -> Option<String> {
-    let scheduled = &picture["scheduled_shutdown"];
-    let at = match text(scheduled, "at") {
-        "" => text(picture, "scheduled_reboot"),
-        at => at,
-    };
-    let what = match text(scheduled, "mode") {
+/// What is scheduled; a service of an older version names only reboots.
+fn shutdown(host: &StatusAnswer, view: &View) -> Option<String> {
+    let scheduled = host.scheduled_shutdown.as_ref();
+    let at = scheduled.and_then(|shutdown| shutdown.at);
+    let at = at.or(host.scheduled_reboot)?;
+    let what = match scheduled.map_or("", |shutdown| shutdown.mode.as_str()) {
         "" | "reboot" => "",
         mode => mode,
     };
-    let uid = scheduled["uid"]
-        .as_u64()
-        .filter(|_| scheduled["ours"] == false);
+    let foreign = scheduled.filter(|shutdown| shutdown.ours == Some(false));
+    let uid = foreign.and_then(|shutdown| shutdown.uid);
     let by = uid.map_or_else(String::new, |uid| format!(" by user {uid}"));
     let shown = format!("{} scheduled for {}{by}", plain(what), view.time(at));
-    (!at.is_empty()).then(|| shown.trim_start().to_owned())
+    Some(shown.trim_start().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::answers::read;
     use crate::cli::terminal::Terminal;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn view(width: usize) -> View {
         View {
@@ -228,7 +220,7 @@ mod tests {
     }
 
     fn shown(picture: &Value) -> String {
-        view(usize::MAX).finished(&status(picture, &view(usize::MAX)))
+        view(usize::MAX).finished(&status(&read(picture).unwrap(), &view(usize::MAX)))
     }
 
     #[test]
@@ -260,7 +252,7 @@ mod tests {
             "no line twice: {text}"
         );
         assert!(text.contains("http://a x: failed\n"), "{text}");
-        let narrow = status(&picture, &view(40));
+        let narrow = status(&read(&picture).unwrap(), &view(40));
         assert!(
             narrow
                 .lines()
