@@ -25,7 +25,7 @@ pub fn architecture() -> String {
 }
 
 /// An id of this installation that is the same for ever and does not tell the machine id, which is confidential:
-/// `sd_id128_get_machine_app_specific(3)` for [`APPLICATION`]. None where there is no machine id.
+/// `sd_id128_get_machine_app_specific(3)` for `APPLICATION`. None where there is no machine id.
 #[must_use]
 pub fn host_id(paths: &Paths) -> Option<String> {
     let text = fs::read_to_string(paths.host("/etc/machine-id")).ok()?;
