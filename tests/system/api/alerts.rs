@@ -163,7 +163,7 @@ fn a_failed_update_is_signalled_once_and_resolved_by_the_next_success(release: R
 fn the_hook_saw_these_variables_alone(host: &Host, job: &str) {
     let environment = host.sh(&format!("grep PATCH_ALERT=update-failed {TOLD}"));
     assert!(
-        environment.contains(&format!("PATCH_JOB={}", job)),
+        environment.contains(&format!("PATCH_JOB={job}")),
         "{environment}"
     );
     let names: Vec<&str> = environment
