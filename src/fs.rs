@@ -266,7 +266,9 @@ pub fn read_untrusted(directory: &Path, name: &Path, limit: u64) -> Result<Vec<u
         Err(rustix::io::Errno::LOOP) => return Err(refused("it is a symbolic link")),
         Err(rustix::io::Errno::NXIO) => return Err(refused("it is a socket")),
         // fcntl(2), F_SETLEASE: whoever owns it can keep it from being opened for a while
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(refused("somebody holds a lease on it")),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            return Err(refused("another process holds a lease on it"));
+        }
         Err(error) => return Err(Unreadable::Failed(error.into())),
     };
     let metadata = file.metadata()?;

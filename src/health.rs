@@ -1,4 +1,4 @@
-//! Pure: the records in, health and its reasons out.
+//! Decides health and its reasons from the records; pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use crate::state::alert::{Alert, Cause};
 use crate::state::cache::{Cache, CacheStatus};
 
-/// Whether the host needs somebody to look at it.
+/// Whether the host needs an administrator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// Nothing is wrong.
     Healthy,
-    /// Something is; the reasons say what.
+    /// Something is wrong; the reasons say what.
     Degraded,
 }
 
 impl Health {
-    /// The word that stands for it in every interface.
+    /// The word for it in every interface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,31 +30,31 @@ impl Health {
     }
 }
 
-/// Everything health is made of.
+/// Everything that health depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The index.
     pub cache: &'a Cache,
-    /// What somebody should know.
+    /// The active alerts.
     pub alerts: &'a [Alert],
-    /// What is wrong with the package database.
+    /// Problems of the package database.
     pub problems: &'a [String],
-    /// Whether nothing else can be wrong with it: everything of it could be seen.
+    /// Whether the package database could be read completely, so that `problems` is exhaustive.
     pub sees_problems: bool,
     /// The security updates that a rollback by hand keeps back, a sentence for each rollback.
     pub taken_back: &'a [String],
     /// Why the configuration or the package manager cannot be used.
     pub unusable: Option<&'a str>,
-    /// What keeps the doors from knowing how the host is, or from being asked, a sentence each.
+    /// What keeps the front ends from reading the records or from being started, a sentence each.
     pub blind: &'a [String],
-    /// That an interrupted job is not finished yet.
+    /// Set when an interrupted job is not finished yet.
     pub under_way: Option<&'a str>,
-    /// That security updates have been kept back for too long.
+    /// Set when security updates have been kept back for too long.
     pub kept_too_long: Option<&'a str>,
 }
 
 /// Why the host is degraded, one sentence each; none when it is healthy. An index that is only stale
-/// is no reason: a refresh is asked for whenever somebody looks.
+/// is no reason: each caller that reads health asks for a refresh.
 #[must_use]
 pub fn reasons(facts: Facts<'_>) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -116,10 +116,10 @@ pub fn health(facts: Facts<'_>) -> (Health, Vec<String>) {
     )
 }
 
-/// For how long a security update may be kept back before that is a reason.
+/// For how long a security update may be kept back before the host is degraded.
 const KEPT_BACK_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How many packages a sentence names.
+/// How many packages a sentence names at most.
 const NAMED: usize = 5;
 
 /// Why the host is degraded by security updates that are kept back for too long, of these packages since then.
@@ -157,7 +157,7 @@ pub fn shown_time(time: Option<DateTime<Utc>>) -> String {
         .unwrap_or_default()
 }
 
-/// What `patchctl health --json` prints: exactly these keys, for programs that watch many hosts.
+/// What `patchctl health --json` prints: exactly these keys, for programs that monitor many hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// `healthy` or `degraded`.
@@ -307,7 +307,7 @@ mod tests {
         )];
         assert_eq!(
             reasons_of(&unlisted, &alerts, &[]),
-            ["what is pending cannot be listed: E: x"],
+            ["pending updates cannot be listed: E: x"],
             "once"
         );
         let tolerated = Cache {

@@ -24,18 +24,18 @@ pub mod worker;
 #[path = "../tests/fuzz/checks/mod.rs"]
 pub mod fuzz;
 
-/// The name of the package that this program comes in, in every package manager.
+/// The name of this program's package, in every package manager.
 pub const PACKAGE: &str = env!("CARGO_PKG_NAME");
 
-/// The version of this program, as `patchctl --version` and the bus property `Version` give it.
+/// The version of this program, as in `patchctl --version` and the bus property `Version`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The commit that this program was built from: `PATCH_COMMIT` of the build's environment, else what `git archive`
 /// has put into the sources; `unknown` where neither says it.
 pub const COMMIT: &str = commit(option_env!("PATCH_COMMIT"), include_str!("commit"));
 
-/// The version of what the doors offer together: members are only ever added, and a later number has more. 2.0.0,
-/// which says none, counts as 0.
+/// The version of the interfaces of all front ends: later versions only add members and have a higher number. 2.0.0,
+/// which reports none, counts as 0.
 pub const PROTOCOL: u32 = 1;
 
 /// The commit that the environment names, or else the sources; pure.

@@ -192,7 +192,7 @@ fn run_unit(run: Run) -> Result<ExitCode> {
         Run::Drain => {
             let drained = worker()?.drain();
             if let Err(error) = answer_left_inquiries(&Paths::default()) {
-                tracing::warn!("what the planner had left was not answered: {error:#}");
+                tracing::warn!("questions left by the planner were not answered: {error:#}");
             }
             drained?;
         }

@@ -1,4 +1,4 @@
-//! Where everything lies on the disk: one place for every path the program reads or writes.
+//! Every path that the program reads or writes.
 
 use std::path::{Path, PathBuf};
 
@@ -38,13 +38,13 @@ impl Paths {
         self.host("/run/linux_patch_api")
     }
 
-    /// Where doors prepare an entry before it is renamed into the queue.
+    /// Where front ends prepare an entry before they rename it into the queue.
     #[must_use]
     pub fn tmp(&self) -> PathBuf {
         self.lib().join("tmp")
     }
 
-    /// The program that a package manager runs as its gate; root's alone. Not in `/run`, from which nothing
+    /// The program that a package manager runs as its gate; only root may write to it. Not in `/run`, from which nothing
     /// is executed on hosts with initramfs-tools (mounted `noexec`); package managers run scripts from
     /// `/var` themselves.
     #[must_use]
@@ -58,19 +58,19 @@ impl Paths {
         self.lib().join("queue")
     }
 
-    /// What the doors ask of the planner.
+    /// Questions of the front ends to the planner.
     #[must_use]
     pub fn inquiries(&self) -> PathBuf {
         self.lib().join("inquiries")
     }
 
-    /// What the planner answers; volatile.
+    /// The planner's answers; volatile.
     #[must_use]
     pub fn findings(&self) -> PathBuf {
         self.run().join("findings")
     }
 
-    /// What was put into the queue and is not a request.
+    /// Queue entries that were not valid requests.
     #[must_use]
     pub fn refused(&self) -> PathBuf {
         self.lib().join("refused")
@@ -100,31 +100,31 @@ impl Paths {
         self.lib().join("jobs")
     }
 
-    /// What the host knows of its index, its pending updates and its latest update.
+    /// The state of the index, the pending updates and the latest update.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.lib().join("state")
     }
 
-    /// Packages that updates brought, kept for undoing the next one.
+    /// The package store: package files kept for rolling back the next update.
     #[must_use]
     pub fn packages(&self) -> PathBuf {
         self.lib().join("packages")
     }
 
-    /// The lock that every worker holds from before its refresh until its record is written.
+    /// The lock that a worker takes before its refresh and releases after it has written its record.
     #[must_use]
     pub fn worker_lock(&self) -> PathBuf {
         self.run().join("worker.lock")
     }
 
-    /// How far the running job is; volatile.
+    /// The progress of the running job; volatile.
     #[must_use]
     pub fn progress(&self) -> PathBuf {
         self.run().join("progress.json")
     }
 
-    /// The directories of a job's own files, created when missing by whoever is root.
+    /// The directories of a job's own files, which a process of root creates if missing.
     #[must_use]
     pub fn directories(&self) -> [PathBuf; 13] {
         [

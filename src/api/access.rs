@@ -39,19 +39,19 @@ pub fn lacking(paths: &Paths, records: &[PathBuf]) -> Option<String> {
         return None;
     }
     Some(format!(
-        "the services of this package cannot {}, so that what they say of the host may be wrong; \
-         'systemctl start patch-refresh.service' sets owners and modes right",
+        "the services of this package cannot {}, so their reports on the host may be wrong; \
+         'systemctl start patch-refresh.service' corrects owners and modes",
         lacking.join(", nor ")
     ))
 }
 
 fn words(error: Errno) -> &'static str {
     match error {
-        Errno::NOENT => "it is not there",
+        Errno::NOENT => "it does not exist",
         Errno::ACCESS | Errno::PERM => "permission denied",
         Errno::ROFS => "the file system is read-only",
-        Errno::NOTDIR => "it is no directory",
-        _ => "it cannot be looked at",
+        Errno::NOTDIR => "it is not a directory",
+        _ => "it cannot be examined",
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
         std::fs::remove_dir(paths.queue()).unwrap();
         let said = lacking(&paths, &[]).unwrap();
         assert!(
-            said.contains("cannot write to") && said.contains("queue' (it is not there)"),
+            said.contains("cannot write to") && said.contains("queue' (it does not exist)"),
             "{said}"
         );
     }

@@ -82,7 +82,7 @@ pub fn judge(paths: &Paths, request: &Request) -> Result<(), NotInstalled> {
     match installed() {
         Ok(found) => Names::of_keys(found.installed.keys()).judge(target),
         Err(error) => {
-            tracing::debug!("the names are left to the worker: {error:#}");
+            tracing::debug!("the worker will check the names: {error:#}");
             Ok(())
         }
     }

@@ -98,7 +98,7 @@ pub fn acknowledgement(key: &str) -> Result<WorkerCommand> {
     let cause: Cause = key.parse()?;
     ensure!(
         cause.can_be_acknowledged(),
-        "{key} says how the host is, and ends when it is no longer so"
+        "alert {key} reflects the current state and clears by itself; it cannot be acknowledged"
     );
     Ok(WorkerCommand::Acknowledge(Some(cause)))
 }
@@ -137,7 +137,7 @@ pub fn forgetting(paths: &Paths, id: &JobId) -> Result<WorkerCommand> {
     let blocked = Blocked::load(paths);
     ensure!(
         blocked.sets.iter().any(|set| set.job == *id),
-        "nothing of job {id} is kept back"
+        "no package of job {id} is kept back"
     );
     Ok(WorkerCommand::Forget(id.clone()))
 }

@@ -239,9 +239,7 @@ pub fn log_tail(paths: &Paths, id: &JobId) -> Result<Option<String>> {
     let cut = if at == 0 {
         String::new()
     } else {
-        format!(
-            "[{at} bytes before this are left out: ReadJobLog, or 'patchctl log', gives them]\n"
-        )
+        format!("[{at} bytes before this are omitted; ReadJobLog or 'patchctl log' has them]\n")
     };
     Ok(Some(cut + &text(bytes)))
 }

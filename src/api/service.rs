@@ -27,7 +27,8 @@ use crate::state::pending::PendingList;
 const ASKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is said where it does not.
-const NOT_SEEN: &str = "systemd does not say whether the units that wake this service are at work";
+const NOT_SEEN: &str =
+    "systemd does not report whether the units that start this service are active";
 
 /// How long units are taken to be as they were: for a property, and for callers who ask for everything.
 const UNITS_STAY: Duration = Duration::from_secs(5);
@@ -162,7 +163,7 @@ impl Service {
                 let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
                 *listed = Some((picture.fingerprint.clone(), Instant::now()));
             }
-            Err(error) => tracing::warn!("what is pending is not counted again: {error:#}"),
+            Err(error) => tracing::warn!("pending updates could not be counted again: {error:#}"),
         }
     }
 
@@ -210,7 +211,7 @@ impl Service {
         match listed {
             Ok(Ok(list)) => picture.pending = list.pending.clone(),
             Ok(Err(error)) => {
-                let why = format!("what is pending cannot be counted: {error}");
+                let why = format!("pending updates cannot be counted: {error}");
                 picture.blind.push(why);
             }
             Err(_) => {}
@@ -266,7 +267,7 @@ impl Service {
             match request.and_then(|r| queue::submit(&self.paths, &r)) {
                 Ok(id) => *asked = Some(id),
                 Err(error) => {
-                    tracing::warn!("no refresh could be asked for: {error:#}");
+                    tracing::warn!("a refresh could not be requested: {error:#}");
                     return None;
                 }
             }

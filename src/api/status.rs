@@ -206,8 +206,8 @@ impl HostStatus {
         }
         let (job, phase) = (self.current_job(), self.update.phase.as_str());
         Some(format!(
-            "job {job} was interrupted ({phase}), and what is left of it is not finished yet; \
-             'systemctl status patch-recover.service' says how far that is"
+            "job {job} was interrupted ({phase}), and is not finished yet; \
+             'systemctl status patch-recover.service' shows its progress"
         ))
     }
 

@@ -71,7 +71,7 @@ fn ensure_fits(value: &Value) -> Result<()> {
     let length = length(value);
     ensure!(
         length <= MAX_ANSWER,
-        "the answer would have {length} bytes, and the door gives at most {MAX_ANSWER}; as root, read the files \
+        "the answer would have {length} bytes, but the service sends at most {MAX_ANSWER}; as root, read the files \
          in /var/lib/linux_patch_api"
     );
     Ok(())

@@ -206,7 +206,7 @@ impl Client {
         let word = format!("patchctl forget {job}");
         let is_kept = |kept: &KeptBackAnswer| kept.reason.contains(&word);
         self.await_status(
-            "it is offered when the jobs that run now are done",
+            "it is offered again when the running jobs have ended",
             |host| !host.kept_back.iter().any(is_kept),
         )
     }
@@ -260,7 +260,7 @@ impl Client {
         };
         let order = Dictionary::from(options);
         let () = self.session.change("Reboot", &(order,))?;
-        let later = "the order is followed when the jobs that run now are done";
+        let later = "the command takes effect when the running jobs have ended";
         let waits = |host: &StatusAnswer| !host.reboot_waits.is_empty();
         let settled = |host: &StatusAnswer| {
             let is_scheduled = host.scheduled_reboot.is_some();
@@ -297,10 +297,9 @@ impl Client {
         if stand(&known) == 0 {
             return self.show("there is no such alert");
         }
-        self.await_status(
-            "the alert goes when the jobs that run now are done",
-            |host| stand(host) == 0,
-        )
+        self.await_status("the alert ends when the running jobs have ended", |host| {
+            stand(host) == 0
+        })
     }
 
     /// The status of the host; the service refreshes a stale index first.

@@ -204,7 +204,7 @@ impl Session {
         let runs =
             version.map_or_else(|_| "an older version".to_owned(), |version| plain(&version));
         TooOld(format!(
-            "{where_to} runs linux-patch-api {runs}, which cannot do this; it takes {VERSION} or later there"
+            "{where_to} runs linux-patch-api {runs}, which does not support this; it needs {VERSION} or later"
         ))
         .into()
     }

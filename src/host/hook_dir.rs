@@ -69,7 +69,7 @@ pub fn trusted(path: &Path) -> Result<()> {
         );
     }
     if metadata.mode() & 0o022 != 0 {
-        bail!("it is not run: others than root may write to it; run 'chmod go-w' on it");
+        bail!("it is not run: users other than root may write to it; run 'chmod go-w' on it");
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ impl Held {
 impl std::fmt::Display for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { who, why, pid, .. } = self;
-        write!(f, "{who} (process {pid}) holds off a shutdown: {why}")
+        write!(f, "{who} (process {pid}) inhibits a shutdown: {why}")
     }
 }
 

@@ -235,7 +235,7 @@ pub fn wake_agent() {
         })
     });
     if let Some(Err(error)) = woken {
-        tracing::debug!("the D-Bus door was not woken: {error:#}");
+        tracing::debug!("the D-Bus service was not started: {error:#}");
     }
 }
 

@@ -22,7 +22,7 @@ const UNITS: [(&str, &str); 4] = [
     ),
     (
         "patch-refresh.timer",
-        "the package index is not refreshed by itself",
+        "the package index is not refreshed automatically",
     ),
 ];
 
@@ -117,7 +117,7 @@ fn sentence(unit: &str, without: &str, state: State) -> Option<String> {
             "{unit} is masked, and {without}; 'systemctl unmask {unit}' and 'systemctl enable --now {unit}' end that"
         ),
         State::Missing => format!(
-            "systemd finds no {unit}, and {without}; install {} again",
+            "systemd does not find {unit}, and {without}; install {} again",
             crate::PACKAGE
         ),
         State::Off => format!(

@@ -211,7 +211,7 @@ pub fn stuck(job: &JobId, what: &StalledScript<'_>, seconds: u64, text: &str) {
     } = what;
     warn!(MESSAGE_ID = id::STUCK, PATCH_JOB = %job, PATCH_PACKAGE = package, PATCH_SCRIPT = script,
         PATCH_PID = pid, PATCH_COMMAND = command, PATCH_SECONDS = seconds,
-        "job {job} does not go on: {text}");
+        "job {job} makes no progress: {text}");
 }
 
 /// Something that is not a valid request was refused.
@@ -353,7 +353,7 @@ pub fn blocked(job: &JobId, packages: &str) {
 pub fn unblocked(job: &JobId, why: &str) {
     let why = plain(why);
     info!(MESSAGE_ID = id::UNBLOCKED, PATCH_JOB = %job, PATCH_REASON = %why,
-        "what job {job} rolled back is offered again: {why}");
+        "what was rolled back in job {job} is offered again: {why}");
 }
 
 /// A job has something to tell.
@@ -374,7 +374,7 @@ pub fn reboot_scheduled(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
 pub fn reboot_refused(job: Option<&JobId>, why: &str) {
     let why = plain(why);
     warn!(MESSAGE_ID = id::REBOOT_REFUSED, PATCH_JOB = job.map(JobId::as_str), PATCH_ERROR = %why,
-        "the reboot that is to follow has to wait: {why}");
+        "the reboot has to wait: {why}");
 }
 
 /// A scheduled reboot was taken back, and is asked for again.
@@ -382,7 +382,7 @@ pub fn reboot_postponed(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
     let why = plain(why);
     info!(MESSAGE_ID = id::REBOOT_POSTPONED, PATCH_JOB = job.map(JobId::as_str),
         PATCH_TIME = %at.to_rfc3339(), PATCH_REASON = %why,
-        "the reboot at {} is taken back for now: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
+        "the reboot at {} is postponed: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
 }
 
 /// A reboot was taken back.

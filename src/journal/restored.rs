@@ -25,7 +25,7 @@ pub fn cannot_go_back(job: &JobId, packages: &[String], why: &str) {
 pub fn rollback_below(job: &JobId, tool: &str, why: &str) {
     let why = plain(why);
     warn!(MESSAGE_ID = id::ROLLBACK_BELOW, PATCH_JOB = %job, PATCH_TOOL = tool, PATCH_ERROR = %why,
-        "job {job}: the package manager has not brought every former version back ({why}); \
+        "job {job}: the package manager has not restored every former version ({why}); \
          trying {tool} alone");
 }
 

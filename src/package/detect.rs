@@ -146,7 +146,7 @@ pub fn choose(configured: Option<&str>, facts: &HostFacts) -> Result<Backend> {
         };
         return family.backend(facts).ok_or_else(|| {
             anyhow::anyhow!(
-                "backend = \"{name}\" is configured, and {} is not there",
+                "backend = \"{name}\" is configured, but {} is not installed",
                 family.tools()
             )
         });
@@ -168,7 +168,7 @@ pub fn choose(configured: Option<&str>, facts: &HostFacts) -> Result<Backend> {
     };
     family.backend(facts).ok_or_else(|| {
         anyhow::anyhow!(
-            "this host is {}, but {} is not there; if it has another package manager, \
+            "this host is {}, but {} is not installed; if it has another package manager, \
              set backend = to one of {NAMES} in the configuration",
             os.name,
             family.tools()
@@ -393,7 +393,7 @@ mod tests {
         }
         assert_eq!(
             chosen("zypper", "apt-get").unwrap_err().to_string(),
-            "backend = \"zypper\" is configured, and zypper is not there"
+            "backend = \"zypper\" is configured, but zypper is not installed"
         );
         let error = chosen("portage", "apt-get").unwrap_err().to_string();
         assert!(

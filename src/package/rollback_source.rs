@@ -183,7 +183,7 @@ impl RollbackItem {
         );
         match &self.source {
             RollbackSource::Unavailable { why } => {
-                anyhow::bail!("{package} {version} is not to be had any more: {why}")
+                anyhow::bail!("{package} {version} is no longer available: {why}")
             }
             RollbackSource::Archive
             | RollbackSource::NewlyInstalled

@@ -74,7 +74,7 @@ impl WorkerCommand {
         let prepared = paths.tmp().join(&name);
         write_atomically(&prepared, b"", 0o640)
             .and_then(|()| rename_durably(&prepared, &paths.queue().join(&name)))
-            .context("the order could not be queued")
+            .context("the command could not be queued")
     }
 }
 

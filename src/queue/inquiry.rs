@@ -153,7 +153,7 @@ fn parse(paths: &Paths, name: &OsStr) -> Result<Inquiry, Unreadable> {
     let inquiry = Inquiry::Plan(entry.packages);
     if name != inquiry.name().as_str() {
         return Err(Unreadable::Refused(
-            "its name is that of another".to_owned(),
+            "its name belongs to another question".to_owned(),
         ));
     }
     Ok(inquiry)

@@ -15,7 +15,7 @@ use super::package::shown;
 pub struct JobId(String);
 
 impl JobId {
-    /// A new id, of now.
+    /// A new id from the current time.
     pub fn new() -> Result<Self> {
         let mut random = [0; 3];
         rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::empty())

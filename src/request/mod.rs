@@ -1,4 +1,4 @@
-//! A request: what may be asked for, parsed once and strictly at every door.
+//! A request, parsed once and strictly by every front end.
 
 mod job_id;
 mod options;
@@ -25,10 +25,10 @@ pub use target::Target;
 /// The most bytes a queue entry may have.
 pub const MAX_ENTRY_BYTES: u64 = 64 * 1024;
 
-/// The most letters of a door's name.
+/// The longest name of a front end, in letters.
 const MAX_DOOR: usize = 16;
 
-/// The most letters of a session's name.
+/// The longest name of a session, in letters.
 const MAX_SESSION: usize = 32;
 
 /// What a request asks the worker to do.
@@ -39,7 +39,7 @@ pub enum Kind {
     Refresh,
     /// Refresh, then apply updates.
     Apply,
-    /// The same for our own package, and for nothing else.
+    /// The same for the package of this program alone.
     Update,
     /// Undo what a job has changed.
     Rollback,
@@ -56,24 +56,24 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Who asked, and at which door.
+/// The user and the front end that a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
     /// `systemd`, `dbus`, `direct`, `timer`; `file` for an entry written by hand.
     pub door: String,
-    /// The user who asked, where the door knows.
+    /// The user who asked, if the front end knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// The user as who the person behind it has logged in, whatever became of that by sudo; where the door knows.
+    /// The login user, which sudo does not change, if the front end knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_uid: Option<u32>,
-    /// The session of that login, as `loginctl` names it; where it came out of one.
+    /// The session of that login, as `loginctl` names it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
 }
 
 impl Requester {
-    /// A requester at `door`.
+    /// A requester at the front end `door`.
     #[must_use]
     pub fn at(door: &str, uid: Option<u32>) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Requester {
         }
     }
 
-    /// The same, with the login that the process which asks belongs to.
+    /// The same, with the login of the calling process.
     #[must_use]
     pub fn of_login(self, login: Login) -> Self {
         Self {
@@ -98,13 +98,13 @@ impl Requester {
 /// The login that a process belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Login {
-    /// The user who logged in; none for what no login has started.
+    /// The user who logged in; none for a process that no login has started.
     pub uid: Option<u32>,
     /// The session, as `loginctl` names it.
     pub session: Option<String>,
 }
 
-/// One request, as it lies in the queue and in the record of its job.
+/// One request, as stored in the queue and in the record of its job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The version of this format.
@@ -113,24 +113,24 @@ pub struct Request {
     pub id: JobId,
     /// What to do.
     pub kind: Kind,
-    /// What an `apply` covers; not there for a `refresh`.
+    /// What an `apply` covers; absent for a `refresh`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packages: Option<Target>,
-    /// What a `rollback` undoes; not there for any other.
+    /// The job that a `rollback` undoes; absent for other kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
-    /// Whether a `rollback` leaves what cannot go back as it is, instead of being refused.
+    /// Whether a `rollback` leaves packages that cannot go back as they are, instead of being refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
-    /// What it asks for besides.
+    /// The options.
     #[serde(default, skip_serializing_if = "Options::is_empty")]
     pub options: Options,
-    /// Who asked.
+    /// Where the request comes from.
     #[serde(default = "by_file")]
     pub requester: Requester,
 }
 
-/// The one version of the entry format there is.
+/// The only version of the entry format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Format;
@@ -187,7 +187,7 @@ impl Request {
         })
     }
 
-    /// A request to undo what `job` has changed; all of it, or what of it can go back.
+    /// A request to undo the changes of `job`: all of them, or, with `partial`, those that can be undone.
     pub fn rollback(job: JobId, partial: bool, requester: Requester) -> Result<Self> {
         Ok(Self {
             kind: Kind::Rollback,
@@ -197,8 +197,8 @@ impl Request {
         })
     }
 
-    /// Parses a queue entry named `id`. A key that is not known is an error: it was meant to change
-    /// something. (Records are read with the same type, and may hold keys of a newer version.)
+    /// Parses a queue entry named `id`. An unknown key is an error, because it was meant to change something.
+    /// (Records are read with the same type, and may have keys of a newer version.)
     pub fn parse(id: &JobId, bytes: &[u8]) -> Result<Self> {
         let mut request: Self = serde_json::from_slice(bytes)?;
         only_known_keys(&serde_json::from_slice(bytes)?)?;
@@ -210,7 +210,7 @@ impl Request {
         let door = &request.requester.door;
         ensure!(
             (1..=MAX_DOOR).contains(&door.len()) && door.bytes().all(|c| c.is_ascii_lowercase()),
-            "{} is not the name of a door",
+            "{} is not the name of a front end",
             shown(door),
         );
         let session = request.requester.session.as_deref().unwrap_or("none");
@@ -222,7 +222,7 @@ impl Request {
         );
         ensure!(
             request.job.is_some() == (request.kind == Kind::Rollback),
-            "a rollback names a job, and nothing else does"
+            "only a rollback names a job, and it has to"
         );
         ensure!(
             !request.partial || request.kind == Kind::Rollback,
@@ -231,7 +231,7 @@ impl Request {
         match request.kind {
             Kind::Rollback => ensure!(
                 request.packages.is_none() && request.options.is_empty(),
-                "a rollback has packages or options",
+                "a rollback takes neither packages nor options",
             ),
             Kind::Apply => ensure!(request.packages.is_some(), "an apply names no packages"),
             Kind::Update => ensure!(
@@ -243,7 +243,7 @@ impl Request {
             ),
             Kind::Refresh => ensure!(
                 request.packages.is_none() && request.options.is_empty(),
-                "a refresh has packages or options",
+                "a refresh takes neither packages nor options",
             ),
         }
         if request
@@ -257,7 +257,7 @@ impl Request {
     }
 }
 
-/// An entry has names for all it says: serde would take a list of values in the right order, too.
+/// An entry has to be an object: serde would also accept a list of the values in the right order.
 fn only_known_keys(entry: &Value) -> Result<()> {
     let known: [(&Value, &[&str]); 3] = [
         (entry, &KEYS),

@@ -1,4 +1,4 @@
-//! What a request may ask for besides: waiting, preconditions, being one with its repetition.
+//! The options of a request: waiting, preconditions, the idempotency key, reboot and restarts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ pub const KEYS: [&str; 6] = [
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Wait and try again when the network is away, instead of failing.
+    /// Wait and try again when there is no network, instead of failing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub wait_for_network: bool,
     /// The installed versions that the request was made against.
@@ -44,16 +44,16 @@ pub struct Options {
     /// Requests of one user with the same key are one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Key>,
-    /// Whether a reboot follows; as configured when it is not said.
+    /// Whether a reboot follows; by default as configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<RebootPolicy>,
-    /// Whether services are restarted afterwards; as configured when it is not said.
+    /// Whether services are restarted afterwards; by default as configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
 }
 
 impl Options {
-    /// Whether nothing is asked for.
+    /// Whether no option is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -82,9 +82,9 @@ impl Options {
         }
     }
 
-    /// Whether two requests may be served by one transaction: those that may wait for the network
-    /// and those that may not end differently when a download fails. What follows is one thing for all:
-    /// the stricter wish of one would be imposed on the others.
+    /// Whether one transaction may serve two requests. A request that may wait for the network ends differently
+    /// from one that may not when a download fails. Reboot and restarts apply to a whole transaction, so requests
+    /// with other settings would have to follow those of the first.
     #[must_use]
     pub fn mixes_with(&self, other: &Self) -> bool {
         self.wait_for_network == other.wait_for_network
@@ -99,8 +99,8 @@ fn is_false(truth: &bool) -> bool {
     !truth
 }
 
-/// Versions by package. One that is named twice is an error: which of the two was meant must not be
-/// guessed, and serde would take the last.
+/// Versions by package. A package that is named twice is an error: the worker must not guess which version was
+/// meant, and serde would take the last.
 pub fn each_once<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<PackageName, Version>, D::Error> {
@@ -116,7 +116,7 @@ pub fn each_once<'de, D: Deserializer<'de>>(
             let mut versions = BTreeMap::new();
             while let Some((package, version)) = map.next_entry::<PackageName, Version>()? {
                 if versions.contains_key(&package) {
-                    return Err(A::Error::custom(format!("{package} is there twice")));
+                    return Err(A::Error::custom(format!("{package} is given twice")));
                 }
                 versions.insert(package, version);
             }
@@ -159,7 +159,7 @@ impl From<Version> for String {
     }
 }
 
-/// What makes the repetition of a request known as one.
+/// The name that a caller gives to a request, so that sending it again creates no second job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Key(String);

@@ -1,4 +1,4 @@
-//! The name of a package, parsed strictly at every door.
+//! The name of a package, parsed strictly by every front end.
 
 use std::fmt;
 use std::str::FromStr;
@@ -80,7 +80,7 @@ impl fmt::Display for PackageName {
     }
 }
 
-/// Hostile text for a message: quoted, without control characters, cut at 80.
+/// Hostile text for a message: quoted, without control characters, cut after 80 characters.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let cut: String = text.chars().take(80).flat_map(char::escape_debug).collect();

@@ -1,4 +1,4 @@
-//! What is to follow an update: a reboot, restarts of services. And the time spans that belong to it.
+//! What follows an update: a reboot, restarts of services; and the parser of time spans.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum RebootPolicy {
-    /// It is not.
+    /// Never.
     #[default]
     Never,
-    /// When something runs that only a reboot replaces.
+    /// If something runs that only a reboot replaces.
     WhenNeeded,
-    /// It is.
+    /// Always.
     Always,
 }
 
-/// Whether services that still run what an update has replaced are restarted.
+/// Whether services that still run replaced files are restarted after an update.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {
     /// They are only reported.
     #[default]
     None,
-    /// Those that no person and no other service depends on in a way that a restart would break.
+    /// The worker restarts those whose restart disturbs no user and no other service.
     Safe,
 }
 
-/// The longest time span that is taken: a month.
+/// The longest time span that is accepted: a month.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// Parses a time span as systemd writes it (systemd.time(7)): `30s`, `5min`, `1h 30min`; a number alone

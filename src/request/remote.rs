@@ -21,13 +21,13 @@ impl Remote {
         &self.login
     }
 
-    /// The port that sshd listens at, where it is not the one of ssh's own configuration.
+    /// The port of sshd, if it differs from ssh's own configuration.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// The container on that host whose bus is meant, as `machinectl` names it.
+    /// The container on that host whose bus is used, as `machinectl` names it.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
         self.container.as_deref()
@@ -85,8 +85,8 @@ fn split_host(address: &str) -> Option<(&str, &str)> {
     Some(address.split_at(end))
 }
 
-/// The port and the container of `:PORT/CONTAINER`, each of which may be missing. A name behind the colon is a
-/// container, too: systemctl once had it there.
+/// The port and the container of `:PORT/CONTAINER`, each of which may be missing. A name after the colon is also a
+/// container, because older versions of systemctl had it there.
 fn split_rest(rest: &str) -> Option<(Option<u16>, Option<&str>)> {
     let (port, container) = match rest.split_once('/') {
         Some((port, container)) => (port, Some(container)),

@@ -1,4 +1,4 @@
-//! What an update is to cover: named packages, everything, or security updates.
+//! What an update covers: named packages, everything, or security updates.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use crate::sorted;
 /// The most packages one request may name.
 pub const MAX_PACKAGES: usize = 1000;
 
-/// What an update is to cover.
+/// What an update covers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub enum Target {
-    /// Everything that is pending.
+    /// All pending updates.
     All,
-    /// What is pending and comes from a security source.
+    /// The pending updates from security sources.
     Security,
     /// These packages and what their new versions need.
     Packages(Vec<PackageName>),
@@ -68,14 +68,14 @@ impl Target {
         Ok(Self::Packages(packages))
     }
 
-    /// Whether this is our own package alone.
+    /// Whether this is the package of this program alone.
     #[must_use]
     pub fn is_own_package(&self) -> bool {
         let own = |name: &PackageName| name.as_str().split(':').next() == Some(PACKAGE);
         matches!(self, Self::Packages(names) if names.iter().all(own))
     }
 
-    /// The names that [`Target::from_names`] makes this target of.
+    /// The names from which [`Target::from_names`] makes this target.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         match self {

@@ -84,7 +84,7 @@ impl FromStr for Cause {
     fn from_str(text: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|cause| cause.as_str() == text) {
             Some(cause) => Ok(cause),
-            None => bail!("{} is no alert", crate::request::shown(text)),
+            None => bail!("{} is not an alert", crate::request::shown(text)),
         }
     }
 }
@@ -244,7 +244,7 @@ fn lock(paths: &Paths) -> Result<Lock> {
             return Ok(lock);
         }
         if left.is_zero() {
-            bail!("somebody else has been writing the alerts for too long");
+            bail!("another process has been writing the alerts for too long");
         }
         thread::sleep(LOCK_INTERVAL);
         left = left.saturating_sub(LOCK_INTERVAL);

@@ -107,7 +107,7 @@ impl Cache {
     #[must_use]
     pub fn not_listed(&self) -> Option<String> {
         let why = self.list_error.as_ref()?;
-        Some(format!("what is pending cannot be listed: {why}"))
+        Some(format!("pending updates cannot be listed: {why}"))
     }
 
     /// The sources that failed and may: nothing is taken from their old indexes.

@@ -117,7 +117,9 @@ pub fn reasons(paths: &Paths, packages: Option<&dyn PackageManager>) -> Vec<Stri
     });
     if let Some(newer) = kernel::newer_installed(paths) {
         let running = kernel::running();
-        reasons.push(format!("the kernel {newer} is installed, {running} runs"));
+        reasons.push(format!(
+            "the kernel {newer} is installed, but {running} is running"
+        ));
     }
     reasons.extend(super::services::reboot_reasons(paths));
     reasons

@@ -70,7 +70,7 @@ fn drain(paths: &Paths, cause: Cause) -> Result<()> {
         run_hooks(paths, &event);
         let (key, number) = (event.alert.key, event.number);
         Alerts::change(paths, |alerts| alerts.hooked.insert(key, number))
-            .context("it cannot be noted which hooks have run")?;
+            .context("the list of hooks that have run cannot be written")?;
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ fn death(unit: &str, monitor: &BTreeMap<String, String>) -> Option<String> {
         return None;
     }
     Some(journal::plain(&format!(
-        "{unit} died without a word ({result}, {status}); 'patchctl jobs' shows what it was doing"
+        "{unit} died ({result}, {status}); 'patchctl jobs' shows what it was doing"
     )))
 }
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn only_a_death_without_a_word_is_an_alert_of_its_own() {
         let text = died("signal", "KILL").unwrap();
-        assert!(text.contains("patch-apply@demo.service died without a word (signal, KILL)"));
+        assert!(text.contains("patch-apply@demo.service died (signal, KILL)"));
         for (result, status) in [
             ("oom-kill", "KILL"),
             ("exit-code", "203"),

@@ -76,8 +76,7 @@ fn give_up(paths: &Paths) -> Result<()> {
             at: clock::now(),
             fingerprint: String::new(),
             outcome: Outcome::Failed(format!(
-                "the package manager keeps files where only the worker can use them, and {WORKER} has not come to \
-                 this question within {} s; ask again when no job runs, or see 'systemctl status {WORKER}'",
+                "the package manager keeps files where only the worker can use them, and {WORKER} has not answered this question within {} s; ask again when no job runs, or see 'systemctl status {WORKER}'",
                 LEFT_FOR.as_secs()
             )),
         };

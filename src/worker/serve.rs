@@ -70,11 +70,11 @@ impl Worker {
             && let Err(error) = download_ahead::run(&self.ctx)
         {
             // it is done by the update, then
-            tracing::warn!("what is pending could not be downloaded ahead: {error:#}");
+            tracing::warn!("pending updates could not be downloaded ahead: {error:#}");
         }
         alerts::check_host(&self.ctx);
         if let Err(error) = retention::run(&self.ctx) {
-            tracing::warn!("old records of jobs are not thrown away: {error:#}");
+            tracing::warn!("old records of jobs could not be deleted: {error:#}");
         }
         drop(lock);
         self.finish();
@@ -94,7 +94,7 @@ impl Worker {
         match systemd::heal_units(&self.ctx.paths) {
             Ok(units) if !units.is_empty() => journal::units_healed(&units),
             Ok(_) => {}
-            Err(error) => tracing::debug!("units were not looked at: {error:#}"),
+            Err(error) => tracing::debug!("units were not checked: {error:#}"),
         }
     }
 
@@ -197,8 +197,7 @@ impl Worker {
             ensure!(!(self.ctx.stopping() && left), errors::DeferredToNextBoot);
             ensure!(
                 !gone,
-                "job {id} is neither in the queue nor in a worker's hands any more, and has not ended: another \
-                 program has taken its files away"
+                "job {id} is neither queued nor running, and has not ended: another program has removed its files"
             );
         }
     }
@@ -270,7 +269,7 @@ impl Worker {
             (false, false) => Ok(()),
         };
         if let Err(error) = result {
-            tracing::warn!("{RETRY_TIMER} could not be told: {error:#}");
+            tracing::warn!("{RETRY_TIMER} could not be started or stopped: {error:#}");
         }
     }
 

@@ -155,7 +155,7 @@ impl Agent {
             "discard" => Decision::Discard,
             _ => {
                 return Err(fdo::Error::InvalidArgs(
-                    "the decision is 'apply' or 'discard'".into(),
+                    "the decision has to be 'apply' or 'discard'".into(),
                 ));
             }
         };

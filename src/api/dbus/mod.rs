@@ -63,7 +63,7 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
     let (told, teller) = (Arc::clone(&door), bus.clone());
     let teller = runtime.spawn("tell", async move {
         if let Err(error) = tell(told, teller, records).await {
-            tracing::warn!("listeners cannot be told of changes any more: {error:#}");
+            tracing::warn!("changes can no longer be signalled: {error:#}");
         }
     });
     serve_until_idle(&runtime, &door, &bus, teller, idle).await?;

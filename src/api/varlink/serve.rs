@@ -38,12 +38,10 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(10);
 const ROOT: u32 = 0;
 
 /// Why a reboot is no option of an apply here: who may connect may ask for updates, and for no more.
-const NO_REBOOT: &str = "asking for a reboot takes the polkit action org.linux-patch.agent1.reboot, which \
-    this socket cannot ask for: use 'patchctl apply --reboot=...', or leave out the option reboot";
+const NO_REBOOT: &str = "asking for a reboot requires the polkit action org.linux-patch.agent1.reboot, which this socket cannot check: use 'patchctl apply --reboot=...', or omit the option reboot";
 
 /// Why no job is undone here: that may take back an update that was for security.
-const NO_ROLLBACK: &str = "asking for a rollback takes the polkit action org.linux-patch.agent1.rollback, \
-    which this socket cannot ask for: use 'patchctl rollback JOB' as an administrator";
+const NO_ROLLBACK: &str = "asking for a rollback requires the polkit action org.linux-patch.agent1.rollback, which this socket cannot check: use 'patchctl rollback JOB' as an administrator";
 
 /// Serves the connection that is our standard input, until its end.
 pub fn serve(paths: Paths) -> Result<()> {
@@ -215,7 +213,7 @@ impl Session {
             match inquire::pending_within(&self.paths, COUNTED_WITHIN) {
                 Ok(list) => picture.pending = list.pending,
                 Err(error) => {
-                    let why = format!("what is pending cannot be counted: {error:#}");
+                    let why = format!("pending updates cannot be counted: {error:#}");
                     picture.blind.push(why);
                 }
             }
@@ -223,7 +221,7 @@ impl Session {
         if picture.wants_refresh() && picture.running.is_empty() && picture.queue_length == 0 {
             let refresh = Request::refresh(self.requester());
             if let Err(error) = refresh.and_then(|refresh| queue::submit(&self.paths, &refresh)) {
-                tracing::warn!("no refresh could be asked for: {error:#}");
+                tracing::warn!("a refresh could not be requested: {error:#}");
             }
         }
         picture.json()
@@ -270,7 +268,7 @@ fn unit_problems(paths: &Paths) -> Vec<String> {
     let look = async { watchers::look(&bus::system_bus()?, paths).await };
     zbus::block_on(look).unwrap_or_else(|error| {
         vec![format!(
-            "systemd does not say whether the units that wake this service are at work: {error:#}"
+            "systemd does not report whether the units that start this service are active: {error:#}"
         )]
     })
 }

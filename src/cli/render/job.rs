@@ -46,7 +46,7 @@ pub fn asked(record: &JobAnswer, view: &View) -> String {
         .flatten()
         .collect::<String>();
     let mut lines = vec![format!(
-        "  asked for at the door {}{parts}",
+        "  requested over {}{parts}",
         plain(&requester.door)
     )];
     for (time, what) in [

@@ -165,7 +165,7 @@ fn reboot(host: &StatusAnswer, view: &View, rows: &mut Rows) {
     rows.extend(shutdown(host, view).map(|scheduled| ("", scheduled)));
     match host.reboot_waits.as_str() {
         "" => {}
-        why => rows.push(("", format!("one that was asked for waits: {}", plain(why)))),
+        why => rows.push(("", format!("a requested reboot waits: {}", plain(why)))),
     }
 }
 
@@ -279,6 +279,6 @@ mod tests {
             scheduled("poweroff", false)
                 .contains("  poweroff scheduled for 2026-01-02 03:04:05 UTC, just now by user 0\n")
         );
-        assert!(with("reboot_waits", json!("x")).contains("one that was asked for waits: x"));
+        assert!(with("reboot_waits", json!("x")).contains("a requested reboot waits: x"));
     }
 }

@@ -32,7 +32,7 @@ pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> V
             .filter(|path| is_of(path, &stem))
             .find_map(|path| rollback_source::cached(change, kept, &path));
         cached.unwrap_or_else(|| RollbackSource::Unavailable {
-            why: "it is neither among the packages we keep nor in a cache of apk's".to_owned(),
+            why: "it is neither in the package store nor in apk's cache".to_owned(),
         })
     };
     let former = |change: &Change| RollbackItem {

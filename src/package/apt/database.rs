@@ -36,7 +36,7 @@ fn entry(line: &str) -> Result<Option<(PackageId, Installed)>> {
         (!state.is_empty()).then_some((package, architecture, version, want, flag, state, fields))
     };
     let (package, architecture, version, want, flag, state, fields) =
-        parts().with_context(|| format!("dpkg-query gave a line of another form: '{line}'"))?;
+        parts().with_context(|| format!("dpkg-query printed an unexpected line: '{line}'"))?;
     if matches!(state, "not-installed" | "config-files") {
         return Ok(None);
     }

@@ -85,7 +85,7 @@ fn impossible(updates: &[Update], lists: &[OsString]) -> Result<Vec<KeptBack>> {
     let mut explained = explain::explain(updates.iter().map(asked).collect(), lists)?;
     let kept = |update: &Update| {
         let (cause, reason) = explained.remove(&update.package).unwrap_or_else(|| {
-            let together = "it cannot be had together with the others";
+            let together = "it cannot be installed together with the others";
             (KeptBackCause::Dependency, together.to_owned())
         });
         KeptBack::new(&update.package, cause, reason).marked(update.security)

@@ -213,7 +213,7 @@ fn confirmed(lists: &Path, reported: &SourceReport, targets: &str, failed: bool)
     let wrong = match index {
         // a directory of packages that has none, and that its administrator trusts: anywhere else, apt fails
         None if reported.packages && has_target(targets, &source) => None,
-        None => Some("its index is not there after the refresh".to_owned()),
+        None => Some("its index is missing after the refresh".to_owned()),
         Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
         Some(Ok(bytes)) => {
             let text = String::from_utf8_lossy(&bytes);

@@ -81,7 +81,7 @@ fn parse(output: &str) -> Result<Vec<Package>> {
             excludes,
         ] = fields[..]
         else {
-            bail!("dpkg-query gave a line of another form: '{line}'");
+            bail!("dpkg-query printed an unexpected line: '{line}'");
         };
         if matches!(state, "not-installed" | "config-files") {
             continue;

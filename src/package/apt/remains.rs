@@ -107,7 +107,7 @@ pub fn clear(
         run_repair_step(&dpkg::purge(&cleared), log, observer)?;
         let still = read(dpkg)?;
         let kept = cleared.into_iter().filter(|key| still.contains_key(key));
-        stay.extend(kept.map(|key| (key, "dpkg has not taken it away".to_owned())));
+        stay.extend(kept.map(|key| (key, "dpkg has not removed it".to_owned())));
     }
     Ok(stay)
 }

@@ -150,7 +150,7 @@ fn repack(
         let free = rustix::fs::statvfs(scratch)?;
         ensure!(
             free.f_bavail.saturating_mul(free.f_frsize) >= REPACK_ROOM,
-            "there is no room for dpkg-repack"
+            "there is not enough disk space for dpkg-repack"
         );
         fs::create_dir_all(&own)?;
         let program = dpkg::repack(&change.former_key(), &own).limit(left);
@@ -205,7 +205,7 @@ pub fn run(
     marks.restore(restore.log);
     match outcome.ended {
         TransactionEnd::Stopped => {
-            bail!("a stop was asked for while former versions were put back")
+            bail!("a stop was requested while former versions were put back")
         }
         ended => Ok(ended),
     }

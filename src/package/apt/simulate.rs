@@ -104,7 +104,7 @@ pub fn parse(output: &str) -> Result<Listing> {
 }
 
 fn unknown(line: &str) -> String {
-    format!("apt-get printed a line of another form: '{line}'")
+    format!("apt-get printed an unexpected line: '{line}'")
 }
 
 /// Parses `name [installed] (candidate origins [arch])`, without `[installed]` for a new package.

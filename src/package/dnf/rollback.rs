@@ -72,7 +72,7 @@ pub fn run(
     let _ = std::fs::remove_file(&script);
     match ended {
         TransactionEnd::Stopped => {
-            bail!("a stop was asked for while former versions were put back")
+            bail!("a stop was requested while former versions were put back")
         }
         ended => Ok(ended),
     }

@@ -59,7 +59,7 @@ fn check(names: &[&str], configuration: Option<&Path>) -> Result<Vec<String>> {
     }
     ensure!(
         matches!(finished.exit_reason, ExitReason::Exited(0 | 1)),
-        "pacman did not come to its end"
+        "pacman did not finish"
     );
     Ok(lines)
 }

@@ -105,7 +105,7 @@ impl Tree {
         }
         for repository in names() {
             if !self.database(repository).exists() && wrong.iter().all(|(r, _)| r != repository) {
-                let why = "its database is not there after the refresh";
+                let why = "its database is missing after the refresh";
                 wrong.push((repository.clone(), why.to_owned()));
             }
         }

@@ -62,12 +62,12 @@ impl Gate {
             .iter()
             .find(|(file, then)| stamp(file) != *then)
         {
-            bail!("'{}' was changed by somebody else", file.display());
+            bail!("'{}' was changed by another process", file.display());
         }
         let mut names = String::new();
         input
             .read_to_string(&mut names)
-            .context("pacman's list is no text")?;
+            .context("pacman's list is not UTF-8")?;
         let mut changes = announced(&names, &plan.changes, installed)?;
         // where they are, now that they are fetched
         for file in changes.iter_mut().filter_map(|change| change.file.as_mut()) {

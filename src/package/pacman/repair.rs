@@ -47,7 +47,7 @@ pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Obser
         LockState::No => false,
         LockState::By(holder) => bail!("{holder}"),
         LockState::Unknown => bail!(
-            "'{}' is there, and nobody can be seen to hold it",
+            "'{}' exists, and no process appears to hold it",
             lock.display()
         ),
     };

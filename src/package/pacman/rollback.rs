@@ -33,7 +33,7 @@ pub fn find(changes: &[Change], kept: &[StoredPackage], caches: &[PathBuf]) -> V
         let in_cache = || rollback_source::cached(change, kept, cached.get(&stem)?);
         let found = rollback_source::stored(change, kept).or_else(in_cache);
         found.unwrap_or_else(|| RollbackSource::Unavailable {
-            why: "it is neither among the packages we keep nor in pacman's cache".to_owned(),
+            why: "it is neither in the package store nor in pacman's cache".to_owned(),
         })
     };
     let former = |change: &Change| RollbackItem {

@@ -18,7 +18,7 @@ pub fn rollback(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Tr
     let former = installonly::settled(restore.former)?;
     let (files, going) = split(&former)?;
     if !locks::wait_for_others(observer)? {
-        bail!("a stop was asked for while another rpm was waited for");
+        bail!("a stop was requested while waiting for another rpm");
     }
     if !files.is_empty() {
         let mut said = Vec::new();
@@ -80,7 +80,7 @@ fn refusal(said: &[String], going: &[String]) -> Option<String> {
     let lines = said.iter().map(|line| line.trim());
     let problems: Vec<&str> = lines.filter(is_problem).collect();
     if problems.is_empty() {
-        return Some("its rehearsal failed without a word".to_owned());
+        return Some("its test run failed without an error message".to_owned());
     }
     let other = problems.iter().find(|line| !of_going(line));
     other.map(|line| (*line).to_owned())

@@ -150,7 +150,7 @@ pub fn entries(output: &str) -> Result<Vec<RpmEntry>> {
         let mut fields = line.split('\t');
         let mut field = || fields.next().filter(|field| !field.is_empty());
         let (Some(package), Some(architecture), Some(version)) = (field(), field(), field()) else {
-            anyhow::bail!("rpm gave a line of another form: '{line}'");
+            anyhow::bail!("rpm printed an unexpected line: '{line}'");
         };
         if architecture == "(none)" {
             return Ok(None);

@@ -9,7 +9,7 @@ use super::database::{self, Contents};
 use crate::package::{Change, PackageId, RollbackItem, RollbackSource};
 
 /// What is to be put back, by what is installed now: where the former version is still there beside the new
-/// one, only the new one goes. An error when the former one is not there any more, or when the new one is
+/// one, only the new one goes. An error when the former one no longer exists, or when the new one is
 /// the kernel that runs, which is never taken away.
 pub fn settled(former: &[RollbackItem]) -> Result<Vec<RollbackItem>> {
     let settled = by(former, &database::read()?)?;
@@ -28,7 +28,7 @@ pub fn in_use(former: &[RollbackItem]) -> Result<Vec<(PackageId, String)>> {
         if is_of(&database::files(&key, version)?, release.trim()) {
             let before = self::version(former.change.from.as_deref());
             let why = format!(
-                "{key} {version} is the kernel that runs, which is never taken away; boot {before} first"
+                "{key} {version} is the running kernel, which is never removed; boot {before} first"
             );
             found.push((key, why));
         }

@@ -38,7 +38,7 @@ fn find(root: &Path, started: Option<i64>, running: &str, taken_back: &TakenBack
     let mut reasons = Vec::new();
     if let Some(newest) = newest_kernel(&root.join("usr/lib/modules"), running) {
         reasons.push(format!(
-            "the kernel {newest} is installed, and {running} is running"
+            "the kernel {newest} is installed, but {running} is running"
         ));
     }
     let Some(started) = started else {

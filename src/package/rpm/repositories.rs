@@ -145,7 +145,7 @@ pub fn source(
 ) -> Source {
     let index = indexes.get(id);
     let wrong = match index {
-        None => Some("its index is not there after the refresh"),
+        None => Some("its index is missing after the refresh"),
         Some(None) => Some("its index is not a list of packages"),
         Some(Some(_)) => None,
     };

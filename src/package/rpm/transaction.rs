@@ -108,7 +108,7 @@ pub fn run(
     }
     // the same question to the same index and database has the same answer; to others it may not
     if tool.basis(transaction) != basis {
-        let why = "somebody else changed the index or the package database meanwhile".to_owned();
+        let why = "another process changed the index or the package database meanwhile".to_owned();
         return Ok(ChangeOutcome::nothing(TransactionEnd::FetchFailed(why)).applied(kept_back));
     }
     let announced = gate::announce(&changes, archived.as_ref());

@@ -61,6 +61,6 @@ fn of_another_vendor(planned: &Planned) -> KeptBack {
 
 /// It could be installed by name, and `update` does not do it.
 fn passed_over(planned: &Planned) -> (KeptBackCause, String) {
-    let why = "is passed over by zypper update";
+    let why = "is skipped by zypper update";
     (KeptBackCause::Dependency, format!("{} {why}", planned.evr))
 }

@@ -50,7 +50,7 @@ pub fn run(restore: &Restore<'_>, observer: &mut dyn Observer) -> Result<Transac
     let program = arguments::rollback(&former, false).log(restore.log);
     match until_unlocked(&program, observer)?.ended {
         TransactionEnd::Stopped => {
-            bail!("a stop was asked for while former versions were put back")
+            bail!("a stop was requested while former versions were put back")
         }
         ended => Ok(ended),
     }

@@ -180,7 +180,7 @@ pub fn check_host(ctx: &Context) {
             let text = sentences(problems).join("; ");
             raise(ctx, Cause::DatabaseInterrupted, &text, None);
         }
-        Err(error) => tracing::debug!("the package database was not looked at: {error:#}"),
+        Err(error) => tracing::debug!("the package database was not checked: {error:#}"),
     }
     // this worker has the lock, so that no package manager of ours runs that could hang
     resolve(ctx, Cause::UpdateStuck);
@@ -195,7 +195,7 @@ pub fn check_host(ctx: &Context) {
 fn change(ctx: &Context, change: impl FnOnce(&mut Alerts) -> Option<Event>) -> Option<Event> {
     let changed = Alerts::change(&ctx.paths, change);
     changed.unwrap_or_else(|error| {
-        tracing::warn!("an alert could not be written down: {error:#}");
+        tracing::warn!("an alert could not be saved: {error:#}");
         None
     })
 }

@@ -14,9 +14,7 @@ pub struct DeferredToNextBoot;
 
 impl std::fmt::Display for DeferredToNextBoot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(
-            "the host is going down; what is left of the update is finished at the next boot",
-        )
+        f.write_str("the host is going down; the rest of the update is finished at the next boot")
     }
 }
 

@@ -14,14 +14,16 @@ use crate::worker::model::{partial, selection};
 pub const ROLLED_BACK: &str = "rolled back: ";
 
 /// Why a job failed that was stopped when it came back to do the rest of its work.
-pub const IN_PART: &str = "stopped with a part of its changes made, and before the rest";
+pub const IN_PART: &str = "stopped after a part of its changes";
 
 /// Ends a job that was stopped: cancelled, unless a part of it is done.
 pub fn cancel(job: &mut Job) {
     let why = match (job.is_done_in_part(), job.progress().is_self_update()) {
         (false, _) => return take(job, JobEvent::Cancel),
         (true, false) => IN_PART,
-        (true, true) => "stopped before our own package was updated; everything else is done",
+        (true, true) => {
+            "stopped before linux-patch-api itself was updated; everything else is done"
+        }
     };
     fail(job, &anyhow::anyhow!(why));
 }

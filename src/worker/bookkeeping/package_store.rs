@@ -20,7 +20,7 @@ pub fn know_builds(packages: &dyn PackageManager, changes: &mut [Change]) {
         return;
     }
     let now = packages.installed().unwrap_or_else(|error| {
-        tracing::warn!("which builds are installed is not known: {error:#}");
+        tracing::warn!("the installed builds are not known: {error:#}");
         Database::new()
     });
     for change in changes {
@@ -31,7 +31,7 @@ pub fn know_builds(packages: &dyn PackageManager, changes: &mut [Change]) {
         rebuilt.from = now.get(&key).and_then(|now| now.build.clone());
         if let Some(file) = file {
             rebuilt.to = packages.build_of(&file).unwrap_or_else(|error| {
-                tracing::warn!("which build is installed next is not known: {error:#}");
+                tracing::warn!("the build to be installed is not known: {error:#}");
                 None
             });
         }

@@ -71,7 +71,7 @@ pub fn run(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
     if ended.iter().any(|job| job.status != JobStatus::Succeeded)
         && let Err(error) = refresh::list_pending(ctx)
     {
-        tracing::warn!("what is pending could not be listed: {error:#}");
+        tracing::warn!("pending updates could not be listed: {error:#}");
     }
     (ended, refreshed)
 }
@@ -150,7 +150,7 @@ impl Batch<'_> {
             Err(error)
                 if error.is::<errors::DeferredToNextBoot>() || is_activated(ctx, &transaction) =>
             {
-                tracing::warn!("left to be judged: {error:#}");
+                tracing::warn!("left to the next worker to verify: {error:#}");
                 systemd::status(&format!("{error:#}"));
                 self.ended.append(&mut jobs);
             }

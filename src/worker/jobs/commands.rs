@@ -16,7 +16,7 @@ pub fn forget(ctx: &Context, job: &JobId) {
         return;
     }
     let offered = blocked.save(&ctx.paths).and_then(|()| {
-        journal::unblocked(job, "somebody has asked for that");
+        journal::unblocked(job, "a user has asked for that");
         forget_list(ctx)?;
         refresh::list_pending(ctx)
     });

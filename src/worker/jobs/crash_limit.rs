@@ -52,7 +52,7 @@ pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec
     // only the package database was read
     update.verify();
     let why = anyhow!(
-        "{LIMIT} workers died or could not go on while they had it; it is not tried again: \
+        "{LIMIT} workers died or could not continue while they had it; the job is not tried again: \
              \"journalctl -u 'patch-*'\" says how each ended"
     );
     let end = JobsEnd::Failure {

@@ -27,8 +27,7 @@ use crate::worker::model::partial::{self, Approved};
 use crate::worker::steps::rollback;
 
 /// The error of an orphan without changes.
-const LOST: &str = "the worker that had it is gone, and so is the note that it had it (state/running.json); \
-    its records show no change of a package; ask for it again";
+const LOST: &str = "its worker is gone, and so is the list of running jobs (state/running.json); no package was changed; ask for it again";
 
 /// The orphans. `listed` are the jobs in flight.
 pub fn find(ctx: &Context, listed: &[JobId]) -> Vec<JobId> {
@@ -119,9 +118,8 @@ fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
     let shown = |version: Option<&String>| version.map_or("none", String::as_str).to_owned();
     let installed = now.get(&other.key()).map(|installed| &installed.version);
     Some(format!(
-        "the worker that had it is gone, and so is the note that it had it (state/running.json); {}, which it \
-         changed from {} to {}, has been changed since then ({} is installed), so that it is neither judged nor \
-         undone",
+        "its worker is gone, and so is the list of running jobs (state/running.json); {}, which it \
+         changed from {} to {}, has been changed since then ({} is installed), so the job is neither verified nor undone",
         other.key(),
         shown(other.from.as_ref()),
         shown(other.to.as_ref()),

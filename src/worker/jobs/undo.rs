@@ -34,7 +34,7 @@ pub fn serve(ctx: &Context, mut job: Job) -> Job {
         }
     }
     if let Err(error) = refresh::list_pending(ctx) {
-        tracing::warn!("what is pending could not be listed: {error:#}");
+        tracing::warn!("pending updates could not be listed: {error:#}");
     }
     job
 }

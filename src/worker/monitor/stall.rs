@@ -108,7 +108,7 @@ impl<'a> StallDetector<'a> {
             job.stalls.push(hang.clone());
         }
         if let Err(error) = Job::save_all(&self.ctx.paths, &jobs) {
-            tracing::warn!("what hangs could not be written down: {error:#}");
+            tracing::warn!("the stall could not be recorded: {error:#}");
         }
     }
 }

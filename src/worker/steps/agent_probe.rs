@@ -51,7 +51,7 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
     systemd::status("waiting for the new version to answer");
     // the maintainer scripts do that, too, unless they are what is broken
     if let Err(error) = systemd::try_restart_unit(DOOR) {
-        tracing::debug!("{DOOR} was not asked to leave: {error:#}");
+        tracing::debug!("{DOOR} was not asked to exit: {error:#}");
     }
     let (begun, mut pause, mut heard) = (Instant::now(), PAUSE.0, None);
     let reports = |version: &str| Err(format!("agent reports {version}, expected {expected}"));
@@ -62,7 +62,7 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
             Answer::Installed(version) => return reports(&version),
             Answer::Shut(why) => return answers_by_itself(expected, &why),
             Answer::Former(version) => heard = Some(version),
-            Answer::Silence(why) => tracing::debug!("the door is silent: {why}"),
+            Answer::Silence(why) => tracing::debug!("the D-Bus service does not answer: {why}"),
         }
         if stopping() || begun.elapsed() + pause >= LIMIT {
             break;
@@ -78,7 +78,7 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
 
 /// Where there is no door to ask at, the program is asked by itself.
 fn answers_by_itself(expected: &str, why: &str) -> Result<(), String> {
-    tracing::info!("{} is asked by itself: {why}", agent_client::PROGRAM);
+    tracing::info!("{} is run directly: {why}", agent_client::PROGRAM);
     let program = Program::new(agent_client::PROGRAM)
         .arg("--version")
         .limit(LIMIT);

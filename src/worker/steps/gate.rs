@@ -41,7 +41,7 @@ pub fn run(
         Intent::Activated { .. } if first => Ok(()),
         Intent::Refused { reason, .. } => bail!("refused: {reason}"),
         Intent::NoRoom { without } => bail!("refused: {}", disk_space::sentence(&without)),
-        Intent::Mixed => bail!("our own package is updated after the others"),
+        Intent::Mixed => bail!("linux-patch-api itself is updated after the others"),
         _ => bail!("stopped on request before anything was changed"),
     }
 }
@@ -238,7 +238,7 @@ fn refusal(changes: &[Change], plan: Option<&[Change]>) -> Option<String> {
             "{package} {} was not planned",
             to.as_deref().unwrap_or("removed"),
         )),
-        (None, _) => Some("less would be changed than was planned".to_owned()),
+        (None, _) => Some("fewer changes would be made than planned".to_owned()),
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
         let plan = [change("a", Some("2")), change("b", Some("2"))];
         assert_eq!(refusal(&plan, Some(&plan)), None);
         assert_eq!(refusal(&plan, None), None);
-        assert!(refusal(&plan[..1], Some(&plan)).unwrap().contains("less"));
+        assert!(refusal(&plan[..1], Some(&plan)).unwrap().contains("fewer"));
         assert!(
             refusal(&plan, Some(&plan[..1]))
                 .unwrap()

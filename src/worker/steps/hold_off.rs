@@ -55,7 +55,7 @@ pub fn take_back(ctx: &Context, why: &str) -> Result<()> {
     (reboot.at, reboot.planned) = (None, Some(at));
     reboot.waits = Some(why.to_owned());
     reboot.save(&ctx.paths)?;
-    cancel_scheduled().context("the reboot that is scheduled could not be taken back")?;
+    cancel_scheduled().context("the scheduled reboot could not be cancelled")?;
     journal::reboot_postponed(reboot.job.as_ref(), at, why);
     Ok(())
 }

@@ -137,7 +137,7 @@ fn judge(
         }));
     }
     if errors.is_empty() && !sources.is_empty() && sources.iter().all(|s| s.error.is_some()) {
-        errors.push("every source failed, although each of them may".to_owned());
+        errors.push("every source failed, also those that are tolerated".to_owned());
     }
     let last_error = (!errors.is_empty()).then(|| errors.join("; "));
     let succeeded = last_error.is_none();

@@ -231,7 +231,7 @@ fn note_restart(
         Some(Restarted::Late) => {
             let (unit, limit) = (&service.unit, LIMIT.as_secs());
             let why = format!(
-                "{unit} was restarted, and is not up after {limit} s; it is not waited for any longer"
+                "{unit} was restarted, and is not up after {limit} s; the worker no longer waits for it"
             );
             restarts.late.push(why);
             None

@@ -367,8 +367,7 @@ fn check_nothing_was_due(ctx: &Context, selection: &Selection, failed: &[&Source
     };
     ensure!(
         due == 0,
-        "{} ended without an error and changed nothing, and {due} of the updates are still due: look in its \
-         configuration for what has it only download or pretend (such as APT::Get::Download-Only, \
+        "{} ended without an error and changed nothing, and {due} of the updates are still due: check its configuration for settings that make it only download or simulate (such as APT::Get::Download-Only, \
          APT::Get::Simulate, tsflags=test)",
         ctx.packages.name()
     );

@@ -29,7 +29,7 @@ pub fn conclude(
     let noted = files::after_update(ctx, transaction, &changes, &applied);
     applied.notes.extend(noted.unwrap_or_else(|error| {
         vec![format!(
-            "whether the packages have all of their files could not be looked at: {error:#}"
+            "the files of the packages could not be checked: {error:#}"
         )]
     }));
     let mut judgement = verify::judge(

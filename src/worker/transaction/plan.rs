@@ -193,7 +193,7 @@ pub fn short(ctx: &Context, selection: &Selection, failed: &[&Source]) -> Vec<No
     let short =
         updates.and_then(|updates| disk_space::short(packages, &packages.fetched(&updates)));
     short.unwrap_or_else(|error| {
-        tracing::debug!("whether there is room was not looked at: {error:#}");
+        tracing::debug!("the free disk space was not checked: {error:#}");
         Vec::new()
     })
 }
@@ -285,7 +285,7 @@ pub fn plan(
         Ok(whole) => whole,
         Err(error) if error.is::<AllOrNothing>() && !barred.is_empty() => {
             let (cause, why) = barred.all();
-            let reason = format!("it cannot be had without what {why}: {error:#}");
+            let reason = format!("it cannot be installed without what {why}: {error:#}");
             kept_back.extend(left.iter().map(|update| {
                 KeptBack::new(&update.package, cause, &reason).marked(update.security)
             }));
@@ -306,7 +306,7 @@ pub fn plan(
     kept_back.extend(planned.kept_back.iter().cloned());
     anyhow::ensure!(
         barred.needed(&planned).is_none(),
-        "what is pending cannot be had without what {}",
+        "pending updates cannot be installed without what {}",
         barred.all().1
     );
     Ok((planned.updates, kept_back))

@@ -86,11 +86,11 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
         }),
         // the next worker judges it
         Err(error) if error.is::<errors::DeferredToNextBoot>() => {
-            tracing::warn!("left to be judged: {error:#}");
+            tracing::warn!("left to the next worker to verify: {error:#}");
         }
         Err(error) => {
             let error =
-                anyhow::anyhow!("{why}; what was done before could not be judged: {error:#}");
+                anyhow::anyhow!("{why}; what was done before could not be verified: {error:#}");
             finish(JobsEnd::Failure { why, error: &error });
         }
     }

@@ -56,7 +56,7 @@ fn only_the_new_version_goes_again(backend: Backend) {
     let output = host.try_sh(&format!("patchctl rollback {}", id_of(&job)));
     assert!(!output.success(), "{output}");
     let error = text(&last_job(&host), "error").to_owned();
-    assert!(error.contains("is the kernel that runs"), "{error}");
+    assert!(error.contains("is the running kernel"), "{error}");
     assert_eq!(backend.installed(&host, "driver"), both("1.2"));
 
     // what rpm says once of a file that both have changed is in the record

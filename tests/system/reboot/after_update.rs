@@ -158,7 +158,7 @@ fn a_newer_kernel_than_the_running_one_is_a_reason() {
     host.write(&format!("/boot/vmlinuz-{running}"), "");
     let is_reason = || {
         let reasons = property(&host, "RebootReasons");
-        let reason = format!("the kernel {newer} is installed, {running} runs");
+        let reason = format!("the kernel {newer} is installed, but {running} is running");
         assert!(reasons.contains(&reason), "{reasons}");
         assert_eq!(property(&host, "RebootRequired"), "true");
     };

@@ -334,13 +334,13 @@ fn a_reboot_that_is_inhibited_is_kept_and_asked_for_again(release: Release) {
     let waits = property(&host, "RebootWaits");
     assert!(waits.starts_with("backup (process "), "{waits}");
     assert!(
-        waits.ends_with("holds off a shutdown: the nightly one"),
+        waits.ends_with("inhibits a shutdown: the nightly one"),
         "{waits}"
     );
     assert_eq!(scheduled(&host), "");
     let status = host.sh("patchctl status");
     assert!(
-        status.contains("that was asked for waits: backup"),
+        status.contains("requested reboot waits: backup"),
         "{status}"
     );
     assert_eq!(retry_timer(&host), "active");

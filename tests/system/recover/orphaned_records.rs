@@ -38,8 +38,8 @@ fn a_job_whose_worker_died_without_its_notes_ends_as_failed() {
     repo.heal();
     assert_eq!(job["status"], "failed", "{job:#}");
     let error = text(&job, "error");
-    assert!(error.contains("the worker that had it is gone"), "{error}");
-    assert!(error.contains("no change of a package"), "{error}");
+    assert!(error.contains("its worker is gone"), "{error}");
+    assert!(error.contains("no package was changed"), "{error}");
     assert_eq!(job["update"]["phase"], "failed", "{job:#}");
     assert_eq!(installed(&host, "demo"), "1.0 installed");
     assert_eq!(host.sh("pgrep --count apt-get || true").trim(), "0");

@@ -277,7 +277,7 @@ fn a_list_that_cannot_be_made_is_a_reason_and_an_alert() {
         assert_eq!(property(&host, "Health"), "degraded");
         let reasons = property(&host, "HealthReasons");
         assert!(
-            reasons.contains("what is pending cannot be listed"),
+            reasons.contains("pending updates cannot be listed"),
             "{reasons}"
         );
         assert!(

@@ -111,7 +111,7 @@ fn no_worker_comes(host: &Host) {
     host.sh("systemctl mask --runtime patch-apply.service");
     let plan = host.as_user("alice", "patchctl plan first");
     assert!(!plan.success(), "{plan}");
-    let why = "patch-apply.service has not come to this question within 15 s";
+    let why = "patch-apply.service has not answered this question within 15 s";
     assert!(plan.stderr.contains(why), "{plan}");
     let planner = || host.sh("systemctl is-active patch-plan.service || true");
     host.wait_for("the planner's end", || planner() == "inactive\n");

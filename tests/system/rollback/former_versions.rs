@@ -317,7 +317,7 @@ fn a_missing_former_version_is_recorded_and_refused_where_required() {
     let job = failed(&host, "demo");
     assert_eq!(job["rollback"]["outcome"], "impossible", "{job:#}");
     assert!(
-        text(&job, "error").contains("demo:all 1.0 is not to be had any more"),
+        text(&job, "error").contains("demo:all 1.0 is no longer available"),
         "{job:#}"
     );
     assert_eq!(list(&job, "former")[0]["source"], "missing");

@@ -68,11 +68,17 @@ fn whatever_keeps_a_check_from_running_is_named_before_anything_changes() {
             "chown nobody required.d/a",
             "belongs to user 65534, not to root",
         ),
-        ("chmod 777 required.d/a", "others than root may write to it"),
-        ("chmod 777 required.d", "others than root may write to it"),
+        (
+            "chmod 777 required.d/a",
+            "users other than root may write to it",
+        ),
+        (
+            "chmod 777 required.d",
+            "users other than root may write to it",
+        ),
         (
             "echo '#!/opt/python9' >required.d/a",
-            "its interpreter /opt/python9 is not there",
+            "its interpreter /opt/python9 does not exist",
         ),
         ("echo 'exit 0' >required.d/a", "Exec format error"),
         (
@@ -86,7 +92,7 @@ fn whatever_keeps_a_check_from_running_is_named_before_anything_changes() {
         ),
         (
             "mv required.d/a a; chmod 757 a",
-            "others than root may write to it",
+            "users other than root may write to it",
         ),
     ] {
         host.sh(&format!("rm -rf {DIRECTORY}"));

@@ -196,7 +196,7 @@ fn a_failed_trigger_is_named(release: Release) {
     assert_eq!(changes(&job), ["demo 1.0 -> 1.1"]);
     assert!(job["rollback"].is_null(), "{job:#}");
     let is_named = |job: &Value| {
-        let stranger = "watcher:all is half-configured and was no part of this update";
+        let stranger = "watcher:all is half-configured and was not part of this update";
         assert_eq!(installed(&host, "watcher"), "1.0 half-configured");
         let notes = list(job, "notes").iter().filter_map(Value::as_str);
         let notes: Vec<&str> = notes

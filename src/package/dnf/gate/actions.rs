@@ -92,7 +92,7 @@ impl Conversation<'_> {
         let answer = Read::take(&mut *self.input, LIMIT);
         let mut replies = serde_json::Deserializer::from_reader(answer).into_iter::<Reply>();
         let reply = replies.next().context("dnf does not answer")?;
-        let mut reply = reply.context("dnf gave a broken answer")?;
+        let mut reply = reply.context("dnf gave an invalid answer")?;
         ensure!(reply.status == "OK", "dnf: {}", reply.message);
         Ok(serde_json::from_value(reply.values[domain].take())?)
     }

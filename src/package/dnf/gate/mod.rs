@@ -63,7 +63,7 @@ impl Plugin {
         gate: (&Path, &[String]),
     ) -> Result<Option<Self>> {
         let (program, arguments) = gate;
-        let program = program.to_str().context("the gate's path is no text")?;
+        let program = program.to_str().context("the gate's path is not UTF-8")?;
         let words: Vec<&str> = std::iter::once(program)
             .chain(arguments.iter().map(String::as_str))
             .collect();

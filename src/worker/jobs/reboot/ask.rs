@@ -69,7 +69,7 @@ fn obstacle(ctx: &Context, reboot: &Reboot) -> Option<String> {
         return Some(shutdown.to_string());
     }
     let holders = logind::shutdown_holders().unwrap_or_else(|error| {
-        tracing::debug!("nobody is asked who holds off a shutdown: {error:#}");
+        tracing::debug!("the programs that inhibit a shutdown cannot be listed: {error:#}");
         Vec::new()
     });
     (!holders.is_empty()).then(|| holders.join("; "))

@@ -53,8 +53,8 @@ pub fn decide(ctx: &Context, jobs: &mut [Job]) {
 /// A person or a program has asked for a reboot: it takes the place of one that is scheduled.
 pub fn order(ctx: &Context, delay: u32) {
     let mut reasons = reasons(&ctx.paths, Some(&*ctx.packages));
-    reasons.insert(0, "somebody asked for it".to_owned());
-    if let Err(error) = hold_off::take_back(ctx, "another one was asked for") {
+    reasons.insert(0, "a user asked for it".to_owned());
+    if let Err(error) = hold_off::take_back(ctx, "another reboot was requested") {
         tracing::warn!("{error:#}");
     }
     intend(ctx, None, reasons, delay.into());

@@ -39,7 +39,7 @@ pub fn make_room(ctx: &Context, transaction: &JobId, room: &mut Room) -> bool {
     let keep = kernel::kept(&ctx.paths);
     let removed = ctx.packages.remove_old_kernels(&keep, &log, observer);
     let removed = removed.unwrap_or_else(|error| {
-        tracing::warn!("no room was made: {error:#}");
+        tracing::warn!("no space was freed: {error:#}");
         Vec::new()
     });
     for change in &removed {

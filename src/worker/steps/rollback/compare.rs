@@ -103,7 +103,7 @@ pub fn run(
     let stay = |key: PackageId| Stayed {
         reason: match why.get(&key) {
             Some(why) => (*why).to_owned(),
-            None => "it was not looked at".to_owned(),
+            None => "it was not compared".to_owned(),
         },
         package: key.package,
         architecture: key.architecture,

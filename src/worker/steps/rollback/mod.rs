@@ -60,7 +60,7 @@ pub fn remember<T>(
     // both looks are over here, so that the files are always written in the same order
     let seen = seen.unwrap_or_else(|_| anyhow::bail!("the look at it failed"));
     if let Err(error) = seen.and_then(|seen| seen::leave(paths, transaction, is_second, &seen)) {
-        tracing::warn!("what the host is like before the update is not kept: {error:#}");
+        tracing::warn!("the state of the host before the update is not recorded: {error:#}");
     }
     answer
 }

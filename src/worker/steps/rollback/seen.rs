@@ -87,7 +87,7 @@ pub struct Earlier {
 }
 
 impl Earlier {
-    /// Reads it. What is not there any more, or cannot be read, is not compared.
+    /// Reads it. What no longer exists, or cannot be read, is not compared.
     pub fn of(ctx: &Context, transaction: &JobId) -> Self {
         let paths = &ctx.paths;
         let of = |id: &JobId| Job::taken(paths, id);
@@ -115,7 +115,7 @@ impl Earlier {
 
 fn read(file: &PathBuf) -> Result<(Seen, Etc)> {
     if !file.exists() {
-        return Err(anyhow!("what it was like before is not kept any more"));
+        return Err(anyhow!("its state before the update is no longer recorded"));
     }
     let failed = || format!("failed to read {}", quoted(file));
     let mut lines = BufReader::new(fs::File::open(file).with_context(failed)?).lines();

@@ -36,13 +36,13 @@ pub fn verdict(before: &Database, after: &Database, intended: &[Change]) -> Data
     let strange = |change: &&Change| !keys(change).iter().all(|key| planned.contains(key));
     for change in verdict.changes.iter().filter(strange) {
         verdict.unplanned.push(format!(
-            "{} was changed, too, which was not planned",
+            "{} was also changed, although that was not planned",
             change.key()
         ));
     }
     for (key, installed) in after.iter().filter(|(key, _)| !planned.contains(key)) {
         if let PackageState::Broken(state) = &installed.state {
-            let sentence = format!("{key} is {state} and was no part of this update");
+            let sentence = format!("{key} is {state} and was not part of this update");
             verdict.unrelated_breakage.push((key.clone(), sentence));
         }
     }
@@ -65,7 +65,7 @@ impl DatabaseDiff {
         let planned = planned(intended);
         for (key, why) in failures {
             if !planned.contains(key) {
-                let sentence = format!("{key}: {why}; it was no part of this update");
+                let sentence = format!("{key}: {why}; it was not part of this update");
                 self.unrelated_breakage.push((key.clone(), sentence));
             } else if self.wrong.iter().all(|(wrong, _)| wrong != key) {
                 self.wrong.push((key.clone(), format!("{key}: {why}")));
@@ -264,7 +264,7 @@ mod tests {
             .with(&[failed("a"), failed("b"), failed("stranger")], &plan);
         let why: Vec<&str> = verdict.wrong.iter().map(|(_, why)| why.as_str()).collect();
         assert_eq!(why, ["b:all is 1, not 2", "a:all: a scriptlet failed"]);
-        let stranger = "stranger:all: a scriptlet failed; it was no part of this update";
+        let stranger = "stranger:all: a scriptlet failed; it was not part of this update";
         assert_eq!(verdict.unrelated_sentences(), [stranger]);
     }
 
@@ -316,7 +316,10 @@ mod tests {
 
         // it is one change if it was not planned, too; what stays beside is none
         let unplanned = verdict(&before, &after, &[]).unplanned;
-        assert_eq!(unplanned, ["a:all was changed, too, which was not planned"]);
+        assert_eq!(
+            unplanned,
+            ["a:all was also changed, although that was not planned"]
+        );
         let two: Database = [of("amd64", "1", None), of("i386", "1", None)]
             .into_iter()
             .flatten()

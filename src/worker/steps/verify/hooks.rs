@@ -146,7 +146,7 @@ pub fn checks(
         required: false,
         passed: false,
         message: format!(
-            "{} was run before the update and is not there any more",
+            "{} was run before the update and no longer exists",
             earlier.name
         ),
     }));
@@ -376,7 +376,7 @@ mod tests {
         );
         assert_eq!((shown[3].1, shown[3].2), (false, true));
         assert_eq!(shown[4].0, "50-goes");
-        assert!(!shown[4].1 && shown[4].3.contains("not there any more"));
+        assert!(!shown[4].1 && shown[4].3.contains("no longer exists"));
     }
 
     #[test]

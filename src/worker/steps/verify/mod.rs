@@ -64,7 +64,7 @@ impl Baseline {
         let database = ctx.packages.installed()?;
         let units = units
             .join()
-            .unwrap_or_else(|_| bail!("the look at them failed"));
+            .unwrap_or_else(|_| bail!("the check of them failed"));
         let rest = UnitBaseline {
             units: units.inspect_err(|error| tracing::debug!("{error:#}")).ok(),
             problems: Some(sentences(ctx.packages.problems()?)),
@@ -293,8 +293,8 @@ fn versions(verdict: &DatabaseDiff, planned: usize) -> Check {
     let wrong: Vec<&str> = verdict.wrong.iter().map(|(_, why)| &**why).collect();
     let message = match (wrong.is_empty(), planned) {
         (false, _) => wrong.join("; "),
-        (true, 1) => "the one planned package is as planned".to_owned(),
-        (true, count) => format!("{count} packages are as planned"),
+        (true, 1) => "1 package has its planned version".to_owned(),
+        (true, count) => format!("{count} packages have their planned versions"),
     };
     database_check(VERSIONS, wrong.is_empty(), message)
 }
@@ -366,7 +366,7 @@ mod tests {
             package: "c".into(),
             architecture: "all".into(),
         };
-        let sentence = "c:all is broken and was no part of this update";
+        let sentence = "c:all is broken and was not part of this update";
         let unrelated = [(key, sentence.to_owned())];
         let checks = problems(Some(&before), &after, &planned, &unrelated);
         let messages: Vec<&str> = checks.iter().map(|check| &*check.message).collect();

@@ -139,7 +139,7 @@ fn classify(path: &Path, place: Place) -> Seen {
         Ok(metadata) if metadata.is_dir() => return Seen::Nothing,
         Ok(metadata) => metadata,
         Err(error) => {
-            let why = format!("it cannot be run: {error}; mend it, or remove it");
+            let why = format!("it cannot be run: {error}; fix it, or remove it");
             return Seen::Unusable(why);
         }
     };
@@ -161,7 +161,7 @@ fn classify(path: &Path, place: Place) -> Seen {
 /// What keeps an executable file from being run.
 fn fault(path: &Path, name: &str, metadata: &fs::Metadata) -> Option<String> {
     if !metadata.is_file() {
-        return Some("it is no regular file; replace it with a program".to_owned());
+        return Some("it is not a regular file; replace it with a program".to_owned());
     }
     if !hook_dir::is_word(name) {
         let allowed = "letters, digits, '_', '-' and '.'";
@@ -180,7 +180,7 @@ fn fault(path: &Path, name: &str, metadata: &fs::Metadata) -> Option<String> {
     }
     let missing = interpreter(&first_line(path)?)?;
     Some(format!(
-        "it cannot be run: its interpreter {missing} is not there; install it"
+        "it cannot be run: its interpreter {missing} does not exist; install it"
     ))
 }
 
@@ -293,7 +293,7 @@ mod tests {
             .collect();
         let begins = [
             "20-b good",
-            "30-other it is not run: others than root may write to it",
+            "30-other it is not run: users other than root may write to it",
             "required.d/10-off it is not executable; run 'chmod +x'",
             "required.d/20 two words its name has",
             "required.d/30-snake it cannot be run: its interpreter no-such-python",
