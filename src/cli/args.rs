@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::request::{JobId, RebootPolicy, Remote, RestartPolicy, time_span};
 use crate::{COMMIT, VERSION};
 
-/// Keeps this host patched: what is pending, what was done, and asking for more.
+/// Keeps this host patched: shows pending updates and past jobs, and asks for updates.
 ///
 /// Everything goes through the D-Bus service org.linux_patch.Agent1, which is started when needed.
 ///
@@ -43,7 +43,7 @@ pub struct Cli {
 /// What patchctl can be asked for.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Show the whole picture: health, index, pending updates, the latest update
+    /// Show the full status: health, index, pending updates, the latest update
     Status {
         /// Print JSON
         #[arg(long)]
@@ -75,11 +75,11 @@ pub enum Verb {
         /// Do the work in this process, without systemd or a bus; needs root
         #[arg(long, conflicts_with_all = ["json", "timeout"])]
         direct: bool,
-        /// How it is waited for
+        /// How to wait for the job
         #[command(flatten)]
         patience: Patience,
     },
-    /// Apply updates and wait until they are in and verified
+    /// Apply updates and wait until they are installed and verified
     Apply {
         /// Installed packages by their exact names; or 'all'; or 'security'
         #[arg(required = true, value_name = "PACKAGE")]
@@ -93,7 +93,7 @@ pub enum Verb {
         /// Print the job's id and do not wait for it
         #[arg(long, conflicts_with_all = ["json", "timeout"])]
         no_wait: bool,
-        /// How it is waited for
+        /// How to wait for the job
         #[command(flatten)]
         patience: Patience,
         /// Let the job wait for the network when it is away, instead of failing
@@ -105,7 +105,7 @@ pub enum Verb {
         /// Change nothing when the index is newer than this
         #[arg(long, value_name = "TIME", value_parser = moment)]
         if_unmodified_since: Option<DateTime<Utc>>,
-        /// Be one job with an earlier request of the same key
+        /// Idempotency key: an earlier request with the same key is the same job
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
         /// Whether the host is rebooted after a success that changed something; as configured by default.
@@ -121,19 +121,19 @@ pub enum Verb {
         /// Installed packages by their exact names; or 'all'; or 'security'
         #[arg(required = true, value_name = "PACKAGE")]
         packages: Vec<String>,
-        /// List each package that is kept back, however many they are
+        /// List every package that is kept back
         #[arg(long)]
         kept_back: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Wait for the end of a job that was asked for before
+    /// Wait for the end of an earlier job
     Wait {
         /// The job's id, from 'patchctl queue' or 'patchctl jobs'
         #[arg(value_name = "JOB")]
         job: JobId,
-        /// How it is waited for
+        /// How to wait for the job
         #[command(flatten)]
         patience: Patience,
     },
@@ -143,7 +143,7 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// End a job, which is safe until its packages change, and wait for its end
+    /// Cancel a job, which is possible until its packages change, and wait for its end
     Cancel {
         /// The job's id, from 'patchctl queue'
         #[arg(value_name = "JOB")]
@@ -155,28 +155,28 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// End a conflict
+    /// Resolve a conflict
     #[command(group = clap::ArgGroup::new("decision").required(true))]
     Resolve {
         /// The job's id, from 'patchctl conflicts'
         #[arg(value_name = "JOB")]
         job: JobId,
-        /// Do it all the same, and wait for it
+        /// Apply the update nevertheless, and wait for it
         #[arg(long, group = "decision")]
         apply: bool,
-        /// Do not do it
+        /// Discard the request
         #[arg(long, group = "decision")]
         discard: bool,
     },
     /// Undo what a job has changed: exactly the former versions come back
     ///
     /// Only the last change of a package can be undone. The same versions are not offered again until a
-    /// newer one appears, or 'patchctl forget' says so.
+    /// newer one appears, or until 'patchctl forget'.
     Rollback {
         /// The job's id, from 'patchctl jobs'
         #[arg(value_name = "JOB")]
         job: JobId,
-        /// Leave what cannot go back as it is, and bring the others back; without it nothing goes back then
+        /// Leave packages that cannot go back as they are, and roll back the others; otherwise such a rollback is refused
         #[arg(long)]
         partial: bool,
         /// Wait for the end of the job; this is the default
@@ -185,26 +185,26 @@ pub enum Verb {
         /// Print the new job's id and do not wait for it
         #[arg(long, conflicts_with_all = ["json", "timeout"])]
         no_wait: bool,
-        /// How it is waited for
+        /// How to wait for the job
         #[command(flatten)]
         patience: Patience,
     },
-    /// Offer again what a job had installed and was rolled back
+    /// Offer the rolled-back versions of a job again
     Forget {
         /// The job's id, from 'patchctl plan all'
         #[arg(value_name = "JOB")]
         job: JobId,
     },
-    /// Reboot the host once no job is left to do
+    /// Reboot the host once no job is left
     Reboot {
         /// How long after that, such as 5min or 1h
         #[arg(long, value_name = "TIME", default_value = "0", value_parser = time_span)]
         delay: Duration,
-        /// Take back a reboot that is scheduled, whoever has asked for it
+        /// Cancel a scheduled reboot, whichever program asked for it
         #[arg(long, conflicts_with = "delay")]
         cancel: bool,
     },
-    /// End an alert that tells of something that is over, once somebody has seen it
+    /// Acknowledge an alert that reports a past failure, which ends it
     Acknowledge {
         /// The alert's key, from 'patchctl status': update-failed, rolled-back or self-update-failed; or 'all'
         #[arg(value_name = "KEY")]
@@ -278,7 +278,7 @@ pub enum Run {
     },
     /// patch-request@.service
     Varlink,
-    /// A program that ends when whoever started it does
+    /// A program that ends when the process that started it ends
     Leashed {
         /// The process that starts it
         parent: u32,
@@ -291,7 +291,7 @@ pub enum Run {
         /// The job whose transaction asks
         #[arg(long)]
         job: JobId,
-        /// It puts former versions back, for this many times
+        /// The number of this attempt to put former versions back
         #[arg(long, value_name = "ATTEMPT")]
         back: Option<u32>,
     },
