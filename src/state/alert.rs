@@ -105,7 +105,7 @@ pub struct Alert {
 
 /// An alert was raised or resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub struct AlertEvent {
     /// Its place among all events of this host.
     pub number: u64,
     /// Whether it was raised; else it was resolved.
@@ -125,7 +125,7 @@ pub struct Alerts {
     pub alerts: Vec<Alert>,
     /// The latest events, oldest first.
     #[serde(default)]
-    pub events: Vec<Event>,
+    pub events: Vec<AlertEvent>,
     /// The last event of each key that the hooks have been told of.
     #[serde(default)]
     pub hooked: BTreeMap<String, u64>,
@@ -174,7 +174,7 @@ impl Alerts {
     }
 
     /// Raises the alert; the event, unless it stands already: then only its words are the latest.
-    pub fn raise(&mut self, cause: Cause, text: &str, job: Option<&JobId>) -> Option<Event> {
+    pub fn raise(&mut self, cause: Cause, text: &str, job: Option<&JobId>) -> Option<AlertEvent> {
         let text = text.to_owned();
         if let Some(alert) = self.alerts.iter_mut().find(|a| a.key == cause.as_str()) {
             alert.text = text;
@@ -197,7 +197,7 @@ impl Alerts {
         cause: Cause,
         text: &str,
         monitor: &BTreeMap<String, String>,
-    ) -> Option<Event> {
+    ) -> Option<AlertEvent> {
         self.raise(cause, text, None)?;
         let event = self.events.last_mut()?;
         event.monitor.clone_from(monitor);
@@ -205,7 +205,7 @@ impl Alerts {
     }
 
     /// Resolves the alert; the event, if it stood.
-    pub fn resolve(&mut self, cause: Cause) -> Option<Event> {
+    pub fn resolve(&mut self, cause: Cause) -> Option<AlertEvent> {
         let position = self.alerts.iter().position(|a| a.key == cause.as_str())?;
         let alert = self.alerts.remove(position);
         Some(self.happened(false, alert))
@@ -213,16 +213,16 @@ impl Alerts {
 
     /// The oldest event of this cause that the hooks have not been told of.
     #[must_use]
-    pub fn unhooked(&self, cause: Cause) -> Option<&Event> {
+    pub fn unhooked(&self, cause: Cause) -> Option<&AlertEvent> {
         let told = self.hooked.get(cause.as_str()).copied().unwrap_or(0);
-        let of_cause = |event: &&Event| event.alert.key == cause.as_str();
+        let of_cause = |event: &&AlertEvent| event.alert.key == cause.as_str();
         let mut events = self.events.iter().filter(of_cause);
         events.find(|event| event.number > told)
     }
 
-    fn happened(&mut self, raised: bool, alert: Alert) -> Event {
+    fn happened(&mut self, raised: bool, alert: Alert) -> AlertEvent {
         let last = self.events.last().map_or(0, |event| event.number);
-        let event = Event {
+        let event = AlertEvent {
             number: last + 1,
             raised,
             alert,

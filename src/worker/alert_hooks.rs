@@ -12,7 +12,7 @@ use crate::host::systemd;
 use crate::journal;
 use crate::paths::Paths;
 use crate::sorted::InOrder;
-use crate::state::alert::{Alerts, Cause, Event};
+use crate::state::alert::{AlertEvent, Alerts, Cause};
 use crate::worker::bookkeeping::{alerts, in_flight};
 
 /// How long one hook may take: long enough for a mail server that is slow to answer.
@@ -116,7 +116,7 @@ fn death(unit: &str, monitor: &BTreeMap<String, String>) -> Option<String> {
     )))
 }
 
-fn run_hooks(paths: &Paths, event: &Event) {
+fn run_hooks(paths: &Paths, event: &AlertEvent) {
     let directory = paths.host("/etc/linux_patch_api/alert.d");
     let hooks = match hooks(&directory) {
         Ok(hooks) => hooks,

@@ -47,7 +47,7 @@ fn records_are_written_as_they_were() {
     samples.check::<intent::Intent>("gate intent");
     samples.check::<intent::Expectation>("gate expectation");
     samples.check::<rollback::Intent>("rollback intent");
-    samples.check::<rollback::Seen>("state before");
+    samples.check::<rollback::StateBefore>("state before");
     samples.check::<verify::UnitBaseline>("units before");
     samples.check::<state::progress::Progress>("progress");
     samples.check::<state::job::JobStatus>("job status");

@@ -112,7 +112,7 @@ fn find(ctx: &Context, inquiry: &Inquiry) -> Findings {
     if let Some(known) = known.filter(|known| known.is_valid(&basis, at)) {
         return known.confirmed(began_usec);
     }
-    let host = Host {
+    let host = HostQuery {
         ctx,
         failed: &failed,
         fingerprint: &fingerprint,
@@ -143,13 +143,13 @@ fn find(ctx: &Context, inquiry: &Inquiry) -> Findings {
 }
 
 /// What is asked about.
-struct Host<'a> {
+struct HostQuery<'a> {
     ctx: &'a Context,
     failed: &'a [&'a Source],
     fingerprint: &'a str,
 }
 
-impl Host<'_> {
+impl HostQuery<'_> {
     /// What is pending, as last worked out where that still holds. It is written down unless a worker is at
     /// work, which writes it down itself when it has ended.
     fn pending(&self) -> Result<Pending> {

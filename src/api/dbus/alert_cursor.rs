@@ -9,7 +9,7 @@ use zbus::object_server::SignalEmitter;
 use super::agent::Agent;
 use crate::paths::Paths;
 use crate::state;
-use crate::state::alert::Event;
+use crate::state::alert::AlertEvent;
 
 /// Which alerts listeners have been told of. An alert is told once, by whichever instance of the door comes
 /// first: so that one leaves this for the next.
@@ -30,7 +30,7 @@ impl AlertCursor {
         &mut self,
         paths: &Paths,
         emitter: &SignalEmitter<'_>,
-        events: &[Event],
+        events: &[AlertEvent],
     ) -> Result<()> {
         let before = self.number;
         if events.last().is_some_and(|last| last.number < self.number) {

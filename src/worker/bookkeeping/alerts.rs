@@ -4,7 +4,7 @@ use crate::host::systemd;
 use crate::package::sentences;
 use crate::queue::parked;
 use crate::request::{JobId, Kind, Request, Target};
-use crate::state::alert::{Alert, Alerts, Cause, Event};
+use crate::state::alert::{Alert, AlertEvent, Alerts, Cause};
 use crate::state::blocked::Blocked;
 use crate::state::cache::Cache;
 use crate::state::job::{Job, JobStatus};
@@ -21,7 +21,7 @@ pub fn raise(ctx: &Context, cause: Cause, text: &str, job: Option<&JobId>) {
 }
 
 /// The same, and the event is still to be announced.
-fn raised(ctx: &Context, cause: Cause, text: &str, job: Option<&JobId>) -> Option<Event> {
+fn raised(ctx: &Context, cause: Cause, text: &str, job: Option<&JobId>) -> Option<AlertEvent> {
     let text = journal::plain(text);
     change(ctx, |alerts| alerts.raise(cause, &text, job))
 }
@@ -32,7 +32,7 @@ pub fn resolve(ctx: &Context, cause: Cause) {
 }
 
 /// The same, and the event is still to be announced.
-fn resolved(ctx: &Context, cause: Cause) -> Option<Event> {
+fn resolved(ctx: &Context, cause: Cause) -> Option<AlertEvent> {
     let alerts = Alerts::load_to_change(&ctx.paths);
     // most often there is none, and nothing to write
     alerts.standing(cause)?;
@@ -62,7 +62,7 @@ pub fn refreshed(ctx: &Context, result: &anyhow::Result<()>) {
 /// resolves it. That our own package was not updated is an alert of its own, which only its update ends.
 /// Written down before the jobs' records say that they have ended, so that a look at the host at that moment
 /// finds it degraded; the events are to be announced once the records are there for the hooks.
-pub fn settled(ctx: &Context, jobs: &[Job]) -> Vec<Event> {
+pub fn settled(ctx: &Context, jobs: &[Job]) -> Vec<AlertEvent> {
     let mut events = Vec::new();
     let failed_itself =
         |job: &Job| job.status == JobStatus::Failed && self_package::has_updated(job);
@@ -143,7 +143,7 @@ fn covers(request: &Request, other: &Request) -> bool {
 }
 
 /// The update of this program failed, or its new version does not answer.
-fn self_update_failed(ctx: &Context, job: &Job) -> Option<Event> {
+fn self_update_failed(ctx: &Context, job: &Job) -> Option<AlertEvent> {
     let to = job.update.to_version.as_deref().unwrap_or("a new version");
     let why = job.error.as_deref().unwrap_or("no reason is recorded");
     let text = format!("the update of {PACKAGE} to {to} failed: {why}");
@@ -192,7 +192,10 @@ pub fn check_host(ctx: &Context) {
     }
 }
 
-fn change(ctx: &Context, change: impl FnOnce(&mut Alerts) -> Option<Event>) -> Option<Event> {
+fn change(
+    ctx: &Context,
+    change: impl FnOnce(&mut Alerts) -> Option<AlertEvent>,
+) -> Option<AlertEvent> {
     let changed = Alerts::change(&ctx.paths, change);
     changed.unwrap_or_else(|error| {
         tracing::warn!("an alert could not be saved: {error:#}");
@@ -201,13 +204,13 @@ fn change(ctx: &Context, change: impl FnOnce(&mut Alerts) -> Option<Event>) -> O
 }
 
 /// Says what happened in the journal, and has the hooks told.
-pub fn announce(event: &Event) {
+pub fn announce(event: &AlertEvent) {
     say(event);
     start_hooks(&event.alert.key);
 }
 
 /// Says in the journal that an alert was raised or resolved.
-pub fn say(event: &Event) {
+pub fn say(event: &AlertEvent) {
     let Alert { key, text, job, .. } = &event.alert;
     if event.raised {
         journal::alert_raised(key, text, job.as_ref());

@@ -7,7 +7,7 @@ use crate::request::{JobId, Target};
 use crate::state::job::{self, Job, JobStatus};
 use crate::state::life::JobEvent;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::model::{partial, selection};
 
 /// How the error of a job begins whose transaction was rolled back: the record has no other place for that.
@@ -64,7 +64,7 @@ pub fn log_change(id: &JobId, change: &Change) {
 }
 
 /// Keeps the state of the update with each job it served.
-pub fn stamp(jobs: &mut [Job], update: &Update<'_>) {
+pub fn stamp(jobs: &mut [Job], update: &CurrentUpdate<'_>) {
     for job in jobs {
         job.update = update.state.clone();
     }

@@ -8,17 +8,17 @@ use crate::package::Change;
 use crate::request::JobId;
 use crate::state::update::{Phase, UpdateState};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::model::lifecycle::{self, Event, IllegalStep};
+use crate::worker::model::lifecycle::{self, IllegalStep, PhaseEvent};
 
 /// An update in progress.
-pub struct Update<'a> {
+pub struct CurrentUpdate<'a> {
     ctx: &'a Context,
     pub state: UpdateState,
     /// The update before this one: its end is the host's again when this one is cancelled.
     former: UpdateState,
 }
 
-impl<'a> Update<'a> {
+impl<'a> CurrentUpdate<'a> {
     /// A new update of `target`.
     pub fn begin(ctx: &'a Context, target: &str) -> Self {
         let former = UpdateState::load_to_change(&ctx.paths);
@@ -47,19 +47,19 @@ impl<'a> Update<'a> {
     /// The gate let these changes through before, whatever phase was written down. This is not written down: the
     /// next step is.
     pub fn resumed(&mut self, changes: &[Change]) {
-        if let Err(error) = self.take(Event::Resume) {
+        if let Err(error) = self.take(PhaseEvent::Resume) {
             tracing::error!("{error}");
         }
         self.state.set_versions(changes);
     }
 
-    fn take(&mut self, event: Event) -> Result<(), IllegalStep> {
+    fn take(&mut self, event: PhaseEvent) -> Result<(), IllegalStep> {
         self.state.phase = lifecycle::next(self.state.phase, event)?;
         Ok(())
     }
 
     /// Takes a step and writes it down.
-    pub fn step(&mut self, event: Event) -> Result<()> {
+    pub fn step(&mut self, event: PhaseEvent) -> Result<()> {
         self.take(event)?;
         self.state.updated_at = Some(clock::now());
         if self.state.phase == Phase::Success {
@@ -69,7 +69,7 @@ impl<'a> Update<'a> {
     }
 
     /// The same where nothing depends on its being written down: an error is only logged.
-    fn step_or_log(&mut self, event: Event) {
+    fn step_or_log(&mut self, event: PhaseEvent) {
         if let Err(error) = self.step(event) {
             tracing::error!("{error:#}");
         }
@@ -77,29 +77,29 @@ impl<'a> Update<'a> {
 
     /// The package manager has ended, and the host is judged.
     pub fn verify(&mut self) {
-        self.step_or_log(Event::Verify);
+        self.step_or_log(PhaseEvent::Verify);
     }
 
     /// Ends the update as successful.
     pub fn succeed(&mut self) {
-        self.step_or_log(Event::Succeed);
+        self.step_or_log(PhaseEvent::Succeed);
     }
 
     /// Ends the update as failed, whatever else goes wrong.
     pub fn fail(&mut self, why: &str) {
         self.state.last_error = Some(journal::plain(why));
-        self.step_or_log(Event::Fail);
+        self.step_or_log(PhaseEvent::Fail);
     }
 
     /// Ends the update as one after which the host is as it was before.
     pub fn rolled_back(&mut self, why: &str) {
         self.state.last_error = Some(journal::plain(why));
-        self.step_or_log(Event::RollBack);
+        self.step_or_log(PhaseEvent::RollBack);
     }
 
     /// Ends the update as if it had never begun: the update before it is the host's latest again.
     pub fn cancel(&mut self) {
-        self.step_or_log(Event::Cancel);
+        self.step_or_log(PhaseEvent::Cancel);
         if self.former.phase.is_final()
             && let Err(error) = self.former.save(&self.ctx.paths)
         {
@@ -115,17 +115,17 @@ impl<'a> Update<'a> {
         self.state.set_versions(changes);
         // it may have been taken before, and not been written down
         if self.state.phase != Phase::Staged {
-            self.step(Event::Stage)?;
+            self.step(PhaseEvent::Stage)?;
         }
-        self.step(Event::Activate)?;
+        self.step(PhaseEvent::Activate)?;
         journal::activation(transaction, changes.len());
         Ok(())
     }
 }
 
 /// A new update, which has begun.
-pub fn begin<'a>(ctx: &'a Context, target: &str) -> Update<'a> {
-    let mut update = Update::begin(ctx, target);
-    update.step_or_log(Event::Begin);
+pub fn begin<'a>(ctx: &'a Context, target: &str) -> CurrentUpdate<'a> {
+    let mut update = CurrentUpdate::begin(ctx, target);
+    update.step_or_log(PhaseEvent::Begin);
     update
 }

@@ -15,24 +15,24 @@ use crate::worker::bookkeeping::errors::{self, RefreshFailed};
 use crate::worker::bookkeeping::in_flight::{assign_transaction, set_transaction};
 use crate::worker::bookkeeping::intent::Intent;
 use crate::worker::bookkeeping::job_result::{self, cancel, fail, is_stopped, not_begun, stamp};
-use crate::worker::bookkeeping::phase::{self, Update};
+use crate::worker::bookkeeping::phase::{self, CurrentUpdate};
 use crate::worker::jobs::record;
-use crate::worker::model::lifecycle::Event;
+use crate::worker::model::lifecycle::PhaseEvent;
 use crate::worker::model::partial;
 use crate::worker::model::selection::target_of;
 use crate::worker::model::self_package::is_asked_for;
 use crate::worker::steps::{foreign_shutdown, preconditions, refresh};
 use crate::worker::transaction::attempt::{self, Ending};
 use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
-use crate::worker::transaction::outcome::Outcome;
+use crate::worker::transaction::outcome::TransactionOutcome;
 use crate::worker::transaction::plan::Scope;
 use crate::worker::transaction::unfinished;
 
 /// Serves the apply jobs of a batch: the jobs as they ended, and the result of the refresh before them.
 pub fn run(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Result<()>) {
-    let mut update = Update::begin(ctx, &target_of(&jobs));
+    let mut update = CurrentUpdate::begin(ctx, &target_of(&jobs));
     let refreshed = update
-        .step(Event::Begin)
+        .step(PhaseEvent::Begin)
         .and_then(|()| refresh::run(ctx, jobs.first().map(Job::id)));
     if let Err(error) = &refreshed {
         if ctx.stopping() {
@@ -90,7 +90,7 @@ struct Work<'a> {
     /// What the update is of.
     target: String,
     /// The update, if it has begun already.
-    update: Option<Update<'a>>,
+    update: Option<CurrentUpdate<'a>>,
 }
 
 impl Work<'_> {
@@ -175,17 +175,17 @@ impl Batch<'_> {
         mut jobs: Vec<Job>,
         scope: Scope,
         ending: Ending,
-        update: &mut Update<'_>,
+        update: &mut CurrentUpdate<'_>,
     ) {
         let Ending {
             outcome,
             self_package_follows,
         } = ending;
         match outcome {
-            Outcome::Cancelled if !self.ctx.stopping() => {
+            TransactionOutcome::Cancelled if !self.ctx.stopping() => {
                 self.without_cancelled(jobs, scope, update);
             }
-            Outcome::Changed(concluded)
+            TransactionOutcome::Changed(concluded)
                 if concluded.is_wholly_undone() && !Work::is_alone(&jobs, scope) =>
             {
                 update.rolled_back(&concluded.judgement.reason());
@@ -194,7 +194,7 @@ impl Batch<'_> {
                 self.one_by_one(jobs, scope);
             }
             outcome => {
-                let end = JobsEnd::Outcome {
+                let end = JobsEnd::TransactionOutcome {
                     outcome: &outcome,
                     self_package_follows,
                 };
@@ -227,7 +227,7 @@ impl Batch<'_> {
     }
 
     /// Ends the jobs that were cancelled; the others are served next.
-    fn without_cancelled(&mut self, jobs: Vec<Job>, scope: Scope, update: &Update<'_>) {
+    fn without_cancelled(&mut self, jobs: Vec<Job>, scope: Scope, update: &CurrentUpdate<'_>) {
         let ctx = self.ctx;
         let (cancelled, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
@@ -282,7 +282,7 @@ fn give_up_all(
     ctx: &Context,
     jobs: Vec<Job>,
     error: &anyhow::Error,
-    update: &Update<'_>,
+    update: &CurrentUpdate<'_>,
 ) -> Vec<Job> {
     // during a shutdown, services end for reasons of their own: the next worker judges what was applied
     let is_part = |job: &Job| partial::is_unverified(job) && !ctx.stopping();

@@ -10,7 +10,7 @@ use crate::state::job::Job;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::intent::{self, Intent};
 use crate::worker::bookkeeping::job_result;
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::jobs::record;
 use crate::worker::model::partial;
 use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
@@ -45,9 +45,9 @@ pub fn give_up(ctx: &Context, transaction: &JobId, jobs: Vec<Job>) -> Result<Vec
         (Some(Intent::Activated { changes, former }), Ok(now)) => {
             let done = partial::done(&changes, &now);
             job_result::record_applied(transaction, &mut ended, &done, &former);
-            Update::resume(ctx, &changes)
+            CurrentUpdate::resume(ctx, &changes)
         }
-        _ => Update::resume(ctx, &[]),
+        _ => CurrentUpdate::resume(ctx, &[]),
     };
     // only the package database was read
     update.verify();

@@ -21,7 +21,7 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::in_flight::{is_orphan, search_stamp, written_since};
 use crate::worker::bookkeeping::intent::{self, Intent};
 use crate::worker::bookkeeping::job_result;
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::jobs::record;
 use crate::worker::model::partial::{self, Approved};
 use crate::worker::steps::rollback;
@@ -129,7 +129,7 @@ fn changed_since(changes: &[Change], now: &Database) -> Option<String> {
 
 /// Ends the host's latest update, if it has not ended: it may be that of one of these jobs.
 fn end_update(ctx: &Context, ended: &[Job], why: &str) {
-    let mut update = Update::latest(ctx);
+    let mut update = CurrentUpdate::latest(ctx);
     let phase = update.state.phase;
     if phase.is_final() || matches!(phase, Phase::Idle | Phase::Staged) {
         return;

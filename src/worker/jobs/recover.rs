@@ -15,9 +15,9 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::in_flight::{self, forget, remember, unfinished};
 use crate::worker::bookkeeping::intent::{Intent, intent_of};
 use crate::worker::bookkeeping::job_result::{NOTE, record_applied};
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
-use crate::worker::model::lifecycle::Event;
+use crate::worker::model::lifecycle::PhaseEvent;
 use crate::worker::model::partial::{self, Approved, done};
 use crate::worker::model::self_package::{self, is_asked_for};
 use crate::worker::monitor::observer::Monitor;
@@ -25,7 +25,7 @@ use crate::worker::steps::verify::{Baseline, Verification};
 use crate::worker::steps::{gate, hold_off, rollback};
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
-use crate::worker::transaction::outcome::{Concluded, Outcome};
+use crate::worker::transaction::outcome::{Concluded, TransactionOutcome};
 use crate::{PACKAGE, exec, journal, queue};
 
 /// Finishes what a dead worker began; whether there was anything. A job without an intent changed nothing and is
@@ -174,7 +174,7 @@ fn keep_done(
 
 /// Judges a transaction as the worker would have that began it.
 fn judge(ctx: &Context, transaction: &JobId, jobs: Vec<Job>, approved: Approved) -> Result<()> {
-    let mut update = Update::resume(ctx, &approved.changes);
+    let mut update = CurrentUpdate::resume(ctx, &approved.changes);
     let approved = partial::AppliedSoFar::of(&jobs).with(approved);
     let before = Baseline::remembered(ctx, transaction, &approved.changes)?;
     let is_self_package_among = self_package::is_among(&approved.changes);
@@ -198,8 +198,8 @@ fn resume_rollback(
     intent: rollback::Intent,
 ) -> Result<()> {
     let changes: Vec<Change> = intent.former.iter().map(|f| f.change.clone()).collect();
-    let mut update = Update::resume(ctx, &changes);
-    update.step(Event::Verify)?;
+    let mut update = CurrentUpdate::resume(ctx, &changes);
+    update.step(PhaseEvent::Verify)?;
     let before = Baseline::remembered(ctx, transaction, &changes)?;
     let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     if let Err(error) = ctx.packages.repair(
@@ -231,7 +231,7 @@ fn resume_rollback(
         unfinished: None,
         removed: Vec::new(),
     };
-    let outcome = Outcome::Changed(Box::new(concluded));
+    let outcome = TransactionOutcome::Changed(Box::new(concluded));
     end(ctx, transaction, jobs, &outcome, update, false)
 }
 
@@ -250,11 +250,11 @@ fn end(
     ctx: &Context,
     transaction: &JobId,
     mut jobs: Vec<Job>,
-    outcome: &Outcome,
-    mut update: Update<'_>,
+    outcome: &TransactionOutcome,
+    mut update: CurrentUpdate<'_>,
     self_package_follows: bool,
 ) -> Result<()> {
-    let end = JobsEnd::Outcome {
+    let end = JobsEnd::TransactionOutcome {
         outcome,
         self_package_follows,
     };

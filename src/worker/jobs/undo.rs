@@ -11,10 +11,10 @@ use crate::state::verification::{Rollback, Undone};
 use crate::worker::bookkeeping::blocked::{self, By};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::job_result::{fail, log_change, succeed};
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::bookkeeping::{errors, package_store};
 use crate::worker::jobs::reboot;
-use crate::worker::model::lifecycle::Event;
+use crate::worker::model::lifecycle::PhaseEvent;
 use crate::worker::steps::refresh;
 use crate::worker::steps::rollback::{self, Parts};
 use crate::worker::steps::verify::{self, Baseline};
@@ -101,7 +101,7 @@ fn other(change: &Change, now: &Database) -> Option<String> {
 
 fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> {
     let id = job.id().clone();
-    let mut update = Update::begin(ctx, &format!("rollback of job {}", undone.id()));
+    let mut update = CurrentUpdate::begin(ctx, &format!("rollback of job {}", undone.id()));
     update.state.set_versions(
         &parts
             .back
@@ -109,7 +109,7 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
             .map(RollbackItem::undone)
             .collect::<Vec<_>>(),
     );
-    update.step(Event::Undo)?;
+    update.step(PhaseEvent::Undo)?;
     // the units are compared with the present, the packages with the time before the update
     let back: Vec<Change> = parts.back.iter().map(RollbackItem::undone).collect();
     let hooks = verify::baseline(ctx, std::slice::from_ref(job), &back, true)?;
@@ -125,7 +125,7 @@ fn undo(ctx: &Context, job: &mut Job, undone: &Job, parts: Parts) -> Result<()> 
 }
 
 /// Finishes a rollback that a worker began and did not finish.
-pub fn resumed(ctx: &Context, job: &mut Job, done: Rollback, update: &mut Update<'_>) {
+pub fn resumed(ctx: &Context, job: &mut Job, done: Rollback, update: &mut CurrentUpdate<'_>) {
     let id = job.request.job.as_ref();
     match id.and_then(|id| Job::taken(&ctx.paths, id)) {
         Some(undone) => finish(ctx, job, &without_room(undone), done, update),
@@ -133,7 +133,13 @@ pub fn resumed(ctx: &Context, job: &mut Job, done: Rollback, update: &mut Update
     }
 }
 
-fn finish(ctx: &Context, job: &mut Job, undone: &Job, done: Rollback, update: &mut Update<'_>) {
+fn finish(
+    ctx: &Context,
+    job: &mut Job,
+    undone: &Job,
+    done: Rollback,
+    update: &mut CurrentUpdate<'_>,
+) {
     job.verification.clone_from(&done.verification);
     if done.outcome == Undone::RolledBack {
         let mut made = undone.changes.clone();

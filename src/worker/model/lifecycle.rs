@@ -19,7 +19,7 @@ use crate::state::update::Phase;
 
 /// What happens to an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum PhaseEvent {
     /// A worker takes it.
     Begin,
     /// There is something to install, and the package manager fetches it.
@@ -52,7 +52,7 @@ pub enum Event {
     Cancel,
 }
 
-impl Event {
+impl PhaseEvent {
     /// Every event.
     pub const ALL: [Self; 15] = [
         Self::Begin,
@@ -79,7 +79,7 @@ pub struct IllegalStep {
     /// The phase the update is in.
     pub phase: Phase,
     /// The event that came.
-    pub event: Event,
+    pub event: PhaseEvent,
 }
 
 impl std::fmt::Display for IllegalStep {
@@ -96,9 +96,9 @@ impl std::fmt::Display for IllegalStep {
 impl std::error::Error for IllegalStep {}
 
 /// The phase that follows.
-pub fn next(phase: Phase, event: Event) -> Result<Phase, IllegalStep> {
-    use Event as E;
+pub fn next(phase: Phase, event: PhaseEvent) -> Result<Phase, IllegalStep> {
     use Phase as P;
+    use PhaseEvent as E;
     Ok(match (phase, event) {
         (P::Idle | P::Staged | P::Success | P::RolledBack | P::Failed, E::Begin)
         | (P::Downloading | P::Staged, E::FetchError) => P::Checking,
@@ -125,7 +125,7 @@ mod tests {
         let mut matrix = String::new();
         for phase in Phase::ALL {
             let mut steps = String::new();
-            for event in Event::ALL {
+            for event in PhaseEvent::ALL {
                 if let Ok(to) = next(phase, event) {
                     let _ = write!(steps, " {event:?}->{}", to.as_str());
                 }

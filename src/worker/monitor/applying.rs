@@ -11,7 +11,7 @@ use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::intent::Intent;
 use crate::worker::bookkeeping::package_store;
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 
 /// Longer than the steps in which the kernel counts the times of files: 10 ms at most.
 const TICK: Duration = Duration::from_millis(20);
@@ -21,7 +21,7 @@ pub struct Applying<'a, 'u> {
     ctx: &'a Context,
     jobs: &'a [Job],
     transaction: &'a JobId,
-    update: &'a mut Update<'u>,
+    update: &'a mut CurrentUpdate<'u>,
     /// When the queue had last changed at the last check for a cancellation.
     queue_seen: Option<SystemTime>,
     /// The thread that takes the checksums of the new packages while the package manager works.
@@ -33,7 +33,7 @@ impl<'a, 'u> Applying<'a, 'u> {
         ctx: &'a Context,
         jobs: &'a [Job],
         transaction: &'a JobId,
-        update: &'a mut Update<'u>,
+        update: &'a mut CurrentUpdate<'u>,
     ) -> Self {
         Self {
             ctx,

@@ -9,7 +9,7 @@ use crate::request::JobId;
 use crate::state::job::Job;
 use crate::state::progress;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::monitor::applying::Applying;
 use crate::worker::monitor::progress::Publisher;
 use crate::worker::monitor::stall::StallDetector;
@@ -78,7 +78,7 @@ impl<'a, 'u> Monitor<'a, 'u> {
         ctx: &'a Context,
         jobs: &'a [Job],
         transaction: &'a JobId,
-        update: &'a mut Update<'u>,
+        update: &'a mut CurrentUpdate<'u>,
     ) -> Self {
         let mode = Mode::Apply(Applying::new(ctx, jobs, transaction, update));
         // from here on, readers of the progress know that the package database may be changing

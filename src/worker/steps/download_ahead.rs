@@ -11,7 +11,7 @@ use crate::state::cache::Cache;
 use crate::state::pending::PendingList;
 use crate::state::update::{Phase, UpdateState};
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::model::lifecycle::{Event, next};
+use crate::worker::model::lifecycle::{PhaseEvent, next};
 use crate::worker::monitor::observer::Monitor;
 use crate::worker::steps::refresh;
 use crate::{checksum, journal};
@@ -28,20 +28,20 @@ pub fn run(ctx: &Context) -> Result<()> {
     };
     let changes: Vec<Change> = pending.updates.iter().map(Change::from).collect();
     if changes.is_empty() {
-        return settle(ctx, Event::Unstage, &changes);
+        return settle(ctx, PhaseEvent::Unstage, &changes);
     }
     systemd::status("downloading pending updates ahead");
     if ctx
         .packages
         .download(&failed, &mut Monitor::download_ahead(ctx))?
     {
-        settle(ctx, Event::StageAhead, &changes)?;
+        settle(ctx, PhaseEvent::StageAhead, &changes)?;
     }
     Ok(())
 }
 
 /// Writes down what the update is now, where that is news.
-fn settle(ctx: &Context, event: Event, changes: &[Change]) -> Result<()> {
+fn settle(ctx: &Context, event: PhaseEvent, changes: &[Change]) -> Result<()> {
     let known = UpdateState::load(&ctx.paths);
     // in another phase there is a result to be seen, or nothing to take back
     let Ok(phase) = next(known.phase, event) else {

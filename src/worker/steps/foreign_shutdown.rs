@@ -11,7 +11,7 @@ use crate::state::job::{Job, WaitsFor};
 use crate::state::shutdown::{self, Shutdown};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::job_result;
-use crate::worker::bookkeeping::phase::{self, Update};
+use crate::worker::bookkeeping::phase::{self, CurrentUpdate};
 use crate::worker::model::{partial, selection};
 
 /// What a scheduled shutdown means for a job that has changed nothing yet.
@@ -93,7 +93,7 @@ pub fn wait(ctx: &Context, job: &mut Job, why: &str) {
 }
 
 fn refuse(ctx: &Context, jobs: &mut [Job], why: &str) {
-    let mut update: Update<'_> = phase::begin(ctx, &selection::target_of(jobs));
+    let mut update: CurrentUpdate<'_> = phase::begin(ctx, &selection::target_of(jobs));
     update.fail(why);
     let error = anyhow::anyhow!("{why}");
     jobs.iter_mut()

@@ -85,22 +85,22 @@ pub fn refuse_unknown(ctx: &Context, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
 }
 
 /// What preconditions are held against.
-struct Host {
+struct HostState {
     database: Database,
     pending: Pending,
     newest: Option<DateTime<Utc>>,
 }
 
-fn read_host(ctx: &Context) -> Result<Host> {
+fn read_host(ctx: &Context) -> Result<HostState> {
     let cache = Cache::load(&ctx.paths);
-    Ok(Host {
+    Ok(HostState {
         database: ctx.packages.installed()?,
         pending: ctx.packages.pending(&cache.failed_sources())?,
         newest: newest(&cache.sources),
     })
 }
 
-fn conflict(job: &Job, host: &Host) -> Option<String> {
+fn conflict(job: &Job, host: &HostState) -> Option<String> {
     let target = job.request.packages.clone().unwrap_or(Target::All);
     let wanted = host
         .pending

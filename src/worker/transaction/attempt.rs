@@ -13,9 +13,9 @@ use crate::state::job::{self, Job};
 use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::intent::{Intent, NoRoom, expectation};
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::bookkeeping::{errors, job_result, shutdown};
-use crate::worker::model::lifecycle::Event;
+use crate::worker::model::lifecycle::PhaseEvent;
 use crate::worker::model::partial::{AppliedSoFar, Approved};
 use crate::worker::model::selection;
 use crate::worker::monitor::observer::Monitor;
@@ -25,13 +25,13 @@ use crate::worker::steps::hold_off::{self, HeldOff};
 use crate::worker::steps::verify::{self, Baseline};
 use crate::worker::steps::{gate, refresh, repair, rollback};
 use crate::worker::transaction::conclude::conclude;
-use crate::worker::transaction::outcome::Outcome;
+use crate::worker::transaction::outcome::TransactionOutcome;
 use crate::worker::transaction::plan::{self, Plan, Scope};
 use crate::worker::transaction::unfinished::{self, AppliedPart};
 
 /// How a transaction ended.
 pub struct Ending {
-    pub outcome: Outcome,
+    pub outcome: TransactionOutcome,
     /// Whether our own package was taken out, and is due now.
     pub self_package_follows: bool,
 }
@@ -51,7 +51,7 @@ enum Attempt {
 }
 
 impl Attempt {
-    fn ended(outcome: Outcome, self_package_follows: bool) -> Self {
+    fn ended(outcome: TransactionOutcome, self_package_follows: bool) -> Self {
         Self::Ended(Ending {
             outcome,
             self_package_follows,
@@ -59,7 +59,7 @@ impl Attempt {
     }
 
     fn cancelled() -> Self {
-        Self::ended(Outcome::Cancelled, false)
+        Self::ended(TransactionOutcome::Cancelled, false)
     }
 }
 
@@ -68,7 +68,7 @@ struct Attempts<'a, 'u> {
     ctx: &'a Context,
     transaction: &'a JobId,
     jobs: &'a [Job],
-    update: &'a mut Update<'u>,
+    update: &'a mut CurrentUpdate<'u>,
     scope: Scope,
     room: Room,
     /// Shutdown and sleep are inhibited from the first run of the package manager to the end.
@@ -91,7 +91,7 @@ pub fn run(
     ctx: &Context,
     transaction: &JobId,
     jobs: &[Job],
-    update: &mut Update<'_>,
+    update: &mut CurrentUpdate<'_>,
     scope: Scope,
 ) -> Result<Ending> {
     let mut attempts = Attempts {
@@ -114,7 +114,7 @@ pub fn run(
                 attempts.scope = scope;
                 if !attempts.refresh(&why)? {
                     return Ok(Ending {
-                        outcome: Outcome::Cancelled,
+                        outcome: TransactionOutcome::Cancelled,
                         self_package_follows: false,
                     });
                 }
@@ -130,7 +130,7 @@ impl Attempts<'_, '_> {
     /// Refreshes the index after a failed download; `false` when a stop was asked for meanwhile.
     fn refresh(&mut self, why: &str) -> Result<bool> {
         journal::retry(self.transaction, why);
-        self.update.step(Event::FetchError)?;
+        self.update.step(PhaseEvent::FetchError)?;
         match refresh::run(self.ctx, Some(self.transaction)) {
             Err(_) if self.ctx.stopping() => {
                 self.update.cancel();
@@ -227,7 +227,7 @@ impl Attempts<'_, '_> {
         rollback::forget(&ctx.paths, transaction)?;
         plan::expect(ctx, transaction, self.jobs, selection)?;
         if self.update.state.phase == Phase::Checking {
-            self.update.step(Event::Download)?;
+            self.update.step(PhaseEvent::Download)?;
         }
         // until it is judged: services that end with the host would look as if the update had broken them
         let held_off = hold_off::hold_off(ctx, &format!("job {transaction} updates packages"));
@@ -315,7 +315,7 @@ impl Attempts<'_, '_> {
             ran.report,
             self.update,
         )?;
-        if let Outcome::Changed(concluded) = &mut outcome {
+        if let TransactionOutcome::Changed(concluded) = &mut outcome {
             concluded.removed = self.room.removed().to_vec();
         }
         Ok(Attempt::ended(outcome, follows))
@@ -323,7 +323,7 @@ impl Attempts<'_, '_> {
 
     /// There is nothing to install, which is a success unless a package that a job names is broken. If requeued
     /// jobs have applied something before, that is judged.
-    fn nothing_to_install(&mut self, kept_back: Vec<KeptBack>) -> Result<Outcome> {
+    fn nothing_to_install(&mut self, kept_back: Vec<KeptBack>) -> Result<TransactionOutcome> {
         let (ctx, jobs) = (self.ctx, self.jobs);
         let so_far = AppliedSoFar::of(jobs);
         if !so_far.changes.is_empty() {
@@ -343,10 +343,10 @@ impl Attempts<'_, '_> {
             .filter_map(|job| job.request.packages.as_ref())
             .find_map(|target| job_result::unreached(target, &kept_back));
         match missed {
-            None => self.update.step(Event::NothingToDo)?,
+            None => self.update.step(PhaseEvent::NothingToDo)?,
             Some(why) => self.update.fail(&why),
         }
-        Ok(Outcome::Nothing { kept_back })
+        Ok(TransactionOutcome::Nothing { kept_back })
     }
 }
 

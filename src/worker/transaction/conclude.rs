@@ -6,13 +6,13 @@ use crate::package::TransactionReport;
 use crate::request::JobId;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::package_store::{keep, make_room};
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::bookkeeping::shutdown;
-use crate::worker::model::lifecycle::Event;
+use crate::worker::model::lifecycle::PhaseEvent;
 use crate::worker::model::partial::Approved;
 use crate::worker::steps::verify::{self, Baseline, Stage};
 use crate::worker::steps::{files, rollback};
-use crate::worker::transaction::outcome::{Concluded, Outcome};
+use crate::worker::transaction::outcome::{Concluded, TransactionOutcome};
 
 /// Judges an activated transaction, and undoes it when it is bad and that is possible.
 pub fn conclude(
@@ -21,9 +21,9 @@ pub fn conclude(
     before: &Baseline,
     approved: Approved,
     mut applied: TransactionReport,
-    update: &mut Update<'_>,
-) -> Result<Outcome> {
-    update.step(Event::Verify)?;
+    update: &mut CurrentUpdate<'_>,
+) -> Result<TransactionOutcome> {
+    update.step(PhaseEvent::Verify)?;
     let Approved { changes, former } = approved;
     keep(&ctx.paths, &changes);
     let noted = files::after_update(ctx, transaction, &changes, &applied);
@@ -51,7 +51,7 @@ pub fn conclude(
         Some(_) => ctx.packages.installed(),
     };
     make_room(ctx, now, &changes, &former);
-    Ok(Outcome::Changed(Box::new(Concluded {
+    Ok(TransactionOutcome::Changed(Box::new(Concluded {
         judgement,
         applied,
         former,

@@ -18,18 +18,18 @@ use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::job_result::{
     ROLLED_BACK, cancel, cap_log, fail, log_change, stamp, succeed, unreached,
 };
-use crate::worker::bookkeeping::phase::Update;
+use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::model::partial::{self, add};
 use crate::worker::model::selection;
 use crate::worker::steps::verify::{self, Verification};
 use crate::worker::steps::{refresh, rollback};
-use crate::worker::transaction::outcome::{Concluded, Outcome};
+use crate::worker::transaction::outcome::{Concluded, TransactionOutcome};
 
 /// What ends the jobs of a transaction.
 pub enum JobsEnd<'a> {
     /// The transaction: each job gets its own result. If our own package follows, it is that of the part before.
-    Outcome {
-        outcome: &'a Outcome,
+    TransactionOutcome {
+        outcome: &'a TransactionOutcome,
         self_package_follows: bool,
     },
     /// An error, which is that of every job; `why` is that of the update.
@@ -41,9 +41,14 @@ pub enum JobsEnd<'a> {
 
 /// Ends the jobs of a transaction: each gets its result and the state of the update, and their log is cut to its
 /// limit. The caller records them.
-pub fn finish_jobs(ctx: &Context, jobs: &mut [Job], end: &JobsEnd<'_>, update: &mut Update<'_>) {
+pub fn finish_jobs(
+    ctx: &Context,
+    jobs: &mut [Job],
+    end: &JobsEnd<'_>,
+    update: &mut CurrentUpdate<'_>,
+) {
     match end {
-        JobsEnd::Outcome {
+        JobsEnd::TransactionOutcome {
             outcome,
             self_package_follows,
         } => give_results(ctx, jobs, outcome, update, *self_package_follows),
@@ -62,8 +67,8 @@ pub fn finish_jobs(ctx: &Context, jobs: &mut [Job], end: &JobsEnd<'_>, update: &
 fn give_results(
     ctx: &Context,
     jobs: &mut [Job],
-    outcome: &Outcome,
-    update: &mut Update<'_>,
+    outcome: &TransactionOutcome,
+    update: &mut CurrentUpdate<'_>,
     self_package_follows: bool,
 ) {
     let targets: Vec<Target> = jobs
@@ -71,7 +76,7 @@ fn give_results(
         .filter_map(|job| job.request.packages.clone())
         .collect();
     let dependencies = match outcome {
-        Outcome::Changed(concluded) => {
+        TransactionOutcome::Changed(concluded) => {
             selection::dependencies(&targets, &concluded.judgement.verdict.changes)
         }
         _ => BTreeSet::new(),
@@ -80,8 +85,8 @@ fn give_results(
     for job in jobs.iter_mut() {
         let target = job.request.packages.clone().unwrap_or(Target::All);
         match outcome {
-            Outcome::Cancelled => cancel(job),
-            Outcome::Nothing { kept_back } => {
+            TransactionOutcome::Cancelled => cancel(job),
+            TransactionOutcome::Nothing { kept_back } => {
                 add(
                     &mut job.kept_back,
                     &selection::kept_back(&target, kept_back),
@@ -91,10 +96,12 @@ fn give_results(
                     Some(why) => fail(job, &anyhow::anyhow!(why)),
                 }
             }
-            Outcome::Changed(concluded) => finish_changed(job, &target, &dependencies, concluded),
+            TransactionOutcome::Changed(concluded) => {
+                finish_changed(job, &target, &dependencies, concluded);
+            }
         }
     }
-    if let Outcome::Changed(concluded) = outcome {
+    if let TransactionOutcome::Changed(concluded) = outcome {
         if let Some(id) = jobs.first().map(|job| job.transaction.clone()) {
             log_changes(&id, concluded, &logged);
         }
@@ -104,7 +111,7 @@ fn give_results(
             Some(why) => update.fail(&why),
         }
     }
-    if let Outcome::Changed(concluded) = outcome
+    if let TransactionOutcome::Changed(concluded) = outcome
         && concluded.is_undone()
         && targets.iter().all(|target| Some(target) == targets.first())
         && let Some(job) = jobs.first()
@@ -229,7 +236,12 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
 
 /// Keeps the list of pending updates true without another run of the package manager: an update of
 /// everything leaves what it kept back, any other one takes its changes out.
-fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, self_package_follows: bool) {
+fn carry_on_list(
+    ctx: &Context,
+    jobs: &[Job],
+    outcome: &TransactionOutcome,
+    self_package_follows: bool,
+) {
     let everything = !self_package_follows
         && jobs
             .iter()
@@ -237,13 +249,15 @@ fn carry_on_list(ctx: &Context, jobs: &[Job], outcome: &Outcome, self_package_fo
         && jobs.iter().all(|job| job.status == JobStatus::Succeeded);
     let cache = Cache::load(&ctx.paths);
     let list = match outcome {
-        Outcome::Nothing { kept_back } if everything => all_done(ctx, &cache, kept_back.clone()),
+        TransactionOutcome::Nothing { kept_back } if everything => {
+            all_done(ctx, &cache, kept_back.clone())
+        }
         // what has no room is pending, and may have some at the next attempt
-        Outcome::Changed(concluded) if everything && !lacks_room(&concluded.applied) => {
+        TransactionOutcome::Changed(concluded) if everything && !lacks_room(&concluded.applied) => {
             all_done(ctx, &cache, concluded.applied.kept_back.clone())
         }
-        Outcome::Cancelled | Outcome::Nothing { .. } => return,
-        Outcome::Changed(concluded) => {
+        TransactionOutcome::Cancelled | TransactionOutcome::Nothing { .. } => return,
+        TransactionOutcome::Changed(concluded) => {
             let Some(mut list) = PendingList::load(&ctx.paths) else {
                 return;
             };

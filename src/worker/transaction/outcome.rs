@@ -5,7 +5,7 @@ use crate::state::verification::{Rollback, Undone};
 use crate::worker::steps::verify::Verification;
 
 /// How one transaction ended.
-pub enum Outcome {
+pub enum TransactionOutcome {
     /// There was nothing to install.
     Nothing { kept_back: Vec<KeptBack> },
     /// Packages were changed; the judgement says how well.

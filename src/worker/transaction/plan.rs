@@ -117,9 +117,9 @@ fn exactly(
     };
     let self_package_follows = others.is_some();
     let planned = match others {
-        Some(others) if without.is_empty() => Planned::whole(others, &[]),
+        Some(others) if without.is_empty() => ExactPlan::whole(others, &[]),
         Some(others) => with_room(ctx, &others, failed, without)?,
-        None if selected.is_empty() => Planned::whole(selected, without),
+        None if selected.is_empty() => ExactPlan::whole(selected, without),
         None => with_room(ctx, &selected, failed, without)?,
     };
     kept_back.extend(planned.kept_back);
@@ -132,14 +132,14 @@ fn exactly(
 }
 
 /// The changes of a plan, and what it leaves out.
-pub struct Planned {
+pub struct ExactPlan {
     pub updates: Vec<Update>,
     pub kept_back: Vec<KeptBack>,
     /// What lacks disk space, as far as that is known.
     pub without: Vec<NoRoom>,
 }
 
-impl Planned {
+impl ExactPlan {
     fn whole(updates: Vec<Update>, without: &[NoRoom]) -> Self {
         Self {
             updates,
@@ -156,14 +156,14 @@ pub fn with_room(
     selected: &[Update],
     failed: &[&Source],
     without: &[NoRoom],
-) -> Result<Planned> {
+) -> Result<ExactPlan> {
     let (mut updates, mut kept_back) = plan(ctx, selected, failed, without)?;
     let early = early(ctx, &updates, failed);
     let without = [without, &early].concat();
     if !early.is_empty() {
         (updates, kept_back) = plan(ctx, selected, failed, &without)?;
     }
-    Ok(Planned {
+    Ok(ExactPlan {
         updates,
         kept_back,
         without,

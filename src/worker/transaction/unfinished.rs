@@ -6,7 +6,7 @@ use crate::package::{KeptBack, TransactionEnd, TransactionReport};
 use crate::request::JobId;
 use crate::state::job::Job;
 use crate::worker::bookkeeping::context::Context;
-use crate::worker::bookkeeping::phase::{self, Update};
+use crate::worker::bookkeeping::phase::{self, CurrentUpdate};
 use crate::worker::bookkeeping::{errors, in_flight};
 use crate::worker::model::partial::{AppliedSoFar, Approved};
 use crate::worker::model::selection;
@@ -15,7 +15,7 @@ use crate::worker::steps::hold_off;
 use crate::worker::steps::verify::Baseline;
 use crate::worker::transaction::conclude::conclude;
 use crate::worker::transaction::finish::{JobsEnd, finish_jobs};
-use crate::worker::transaction::outcome::Outcome;
+use crate::worker::transaction::outcome::TransactionOutcome;
 
 /// What jobs applied before they were requeued, and no more of which is done.
 pub struct AppliedPart<'a> {
@@ -31,8 +31,8 @@ pub fn judge(
     ctx: &Context,
     transaction: &JobId,
     part: AppliedPart<'_>,
-    update: &mut Update<'_>,
-) -> Result<Outcome> {
+    update: &mut CurrentUpdate<'_>,
+) -> Result<TransactionOutcome> {
     let AppliedPart {
         jobs,
         so_far,
@@ -56,7 +56,7 @@ pub fn judge(
         former: so_far.former,
     };
     let mut outcome = conclude(ctx, transaction, &before, approved, applied, update)?;
-    if let Outcome::Changed(concluded) = &mut outcome {
+    if let TransactionOutcome::Changed(concluded) = &mut outcome {
         concluded.unfinished = unfinished.map(str::to_owned);
     }
     Ok(outcome)
@@ -80,7 +80,7 @@ pub fn end(ctx: &Context, mut jobs: Vec<Job>, why: &str) -> Vec<Job> {
     });
     let mut finish = |end| finish_jobs(ctx, &mut jobs, &end, &mut update);
     match judged {
-        Ok(outcome) => finish(JobsEnd::Outcome {
+        Ok(outcome) => finish(JobsEnd::TransactionOutcome {
             outcome: &outcome,
             self_package_follows: false,
         }),

@@ -18,7 +18,7 @@ pub(in crate::worker) use crate::worker::steps::rollback::partial::{
     Parts, cannot_go_back, log_unavailable, part,
 };
 #[cfg(test)]
-pub use crate::worker::steps::rollback::seen::Seen;
+pub use crate::worker::steps::rollback::seen::StateBefore;
 pub use crate::worker::steps::rollback::seen::{
     copy_from_jobs as copy_seen_from_jobs, copy_to_jobs as copy_seen_to_jobs, files as seen_files,
     tidy as tidy_seen,

@@ -96,20 +96,20 @@ mod tests {
     use super::*;
     use crate::host::clock;
     use crate::worker::steps::rollback::marks::Marked;
-    use crate::worker::steps::rollback::seen::Seen;
+    use crate::worker::steps::rollback::seen::StateBefore;
 
     fn earlier(files: &[&str], packages: &[&str]) -> Earlier {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         Earlier {
             ended: None,
-            seen: Seen {
+            seen: StateBefore {
                 at: Some(clock::now() - chrono::TimeDelta::seconds(60)),
                 reboot: Marked {
                     files: owned(files),
                     packages: owned(packages),
                     reasons: Vec::new(),
                 },
-                ..Seen::default()
+                ..StateBefore::default()
             },
             etc: Err(String::new()),
         }

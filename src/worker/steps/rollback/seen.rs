@@ -27,7 +27,7 @@ const KEPT: usize = 10;
 
 /// Everything but `/etc`, which may be long and is read only to be compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct StateBefore {
     /// When.
     pub at: Option<DateTime<Utc>>,
     /// Why `/etc` could not be looked at.
@@ -53,7 +53,7 @@ pub fn snapshot(paths: &Paths, packages: &dyn PackageManager) -> Result<Vec<u8>>
         tracing::warn!("{error:#}");
         BTreeSet::new()
     });
-    let seen = Seen {
+    let seen = StateBefore {
         at: Some(clock::now()),
         etc_unknown: walked.err().map(|error| format!("{error:#}")),
         remains: remains.iter().map(ToString::to_string).in_order(),
@@ -81,7 +81,7 @@ pub struct Earlier {
     /// When it had ended, where it has.
     pub ended: Option<DateTime<Utc>>,
     /// What was seen.
-    pub seen: Seen,
+    pub seen: StateBefore,
     /// The files in `/etc`; or why they are not known.
     pub etc: Result<Etc, String>,
 }
@@ -106,14 +106,14 @@ impl Earlier {
         };
         let (seen, etc) = match read(&file) {
             Ok((seen, etc)) => (seen, Ok(etc)),
-            Err(error) => (Seen::default(), Err(format!("{error:#}"))),
+            Err(error) => (StateBefore::default(), Err(format!("{error:#}"))),
         };
         let etc = seen.etc_unknown.clone().map_or(etc, Err);
         Self { ended, seen, etc }
     }
 }
 
-fn read(file: &PathBuf) -> Result<(Seen, Etc)> {
+fn read(file: &PathBuf) -> Result<(StateBefore, Etc)> {
     if !file.exists() {
         return Err(anyhow!("its state before the update is no longer recorded"));
     }

@@ -55,7 +55,7 @@ pub struct Task<'a> {
 
 /// How a program ended before the update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Earlier {
+pub struct HookBaseline {
     /// Its path below `verify.d`.
     pub name: String,
     /// Whether it found everything as it should be.
@@ -77,7 +77,7 @@ pub fn baseline(
     task: Task<'_>,
     is_urgent: bool,
     stop: &dyn Fn() -> bool,
-) -> Result<Option<Vec<Earlier>>> {
+) -> Result<Option<Vec<HookBaseline>>> {
     let checkers = programs::find(paths);
     if let Some(why) = programs::refusal(&checkers).filter(|_| !is_urgent) {
         bail!("{why}");
@@ -102,7 +102,7 @@ pub fn baseline(
         if said.how == How::NotStarted && required && !is_urgent {
             bail!("{}", programs::not_begun(&said.message));
         }
-        earlier.push(Earlier {
+        earlier.push(HookBaseline {
             name,
             passed: said.how == How::Passed,
             timed_out: said.how == How::TimedOut,
@@ -118,7 +118,7 @@ pub fn checks(
     paths: &Paths,
     task: Task<'_>,
     stage: Stage,
-    before: Option<&[Earlier]>,
+    before: Option<&[HookBaseline]>,
 ) -> Vec<Check> {
     let checkers = programs::find(paths);
     let before = before.unwrap_or_default();
@@ -138,7 +138,7 @@ pub fn checks(
         };
         checks.push(judged(checker, &said, earlier));
     }
-    let is_there = |earlier: &&Earlier| checkers.iter().any(|c| c.name == earlier.name);
+    let is_there = |earlier: &&HookBaseline| checkers.iter().any(|c| c.name == earlier.name);
     let gone = before.iter().filter(|earlier| !is_there(earlier));
     checks.extend(gone.map(|earlier| Check {
         name: earlier.name.clone(),
@@ -154,7 +154,7 @@ pub fn checks(
 }
 
 /// What a program's answer means: one that failed before, too, decides nothing. Pure.
-fn judged(checker: &Checker, said: &Said, earlier: Option<&Earlier>) -> Check {
+fn judged(checker: &Checker, said: &Said, earlier: Option<&HookBaseline>) -> Check {
     let passed = said.how == How::Passed;
     let failed_before = earlier.is_some_and(|earlier| !earlier.passed);
     let message = match (failed_before, passed) {

@@ -28,7 +28,7 @@ use crate::state::verification::{Check, CheckKind};
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::shutdown;
 use crate::worker::steps::verify::concern::Concern;
-use crate::worker::steps::verify::hooks::{Earlier, Task};
+use crate::worker::steps::verify::hooks::{HookBaseline, Task};
 use crate::worker::steps::{agent_probe, rollback, services};
 use crate::{journal, state};
 
@@ -50,7 +50,7 @@ pub struct UnitBaseline {
     pub problems: Option<Vec<String>>,
     /// What the administrator's programs said, where they were run.
     #[serde(default)]
-    pub hooks: Option<Vec<Earlier>>,
+    pub hooks: Option<Vec<HookBaseline>>,
 }
 
 impl Baseline {
@@ -58,7 +58,7 @@ impl Baseline {
     pub fn snapshot(
         ctx: &Context,
         transaction: &JobId,
-        hooks: Option<Vec<Earlier>>,
+        hooks: Option<Vec<HookBaseline>>,
     ) -> Result<Self> {
         let units = std::thread::spawn(units::snapshot);
         let database = ctx.packages.installed()?;
@@ -272,7 +272,7 @@ pub fn baseline(
     jobs: &[Job],
     changes: &[Change],
     is_rollback: bool,
-) -> Result<Option<Vec<Earlier>>> {
+) -> Result<Option<Vec<HookBaseline>>> {
     let transaction = jobs.first().map(|job| &job.transaction);
     let transaction = transaction.context("no job is served")?;
     let is_cancelled = |job: &Job| Decision::Cancel.is_left(&ctx.paths, job.id());

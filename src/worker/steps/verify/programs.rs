@@ -45,12 +45,12 @@ pub struct Checker {
 pub fn find(paths: &Paths) -> Vec<Checker> {
     let top = paths.host(DIRECTORY);
     let mut found = Vec::new();
-    for place in [Place::Top, Place::Required, Place::Wanted] {
+    for place in [HookPlace::Top, HookPlace::Required, HookPlace::Wanted] {
         let directory = place.below(&top);
         let checker = |path: PathBuf, unusable| Checker {
             name: journal::plain(&path.strip_prefix(&top).unwrap_or(&path).to_string_lossy()),
             path,
-            required: place != Place::Wanted,
+            required: place != HookPlace::Wanted,
             unusable,
         };
         let paths = match entries(&directory) {
@@ -62,9 +62,9 @@ pub fn find(paths: &Paths) -> Vec<Checker> {
         };
         for path in paths {
             match classify(&path, place) {
-                Seen::Nothing => {}
-                Seen::Program => found.push(checker(path, None)),
-                Seen::Unusable(why) => found.push(checker(path, Some(why))),
+                EntryKind::Nothing => {}
+                EntryKind::Program => found.push(checker(path, None)),
+                EntryKind::Unusable(why) => found.push(checker(path, Some(why))),
             }
         }
     }
@@ -92,13 +92,13 @@ pub fn sentence(path: &Path, why: &str) -> String {
 
 /// Where a program lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum HookPlace {
     Top,
     Required,
     Wanted,
 }
 
-impl Place {
+impl HookPlace {
     fn below(self, top: &Path) -> PathBuf {
         match self {
             Self::Top => top.to_owned(),
@@ -110,7 +110,7 @@ impl Place {
 
 /// What an entry of a directory is.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum EntryKind {
     /// Nothing to run: a directory, a text, what an editor or a package manager has left.
     Nothing,
     Program,
@@ -130,31 +130,31 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Looks at one entry. Outside of `required.d` a file without its run bit is switched off, as with
 /// run-parts(8); in there, a check that is required would be skipped in silence.
-fn classify(path: &Path, place: Place) -> Seen {
+fn classify(path: &Path, place: HookPlace) -> EntryKind {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if hook_dir::is_left_over(&name) || name.starts_with("README") {
-        return Seen::Nothing;
+        return EntryKind::Nothing;
     }
     let metadata = match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Seen::Nothing,
+        Ok(metadata) if metadata.is_dir() => return EntryKind::Nothing,
         Ok(metadata) => metadata,
         Err(error) => {
             let why = format!("it cannot be run: {error}; fix it, or remove it");
-            return Seen::Unusable(why);
+            return EntryKind::Unusable(why);
         }
     };
     if metadata.mode() & 0o111 == 0 {
         return match place {
-            Place::Required => Seen::Unusable(
+            HookPlace::Required => EntryKind::Unusable(
                 "it is not executable; run 'chmod +x' on it, or move it out of required.d"
                     .to_owned(),
             ),
-            Place::Top | Place::Wanted => Seen::Nothing,
+            HookPlace::Top | HookPlace::Wanted => EntryKind::Nothing,
         };
     }
     match fault(path, &name, &metadata) {
-        Some(why) => Seen::Unusable(why),
-        None => Seen::Program,
+        Some(why) => EntryKind::Unusable(why),
+        None => EntryKind::Program,
     }
 }
 

@@ -79,10 +79,12 @@ pub fn checks(
         };
         let patience_over = started.elapsed() >= patience;
         match watch.judge(&now, settle, patience_over) {
-            Seen::Bad(checks) => return checks,
-            Seen::Good => return good(before, &now, &watch),
-            Seen::NotYet if is_over() => return vec![not_compared("it was not waited for")],
-            Seen::NotYet => thread::sleep(INTERVAL),
+            UnitsVerdict::Bad(checks) => return checks,
+            UnitsVerdict::Good => return good(before, &now, &watch),
+            UnitsVerdict::NotYet if is_over() => {
+                return vec![not_compared("it was not waited for")];
+            }
+            UnitsVerdict::NotYet => thread::sleep(INTERVAL),
         }
     }
 }
@@ -124,7 +126,7 @@ fn bad(name: &str, message: String) -> Check {
 
 /// What one look says.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum UnitsVerdict {
     Good,
     /// Something has not been up long enough.
     NotYet,
@@ -175,7 +177,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Judges one look: touches nothing but what is known of the restarts.
-    fn judge(&mut self, now: &Units, settle: Duration, patience_over: bool) -> Seen {
+    fn judge(&mut self, now: &Units, settle: Duration, patience_over: bool) -> UnitsVerdict {
         let same_boot = now.boot == self.before.boot;
         let mut wrong: Vec<Check> = self
             .failed(now)
@@ -221,13 +223,13 @@ impl<'a> Watch<'a> {
         }
         self.notes = Vec::new();
         if wrong.iter().any(Check::decides_against) {
-            return Seen::Bad(wrong);
+            return UnitsVerdict::Bad(wrong);
         }
         self.notes = wrong;
         if waits && !patience_over {
-            Seen::NotYet
+            UnitsVerdict::NotYet
         } else {
-            Seen::Good
+            UnitsVerdict::Good
         }
     }
 }
@@ -340,9 +342,9 @@ mod tests {
     fn seen(before: &Units, now: &Units, over: bool) -> String {
         let concerns = |name: &str| !name.starts_with("stranger");
         match Watch::new(before, &concerns).judge(now, SETTLE, over) {
-            Seen::Good => "good".to_owned(),
-            Seen::NotYet => "not yet".to_owned(),
-            Seen::Bad(checks) => checks
+            UnitsVerdict::Good => "good".to_owned(),
+            UnitsVerdict::NotYet => "not yet".to_owned(),
+            UnitsVerdict::Bad(checks) => checks
                 .iter()
                 .filter(|check| check.decides_against())
                 .map(|check| check.name.as_str())
@@ -400,7 +402,7 @@ mod tests {
         assert_eq!(seen(&before, &now, false), "good", "it is not waited for");
 
         let mut watch = Watch::new(&before, &|_| false);
-        assert_eq!(watch.judge(&now, SETTLE, false), Seen::Good);
+        assert_eq!(watch.judge(&now, SETTLE, false), UnitsVerdict::Good);
         let checks = good(&before, &now, &watch);
         let decides: Vec<_> = checks
             .iter()
@@ -463,8 +465,11 @@ mod tests {
         let before = units(100, &[], &[("a", "running", 3, 5)]);
         let mut watch = Watch::new(&before, &|_| true);
         let look = |restarts| units(110, &[], &[("a", "running", restarts, 109)]);
-        assert_eq!(watch.judge(&look(0), SETTLE, false), Seen::NotYet);
-        assert_eq!(watch.judge(&look(1), SETTLE, false), Seen::NotYet);
-        assert!(matches!(watch.judge(&look(2), SETTLE, false), Seen::Bad(_)));
+        assert_eq!(watch.judge(&look(0), SETTLE, false), UnitsVerdict::NotYet);
+        assert_eq!(watch.judge(&look(1), SETTLE, false), UnitsVerdict::NotYet);
+        assert!(matches!(
+            watch.judge(&look(2), SETTLE, false),
+            UnitsVerdict::Bad(_)
+        ));
     }
 }
