@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::state::alert::{Alert, Cause};
-use crate::state::cache::{Cache, CacheStatus};
+use crate::state::cache::{Cache, CacheStatus, LAST_REFRESH_FAILED};
 
 /// Whether the host needs an administrator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,9 +67,9 @@ pub fn reasons(facts: Facts<'_>) -> Vec<String> {
             .last_error
             .as_deref()
             .unwrap_or("no reason is recorded");
-        reasons.push(format!("the last refresh failed: {why}"));
+        reasons.push(format!("{LAST_REFRESH_FAILED}: {why}"));
     } else if !facts.cache.last_update_success && facts.cache.last_cache_update.is_some() {
-        reasons.push("the last refresh failed".to_owned());
+        reasons.push(LAST_REFRESH_FAILED.to_owned());
     }
     if facts.cache.last_update_success {
         let tolerated = facts.cache.sources.iter().filter_map(|source| {

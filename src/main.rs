@@ -29,7 +29,7 @@ use linux_patch_api::worker::{
 use linux_patch_api::{journal, package};
 use rustix::process::getuid;
 
-/// A wrong question: as the parser of the arguments has it.
+/// Wrong arguments; the parser of the arguments exits with the same.
 const USAGE: u8 = 2;
 
 /// sysexits.h: `EX_UNAVAILABLE`, `EX_TEMPFAIL`, `EX_NOPERM`; those of the design.
@@ -61,7 +61,13 @@ fn act(cli: Cli) -> Result<ExitCode> {
     };
     let client = Client::new(cli.host, colours, cli.utc);
     match cli.verb {
-        Verb::Status { json, cached } => client.status(json, cached)?,
+        Verb::Refresh { direct: true, .. } => direct()?.refresh()?,
+        Verb::Apply {
+            packages,
+            direct: true,
+            ..
+        } => return apply_directly(&packages),
+        Verb::Run(run) => return act_as_unit(run),
         Verb::Health {
             json,
             cached,
@@ -70,6 +76,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             let code = client.health(json, cached)?;
             return Ok(ExitCode::from(if exit_status { code } else { 0 }));
         }
+        Verb::Status { json, cached } => client.status(json, cached)?,
         Verb::Updates { json } => client.updates(json)?,
         Verb::Plan {
             packages,
@@ -80,19 +87,25 @@ fn act(cli: Cli) -> Result<ExitCode> {
         Verb::Queue { json } => client.queue(json)?,
         Verb::Conflicts { json } => client.conflicts(json)?,
         Verb::Log {
-            job, follow: true, ..
-        } => return client.follow_log(&job).map(outcome),
-        Verb::Log { job, json, .. } => client.log(&job, json)?,
-        Verb::Wait { job, patience } => {
-            return client.wait_for(&job, waiting(patience, false)).map(outcome);
-        }
-        Verb::Refresh {
-            direct: false,
-            patience,
-        } => return client.refresh(waiting(patience, false)).map(outcome),
+            job,
+            json,
+            follow: false,
+        } => client.log(&job, json)?,
+        Verb::Forget { job } => client.forget(&job)?,
+        Verb::Acknowledge { key } => client.acknowledge(&key)?,
+        change => return ask_and_wait(&client, change).map(outcome),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The verbs that end as the job or the reboot does that they ask for.
+fn ask_and_wait(client: &Client, verb: Verb) -> Result<JobEnd> {
+    match verb {
+        Verb::Log { job, .. } => client.follow_log(&job),
+        Verb::Wait { job, patience } => client.wait_for(&job, waiting(patience, false)),
+        Verb::Refresh { patience, .. } => client.refresh(waiting(patience, false)),
         Verb::Apply {
             packages,
-            direct: false,
             no_wait,
             patience,
             defer,
@@ -103,7 +116,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             restart,
             ..
         } => {
-            let asked = ApplyOptions {
+            let options = ApplyOptions {
                 defer,
                 expect,
                 if_unmodified_since,
@@ -111,39 +124,29 @@ fn act(cli: Cli) -> Result<ExitCode> {
                 reboot,
                 restart,
             };
-            let waiting = waiting(patience, no_wait);
-            return client.apply(&packages, &asked, waiting).map(outcome);
+            client.apply(&packages, &options, waiting(patience, no_wait))
         }
-        Verb::Cancel { job } => return client.cancel(&job).map(outcome),
-        Verb::Resolve { job, apply, .. } => return client.resolve(&job, apply).map(outcome),
+        Verb::Cancel { job } => client.cancel(&job),
+        Verb::Resolve { job, apply, .. } => client.resolve(&job, apply),
         Verb::Rollback {
             job,
             partial,
             no_wait,
             patience,
             ..
-        } => {
-            let waiting = waiting(patience, no_wait);
-            return client.rollback(&job, partial, waiting).map(outcome);
-        }
-        Verb::Forget { job } => client.forget(&job)?,
-        Verb::Reboot { delay, cancel } => return client.reboot(delay, cancel).map(outcome),
-        Verb::Acknowledge { key } => client.acknowledge(&key)?,
-        Verb::Refresh { direct: true, .. } => direct()?.refresh()?,
-        Verb::Apply {
-            packages,
-            direct: true,
-            ..
-        } => {
-            let target = Target::from_names(&packages)
-                .map_err(|error| Refused::Usage(format!("{error:#}")))?;
-            let requester = Requester::at("direct", Some(getuid().as_raw()));
-            let requester = requester.of_login(own_login());
-            return Ok(report(&direct()?.apply(target, requester)?));
-        }
-        Verb::Run(run) => return act_as_unit(run),
+        } => client.rollback(&job, partial, waiting(patience, no_wait)),
+        Verb::Reboot { delay, cancel } => client.reboot(delay, cancel),
+        other => bail!("{other:?} is answered without waiting"),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// `patchctl apply --direct`: in this process.
+fn apply_directly(packages: &[String]) -> Result<ExitCode> {
+    let target =
+        Target::from_names(packages).map_err(|error| Refused::Usage(format!("{error:#}")))?;
+    let requester = Requester::at("direct", Some(getuid().as_raw()));
+    let requester = requester.of_login(own_login());
+    Ok(report(&direct()?.apply(target, requester)?))
 }
 
 fn waiting(patience: Patience, no_wait: bool) -> Waiting {
@@ -154,7 +157,7 @@ fn waiting(patience: Patience, no_wait: bool) -> Waiting {
     }
 }
 
-/// An error that is an event already is not said again on standard error, which is the journal, too.
+/// Errors that are journal events already are not printed again: standard error goes to the journal, too.
 fn act_as_unit(run: Run) -> Result<ExitCode> {
     if !matches!(run, Run::Leashed { .. }) {
         journal::init(false);

@@ -58,6 +58,12 @@ impl Paths {
         self.lib().join("queue")
     }
 
+    /// The jobs that a worker has begun, for the next one.
+    #[must_use]
+    pub fn running(&self) -> PathBuf {
+        self.state().join("running.json")
+    }
+
     /// Questions of the front ends to the planner.
     #[must_use]
     pub fn inquiries(&self) -> PathBuf {

@@ -18,7 +18,7 @@ struct Inner {
 
 /// A call under way, until dropped.
 #[derive(Debug)]
-pub struct Call<'a>(&'a Activity);
+pub struct ActiveCall<'a>(&'a Activity);
 
 impl Activity {
     /// Nothing has happened yet, which counts as having happened now.
@@ -34,11 +34,11 @@ impl Activity {
 
     /// A call begins.
     #[must_use]
-    pub fn begin(&self) -> Call<'_> {
+    pub fn begin(&self) -> ActiveCall<'_> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.under_way += 1;
         inner.last = Instant::now();
-        Call(self)
+        ActiveCall(self)
     }
 
     /// How long nothing has been under way; zero while something is.
@@ -53,7 +53,7 @@ impl Activity {
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for ActiveCall<'_> {
     fn drop(&mut self) {
         let mut inner = self.0.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.under_way = inner.under_way.saturating_sub(1);

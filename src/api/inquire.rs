@@ -32,15 +32,15 @@ const INTERVAL: Duration = Duration::from_millis(5);
 
 /// The question cannot be answered, because of what is asked.
 #[derive(Debug)]
-pub struct Refused(String);
+pub struct PlannerRefusal(String);
 
-impl fmt::Display for Refused {
+impl fmt::Display for PlannerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for PlannerRefusal {}
 
 /// What is pending: as last worked out, while nothing that it depends on has changed since.
 pub fn pending(paths: &Paths) -> Result<PendingList> {
@@ -98,7 +98,7 @@ fn found(findings: Findings) -> Result<Found> {
     match findings.outcome {
         Outcome::Found(found) => Ok(found),
         Outcome::Failed(why) => bail!("{why}"),
-        Outcome::Refused(why) => bail!(Refused(why)),
+        Outcome::Refused(why) => bail!(PlannerRefusal(why)),
     }
 }
 

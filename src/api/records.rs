@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::status::Progress;
 use super::value;
 use crate::paths::Paths;
 use crate::queue;
@@ -16,6 +15,7 @@ use crate::request::JobId;
 use crate::sorted;
 use crate::state;
 use crate::state::job::{self, Job, JobStatus};
+use crate::state::progress;
 use crate::state::update::UpdateState;
 
 /// How many bytes the records of one page have, in all. A page has one record at least.
@@ -36,7 +36,7 @@ const MAX_RECORD: u64 = 1024 * 1024;
 
 /// Which jobs are wanted.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct JobFilter {
     /// How many at most.
     pub limit: usize,
     /// Only those that have not ended.
@@ -53,8 +53,7 @@ pub fn job(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
         return Ok(Some(record));
     }
     if queue::is_waiting(paths, id) {
-        let running: Vec<String> =
-            state::read(&paths.state().join("running.json")).unwrap_or_default();
+        let running: Vec<String> = state::read(&paths.running()).unwrap_or_default();
         let action = running
             .first()
             .map(|job| format!("waiting: job {job} runs"));
@@ -74,9 +73,9 @@ fn record(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
     }
     job.update = UpdateState::of_job(paths, job.started_at);
     let mut record = serde_json::to_value(&job)?;
-    let progress: Option<Progress> = state::try_read(&paths.progress()).unwrap_or(None);
+    let progress = progress::load(paths);
     // what is published is about a transaction, which may be that of several jobs
-    if let Some(progress) = progress.filter(|of| of.job == job.transaction.as_str()) {
+    if let Some(progress) = progress.filter(|of| of.job == job.transaction) {
         record["progress"] = progress.percent.into();
         record["action"] = progress.action.into();
     }
@@ -129,7 +128,7 @@ impl Head {
 }
 
 /// A page of the jobs, newest first. What is not a record is passed over.
-pub fn page(paths: &Paths, wanted: &Wanted) -> Result<Vec<Value>> {
+pub fn page(paths: &Paths, wanted: &JobFilter) -> Result<Vec<Value>> {
     let mut ids = ids(paths, wanted);
     ids.retain(|id| wanted.before.as_ref().is_none_or(|before| id < before));
     sorted::sort_by(&mut ids, |a, b| b.cmp(a));
@@ -153,10 +152,10 @@ pub fn page(paths: &Paths, wanted: &Wanted) -> Result<Vec<Value>> {
 
 /// The ids among which the wanted jobs are, in no order. Those that have not ended are found without a look at the
 /// records of all that have.
-fn ids(paths: &Paths, wanted: &Wanted) -> Vec<JobId> {
+fn ids(paths: &Paths, wanted: &JobFilter) -> Vec<JobId> {
     let queued = || job::ids(&paths.queue());
     let running = || -> Vec<JobId> {
-        let running = crate::state::read(&paths.state().join("running.json"));
+        let running = crate::state::read(&paths.running());
         running.unwrap_or_default()
     };
     let deferred = || job::ids(&paths.deferred());
@@ -322,7 +321,7 @@ mod tests {
         job.id().clone()
     }
 
-    fn pages(paths: &Paths, mut wanted: Wanted) -> Vec<Vec<String>> {
+    fn pages(paths: &Paths, mut wanted: JobFilter) -> Vec<Vec<String>> {
         let mut pages = Vec::new();
         loop {
             let page = page(paths, &wanted).unwrap();
@@ -345,9 +344,9 @@ mod tests {
         queue::submit(&paths, &waits).unwrap();
         ids.push(waits.id);
         ids.reverse();
-        let all = Wanted {
+        let all = JobFilter {
             limit: 1000,
-            ..Wanted::default()
+            ..JobFilter::default()
         };
         let told = pages(&paths, all.clone());
         let counts: Vec<usize> = told.iter().map(Vec::len).collect();
@@ -357,7 +356,7 @@ mod tests {
             told,
             ids.iter().map(ToString::to_string).collect::<Vec<_>>()
         );
-        let two = Wanted { limit: 2, ..all };
+        let two = JobFilter { limit: 2, ..all };
         assert_eq!(page(&paths, &two).unwrap().len(), 1);
         assert_eq!(pages(&paths, two).concat(), told);
     }
@@ -372,9 +371,9 @@ mod tests {
         assert_eq!(told, (&"succeeded".into(), &id.as_str().into()));
         let note = record["notes"][0].as_str().unwrap();
         assert!(note.contains(&format!("{id}.json'")), "{note}");
-        let all = Wanted {
+        let all = JobFilter {
             limit: 10,
-            ..Wanted::default()
+            ..JobFilter::default()
         };
         assert_eq!(page(&paths, &all).unwrap(), [record]);
     }
@@ -392,9 +391,9 @@ mod tests {
         running.status = JobStatus::Running;
         running.save(&paths).unwrap();
         let list = serde_json::to_vec(&[running.id()]).unwrap();
-        std::fs::write(paths.state().join("running.json"), list).unwrap();
+        std::fs::write(paths.running(), list).unwrap();
         let told = |active: bool, status: Option<JobStatus>| {
-            let wanted = Wanted {
+            let wanted = JobFilter {
                 limit: 10,
                 active,
                 status,

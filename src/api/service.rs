@@ -9,7 +9,7 @@ use anyhow::{Error, Result};
 use zbus::{Connection, fdo};
 use zruntime::SharedRuntime;
 
-use super::idle::{Activity, Call};
+use super::idle::{ActiveCall, Activity};
 use super::shared::Shared;
 use super::status::HostStatus;
 use super::status_cache::StatusCache;
@@ -67,12 +67,12 @@ pub struct Service {
 }
 
 /// The picture that one call sees.
-pub struct Seen<'a> {
-    _call: Call<'a>,
+pub struct StatusGuard<'a> {
+    _call: ActiveCall<'a>,
     picture: Arc<HostStatus>,
 }
 
-impl std::ops::Deref for Seen<'_> {
+impl std::ops::Deref for StatusGuard<'_> {
     type Target = HostStatus;
 
     fn deref(&self) -> &HostStatus {
@@ -129,14 +129,14 @@ impl Service {
     }
 
     /// The picture for a property that says whether the host is well, of which the units that wake us are a part.
-    pub async fn read_health(self: &Arc<Self>) -> Seen<'_> {
+    pub async fn read_health(self: &Arc<Self>) -> StatusGuard<'_> {
         self.look_at_units(UNITS_STAY).await;
         self.read_and_refresh().await
     }
 
     /// The picture for a property that counts what is pending: where that has changed, the planner is asked to
     /// count again, and listeners are told what comes of it.
-    pub async fn read_count(self: &Arc<Self>) -> Seen<'_> {
+    pub async fn read_count(self: &Arc<Self>) -> StatusGuard<'_> {
         let seen = self.read().await;
         if self.is_uncounted(&seen) {
             self.ask_meanwhile(&seen.picture);
@@ -238,8 +238,8 @@ impl Service {
     }
 
     /// The picture for one read property.
-    pub async fn read(&self) -> Seen<'_> {
-        Seen {
+    pub async fn read(&self) -> StatusGuard<'_> {
+        StatusGuard {
             _call: self.activity.begin(),
             picture: self.pictures.current().await,
         }
@@ -247,7 +247,7 @@ impl Service {
 
     /// The picture for a property whose reader is told of a stale index: a refresh is asked for meanwhile, and the
     /// reader does not wait for that.
-    pub async fn read_and_refresh(self: &Arc<Self>) -> Seen<'_> {
+    pub async fn read_and_refresh(self: &Arc<Self>) -> StatusGuard<'_> {
         let seen = self.read().await;
         if seen.wants_refresh() {
             self.ask_meanwhile(&seen.picture);

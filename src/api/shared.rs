@@ -33,7 +33,7 @@ impl<T: Clone + Send + 'static> Shared<T> {
     /// The result of the work, done for this caller or for all who have asked by the time it begins.
     pub async fn get(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let place = Place::take(&self.waiting);
+        let place = Waiter::take(&self.waiting);
         let mut latest = self.latest.lock().await;
         let result = match &*latest {
             Some(done) if done.begun >= number => done.result.clone(),
@@ -55,9 +55,9 @@ impl<T: Clone + Send + 'static> Shared<T> {
 }
 
 /// One of those who wait; it is counted until it goes, however that happens.
-struct Place<'a>(&'a AtomicUsize);
+struct Waiter<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> Waiter<'a> {
     fn take(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::Relaxed);
         Self(waiting)
@@ -71,7 +71,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -21,6 +21,7 @@ use crate::state::blocked::Blocked;
 use crate::state::cache::{Cache, CacheStatus};
 use crate::state::job;
 use crate::state::pending::{PendingList, Since};
+use crate::state::progress::{self, Progress};
 use crate::state::reboot;
 use crate::state::services::{self, Outdated};
 use crate::state::shutdown::{self, Shutdown};
@@ -66,7 +67,7 @@ pub struct HostStatus {
     /// The jobs in a worker's hands.
     pub running: Vec<String>,
     /// How far they are.
-    pub progress: Progress,
+    pub progress: Option<Progress>,
     /// How many requests wait.
     pub queue_length: u32,
     /// The jobs that were put off, the oldest first; ten at most.
@@ -83,31 +84,9 @@ pub struct HostStatus {
     pub outdated_services: Vec<Outdated>,
 }
 
-/// How far the running transaction is: `progress.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
-pub struct Progress {
-    /// The job whose transaction it is; one of those that run.
-    pub job: String,
-    /// 0 to 100.
-    pub percent: u32,
-    /// What it is doing, in one phrase.
-    pub action: String,
-}
-
-impl Progress {
-    /// What was published last; nothing when no job runs.
-    pub(super) fn of(paths: &Paths, running: &[String]) -> Self {
-        let published = state::try_read::<Self>(&paths.progress()).unwrap_or(None);
-        published
-            .filter(|_| !running.is_empty())
-            .unwrap_or_default()
-    }
-
-    /// Whether a worker is at an update: a package that is unpacked meanwhile is no problem of the database.
-    /// What it publishes goes with a reboot, and one that dies leaves an alert.
-    fn is_update(&self) -> bool {
-        !self.job.is_empty()
-    }
+/// What a worker has published of its transaction; none when no job runs.
+pub(super) fn progress_of(paths: &Paths, running: &[String]) -> Option<Progress> {
+    progress::load(paths).filter(|_| !running.is_empty())
 }
 
 impl HostStatus {
@@ -125,11 +104,11 @@ impl HostStatus {
             (_, Err(error)) => Some(format!("{error:#}")),
             _ => None,
         };
-        let running: Vec<String> =
-            state::read(&paths.state().join("running.json")).unwrap_or_default();
-        let progress = Progress::of(paths, &running);
+        let running: Vec<String> = state::read(&paths.running()).unwrap_or_default();
+        let progress = progress_of(paths, &running);
         let problems = match &packages {
-            Ok(packages) if !progress.is_update() => packages
+            // a package that is being unpacked is no problem of the database
+            Ok(packages) if progress.is_none() => packages
                 .problems()
                 .map_or_else(|error| vec![format!("{error:#}")], sentences),
             _ => Vec::new(),
@@ -181,6 +160,14 @@ impl HostStatus {
     #[must_use]
     pub fn current_job(&self) -> &str {
         self.running.first().map_or("", String::as_str)
+    }
+
+    /// How far the running transaction is, from 0 to 100; 0 when none runs.
+    #[must_use]
+    pub fn percent(&self) -> u32 {
+        self.progress
+            .as_ref()
+            .map_or(0, |progress| progress.percent)
     }
 
     /// Health, and why.
@@ -318,8 +305,8 @@ impl HostStatus {
             "last_error": self.update.last_error,
             "last_success_at": self.update.last_success_at,
             "current_job": self.current_job(),
-            "progress": self.progress.percent,
-            "action": self.progress.action,
+            "progress": self.percent(),
+            "action": self.progress.as_ref().map_or("", |progress| &progress.action),
             "queue_length": self.queue_length,
             "deferred_jobs": self.deferred,
             "conflicts": self.conflicts,
@@ -344,9 +331,10 @@ pub(super) fn records(paths: &Paths) -> Vec<PathBuf> {
         "blocked.json",
         "cache.json",
         "reboot.json",
-        "running.json",
         "update.json",
         "updates.json",
     ];
-    names.map(|name| paths.state().join(name)).to_vec()
+    let mut records = names.map(|name| paths.state().join(name)).to_vec();
+    records.push(paths.running());
+    records
 }

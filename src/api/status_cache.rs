@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::inquire;
 use super::stamps::Stamps;
-use super::status::{HostStatus, Progress};
+use super::status::{HostStatus, progress_of};
 use crate::paths::Paths;
 
 /// How long a look at the files behind a picture holds for the properties that are read one after the other, as
@@ -139,7 +139,7 @@ impl Latest {
                 stamps.database.clone_from(&before.stamps.database);
                 stamps.fingerprint.clone_from(&before.stamps.fingerprint);
                 Arc::new(HostStatus {
-                    progress: Progress::of(paths, &before.picture.running),
+                    progress: progress_of(paths, &before.picture.running),
                     ..HostStatus::clone(&before.picture)
                 })
             }

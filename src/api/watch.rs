@@ -12,11 +12,11 @@ use zruntime::{AsyncIo, Shared, SharedRuntime};
 use crate::paths::Paths;
 
 /// Tells when something in the state, the queue or the volatile state was renamed into place or away.
-pub struct Records {
+pub struct RecordWatch {
     descriptor: AsyncIo<OwnedFd, Shared>,
 }
 
-impl Records {
+impl RecordWatch {
     /// Starts to watch.
     pub fn new(runtime: &SharedRuntime, paths: &Paths) -> Result<Self> {
         let descriptor = watch(&[paths.state(), paths.queue(), paths.run()])?;

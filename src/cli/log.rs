@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::client::{Client, print_json};
 use super::schema::Schema;
-use super::session::{Agent, TooOld};
+use super::session::{AgentConnection, TooOld};
 use super::wait::{JobEnd, JobRecord, PATIENCE};
 use super::{interrupt, render};
 use crate::api::value::Dictionary;
@@ -47,7 +47,7 @@ impl Client {
     pub fn follow_log(&self, job: &JobId) -> Result<JobEnd> {
         interrupt::say(format!("\n{}", self.session.goes_on(job.as_str())));
         let mut follower = Follower::default();
-        let (mut agent, mut last_seen): (Option<Agent>, _) = (None, Instant::now());
+        let (mut agent, mut last_seen): (Option<AgentConnection>, _) = (None, Instant::now());
         loop {
             let connected = match agent.take() {
                 Some(agent) => Ok(agent),
@@ -86,7 +86,12 @@ impl Client {
     }
 
     /// Prints the next part; whether there is no more for now.
-    fn read_more(&self, agent: &Agent, job: &JobId, follower: &mut Follower) -> Result<bool> {
+    fn read_more(
+        &self,
+        agent: &AgentConnection,
+        job: &JobId,
+        follower: &mut Follower,
+    ) -> Result<bool> {
         let asked = (job.as_str(), follower.next);
         let (text, next): (String, u64) = self.session.ask_at(agent, "ReadJobLog", &asked)?;
         follower.print(&text)?;

@@ -75,7 +75,7 @@ impl Session {
     /// The same, over a connection that is there already.
     pub fn ask_at<R>(
         &self,
-        agent: &Agent,
+        agent: &AgentConnection,
         method: &str,
         arguments: &(impl Serialize + DynamicType),
     ) -> Result<R>
@@ -96,13 +96,13 @@ impl Session {
     }
 
     /// A new connection to the door; that of another host goes through ssh, as systemctl's does.
-    pub fn agent(&self) -> Result<Agent> {
+    pub fn agent(&self) -> Result<AgentConnection> {
         let Some(host) = &self.host else {
             let builder = zbus::connection::Builder::system();
             let bus = bus::connected(builder, bus::CALL_LIMIT, "the system bus");
             let bus = bus.map_err(|error| self.not_reachable(&format!("{error:#}")))?;
             self.started(&bus)?;
-            return Ok(Agent {
+            return Ok(AgentConnection {
                 bus,
                 _transport: None,
             });
@@ -113,7 +113,7 @@ impl Session {
         match bus::connected(builder, CALL_LIMIT, "its system bus") {
             Ok(bus) => {
                 self.started(&bus)?;
-                Ok(Agent {
+                Ok(AgentConnection {
                     bus,
                     _transport: Some(transport),
                 })
@@ -193,7 +193,7 @@ impl Session {
     }
 
     /// The door does not know the method: it is of a version before this one.
-    fn too_old(&self, agent: &Agent) -> Error {
+    fn too_old(&self, agent: &AgentConnection) -> Error {
         let where_to = match &self.host {
             None => "the service of this host".to_owned(),
             Some(host) => host.to_string(),
@@ -211,13 +211,13 @@ impl Session {
 }
 
 /// The door, at the other end of a connection.
-pub struct Agent {
+pub struct AgentConnection {
     bus: Connection,
     /// The program that carries the connection; after it, so that it ends after the connection.
     _transport: Option<Transport>,
 }
 
-impl Agent {
+impl AgentConnection {
     /// Calls a method; its answer. polkit may ask the caller for a password meanwhile.
     pub fn ask<R>(&self, method: &str, arguments: &(impl Serialize + DynamicType)) -> fdo::Result<R>
     where

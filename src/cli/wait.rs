@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::answers::{JobAnswer, read};
 use super::interrupt;
-use super::session::{Agent, NotReachable, Session};
+use super::session::{AgentConnection, NotReachable, Session};
 use super::terminal::Terminal;
 use super::word::Word;
 use crate::api::value::{self, Dictionary};
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    fn look(&self, agent: &mut Option<Agent>, job: &str) -> Result<JobRecord> {
+    fn look(&self, agent: &mut Option<AgentConnection>, job: &str) -> Result<JobRecord> {
         let agent = match agent {
             Some(agent) => agent,
             None => agent.insert(self.agent()?),

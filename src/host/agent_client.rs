@@ -19,7 +19,7 @@ const OBJECT: &str = "/org/linux_patch/Agent1";
 
 /// What became of a question for the version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum VersionAnswer {
     /// A process that runs the installed program says this version.
     Installed(String),
     /// A process that was started from a file which is not the installed one any more says this version.
@@ -32,18 +32,18 @@ pub enum Answer {
 
 /// Asks for the property `Version`, which starts the door unless it is there; waits `limit` at most.
 #[must_use]
-pub fn ask(limit: Duration) -> Answer {
+pub fn ask(limit: Duration) -> VersionAnswer {
     match within(limit, move || zbus::block_on(version(limit))) {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => silence(&error),
-        None => Answer::Silence("no answer in time".to_owned()),
+        None => VersionAnswer::Silence("no answer in time".to_owned()),
     }
 }
 
-async fn version(limit: Duration) -> Result<Answer> {
+async fn version(limit: Duration) -> Result<VersionAnswer> {
     let bus = zbus::connection::Builder::system().method_timeout(limit);
     let bus = match bus.build().await {
-        Err(error) if is_no_bus(&error) => return Ok(Answer::Shut(error.to_string())),
+        Err(error) if is_no_bus(&error) => return Ok(VersionAnswer::Shut(error.to_string())),
         other => other?,
     };
     let reply = bus
@@ -63,9 +63,9 @@ async fn version(limit: Duration) -> Result<Answer> {
         .call(&bus, "GetConnectionUnixProcessID", &sender)
         .await?;
     Ok(if runs_the_installed_program(pid)? {
-        Answer::Installed(version)
+        VersionAnswer::Installed(version)
     } else {
-        Answer::Former(version)
+        VersionAnswer::Former(version)
     })
 }
 
@@ -95,15 +95,15 @@ fn is_no_bus(error: &zbus::Error) -> bool {
     )
 }
 
-fn silence(error: &anyhow::Error) -> Answer {
+fn silence(error: &anyhow::Error) -> VersionAnswer {
     let why = format!("{error:#}");
     match error.downcast_ref::<zbus::Error>() {
         Some(zbus::Error::MethodError(name, ..))
             if name.as_str() == "org.freedesktop.systemd1.UnitMasked" =>
         {
-            Answer::Shut(why)
+            VersionAnswer::Shut(why)
         }
-        _ => Answer::Silence(why),
+        _ => VersionAnswer::Silence(why),
     }
 }
 

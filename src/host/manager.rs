@@ -12,7 +12,7 @@ pub(super) const MANAGER: Object = Object {
 };
 
 /// Name, description, load state, active state, sub state, following, path, job id, type and path.
-pub(super) type Unit = (
+pub(super) type UnitTuple = (
     String,
     String,
     String,
@@ -30,13 +30,13 @@ pub(super) async fn units(
     bus: &Connection,
     states: &[&str],
     patterns: &[&str],
-) -> zbus::Result<Vec<Unit>> {
+) -> zbus::Result<Vec<UnitTuple>> {
     let which = (states, patterns);
     MANAGER.call(bus, "ListUnitsByPatterns", &which).await
 }
 
 /// Units by their names, as they are or would be if they were loaded.
-pub(super) async fn by_names(bus: &Connection, names: &[&str]) -> zbus::Result<Vec<Unit>> {
+pub(super) async fn by_names(bus: &Connection, names: &[&str]) -> zbus::Result<Vec<UnitTuple>> {
     MANAGER.call(bus, "ListUnitsByNames", &(names,)).await
 }
 

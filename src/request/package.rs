@@ -20,6 +20,15 @@ impl PackageName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it names the package in this architecture; a name without an architecture is for all of them.
+    #[must_use]
+    pub fn is_for(&self, package: &str, architecture: &str) -> bool {
+        match self.0.split_once(':') {
+            Some((name, only)) => name == package && only == architecture,
+            None => self.0 == package,
+        }
+    }
 }
 
 impl FromStr for PackageName {

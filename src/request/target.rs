@@ -68,6 +68,19 @@ impl Target {
         Ok(Self::Packages(packages))
     }
 
+    /// Whether it covers the package in this architecture; `security` says whether its update is for security.
+    #[must_use]
+    pub fn covers(&self, package: &str, architecture: &str, security: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Security => security,
+            Self::Packages(names) => {
+                let mut names = names.iter();
+                names.any(|name| name.is_for(package, architecture))
+            }
+        }
+    }
+
     /// Whether this is the package of this program alone.
     #[must_use]
     pub fn is_own_package(&self) -> bool {

@@ -14,6 +14,9 @@ use crate::paths::Paths;
 /// The age from which an index is stale. Not configurable.
 pub const STALE_AFTER: Duration = Duration::from_secs(14_400);
 
+/// How health and alert begin to say that the last refresh failed.
+pub const LAST_REFRESH_FAILED: &str = "the last refresh failed";
+
 /// What is known of the package index. Other programs read the first two keys.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cache {

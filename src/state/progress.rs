@@ -16,6 +16,12 @@ pub struct Progress {
     pub action: String,
 }
 
+/// What a worker published last; none when no transaction runs.
+#[must_use]
+pub fn load(paths: &Paths) -> Option<Progress> {
+    super::try_read(&paths.progress()).unwrap_or(None)
+}
+
 /// Takes the progress away when no job runs any more.
 pub fn forget(paths: &Paths) {
     let _ = std::fs::remove_file(paths.progress());

@@ -222,7 +222,7 @@ fn known(planned: Vec<Update>, listed: &Pending) -> Vec<Update> {
 fn installed(target: &Target, covered: &[Update], database: &Database) -> BTreeMap<String, String> {
     let named = database
         .iter()
-        .filter(|(key, _)| selection::covers(target, &key.package, &key.architecture, false))
+        .filter(|(key, _)| target.covers(&key.package, &key.architecture, false))
         .map(|(key, installed)| (key.to_string(), installed.version.clone()));
     let covered = covered
         .iter()

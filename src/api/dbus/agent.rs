@@ -6,7 +6,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, fdo, interface};
 
-use super::places::Places;
+use super::call_slots::CallSlots;
 use super::reply::{
     answer, answers, failed, job_id, no_job, no_options, unanswered, wanted, wrong,
 };
@@ -23,7 +23,7 @@ use crate::{COMMIT, PROTOCOL, VERSION};
 /// The object on the bus.
 pub struct Agent {
     pub(super) door: Arc<Service>,
-    pub(super) places: Places,
+    pub(super) places: CallSlots,
 }
 
 impl Agent {
@@ -31,7 +31,7 @@ impl Agent {
     pub fn new(door: Arc<Service>) -> Self {
         Self {
             door,
-            places: Places::default(),
+            places: CallSlots::default(),
         }
     }
 }
@@ -427,7 +427,7 @@ impl Agent {
 
     #[zbus(property)]
     async fn progress(&self) -> u32 {
-        self.door.read().await.progress.percent
+        self.door.read().await.percent()
     }
 
     #[zbus(property)]

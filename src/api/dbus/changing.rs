@@ -8,10 +8,10 @@ use zbus::{Connection, fdo};
 use zruntime::SharedRuntime;
 
 use super::agent::Agent;
-use super::places::Place;
+use super::call_slots::CallSlot;
 use super::reply::{failed, job_id, not_queued, unanswered, wrong};
 use crate::api::caller::login_of_sender;
-use crate::api::idle::Call;
+use crate::api::idle::ActiveCall;
 use crate::api::operations;
 use crate::api::polkit::{self, PolkitAction};
 use crate::api::status::HostStatus;
@@ -25,8 +25,8 @@ const REFRESH_WAIT: Duration = Duration::from_secs(125);
 
 /// A call that was let in, until dropped, and whose it is.
 pub struct Entered<'a> {
-    _call: Call<'a>,
-    place: Place<'a>,
+    _call: ActiveCall<'a>,
+    place: CallSlot<'a>,
     bus: &'a Connection,
     header: &'a Header<'a>,
 }

@@ -3,8 +3,8 @@
 mod agent;
 mod alert_cursor;
 
+mod call_slots;
 mod changing;
-mod places;
 mod reply;
 mod signals;
 mod socket;
@@ -27,7 +27,7 @@ pub use agent::Agent;
 
 use self::signals::tell;
 use crate::api::service::Service;
-use crate::api::watch::Records;
+use crate::api::watch::RecordWatch;
 use crate::api::{BUS_NAME, OBJECT_PATH};
 use crate::host::bus::BUS;
 use crate::paths::Paths;
@@ -47,7 +47,7 @@ pub fn serve(paths: Paths, idle: Duration) -> Result<()> {
 async fn run(paths: Paths, idle: Duration) -> Result<()> {
     let runtime = SharedRuntime::current()?;
     let door = Arc::new(Service::new(paths.clone()));
-    let records = Records::new(&runtime, &paths)?;
+    let records = RecordWatch::new(&runtime, &paths)?;
     // the object is there before the name is
     let bus = socket::system_bus(&runtime)
         .context("the system bus is not reachable")?

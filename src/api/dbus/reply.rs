@@ -4,8 +4,8 @@ use anyhow::Error;
 use serde_json::Value;
 use zbus::{OwnedVariant, fdo};
 
-use crate::api::inquire::Refused;
-use crate::api::records::Wanted;
+use crate::api::inquire::PlannerRefusal;
+use crate::api::records::JobFilter;
 use crate::api::value::{Dictionary, Record, Records};
 use crate::queue::KeyUsed;
 use crate::queue::inquiry::TooMany;
@@ -38,7 +38,7 @@ pub fn not_queued(error: &Error) -> fdo::Error {
 pub fn unanswered(error: &Error) -> fdo::Error {
     if error.is::<TooMany>() {
         fdo::Error::LimitsExceeded(format!("{error:#}"))
-    } else if error.is::<Refused>() {
+    } else if error.is::<PlannerRefusal>() {
         wrong(error)
     } else {
         failed(error)
@@ -89,13 +89,13 @@ pub fn no_options(options: &Dictionary, known: &[&str]) -> fdo::Result<()> {
 }
 
 /// Which jobs the options of `ListJobs` ask for.
-pub fn wanted(options: &Dictionary) -> fdo::Result<Wanted> {
+pub fn wanted(options: &Dictionary) -> fdo::Result<JobFilter> {
     no_options(options, &["limit", "active", "status", "before"])?;
     let limit = option::<u32>(options, "limit", "u")?;
     let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let status: Option<String> = option(options, "status", "s")?;
     let before: Option<String> = option(options, "before", "s")?;
-    Ok(Wanted {
+    Ok(JobFilter {
         limit: limit.unwrap_or(JOBS_SHOWN),
         active: option(options, "active", "b")?.unwrap_or(false),
         status: status.as_deref().map(unfinished).transpose()?,

@@ -15,8 +15,8 @@ use zruntime::SharedRuntime;
 use super::agent::Agent;
 use super::alert_cursor::AlertCursor;
 use crate::api::service::Service;
-use crate::api::status::{HostStatus, Progress};
-use crate::api::watch::Records;
+use crate::api::status::HostStatus;
+use crate::api::watch::RecordWatch;
 use crate::api::{BUS_NAME, OBJECT_PATH};
 use crate::health::shown_time;
 use crate::paths::Paths;
@@ -48,7 +48,7 @@ fn told(picture: &HostStatus) -> HashMap<&'static str, Variant<'static>> {
         ("ToVersion", text(&picture.update.to_version)),
         ("LastError", text(&picture.update.last_error)),
         ("CurrentJob", picture.current_job().to_owned().into()),
-        ("Progress", picture.progress.percent.into()),
+        ("Progress", picture.percent().into()),
         ("QueueLength", picture.queue_length.into()),
         ("PendingUpdates", picture.pending_updates().into()),
         ("PendingSecurityUpdates", picture.pending_security().into()),
@@ -70,7 +70,7 @@ fn told(picture: &HostStatus) -> HashMap<&'static str, Variant<'static>> {
 
 /// Tells listeners what has changed. What they knew before this process was started is not known
 /// here, so they are told everything once: a worker wakes the door for that.
-pub async fn tell(door: Arc<Service>, bus: Connection, records: Records) -> Result<()> {
+pub async fn tell(door: Arc<Service>, bus: Connection, records: RecordWatch) -> Result<()> {
     let emitter = SignalEmitter::new(&bus, OBJECT_PATH)?;
     let name = InterfaceName::try_from(BUS_NAME)?;
     let runtime = SharedRuntime::current()?;
@@ -120,14 +120,11 @@ async fn tell_jobs(
     for job in now.running.iter().filter(missing_in(before)) {
         Agent::job_started(emitter, job).await?;
     }
-    let is_news = now.progress != before.progress && now.progress != Progress::default();
-    if is_news && !now.running.is_empty() {
-        let Progress {
-            job,
-            percent,
-            action,
-        } = &now.progress;
-        Agent::job_progress(emitter, job, *percent, action).await?;
+    let news = now.progress.as_ref();
+    let news = news.filter(|_| now.progress != before.progress && !now.running.is_empty());
+    if let Some(progress) = news {
+        let (job, action) = (progress.job.as_str(), &progress.action);
+        Agent::job_progress(emitter, job, progress.percent, action).await?;
     }
     let ended: Vec<String> = before
         .running

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::message;
 use crate::VERSION;
-use crate::api::inquire::Refused;
+use crate::api::inquire::PlannerRefusal;
 use crate::journal::plain;
 use crate::queue::KeyUsed;
 use crate::queue::inquiry::TooMany;
@@ -54,7 +54,7 @@ pub fn info() -> Value {
 
 /// Why a call is not answered as it was meant.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum VarlinkError {
     InterfaceNotFound(String),
     MethodNotFound(String),
     MethodNotImplemented(String),
@@ -67,7 +67,7 @@ pub enum Refusal {
     Failed(String),
 }
 
-impl Refusal {
+impl VarlinkError {
     /// The error, ready to be sent; it is short, whatever it is about.
     pub fn message(&self) -> Vec<u8> {
         let (interface, name, parameters) = match self {
@@ -97,12 +97,12 @@ impl Refusal {
 }
 
 /// What was asked for cannot be asked for.
-pub fn invalid(error: &anyhow::Error) -> Refusal {
-    Refusal::InvalidRequest(format!("{error:#}"))
+pub fn invalid(error: &anyhow::Error) -> VarlinkError {
+    VarlinkError::InvalidRequest(format!("{error:#}"))
 }
 
 /// Why a request was not queued.
-pub fn not_queued(error: &anyhow::Error) -> Refusal {
+pub fn not_queued(error: &anyhow::Error) -> VarlinkError {
     if error.is::<KeyUsed>() {
         invalid(error)
     } else {
@@ -111,10 +111,10 @@ pub fn not_queued(error: &anyhow::Error) -> Refusal {
 }
 
 /// Why the planner has given no answer.
-pub fn unanswered(error: &anyhow::Error) -> Refusal {
+pub fn unanswered(error: &anyhow::Error) -> VarlinkError {
     if error.is::<TooMany>() {
-        Refusal::Busy(format!("{error:#}"))
-    } else if error.is::<Refused>() {
+        VarlinkError::Busy(format!("{error:#}"))
+    } else if error.is::<PlannerRefusal>() {
         invalid(error)
     } else {
         failed(error)
@@ -122,8 +122,8 @@ pub fn unanswered(error: &anyhow::Error) -> Refusal {
 }
 
 /// The call was in order, and could not be followed.
-pub fn failed(error: &anyhow::Error) -> Refusal {
-    Refusal::Failed(format!("{error:#}"))
+pub fn failed(error: &anyhow::Error) -> VarlinkError {
+    VarlinkError::Failed(format!("{error:#}"))
 }
 
 #[cfg(test)]
@@ -348,12 +348,12 @@ mod tests {
     #[test]
     fn every_error_of_ours_is_declared() {
         for refusal in [
-            Refusal::InvalidRequest(String::new()),
-            Refusal::NotAuthorised(String::new()),
-            Refusal::NoSuchJob(JobId::new().unwrap()),
-            Refusal::Busy(String::new()),
-            Refusal::TooManyConnections(1),
-            Refusal::Failed(String::new()),
+            VarlinkError::InvalidRequest(String::new()),
+            VarlinkError::NotAuthorised(String::new()),
+            VarlinkError::NoSuchJob(JobId::new().unwrap()),
+            VarlinkError::Busy(String::new()),
+            VarlinkError::TooManyConnections(1),
+            VarlinkError::Failed(String::new()),
         ] {
             let sent = refusal.message();
             let sent: Value = serde_json::from_slice(&sent[..sent.len() - 1]).unwrap();

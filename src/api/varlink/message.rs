@@ -79,7 +79,7 @@ pub struct Call<'a> {
 
 /// How a caller wants to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ReplyMode {
     /// Once.
     Reply,
     /// As often as there is something to say.
@@ -106,12 +106,12 @@ impl<'a> Call<'a> {
     }
 
     /// How the caller wants to be answered.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> ReplyMode {
         match (self.more, self.oneway, self.upgrade) {
-            (Some(true), ..) => Wanted::More,
-            (_, Some(true), _) => Wanted::Nothing,
-            (.., Some(true)) => Wanted::Upgrade,
-            _ => Wanted::Reply,
+            (Some(true), ..) => ReplyMode::More,
+            (_, Some(true), _) => ReplyMode::Nothing,
+            (.., Some(true)) => ReplyMode::Upgrade,
+            _ => ReplyMode::Reply,
         }
     }
 }
@@ -172,19 +172,22 @@ mod tests {
     #[test]
     fn a_call_is_parsed_strictly() {
         let wanted = |text: &str| Call::parse(text.as_bytes()).map(|call| call.wanted());
-        assert_eq!(wanted(r#"{"method":"a.B"}"#), Ok(Wanted::Reply));
+        assert_eq!(wanted(r#"{"method":"a.B"}"#), Ok(ReplyMode::Reply));
         assert_eq!(
             wanted(r#"{"method":"a.\u0042","parameters":null,"more":null,"oneway":false}"#),
-            Ok(Wanted::Reply)
+            Ok(ReplyMode::Reply)
         );
-        assert_eq!(wanted(r#"{"method":"a.B","more":true}"#), Ok(Wanted::More));
+        assert_eq!(
+            wanted(r#"{"method":"a.B","more":true}"#),
+            Ok(ReplyMode::More)
+        );
         assert_eq!(
             wanted(r#"{"method":"a.B","oneway":true}"#),
-            Ok(Wanted::Nothing)
+            Ok(ReplyMode::Nothing)
         );
         assert_eq!(
             wanted(r#"{"method":"a.B","upgrade":true}"#),
-            Ok(Wanted::Upgrade)
+            Ok(ReplyMode::Upgrade)
         );
         for bad in [
             "",

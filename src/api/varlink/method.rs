@@ -9,7 +9,9 @@ use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::interface::{DESCRIPTION, INTERFACE, Refusal, SERVICE, SERVICE_DESCRIPTION, invalid};
+use super::interface::{
+    DESCRIPTION, INTERFACE, SERVICE, SERVICE_DESCRIPTION, VarlinkError, invalid,
+};
 use super::message::Call;
 use crate::request::{
     JobId, Key, MAX_ENTRY_BYTES, OPTION_KEYS, Options, PackageName, RebootPolicy, RestartPolicy,
@@ -45,7 +47,7 @@ pub enum Method {
 
 impl Method {
     /// The method that is called.
-    pub fn of(call: &Call<'_>) -> Result<Self, Refusal> {
+    pub fn of(call: &Call<'_>) -> Result<Self, VarlinkError> {
         let (interface, name) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
         match (interface, name) {
             (SERVICE, "GetInfo") => call.parameters([]).map(|[]| Self::Info),
@@ -54,7 +56,7 @@ impl Method {
                 match required::<String>("interface", interface)?.as_str() {
                     SERVICE => Ok(Self::Description(SERVICE_DESCRIPTION)),
                     INTERFACE => Ok(Self::Description(DESCRIPTION)),
-                    other => Err(Refusal::InterfaceNotFound(cut(other))),
+                    other => Err(VarlinkError::InterfaceNotFound(cut(other))),
                 }
             }
             (INTERFACE, "Apply") => {
@@ -80,8 +82,8 @@ impl Method {
                 let id = required::<String>("job", job)?.parse();
                 Ok(Self::Job(id.map_err(|error| invalid(&error))?))
             }
-            (SERVICE | INTERFACE, _) => Err(Refusal::MethodNotFound(cut(&call.method))),
-            _ => Err(Refusal::InterfaceNotFound(cut(interface))),
+            (SERVICE | INTERFACE, _) => Err(VarlinkError::MethodNotFound(cut(&call.method))),
+            _ => Err(VarlinkError::InterfaceNotFound(cut(interface))),
         }
     }
 }
@@ -92,11 +94,11 @@ impl<'a> Call<'a> {
     fn parameters<const N: usize>(
         &self,
         names: [&str; N],
-    ) -> Result<[Option<&'a RawValue>; N], Refusal> {
+    ) -> Result<[Option<&'a RawValue>; N], VarlinkError> {
         match self.parameters {
             None => Ok([None; N]),
             Some(raw) if raw.get().len() as u64 > MAX_ENTRY_BYTES => {
-                Err(Refusal::InvalidRequest(format!(
+                Err(VarlinkError::InvalidRequest(format!(
                     "the parameters are larger than {MAX_ENTRY_BYTES} bytes, more than a request can have"
                 )))
             }
@@ -111,9 +113,9 @@ fn fields<'a, const N: usize>(
     whole: &str,
     prefix: &str,
     names: [&str; N],
-) -> Result<[Option<&'a RawValue>; N], Refusal> {
+) -> Result<[Option<&'a RawValue>; N], VarlinkError> {
     let Ok(Fields(given)) = serde_json::from_slice(raw.get().as_bytes()) else {
-        return Err(Refusal::InvalidParameter(whole.to_owned()));
+        return Err(VarlinkError::InvalidParameter(whole.to_owned()));
     };
     let mut values = [None; N];
     let mut seen = [false; N];
@@ -123,18 +125,22 @@ fn fields<'a, const N: usize>(
                 seen[index] = true;
                 values[index] = (value.get() != "null").then_some(value);
             }
-            _ => return Err(Refusal::InvalidParameter(cut(&format!("{prefix}{name}")))),
+            _ => {
+                return Err(VarlinkError::InvalidParameter(cut(&format!(
+                    "{prefix}{name}"
+                ))));
+            }
         }
     }
     Ok(values)
 }
 
-fn required<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result<T, Refusal> {
+fn required<T: DeserializeOwned>(name: &str, value: Option<&RawValue>) -> Result<T, VarlinkError> {
     let value = value.and_then(|raw| serde_json::from_slice(raw.get().as_bytes()).ok());
-    value.ok_or_else(|| Refusal::InvalidParameter(name.to_owned()))
+    value.ok_or_else(|| VarlinkError::InvalidParameter(name.to_owned()))
 }
 
-fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
+fn read_options(raw: &RawValue) -> Result<Options, VarlinkError> {
     let [wait, expect, unmodified, key, reboot, restart] =
         fields(raw, "options", "options.", OPTION_KEYS)?;
     Ok(Options {
@@ -152,10 +158,13 @@ fn read_options(raw: &RawValue) -> Result<Options, Refusal> {
 struct Expected(#[serde(deserialize_with = "each_once")] BTreeMap<PackageName, Version>);
 
 /// An option's value is a thing of ours, of which more can be wrong than its type.
-fn option<T: DeserializeOwned>(name: &str, raw: Option<&RawValue>) -> Result<Option<T>, Refusal> {
+fn option<T: DeserializeOwned>(
+    name: &str,
+    raw: Option<&RawValue>,
+) -> Result<Option<T>, VarlinkError> {
     raw.map(|raw| serde_json::from_slice(raw.get().as_bytes()))
         .transpose()
-        .map_err(|error| Refusal::InvalidRequest(format!("the option {name}: {error}")))
+        .map_err(|error| VarlinkError::InvalidRequest(format!("the option {name}: {error}")))
 }
 
 /// A name of the caller's, for an answer.
@@ -203,12 +212,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn method(name: &str, parameters: &str) -> Result<Method, Refusal> {
+    fn method(name: &str, parameters: &str) -> Result<Method, VarlinkError> {
         let text = format!(r#"{{"method":"{name}","parameters":{parameters}}}"#);
         Method::of(&Call::parse(text.as_bytes()).unwrap())
     }
 
-    fn ours(name: &str, parameters: &str) -> Result<Method, Refusal> {
+    fn ours(name: &str, parameters: &str) -> Result<Method, VarlinkError> {
         method(&format!("{INTERFACE}.{name}"), parameters)
     }
 
@@ -230,7 +239,7 @@ mod tests {
         }
         assert_eq!(
             described("a.b"),
-            Err(Refusal::InterfaceNotFound("a.b".into()))
+            Err(VarlinkError::InterfaceNotFound("a.b".into()))
         );
         assert_eq!(ours("GetHealth", "null"), Ok(Method::Health));
         let id = JobId::new().unwrap();
@@ -239,14 +248,17 @@ mod tests {
             Ok(Method::Job(id))
         );
         let unknown = format!("{INTERFACE}.Reboot");
-        assert_eq!(ours("Reboot", "{}"), Err(Refusal::MethodNotFound(unknown)));
+        assert_eq!(
+            ours("Reboot", "{}"),
+            Err(VarlinkError::MethodNotFound(unknown))
+        );
         assert_eq!(
             method("a.b.C", "{}"),
-            Err(Refusal::InterfaceNotFound("a.b".into()))
+            Err(VarlinkError::InterfaceNotFound("a.b".into()))
         );
         assert_eq!(
             method("", "{}"),
-            Err(Refusal::InterfaceNotFound(String::new()))
+            Err(VarlinkError::InterfaceNotFound(String::new()))
         );
     }
 
@@ -274,7 +286,7 @@ mod tests {
         };
         assert!(options.wait_for_network && options.has_precondition());
 
-        let wrong = |name: &str| Err(Refusal::InvalidParameter(name.into()));
+        let wrong = |name: &str| Err(VarlinkError::InvalidParameter(name.into()));
         assert_eq!(apply("{}"), wrong("packages"));
         assert_eq!(apply("null"), wrong("packages"));
         assert_eq!(apply("[]"), wrong("parameters"));
@@ -295,14 +307,14 @@ mod tests {
         );
         assert!(matches!(
             apply(r#"{"packages":["a"],"options":{"expect":{"a-":"1"}}}"#),
-            Err(Refusal::InvalidRequest(_))
+            Err(VarlinkError::InvalidRequest(_))
         ));
         let long = format!(r#"{{"packages":["{}"]}}"#, "a".repeat(70_000));
-        assert!(matches!(apply(&long), Err(Refusal::InvalidRequest(_))));
+        assert!(matches!(apply(&long), Err(VarlinkError::InvalidRequest(_))));
         assert_eq!(ours("GetHealth", r#"{"a":1}"#), wrong("a"));
         assert!(matches!(
             ours("GetJob", r#"{"job":"x"}"#),
-            Err(Refusal::InvalidRequest(_))
+            Err(VarlinkError::InvalidRequest(_))
         ));
     }
 

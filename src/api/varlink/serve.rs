@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Gone};
-use super::interface::{Refusal, failed, info, invalid, not_queued, unanswered};
-use super::message::{self, Call, MAX_MESSAGE, Wanted};
+use super::interface::{VarlinkError, failed, info, invalid, not_queued, unanswered};
+use super::message::{self, Call, MAX_MESSAGE, ReplyMode};
 use super::method::Method;
 use super::peer;
 use super::standing::Standing;
@@ -48,7 +48,7 @@ pub fn serve(paths: Paths) -> Result<()> {
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let (uid, login) = peer::who(&stream)?;
     let connection = Connection::new(stream).context("failed to prepare the connection")?;
-    let mut session = Session {
+    let mut session = Conversation {
         paths,
         uid,
         login,
@@ -63,7 +63,7 @@ pub fn serve(paths: Paths) -> Result<()> {
     Ok(())
 }
 
-struct Session {
+struct Conversation {
     paths: Paths,
     uid: u32,
     login: Login,
@@ -71,16 +71,16 @@ struct Session {
 }
 
 /// What a method comes to.
-enum Answer {
+enum MethodReply {
     Once(Value),
     /// Replies until the job is settled.
     Follow(JobId),
 }
 
-impl Session {
+impl Conversation {
     fn refuse(&mut self) -> Result<(), Gone> {
         let _ = self.connection.next_within(REFUSED_WAIT)?;
-        let refusal = Refusal::TooManyConnections(peer::MAX_PER_USER);
+        let refusal = VarlinkError::TooManyConnections(peer::MAX_PER_USER);
         self.connection.send(&refusal.message())
     }
 
@@ -101,29 +101,29 @@ impl Session {
             };
             return self
                 .connection
-                .send(&Refusal::InvalidRequest(broken).message());
+                .send(&VarlinkError::InvalidRequest(broken).message());
         }
     }
 
     fn answer(&mut self, call: &Call<'_>) -> Result<(), Gone> {
         let wanted = call.wanted();
         let answer = match wanted {
-            Wanted::Upgrade => Err(Refusal::MethodNotImplemented(
+            ReplyMode::Upgrade => Err(VarlinkError::MethodNotImplemented(
                 call.method.chars().take(128).collect(),
             )),
             _ => Method::of(call).and_then(|method| self.act(method, wanted)),
         };
         match answer {
-            _ if wanted == Wanted::Nothing => Ok(()),
-            Ok(Answer::Once(parameters)) => {
+            _ if wanted == ReplyMode::Nothing => Ok(()),
+            Ok(MethodReply::Once(parameters)) => {
                 self.connection.send(&message::reply(parameters, false))
             }
-            Ok(Answer::Follow(id)) => self.follow(&id),
+            Ok(MethodReply::Follow(id)) => self.follow(&id),
             Err(refusal) => self.connection.send(&refusal.message()),
         }
     }
 
-    fn act(&self, method: Method, wanted: Wanted) -> Result<Answer, Refusal> {
+    fn act(&self, method: Method, wanted: ReplyMode) -> Result<MethodReply, VarlinkError> {
         let answer = match method {
             Method::Info => info(),
             Method::Description(text) => json!({"description": text}),
@@ -131,33 +131,33 @@ impl Session {
             Method::Plan { packages } => self.plan(&packages)?,
             Method::Apply { packages, options } => {
                 let id = self.apply(&packages, options)?;
-                if wanted == Wanted::More {
-                    return Ok(Answer::Follow(id));
+                if wanted == ReplyMode::More {
+                    return Ok(MethodReply::Follow(id));
                 }
                 json!({"job": id})
             }
             Method::Rollback(id) => {
                 let id = self.rollback(&id)?;
-                if wanted == Wanted::More {
-                    return Ok(Answer::Follow(id));
+                if wanted == ReplyMode::More {
+                    return Ok(MethodReply::Follow(id));
                 }
                 json!({"job": id})
             }
-            Method::Job(id) if wanted == Wanted::More => return Ok(Answer::Follow(id)),
+            Method::Job(id) if wanted == ReplyMode::More => return Ok(MethodReply::Follow(id)),
             Method::Job(id) => Standing::of(&self.paths, &id)?.json(&id, true)?,
         };
         let length = value::length(&answer);
         if length > MAX_ANSWER {
             let why = format!("the answer would have {length} bytes, more than {MAX_ANSWER}");
-            return Err(Refusal::Failed(why));
+            return Err(VarlinkError::Failed(why));
         }
-        Ok(Answer::Once(answer))
+        Ok(MethodReply::Once(answer))
     }
 
     /// Queues a request, made whole before: it is the connection that was authorised.
-    fn apply(&self, packages: &[String], options: Options) -> Result<JobId, Refusal> {
+    fn apply(&self, packages: &[String], options: Options) -> Result<JobId, VarlinkError> {
         if options.asks_for_reboot() && self.uid != ROOT {
-            return Err(Refusal::NotAuthorised(NO_REBOOT.to_owned()));
+            return Err(VarlinkError::NotAuthorised(NO_REBOOT.to_owned()));
         }
         Target::from_names(packages).map_err(|error| invalid(&error))?;
         let request = || -> Result<Request> {
@@ -170,22 +170,22 @@ impl Session {
         let request = request().map_err(|error| unanswered(&error))?;
         let bytes = serde_json::to_vec(&request).map_err(|error| failed(&error.into()))?;
         if bytes.len() as u64 > MAX_ENTRY_BYTES {
-            return Err(Refusal::InvalidRequest(format!(
+            return Err(VarlinkError::InvalidRequest(format!(
                 "the request has more than {MAX_ENTRY_BYTES} bytes; name fewer packages, or 'all'"
             )));
         }
         if queue::length(&self.paths) >= queue::MAX_WAITING {
             let why = format!("{} requests wait already", queue::MAX_WAITING);
-            return Err(Refusal::Busy(why));
+            return Err(VarlinkError::Busy(why));
         }
         inquire::judge(&self.paths, &request).map_err(|error| invalid(&error.into()))?;
         queue::submit(&self.paths, &request).map_err(|error| not_queued(&error))
     }
 
     /// Queues the rollback of a job, which root alone may ask for here.
-    fn rollback(&self, id: &JobId) -> Result<JobId, Refusal> {
+    fn rollback(&self, id: &JobId) -> Result<JobId, VarlinkError> {
         if self.uid != ROOT {
-            return Err(Refusal::NotAuthorised(NO_ROLLBACK.to_owned()));
+            return Err(VarlinkError::NotAuthorised(NO_ROLLBACK.to_owned()));
         }
         operations::can_be_undone(&self.paths, id).map_err(|error| invalid(&error))?;
         let request = operations::rollback(id, false, "varlink");
@@ -199,7 +199,7 @@ impl Session {
         Requester::at("varlink", Some(self.uid)).of_login(self.login.clone())
     }
 
-    fn plan(&self, packages: &[String]) -> Result<Value, Refusal> {
+    fn plan(&self, packages: &[String]) -> Result<Value, VarlinkError> {
         Target::from_names(packages).map_err(|error| invalid(&error))?;
         operations::plan(&self.paths, packages).map_err(|error| unanswered(&error))
     }
@@ -280,14 +280,14 @@ mod tests {
     use std::io::{Read, Write};
 
     /// A session for tests, and the other end of its connection.
-    fn door() -> (tempfile::TempDir, Session, UnixStream) {
+    fn door() -> (tempfile::TempDir, Conversation, UnixStream) {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::below(root.path());
         queue::prepare(&paths).unwrap();
         let (client, server) = UnixStream::pair().unwrap();
         let connection = Connection::new(server).unwrap();
         let uid = 1000;
-        let door = Session {
+        let door = Conversation {
             paths,
             uid,
             login: Login::default(),
@@ -297,7 +297,7 @@ mod tests {
     }
 
     /// Everything that is answered to these bytes.
-    fn conversation(door: Session, mut client: UnixStream, said: &[u8]) -> Vec<Value> {
+    fn conversation(door: Conversation, mut client: UnixStream, said: &[u8]) -> Vec<Value> {
         client.write_all(said).unwrap();
         client.shutdown(std::net::Shutdown::Write).unwrap();
         let mut door = door;
@@ -414,7 +414,8 @@ mod tests {
             job.status = JobStatus::Running;
             job.save(&paths).unwrap();
             pause();
-            let progress = r#"{"job":"x","percent":40,"action":"downloading"}"#;
+            let progress =
+                r#"{"job":"18ea03ea376e8b21-fe27df","percent":40,"action":"downloading"}"#;
             std::fs::write(paths.progress().with_extension("new"), progress).unwrap();
             std::fs::rename(paths.progress().with_extension("new"), paths.progress()).unwrap();
             pause();

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::interface::{Refusal, failed};
+use super::interface::{VarlinkError, failed};
 use crate::api::records;
-use crate::api::status::Progress;
 use crate::paths::Paths;
 use crate::request::JobId;
-use crate::state;
 use crate::state::job::{Job, JobStatus};
+use crate::state::progress::{self, Progress};
 use crate::state::update::UpdateState;
 
 /// How a job stands.
@@ -21,7 +20,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub fn of(paths: &Paths, id: &JobId) -> Result<Self, Refusal> {
+    pub fn of(paths: &Paths, id: &JobId) -> Result<Self, VarlinkError> {
         // the entry is looked for first: it goes when the record is there
         let waits = paths.queue().join(format!("{id}.json")).exists();
         let record = records::find(paths, id).map_err(|error| failed(&error))?;
@@ -40,15 +39,14 @@ impl Standing {
                 progress: None,
                 record: None,
             }),
-            None => Err(Refusal::NoSuchJob(id.clone())),
+            None => Err(VarlinkError::NoSuchJob(id.clone())),
         }
     }
 
     /// Before and after its transaction, a running job does what the phase of its update says.
     fn running(paths: &Paths, job: Job) -> Self {
-        let published = state::try_read::<Progress>(&paths.progress()).unwrap_or(None);
-        let progress = published.unwrap_or_else(|| Progress {
-            job: job.transaction.to_string(),
+        let progress = progress::load(paths).unwrap_or_else(|| Progress {
+            job: job.transaction.clone(),
             percent: 0,
             action: job.update.phase.as_str().to_owned(),
         });
@@ -76,7 +74,7 @@ impl Standing {
         self.record.as_ref().is_some_and(Job::is_settled)
     }
 
-    pub fn json(&self, id: &JobId, with_record: bool) -> Result<Value, Refusal> {
+    pub fn json(&self, id: &JobId, with_record: bool) -> Result<Value, VarlinkError> {
         let mut json = json!({"job": id, "status": self.status.as_str()});
         if let Some(progress) = &self.progress {
             json["percent"] = progress.percent.into();

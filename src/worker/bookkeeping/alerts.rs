@@ -6,7 +6,7 @@ use crate::queue::parked;
 use crate::request::{JobId, Kind, Request, Target};
 use crate::state::alert::{Alert, AlertEvent, Alerts, Cause};
 use crate::state::blocked::Blocked;
-use crate::state::cache::Cache;
+use crate::state::cache::{Cache, LAST_REFRESH_FAILED};
 use crate::state::job::{Job, JobStatus};
 use crate::state::update::Phase;
 use crate::worker::bookkeeping::context::Context;
@@ -47,12 +47,12 @@ pub fn refreshed(ctx: &Context, result: &anyhow::Result<()>) {
         Ok(()) => resolve(ctx, Cause::RefreshFailing),
         Err(_) if ctx.stopping() => {}
         Err(error) => {
-            let what = if error.is::<RefreshFailed>() {
-                "the last"
+            // its own text begins with "refresh failed"
+            let text = if error.is::<RefreshFailed>() {
+                format!("the last {error:#}")
             } else {
-                "the last refresh failed:"
+                format!("{LAST_REFRESH_FAILED}: {error:#}")
             };
-            let text = format!("{what} {error:#}");
             raise(ctx, Cause::RefreshFailing, &text, None);
         }
     }

@@ -26,13 +26,13 @@ pub const WORKER: &str = "patch-apply.service";
 /// Writes down which jobs are in flight.
 pub fn remember<'a>(ctx: &Context, jobs: impl IntoIterator<Item = &'a Job>) -> Result<()> {
     let ids: Vec<&JobId> = jobs.into_iter().map(Job::id).collect();
-    write_atomically(&path(&ctx.paths), &serde_json::to_vec(&ids)?, 0o644)
+    write_atomically(&ctx.paths.running(), &serde_json::to_vec(&ids)?, 0o644)
 }
 
 /// Has another worker started if jobs are in flight whose worker has died or gave up: they are in no queue, and
 /// nothing else would return to them soon. A worker that is at work is waited for.
 pub fn ask_for_another(paths: &Paths) {
-    let unit = match path(paths).exists() {
+    let unit = match paths.running().exists() {
         true => RECOVERY,
         // that one is for those that are listed
         false if has_orphans(paths) => WORKER,
@@ -43,7 +43,7 @@ pub fn ask_for_another(paths: &Paths) {
 
 /// No job is in flight any more.
 pub fn forget(ctx: &Context) -> Result<()> {
-    remove_durably(&path(&ctx.paths))?;
+    remove_durably(&ctx.paths.running())?;
     at_work::end(&ctx.paths);
     progress::forget(&ctx.paths);
     Ok(())
@@ -55,7 +55,7 @@ pub fn ids(ctx: &Context) -> Option<Vec<JobId>> {
     match listed(&ctx.paths) {
         Ok(ids) => ids,
         Err(why) => {
-            journal::state_unusable(&path(&ctx.paths), &why);
+            journal::state_unusable(&ctx.paths.running(), &why);
             Some(job::ids(&ctx.paths.jobs()))
         }
     }
@@ -71,7 +71,7 @@ pub fn has(paths: &Paths, id: &JobId) -> bool {
 
 /// The list of the jobs in flight, if there is one.
 pub fn listed(paths: &Paths) -> Result<Option<Vec<JobId>>, String> {
-    state::try_read(&path(paths))
+    state::try_read(&paths.running())
 }
 
 /// The jobs in flight that this transaction serves.
@@ -93,10 +93,6 @@ pub fn unfinished(ctx: &Context, ids: &[JobId]) -> BTreeMap<JobId, Vec<Job>> {
         }
     }
     transactions
-}
-
-pub fn path(paths: &Paths) -> std::path::PathBuf {
-    paths.state().join("running.json")
 }
 
 /// Names the transaction that serves each job; whether that is another one than before.

@@ -9,24 +9,6 @@ use crate::request::{PackageName, Target};
 use crate::sorted::InOrder;
 use crate::state::job::Job;
 
-/// Whether `target` covers the package; a name without an architecture covers all of them.
-pub fn covers(target: &Target, package: &str, architecture: &str, security: bool) -> bool {
-    match target {
-        Target::All => true,
-        Target::Security => security,
-        Target::Packages(names) => names
-            .iter()
-            .any(|name| is_named(name, package, architecture)),
-    }
-}
-
-fn is_named(name: &PackageName, package: &str, architecture: &str) -> bool {
-    match name.as_str().split_once(':') {
-        Some((name, only)) => name == package && only == architecture,
-        None => name.as_str() == package,
-    }
-}
-
 /// The packages of the database that have this name.
 fn installed<'a>(
     name: &'a PackageName,
@@ -40,7 +22,7 @@ fn installed<'a>(
     database
         .range(first..)
         .take_while(move |(key, _)| key.package == package)
-        .filter(|(key, _)| is_named(name, &key.package, &key.architecture))
+        .filter(|(key, _)| name.is_for(&key.package, &key.architecture))
 }
 
 /// The first package that one of the jobs names and that is broken, in a sentence: while no update of
@@ -69,7 +51,7 @@ pub fn covered(target: &Target, pending: &Pending) -> Vec<Update> {
 
 /// Whether the target covers the update, by the architecture that it brings or by that which is installed.
 pub fn is_covered(target: &Target, update: &Update) -> bool {
-    let covers = |key: &PackageId| covers(target, &key.package, &key.architecture, update.security);
+    let covers = |key: &PackageId| target.covers(&key.package, &key.architecture, update.security);
     covers(&update.key()) || covers(&update.former_key())
 }
 
@@ -93,7 +75,7 @@ pub fn kept_back(target: &Target, kept_back: &[KeptBack]) -> Vec<KeptBack> {
             Target::All | Target::Security => true,
             Target::Packages(names) => names.iter().any(|name| {
                 name.as_str() == kept.package
-                    || is_named(name, package, architecture)
+                    || name.is_for(package, architecture)
                     || name.as_str().split(':').next() == Some(package)
             }),
         }
@@ -133,7 +115,7 @@ pub fn dependencies(all: &[Target], changes: &[Change]) -> BTreeSet<PackageId> {
 fn asks_for(target: &Target, change: &Change) -> bool {
     match target {
         Target::Packages(_) => {
-            let covers = |key: &PackageId| covers(target, &key.package, &key.architecture, false);
+            let covers = |key: &PackageId| target.covers(&key.package, &key.architecture, false);
             covers(&change.key()) || covers(&change.former_key())
         }
         Target::All | Target::Security => true,
@@ -168,12 +150,12 @@ mod tests {
 
     #[test]
     fn names_cover_exactly() {
-        assert!(covers(&target(&["libx"]), "libx", "i386", false));
-        assert!(covers(&target(&["libx:i386"]), "libx", "i386", false));
-        assert!(!covers(&target(&["libx:i386"]), "libx", "amd64", false));
-        assert!(!covers(&target(&["lib"]), "libx", "amd64", true));
-        assert!(covers(&Target::Security, "libx", "amd64", true));
-        assert!(!covers(&Target::Security, "libx", "amd64", false));
+        assert!(target(&["libx"]).covers("libx", "i386", false));
+        assert!(target(&["libx:i386"]).covers("libx", "i386", false));
+        assert!(!target(&["libx:i386"]).covers("libx", "amd64", false));
+        assert!(!target(&["lib"]).covers("libx", "amd64", true));
+        assert!(Target::Security.covers("libx", "amd64", true));
+        assert!(!Target::Security.covers("libx", "amd64", false));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::fs::write_unsynced;
 use crate::host::systemd;
+use crate::journal;
 use crate::request::JobId;
-use crate::state::progress::Progress;
+use crate::state::progress::{self, Progress};
 use crate::worker::bookkeeping::context::Context;
-use crate::{journal, state};
 
 /// The least time between two publications.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub struct Publisher<'a> {
 
 impl<'a> Publisher<'a> {
     pub fn new(ctx: &'a Context, job: &'a JobId) -> Self {
-        let known: Option<Progress> = state::try_read(&ctx.paths.progress()).unwrap_or(None);
+        let known = progress::load(&ctx.paths);
         Self {
             ctx,
             job,

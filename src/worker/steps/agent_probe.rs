@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::PACKAGE;
 use crate::exec::Program;
-use crate::host::agent_client::{self, Answer};
+use crate::host::agent_client::{self, VersionAnswer};
 use crate::host::bus::CALL_LIMIT;
 use crate::host::systemd;
 use crate::package::Change;
@@ -58,11 +58,13 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
     loop {
         let left = LIMIT.saturating_sub(begun.elapsed());
         match agent_client::ask(left.min(CALL_LIMIT)) {
-            Answer::Installed(version) if version == expected => return Ok(()),
-            Answer::Installed(version) => return reports(&version),
-            Answer::Shut(why) => return answers_by_itself(expected, &why),
-            Answer::Former(version) => heard = Some(version),
-            Answer::Silence(why) => tracing::debug!("the D-Bus service does not answer: {why}"),
+            VersionAnswer::Installed(version) if version == expected => return Ok(()),
+            VersionAnswer::Installed(version) => return reports(&version),
+            VersionAnswer::Shut(why) => return answers_by_itself(expected, &why),
+            VersionAnswer::Former(version) => heard = Some(version),
+            VersionAnswer::Silence(why) => {
+                tracing::debug!("the D-Bus service does not answer: {why}")
+            }
         }
         if stopping() || begun.elapsed() + pause >= LIMIT {
             break;

@@ -190,8 +190,7 @@ fn failure(target: &Target, concluded: &Concluded) -> Option<String> {
     let others = against.filter(|check| everything || check.name != verify::VERSIONS);
     let mut why: Vec<String> = others.map(|check| check.message.clone()).collect();
     if !everything {
-        let covers =
-            |key: &PackageId| selection::covers(target, &key.package, &key.architecture, false);
+        let covers = |key: &PackageId| target.covers(&key.package, &key.architecture, false);
         let by_former = |key: &PackageId| {
             let mut former = concluded.former.iter().map(|former| &former.change);
             former.any(|change| change.key() == *key && covers(&change.former_key()))

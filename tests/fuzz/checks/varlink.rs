@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::json::says_nothing_twice;
 use super::request::{is_plain, names_packages};
-use crate::api::varlink::interface::Refusal;
-use crate::api::varlink::message::{self, Call, Messages, Wanted};
+use crate::api::varlink::interface::VarlinkError;
+use crate::api::varlink::message::{self, Call, Messages, ReplyMode};
 use crate::api::varlink::method::Method;
 use crate::request::{JobId, Options, Request, Requester, Target};
 
@@ -34,7 +34,7 @@ pub fn varlink(input: &[u8]) {
     for message in &taken {
         match Call::parse(message) {
             Ok(call) => called(&call, message),
-            Err(why) => refused(&Refusal::InvalidRequest(why)),
+            Err(why) => refused(&VarlinkError::InvalidRequest(why)),
         }
     }
 }
@@ -62,11 +62,11 @@ fn called(call: &Call<'_>, message: &[u8]) {
     assert_eq!(said, call.method);
     let flag = |name: &str| given.get(name).is_some_and(|raw| raw.get() == "true");
     let wanted = [
-        (Wanted::More, flag("more")),
-        (Wanted::Nothing, flag("oneway")),
-        (Wanted::Upgrade, flag("upgrade")),
+        (ReplyMode::More, flag("more")),
+        (ReplyMode::Nothing, flag("oneway")),
+        (ReplyMode::Upgrade, flag("upgrade")),
         (
-            Wanted::Reply,
+            ReplyMode::Reply,
             !["more", "oneway", "upgrade"].into_iter().any(flag),
         ),
     ];
@@ -141,7 +141,7 @@ fn asked_for(packages: &[String], options: &Options, said: Map<String, Value>) {
 }
 
 /// The answer is small, whatever was sent.
-fn refused(refusal: &Refusal) {
+fn refused(refusal: &VarlinkError) {
     let sent = refusal.message();
     assert!(sent.len() <= MAX_REFUSAL, "{} bytes", sent.len());
     let answer = answered(&sent);

@@ -22,7 +22,7 @@ const ROOT: u32 = 0;
 
 /// The calls that are under way.
 #[derive(Debug, Default)]
-pub struct Places(Mutex<Taken>);
+pub struct CallSlots(Mutex<Taken>);
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -36,29 +36,29 @@ struct Taken {
 
 /// A call that is under way, until dropped.
 #[derive(Debug)]
-pub struct Place<'a> {
-    places: &'a Places,
+pub struct CallSlot<'a> {
+    places: &'a CallSlots,
     user: Option<u32>,
 }
 
-impl Places {
+impl CallSlots {
     /// A place for this call. The error is `LimitsExceeded` when the user, or all users together, have as many as
     /// there are.
-    pub async fn take(&self, bus: &Connection, header: &Header<'_>) -> fdo::Result<Place<'_>> {
+    pub async fn take(&self, bus: &Connection, header: &Header<'_>) -> fdo::Result<CallSlot<'_>> {
         let sender = header.sender().ok_or_else(|| {
             fdo::Error::AccessDenied("the caller has no name on the bus".to_owned())
         })?;
         let known = self.taken().users.get(sender.as_str()).copied();
         if let Some(user) = known {
             self.taken().enter(Some(user))?;
-            return Ok(Place {
+            return Ok(CallSlot {
                 places: self,
                 user: known,
             });
         }
         // counted already while the bus is asked whose call it is
         self.taken().enter(None)?;
-        let mut place = Place {
+        let mut place = CallSlot {
             places: self,
             user: None,
         };
@@ -80,7 +80,7 @@ impl Places {
     }
 }
 
-impl Place<'_> {
+impl CallSlot<'_> {
     /// The user who calls.
     pub fn user(&self) -> u32 {
         self.user.unwrap_or(u32::MAX)
@@ -137,7 +137,7 @@ impl Taken {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for CallSlot<'_> {
     fn drop(&mut self) {
         self.places.taken().leave(self.user);
     }
