@@ -6,14 +6,21 @@
 
 pub mod id;
 mod output;
-mod restored;
+mod reboot;
+mod rollback;
 
 pub use output::init;
-pub use restored::{cannot_go_back, files_restored, rollback_below};
+pub use reboot::{
+    manager_reexecuted, reboot_cancelled, reboot_postponed, reboot_refused, reboot_scheduled,
+    service_outdated, service_restarted,
+};
+pub use rollback::{
+    blocked, cannot_go_back, files_restored, rollback_below, rollback_failed, rollback_started,
+    rolled_back, unblocked,
+};
 
 use std::path::Path;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use tracing::{error, info, warn};
 
 use crate::request::{JobId, Requester, Target};
@@ -299,121 +306,10 @@ pub fn checked(job: &JobId, kind: &str, name: &str, required: bool, passed: bool
     }
 }
 
-/// An update is being undone; `sources` by package.
-pub fn rollback_started(
-    job: &JobId,
-    why: &str,
-    sources: &std::collections::BTreeMap<String, String>,
-) {
-    let why = plain(why);
-    let count = sources.len();
-    let shown: Vec<String> = sources
-        .iter()
-        .map(|(key, source)| format!("{key}={source}"))
-        .collect();
-    let shown = shown.join(" ");
-    warn!(MESSAGE_ID = id::ROLLBACK_STARTED, PATCH_JOB = %job, PATCH_ERROR = %why, PATCH_COUNT = count,
-        PATCH_SOURCES = %shown, "job {job} is rolled back, {count} packages: {why}");
-}
-
-/// An update was undone: whether the host is as it was before, and what came of comparing it, in a sentence.
-pub fn rolled_back(
-    job: &JobId,
-    count: usize,
-    (as_before, summary): (bool, &str),
-    error: Option<&str>,
-) {
-    let (why, summary) = (plain(error.unwrap_or_default()), plain(summary));
-    let as_before = u8::from(as_before);
-    if error.is_none() {
-        warn!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count,
-            PATCH_AS_BEFORE = as_before, "job {job} was rolled back: {summary}");
-    } else {
-        error!(MESSAGE_ID = id::ROLLED_BACK, PATCH_JOB = %job, PATCH_COUNT = count,
-            PATCH_AS_BEFORE = as_before, PATCH_ERROR = %why,
-            "job {job} was rolled back, but {summary}: {why}");
-    }
-}
-
-/// An update could not be undone.
-pub fn rollback_failed(job: &JobId, why: &str) {
-    let why = plain(why);
-    error!(MESSAGE_ID = id::ROLLBACK_FAILED, PATCH_JOB = %job, PATCH_ERROR = %why,
-        "job {job} could not be rolled back: {why}");
-}
-
-/// What was undone is not offered again.
-pub fn blocked(job: &JobId, packages: &str) {
-    let packages = plain(packages);
-    warn!(MESSAGE_ID = id::BLOCKED, PATCH_JOB = %job, PATCH_PACKAGES = %packages,
-        "not offered again until there is a newer version: {packages}");
-}
-
-/// What was undone is offered again.
-pub fn unblocked(job: &JobId, why: &str) {
-    let why = plain(why);
-    info!(MESSAGE_ID = id::UNBLOCKED, PATCH_JOB = %job, PATCH_REASON = %why,
-        "what was rolled back in job {job} is offered again: {why}");
-}
-
 /// A job has something to tell.
 pub fn job_note(job: &JobId, note: &str) {
     let note = plain(note);
     warn!(MESSAGE_ID = id::JOB_NOTE, PATCH_JOB = %job, "{note}");
-}
-
-/// A reboot of the host was asked for.
-pub fn reboot_scheduled(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
-    let why = plain(why);
-    warn!(MESSAGE_ID = id::REBOOT_SCHEDULED, PATCH_JOB = job.map(JobId::as_str),
-        PATCH_TIME = %at.to_rfc3339(), PATCH_REASON = %why,
-        "the host reboots at {}: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
-}
-
-/// A reboot is to follow and cannot be asked for yet.
-pub fn reboot_refused(job: Option<&JobId>, why: &str) {
-    let why = plain(why);
-    warn!(MESSAGE_ID = id::REBOOT_REFUSED, PATCH_JOB = job.map(JobId::as_str), PATCH_ERROR = %why,
-        "the reboot has to wait: {why}");
-}
-
-/// A scheduled reboot was taken back, and is asked for again.
-pub fn reboot_postponed(job: Option<&JobId>, at: DateTime<Utc>, why: &str) {
-    let why = plain(why);
-    info!(MESSAGE_ID = id::REBOOT_POSTPONED, PATCH_JOB = job.map(JobId::as_str),
-        PATCH_TIME = %at.to_rfc3339(), PATCH_REASON = %why,
-        "the reboot at {} is postponed: {why}", at.to_rfc3339_opts(SecondsFormat::Secs, true));
-}
-
-/// A reboot was taken back.
-pub fn reboot_cancelled() {
-    info!(
-        MESSAGE_ID = id::REBOOT_CANCELLED,
-        "the reboot was cancelled"
-    );
-}
-
-/// A service still runs what an update has replaced.
-/// `advice` replaces it.
-pub fn service_outdated(job: &JobId, unit: &str, file: &str, advice: &str) {
-    let (unit, file, advice) = (plain(unit), plain(file), plain(advice));
-    info!(MESSAGE_ID = id::SERVICE_OUTDATED, PATCH_JOB = %job, PATCH_UNIT = %unit, PATCH_FILE = %file,
-        PATCH_ADVICE = %advice, "{unit} still runs '{file}' as it was before the update");
-}
-
-/// The service manager is asked to re-execute itself, because it ran what an update has replaced.
-pub fn manager_reexecuted() {
-    info!(
-        MESSAGE_ID = id::MANAGER_REEXECUTED,
-        "the service manager re-executes itself, because it ran replaced files"
-    );
-}
-
-/// A service was restarted because it ran what an update has replaced.
-pub fn service_restarted(job: &JobId, unit: &str) {
-    let unit = plain(unit);
-    info!(MESSAGE_ID = id::SERVICE_RESTARTED, PATCH_JOB = %job, PATCH_UNIT = %unit,
-        "{unit} was restarted, because it ran replaced files");
 }
 
 /// Something is wrong that somebody should know.

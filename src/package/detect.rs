@@ -1,8 +1,6 @@
 //! Which package manager a host has: what it says of itself and which tools are there. Looked up here, and decided
 //! purely.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -10,13 +8,13 @@ use anyhow::{Result, bail};
 use super::apk::{self, Apk};
 use super::apt::{self, Apt};
 use super::dnf::{Dnf, Variant};
+use super::host_facts::HostFacts;
 use super::manager::PackageManager;
 use super::os_release::OsRelease;
 use super::pacman::{self, Pacman};
 use super::rpm;
 use super::zypper::Zypper;
 use crate::config::Config;
-use crate::sorted::InOrder;
 
 /// Package managers that a host may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,27 +38,6 @@ pub enum Backend {
 /// The names that `backend =` takes, for messages.
 const NAMES: &str = "\"apt\", \"dnf\", \"yum\", \"zypper\", \"pacman\" and \"apk\"";
 
-/// Where each tool that is looked for may lie.
-const PLACES: [(&str, &[&str]); 11] = [
-    ("abroot", &["/usr/bin/abroot"]),
-    ("apk", &["/usr/bin/apk", "/usr/sbin/apk", "/sbin/apk"]),
-    ("apt-get", &["/usr/bin/apt-get"]),
-    ("bootc", &["/usr/bin/bootc"]),
-    ("dnf", &["/usr/bin/dnf"]),
-    ("dnf5", &["/usr/bin/dnf5"]),
-    ("pacman", &["/usr/bin/pacman"]),
-    ("rpm-ostree", &["/usr/bin/rpm-ostree"]),
-    (
-        "transactional-update",
-        &[
-            "/usr/sbin/transactional-update",
-            "/usr/bin/transactional-update",
-        ],
-    ),
-    ("yum", &["/usr/bin/yum"]),
-    ("zypper", &["/usr/bin/zypper"]),
-];
-
 /// Systems that are updated as a whole, by their `ID`, and by what.
 const IMAGES: [(&str, &str); 12] = [
     ("bottlerocket", "apiclient update"),
@@ -76,66 +53,6 @@ const IMAGES: [(&str, &str); 12] = [
     ("suse-microos", "transactional-update"),
     ("ubuntu-core", "snap refresh"),
 ];
-
-/// The tools that are there, each with the file it leads to: `dnf` is a link to `dnf-3` or `dnf5`.
-pub type Tools = BTreeMap<&'static str, PathBuf>;
-
-/// What a decision needs to know of a host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HostFacts {
-    /// The text of os-release(5).
-    pub os_release: String,
-    /// The tools that are there.
-    pub tools: Tools,
-    /// Whether it was booted from an ostree deployment.
-    pub ostree: bool,
-    /// Whether its root file system is meant to be read-only.
-    pub read_only: bool,
-    /// Whether systemd-sysupdate has definitions of what to update.
-    pub sysupdate: bool,
-}
-
-impl HostFacts {
-    /// Looks at this host: a few files, nothing is run.
-    #[must_use]
-    pub fn gather() -> Self {
-        let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let os_release = match text("/etc/os-release") {
-            empty if empty.is_empty() => text("/usr/lib/os-release"),
-            text => text,
-        };
-        let found = |(name, places): &(&'static str, &[&str])| {
-            let path = places
-                .iter()
-                .find_map(|place| fs::canonicalize(place).ok())?;
-            Some((*name, path))
-        };
-        Self {
-            os_release,
-            tools: PLACES.iter().filter_map(found).in_order(),
-            // ostree-prepare-root(1) leaves it
-            ostree: Path::new("/run/ostree-booted").exists(),
-            read_only: is_root_read_only(&text("/etc/fstab")),
-            sysupdate: fs::read_dir("/usr/lib/sysupdate.d")
-                .is_ok_and(|mut entries| entries.next().is_some()),
-        }
-    }
-
-    fn leads_to(&self, tool: &str, name: &str) -> bool {
-        let file = self.tools.get(tool).and_then(|path| path.file_name());
-        file.is_some_and(|file| file == name)
-    }
-}
-
-/// Whether fstab(5) mounts the root read-only. The mounts themselves do not tell: our sandbox makes
-/// every file system read-only.
-fn is_root_read_only(fstab: &str) -> bool {
-    fstab.lines().any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        matches!(fields[..], [device, "/", _, options, ..]
-            if !device.starts_with('#') && options.split(',').any(|option| option == "ro"))
-    })
-}
 
 /// The backend for a host: the configured one, or the one of its distribution. An error says what to do.
 pub fn choose(configured: Option<&str>, facts: &HostFacts) -> Result<Backend> {
@@ -299,7 +216,10 @@ pub fn database_files() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::package::host_facts::PLACES;
 
     /// The os-release of a real system, and tools as `name` or `name>what it leads to`.
     fn facts(system: &str, tools: &str) -> HostFacts {
@@ -469,14 +389,5 @@ mod tests {
             ..facts("debian_13", "apt-get")
         };
         assert_eq!(choose(None, &package_based).unwrap(), Backend::Apt);
-    }
-
-    #[test]
-    fn the_root_of_fstab_is_found() {
-        let fstab = "# x\nUUID=1 /home btrfs ro 0 0\nUUID=1 / btrfs ro,noatime 0 0\n";
-        assert!(is_root_read_only(fstab));
-        assert!(!is_root_read_only("UUID=1 / ext4 errors=remount-ro 0 1\n"));
-        assert!(!is_root_read_only("#UUID=1 / ext4 ro 0 1\n"));
-        assert!(!is_root_read_only(""));
     }
 }

@@ -31,6 +31,7 @@ mod boot;
 mod damaged;
 pub mod detect;
 pub mod dnf;
+pub mod host_facts;
 mod kept_back;
 mod lock;
 mod manager;

@@ -87,7 +87,7 @@ pub struct Update {
     /// Since when this candidate has been pending on this host.
     #[serde(default)]
     pub first_seen: Option<DateTime<Utc>>,
-    /// The advisories that ask for it, as their repository names them (see `rpm::resolution`).
+    /// The advisories that ask for it, as their repository names them (see `rpm::advisories`).
     #[serde(default)]
     pub advisories: Vec<String>,
 }

@@ -1,11 +1,9 @@
 //! What a run of `apt-get update` brought, source by source: apt's talk with its download methods.
 
-use std::path::{Path, PathBuf};
-
-use chrono::{DateTime, Utc};
+use std::path::Path;
 
 use super::protocol::Message;
-use crate::package::Source;
+use super::source_report::{AptRefreshReport, SourceReport};
 
 /// How apt names a hook of its own that failed, and what it says after that (`RunScripts` of apt-pkg).
 const HOOK: &str = "Problem executing scripts ";
@@ -44,42 +42,6 @@ pub struct AcquireReader {
     errors: Vec<String>,
     warnings: Vec<String>,
     hooks: Vec<String>,
-}
-
-/// What one run of `apt-get update` reported.
-#[derive(Debug, Default)]
-pub struct AptRefreshReport {
-    /// The sources that it asked.
-    pub sources: Vec<SourceReport>,
-    /// The errors that belong to none of them.
-    pub errors: Vec<String>,
-    /// The hooks of apt's that failed, in apt's words.
-    pub hooks: Vec<String>,
-}
-
-/// What the run reported of one source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceReport {
-    /// Its address, without credentials.
-    pub uri: String,
-    /// Its suite.
-    pub suite: String,
-    /// The name of its index among apt's lists.
-    pub file: String,
-    /// The addresses below which it was asked for anything, its own and those it redirects to.
-    pub places: Vec<String>,
-    /// apt's errors.
-    pub errors: Vec<String>,
-    /// What it warned of.
-    pub warnings: Vec<String>,
-    /// What it could not fetch and nothing of an update depends on, each with why.
-    pub extras: Vec<String>,
-    /// Whether a list of its packages was sent, or has not changed.
-    pub packages: bool,
-    /// The SHA-256 of the index as it was sent; `None` when it was not sent anew.
-    pub sent: Option<String>,
-    /// Whether the index was confirmed at all.
-    pub answered: bool,
 }
 
 impl AcquireReader {
@@ -298,26 +260,6 @@ fn add(messages: &mut Vec<String>, message: String) {
     }
 }
 
-/// Whether an error of apt's means that the network, and not the source, is away: texts of apt 2.6
-/// and 3.0 for a refused or timed out connection, and for a name that nobody resolves.
-#[must_use]
-pub fn is_network_error(error: &str) -> bool {
-    [
-        "Could not connect to",
-        "Unable to connect to",
-        "Could not resolve",
-        "Temporary failure resolving",
-        "Cannot initiate the connection",
-        "Connection failed",
-        "connection timed out",
-        "Connection timed out",
-        "Network is unreachable",
-        "Something wicked happened resolving",
-    ]
-    .iter()
-    .any(|text| error.contains(text))
-}
-
 /// The text without the passwords of addresses: `http://user:pw@host` becomes `http://host`.
 #[must_use]
 pub fn redacted(text: &str) -> String {
@@ -331,70 +273,6 @@ pub fn redacted(text: &str) -> String {
         shown.push_str(&after[authority.rfind('@').map_or(0, |at| at + 1)..]);
     }
     shown
-}
-
-/// The date an index gives of itself, for instance `Sat, 15 Nov 2025 10:29:04 UTC`.
-#[must_use]
-pub fn index_date(index: &str) -> Option<DateTime<Utc>> {
-    let text = index
-        .lines()
-        .find_map(|line| line.strip_prefix("Date: "))?
-        .trim();
-    let text = text
-        .strip_suffix(" UTC")
-        .map_or_else(|| text.to_owned(), |date| format!("{date} +0000"));
-    DateTime::parse_from_rfc2822(&text)
-        .ok()
-        .map(|date| date.to_utc())
-}
-
-/// Whether an index says that a list of packages is empty, as that of an updates suite is until there
-/// are updates: apt does not keep such a list (FACTS 17).
-#[must_use]
-pub fn offers_nothing(index: &str) -> bool {
-    index.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (size, path) = (fields.next(), fields.next().unwrap_or_default());
-        let name = path.rsplit('/').next();
-        line.starts_with(' ') && size == Some("0") && matches!(name, Some("Packages" | "Sources"))
-    })
-}
-
-/// The index of a source as it lies among apt's lists: signed in place, or with a signature beside.
-#[must_use]
-pub fn index_path(lists: &Path, file: &str) -> Option<PathBuf> {
-    let signed = lists.join(file);
-    let beside = lists.join(file.replace("InRelease", "Release"));
-    [signed, beside].into_iter().find(|path| path.exists())
-}
-
-impl SourceReport {
-    /// Whether nothing is wrong but that there is a file which no update depends on.
-    #[must_use]
-    pub fn lacks_extras(&self) -> bool {
-        self.errors.is_empty() && !self.extras.is_empty()
-    }
-
-    /// The source as it is recorded, before its index is looked at.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        let errors: Vec<&str> = self
-            .errors
-            .iter()
-            .chain(&self.extras)
-            .map(String::as_str)
-            .collect();
-        Source {
-            uri: self.uri.clone(),
-            suite: self.suite.clone(),
-            last_success: None,
-            index_date: None,
-            error: (!errors.is_empty()).then(|| errors.join("; ")),
-            went_back: false,
-            tolerated: false,
-            file: self.file.clone(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -542,23 +420,6 @@ mod tests {
         let report = report(&[ASKED, SENT, hook, "E: Sub-process returned an error code"]);
         assert_eq!(report.hooks, [hook.trim_start_matches("E: ")]);
         assert!(report.errors.is_empty() && report.sources[0].errors.is_empty());
-    }
-
-    #[test]
-    fn dates_of_indexes() {
-        let date = index_date("Origin: Debian\nDate: Sat, 15 Nov 2025 10:29:04 UTC\n").unwrap();
-        assert_eq!(date.to_rfc3339(), "2025-11-15T10:29:04+00:00");
-        assert_eq!(index_date("Date: yesterday"), None);
-    }
-
-    #[test]
-    fn a_suite_without_packages_is_known_by_its_index() {
-        let index = |size: &str| {
-            format!("SHA256:\n abc 9 main/Contents\n abc {size} main/binary-amd64/Packages\n")
-        };
-        assert!(offers_nothing(&index("0")));
-        assert!(!offers_nothing(&index("17")));
-        assert!(!offers_nothing("Date: 0 Packages"));
     }
 
     proptest::proptest! {

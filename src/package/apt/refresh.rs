@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use super::acquire::{self, AptRefreshReport, SourceReport};
+use super::acquire;
 use super::backend::Apt;
 use super::owed::{self, Owed};
 use super::settings::Settings;
-use super::{apt_config, arguments};
+use super::source_report::{self, AptRefreshReport, SourceReport};
+use super::{apt_config, arguments, release_file};
 use crate::checksum;
 use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::{Observer, RefreshReport, Report, Source, lock};
@@ -53,7 +54,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<RefreshRe
     let hooks = run.report.hooks.iter();
     let hooks = hooks.map(|hook| format!("a hook of 'apt-get update' failed: {hook}"));
     let notes = run.notes.into_iter().chain(hooks).collect();
-    Ok(RefreshReport::of(sources, errors, acquire::is_network_error).noting(notes))
+    Ok(RefreshReport::of(sources, errors, source_report::is_network_error).noting(notes))
 }
 
 impl AptRefreshRun {
@@ -115,7 +116,7 @@ fn without_extras(
 
 /// What the index of a source is, as it lies on the disk.
 fn index_of(lists: &Path, source: &SourceReport) -> Option<Vec<u8>> {
-    fs::read(acquire::index_path(lists, &source.file)?).ok()
+    fs::read(release_file::index_path(lists, &source.file)?).ok()
 }
 
 /// Fetches the packages of an upgrade that is shown these lists and told these versions; whether it came to its
@@ -209,7 +210,7 @@ fn confirmed(lists: &Path, reported: &SourceReport, targets: &str, failed: bool)
     let mut source = reported.source();
     // apt's own words are nearer to the cause: it warns of an index that it cannot verify, and keeps the old one
     let warned = failed && !reported.warnings.is_empty();
-    let index = acquire::index_path(lists, &reported.file).map(fs::read);
+    let index = release_file::index_path(lists, &reported.file).map(fs::read);
     let wrong = match index {
         // a directory of packages that has none, and that its administrator trusts: anywhere else, apt fails
         None if reported.packages && has_target(targets, &source) => None,
@@ -217,7 +218,7 @@ fn confirmed(lists: &Path, reported: &SourceReport, targets: &str, failed: bool)
         Some(Err(error)) => Some(format!("its index cannot be read: {error}")),
         Some(Ok(bytes)) => {
             let text = String::from_utf8_lossy(&bytes);
-            source.index_date = acquire::index_date(&text);
+            source.index_date = release_file::index_date(&text);
             let sent = reported.sent.as_deref();
             let is_another = sent.is_some_and(|sent| sent != checksum::sha256(&bytes));
             // apt keeps the newer index it has and says nothing (acquire-item.cc; FACTS 3)
@@ -226,7 +227,7 @@ fn confirmed(lists: &Path, reported: &SourceReport, targets: &str, failed: bool)
                 Some("it served an index older than the one this host has already seen".to_owned())
             } else if !reported.answered {
                 Some("it did not answer".to_owned())
-            } else if !has_target(targets, &source) && !acquire::offers_nothing(&text) {
+            } else if !has_target(targets, &source) && !release_file::offers_nothing(&text) {
                 Some("it has no package index for this host".to_owned())
             } else {
                 None

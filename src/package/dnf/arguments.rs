@@ -1,12 +1,12 @@
 //! The command lines given to dnf and yum: pure builders.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::gate::Plugin;
 use super::variant::Variant;
 use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{conf, evr, locks};
-use crate::package::{Change, PackageId, RollbackItem, RollbackSource, Source, Update};
+use crate::package::{Change, PackageId, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
 /// fetches all it needs. A repository that fails is passed over, so that the others are refreshed and
@@ -187,95 +187,9 @@ pub fn versions(variant: Variant, names: &[String]) -> Program {
         .args(names)
 }
 
-/// Removes the older of two entries of a package, and installs the newer one again.
-pub fn remove_duplicates(variant: Variant) -> Program {
-    match variant {
-        Variant::Dnf4 | Variant::Dnf5 => {
-            Program::new(variant.program()).args(["remove", "-y", "--duplicates"])
-        }
-        // of the yum-utils package
-        Variant::Yum => Program::new("/usr/bin/package-cleanup").args(["-y", "--cleandupes"]),
-    }
-}
-
-/// Puts former versions back and takes away what was new, in one transaction. In `script`, dnf 4 and
-/// yum find the words of their shell, the only command of theirs that does both in one. `answer` is the
-/// option for the question whether that is ok.
-pub fn rollback(variant: Variant, former: &[RollbackItem], script: &Path, answer: &str) -> Program {
-    let program = Program::new(variant.program());
-    let program = match variant {
-        Variant::Dnf4 | Variant::Yum => program.args(["shell", answer]).arg(script),
-        Variant::Dnf5 => {
-            let mut program = program.args(["do", answer]);
-            for (verb, words) in verbs(former) {
-                program = program.arg(format!("--action={verb}")).args(words);
-            }
-            program
-        }
-    };
-    program
-        .args(STEADY)
-        .args(disabled(variant))
-        .arg("--setopt=*.metadata_expire=-1")
-        .args(mark(variant))
-}
-
-/// Fetches packages again in the version that they have, and installs them once more.
-pub fn install_again(variant: Variant, former: &[RollbackItem]) -> Program {
-    let name = |former: &RollbackItem| {
-        let change = &former.change;
-        let version = change.from.as_deref().unwrap_or_default();
-        nevra(&change.package, version, &change.former_key().architecture)
-    };
-    Program::new(variant.program())
-        .args(["reinstall", "-y"])
-        .args(STEADY)
-        .args(disabled(variant))
-        .arg("--setopt=*.metadata_expire=-1")
-        .args(mark(variant))
-        .args(former.iter().map(name))
-}
-
-/// The words of [`rollback`] for the shell of dnf 4 and yum.
-pub fn shell_script(former: &[RollbackItem]) -> String {
-    let line = |(verb, words): (&str, Vec<PathBuf>)| {
-        let words: Vec<String> = words.iter().map(|w| w.display().to_string()).collect();
-        format!("{verb} {}\n", words.join(" "))
-    };
-    let lines: String = verbs(former).into_iter().map(line).collect();
-    lines + "run\n"
-}
-
-/// What is to come back, as files or as exact versions from a repository, and what is to go. dnf 4 takes nothing
-/// for a downgrade that has another architecture than what is installed.
-fn verbs(former: &[RollbackItem]) -> Vec<(&'static str, Vec<PathBuf>)> {
-    let (mut back, mut other, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-    for former in former {
-        let change = &former.change;
-        let name = |key: PackageId, version: &Option<String>| {
-            let version = version.as_deref().unwrap_or_default();
-            PathBuf::from(nevra(&key.package, version, &key.architecture))
-        };
-        let comes = match change.former_architecture {
-            Some(_) => &mut other,
-            None => &mut back,
-        };
-        match (&former.source, former.source.file()) {
-            (RollbackSource::NewlyInstalled | RollbackSource::Installonly, _) => {
-                gone.push(name(change.key(), &change.to));
-            }
-            (_, Some(file)) => comes.push(file.to_owned()),
-            (_, None) => comes.push(name(change.former_key(), &change.from)),
-        }
-    }
-    let mut verbs = vec![("downgrade", back), ("install", other), ("remove", gone)];
-    verbs.retain(|(_, words)| !words.is_empty());
-    verbs
-}
-
 /// Nothing goes that is not named, and an update that cannot be installed is left out and listed,
 /// instead of failing all others. Nothing here weakens the check of signatures.
-const STEADY: [&str; 2] = ["--setopt=clean_requirements_on_remove=0", "--setopt=best=0"];
+pub const STEADY: [&str; 2] = ["--setopt=clean_requirements_on_remove=0", "--setopt=best=0"];
 
 fn upgrade(variant: Variant, excluded: &[String], failed: &[&Source]) -> Program {
     upgrade_by(Program::new(variant.program()), variant, excluded, failed)
@@ -307,7 +221,7 @@ fn without_copies(variant: Variant) -> Option<&'static str> {
 }
 
 /// With dnf 4 (4.23) the plugin adds it before it has an index, and dnf fails on it.
-fn disabled(variant: Variant) -> Option<&'static str> {
+pub fn disabled(variant: Variant) -> Option<&'static str> {
     (variant == Variant::Dnf4).then_some("--disablerepo=_dnf_local")
 }
 
@@ -326,7 +240,7 @@ fn as_fetched(variant: Variant) -> &'static str {
 }
 
 /// A mark in dnf's history and in the list of processes; yum 3 has no such option.
-fn mark(variant: Variant) -> Option<String> {
+pub fn mark(variant: Variant) -> Option<String> {
     (variant != Variant::Yum).then(|| format!("--comment={}", locks::MARK))
 }
 
@@ -361,13 +275,14 @@ fn upgraded(variant: Variant, key: PackageId, version: &str, is_other: bool) -> 
 }
 
 /// `name-epoch:version-release.architecture`: the one form in which nothing is read into a name.
-fn nevra(package: &str, version: &str, architecture: &str) -> String {
+pub fn nevra(package: &str, version: &str, architecture: &str) -> String {
     format!("{package}-{}.{architecture}", evr::full(version))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::dnf::rollback_arguments::{install_again, remove_duplicates, rollback};
     use expect_test::expect;
 
     const EVERYTHING: DnfScope<'_> = DnfScope {
@@ -403,30 +318,6 @@ mod tests {
             .assert_eq(&change(Variant::Dnf5, &changes, &["x".to_owned()], &[]).shown());
         expect!["/usr/bin/yum upgrade --setopt=clean_requirements_on_remove=0 --skip-broken -y --downloadonly --setopt=*.metadata_expire=-1 --setopt=retries=2 --setopt=timeout=20"]
             .assert_eq(&download(Variant::Yum, EVERYTHING).shown());
-    }
-
-    #[test]
-    fn what_was_new_goes_in_the_same_transaction() {
-        let [back, new] = [demo(Some("1.0-1")), demo(None)].map(|update| Change::from(&update));
-        let (file, sha256) = (PathBuf::from("/kept/demo.rpm"), String::new());
-        let former = |change: &Change, source| RollbackItem {
-            change: change.clone(),
-            source,
-        };
-        let former = [
-            former(&back, RollbackSource::Stored { file, sha256 }),
-            former(&back, RollbackSource::Archive),
-            former(&new, RollbackSource::NewlyInstalled),
-        ];
-        expect![[r"
-            downgrade /kept/demo.rpm demo-0:1.0-1.noarch
-            remove demo-0:1.1-1.noarch
-            run
-        "]]
-        .assert_eq(&shell_script(&former));
-        let shown = rollback(Variant::Dnf5, &former, Path::new("/s"), "-y").shown();
-        let words = "do -y --action=downgrade /kept/demo.rpm demo-0:1.0-1.noarch --action=remove demo-0:1.1-1.noarch";
-        assert!(shown.contains(words), "{shown}");
     }
 
     #[test]

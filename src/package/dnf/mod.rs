@@ -11,7 +11,9 @@ mod gate;
 mod output;
 mod pending;
 mod refresh;
+mod refresh_output;
 mod rollback;
+mod rollback_arguments;
 mod simulate;
 mod table;
 mod transaction;
@@ -27,7 +29,7 @@ use anyhow::Result;
 pub use backend::Dnf;
 pub use variant::Variant;
 
-use super::rpm::resolution::NO_ADVISORIES;
+use super::rpm::advisories::NO_ADVISORIES;
 use super::rpm::{
     self, below, brings, contents, database_cache, installonly, locks, reboot, repair, scripts,
 };
@@ -102,7 +104,7 @@ impl PackageManager for Dnf {
 
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
         let _forgets = database_cache::Changing;
-        let native = arguments::remove_duplicates(self.variant);
+        let native = rollback_arguments::remove_duplicates(self.variant);
         repair::run(changes, Some(&native), log, observer)
     }
 
@@ -160,7 +162,7 @@ impl PackageManager for Dnf {
     ) -> Result<TransactionEnd> {
         let _forgets = database_cache::Changing;
         contents::install_again(restore, &self.variant.caches(), observer, |former| {
-            arguments::install_again(self.variant, former)
+            rollback_arguments::install_again(self.variant, former)
         })
     }
 

@@ -7,7 +7,8 @@ use super::backend::Dnf;
 use super::variant::Variant;
 use super::{arguments, database, table};
 use crate::exec::{ExitReason, Program};
-use crate::package::rpm::resolution::{self, Advisories};
+use crate::package::rpm::advisories::{self, Advisories};
+use crate::package::rpm::resolution;
 use crate::package::rpm::versionlock;
 use crate::package::{KeptBack, KeptBackCause, PackageId, Pending, Source, Update};
 
@@ -26,14 +27,14 @@ pub fn everything(dnf: &Dnf, failed: &[&Source]) -> Result<Pending> {
         dnf.only_from_failed(&pending, failed)?,
     ];
     pending.kept_back.extend(more.concat());
-    pending.kept_back = resolution::marked(pending.kept_back, &advisories);
+    pending.kept_back = advisories::marked(pending.kept_back, &advisories);
     Ok(pending)
 }
 
 /// What installing exactly these updates needs.
 pub fn exactly(dnf: &Dnf, updates: &[Update], failed: &[&Source]) -> Result<Pending> {
     let (resolved, mut kept_back) = dnf.simulate(Some(updates), failed)?;
-    let advisories = resolution::advisories_of(updates);
+    let advisories = advisories::of_updates(updates);
     let mut pending = resolved.pending(&database::installed()?, &advisories);
     pending.kept_back.append(&mut kept_back);
     Ok(pending)

@@ -8,7 +8,7 @@ use super::backend::Dnf;
 use super::output::DnfRun;
 use super::pending::listed;
 use super::variant::Variant;
-use super::{arguments, table};
+use super::{arguments, rollback_arguments, table};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
 use crate::package::{Change, Observer, Restore, RollbackItem, StoredPackage, TransactionEnd};
@@ -45,9 +45,9 @@ pub fn run(
     }
     let former = installonly::settled(restore.former)?;
     let script = scratch.join("dnf-shell");
-    std::fs::write(&script, arguments::shell_script(&former))
+    std::fs::write(&script, rollback_arguments::shell_script(&former))
         .with_context(|| format!("failed to write '{}'", script.display()))?;
-    let program = |answer| arguments::rollback(variant, &former, &script, answer);
+    let program = |answer| rollback_arguments::rollback(variant, &former, &script, answer);
     // the resolver may find that more has to go than what we know of
     let mut run = DnfRun::new(observer);
     let exit_reason = program("--assumeno")

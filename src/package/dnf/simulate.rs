@@ -7,7 +7,8 @@ use super::backend::Dnf;
 use super::database;
 use super::output::DnfRun;
 use crate::exec::ExitReason;
-use crate::package::rpm::resolution::{self, LeftOut, Resolution};
+use crate::package::rpm::removals::{self, LeftOut};
+use crate::package::rpm::resolution::Resolution;
 use crate::package::transaction::IgnoreReports;
 use crate::package::{KeptBack, PackageId, Source, Update};
 
@@ -53,5 +54,5 @@ pub fn without_removals<T>(
         let installed = database::installed().unwrap_or_default();
         installed.keys().any(|one| one.package == key.package)
     };
-    resolution::without_removals(&is_installed, resolve)
+    removals::without_removals(&is_installed, resolve)
 }

@@ -9,6 +9,7 @@ use super::fingerprint::fingerprint;
 use super::gate::Plugin;
 use super::output::DnfRun;
 use super::simulate::without_removals;
+use crate::package::rpm::advisories;
 use crate::package::rpm::resolution::{self, Resolution};
 use crate::package::rpm::transaction::{self, ChangeOutcome, Downloaded, Tool};
 use crate::package::rpm::{locks, repositories};
@@ -168,9 +169,9 @@ impl Dnf {
         }
         let security = match transaction.selection {
             Selection::Everything => self.advisories(transaction.failed).unwrap_or_default(),
-            Selection::Exactly(updates) => resolution::advisories_of(updates),
+            Selection::Exactly(updates) => advisories::of_updates(updates),
         };
-        resolution::marked(kept_back, &security)
+        advisories::marked(kept_back, &security)
     }
 
     /// What an upgrade of everything leaves as it is.
@@ -183,7 +184,7 @@ impl Dnf {
         if *transaction.selection != Selection::Everything {
             return Ok(Vec::new());
         }
-        let pending = resolved.pending(database, &resolution::Advisories::new());
+        let pending = resolved.pending(database, &advisories::Advisories::new());
         let mut kept_back = pending.kept_back.clone();
         kept_back.extend(self.locked(&pending, transaction.failed)?);
         kept_back.extend(self.only_from_failed(&pending, transaction.failed)?);

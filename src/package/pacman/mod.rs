@@ -6,6 +6,7 @@ mod conf;
 mod contents;
 mod database;
 mod database_sync;
+mod failure;
 mod fingerprint;
 mod gate;
 mod listing;

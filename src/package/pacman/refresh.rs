@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::arguments;
 use super::backend::Pacman;
 use super::conf::{PacmanRepository, redacted};
-use super::{arguments, output};
+use super::failure::{is_harmless, is_network_error};
 use crate::exec::{ExitReason, Finished, Line, OutputHandler, Program};
 use crate::package::{Observer, RefreshReport, Report, Source};
 
@@ -74,7 +75,7 @@ impl Pacman {
         } else if !finished.succeeded() && sources.iter().all(|source| source.error.is_none()) {
             errors.push(failure(&program, &finished, said));
         }
-        Ok(RefreshReport::of(sources, errors, output::is_network_error))
+        Ok(RefreshReport::of(sources, errors, is_network_error))
     }
 }
 
@@ -94,7 +95,7 @@ impl OutputHandler for PacmanRefreshHandler<'_> {
         let (Line::Output(text) | Line::Error(text) | Line::Status(text)) = line;
         let text = redacted(text);
         if let Some(error) = text.strip_prefix("error: ")
-            && !output::is_harmless(error)
+            && !is_harmless(error)
         {
             self.errors.push(error.to_owned());
         }

@@ -1,5 +1,6 @@
 //! What dnf, yum and zypper have in common: RPM's database, repositories and scripts, and the gate.
 
+pub mod advisories;
 pub mod below;
 pub mod brings;
 pub mod conf;
@@ -13,6 +14,7 @@ pub mod gate;
 pub mod installonly;
 pub mod locks;
 pub mod reboot;
+pub mod removals;
 pub mod repair;
 pub mod repositories;
 pub mod resolution;

@@ -1,13 +1,12 @@
 //! What a resolver says that a run would do, and what that means as a list of pending updates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use anyhow::Result;
-
+use super::advisories::{self, Advisories};
 use crate::package::{
     Change, Database, KeptBack, KeptBackCause, PackageId, Pending, Update, replaced,
 };
-use crate::sorted::{self, InOrder};
+use crate::sorted;
 
 /// A version that would be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,30 +18,6 @@ pub struct Planned {
     pub repository: String,
     /// The bytes of its package file, where the tool says how many.
     pub size: Option<u64>,
-}
-
-/// The packages that security advisories ask for, each with the names of those.
-pub type Advisories = BTreeMap<PackageId, Vec<String>>;
-
-/// How many advisories an update names at most, and how long a name is: a list of updates has its place in one
-/// answer of a door, whatever repositories say, and for what they are about the newest few are enough.
-const NAMED: usize = 10;
-const LONGEST: usize = 64;
-
-/// The names of advisories that a record keeps: each once, the last in their order first, which is the newest
-/// where a vendor counts them by years.
-pub fn advisory_names<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
-    let is_short = |name: &&String| name.len() <= LONGEST;
-    let names: BTreeSet<&String> = names.into_iter().filter(is_short).in_order();
-    names.into_iter().rev().take(NAMED).cloned().collect()
-}
-
-/// What updates say of security advisories, for a plan of them.
-pub fn advisories_of(updates: &[Update]) -> Advisories {
-    let advised = updates.iter().filter(|update| update.security);
-    advised
-        .map(|update| (update.key(), update.advisories.clone()))
-        .in_order()
 }
 
 impl Planned {
@@ -81,85 +56,12 @@ pub struct Resolution {
     pub problems: Vec<Vec<String>>,
 }
 
-/// What is said where no repository carries advisories.
-pub const NO_ADVISORIES: &str = "the repositories carry no advisories";
-
-/// What is left out of a run.
-#[derive(Debug, Clone, Default)]
-pub struct LeftOut {
-    /// Names that the resolver is told to leave out.
-    pub excluded: Vec<String>,
-    pub kept_back: Vec<KeptBack>,
-}
-
-/// What is kept back where a new package would take the place of installed ones.
-pub fn replacing(new: &Planned, replaced: &[String], is_installed: bool) -> Vec<KeptBack> {
-    KeptBack::replacing((&new.key.package, &new.evr), replaced, is_installed)
-}
-
-/// Keeps all of a run back: packages would go, and the tool does not say for what.
-pub fn all_kept_back(resolved: &mut Resolution) -> Vec<KeptBack> {
-    let gone: Vec<&str> = resolved.remove.iter().map(|r| r.package.as_str()).collect();
-    let reason = format!("{} would be removed along with it", gone.join(", "));
-    let install = resolved.install.drain(..);
-    let kept_back = install
-        .map(|planned| KeptBack::new(planned.key.package, KeptBackCause::Removal, &reason))
-        .collect();
-    resolved.remove.clear();
-    kept_back
-}
-
-/// The same, each marked that an advisory makes one for security.
-pub fn marked(kept_back: Vec<KeptBack>, advisories: &Advisories) -> Vec<KeptBack> {
-    let is_advised = |kept: &KeptBack| advisories.keys().any(|key| key.package == kept.package);
-    let marked = kept_back.into_iter().map(|kept| {
-        let security = kept.security || is_advised(&kept);
-        kept.marked(security)
-    });
-    marked.collect()
-}
-
-/// Resolves again without what would make a package go, until nothing goes any more: `resolve` is given
-/// the names to leave out. With it, what is kept back for that.
-pub fn without_removals<T>(
-    is_installed: &dyn Fn(&PackageId) -> bool,
-    mut resolve: impl FnMut(&[String]) -> Result<(Resolution, T)>,
-) -> Result<(Resolution, T, LeftOut)> {
-    let mut without = LeftOut::default();
-    loop {
-        let (mut resolved, rest) = resolve(&without.excluded)?;
-        if resolved.remove.is_empty() {
-            return Ok((resolved, rest, without));
-        }
-        let mut replaced: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for removal in &resolved.remove {
-            if let Some(new) = removal.because.clone() {
-                let replaced = replaced.entry(new).or_default();
-                replaced.push(removal.package.clone());
-            }
-        }
-        replaced.retain(|new, _| !without.excluded.contains(new));
-        if replaced.is_empty() {
-            // nobody says why: nothing is done rather than anything removed
-            let kept_back = all_kept_back(&mut resolved);
-            without.kept_back.extend(kept_back);
-            return Ok((resolved, rest, without));
-        }
-        for (new, replaced) in &replaced {
-            let planned = resolved.install.iter().find(|p| p.key.package == *new);
-            let kept_back = planned.map(|p| replacing(p, replaced, is_installed(&p.key)));
-            without.kept_back.extend(kept_back.unwrap_or_default());
-        }
-        without.excluded.extend(replaced.into_keys());
-    }
-}
-
 impl Resolution {
     /// As a list of pending updates, of which those with a security advisory are marked.
     pub fn pending(&self, database: &Database, advisories: &Advisories) -> Pending {
         let update = |planned: &Planned| Update {
             security: advisories.contains_key(&planned.key),
-            advisories: advisory_names(advisories.get(&planned.key).into_iter().flatten()),
+            advisories: advisories::names(advisories.get(&planned.key).into_iter().flatten()),
             ..planned.update(database)
         };
         let mut updates: Vec<Update> = self.install.iter().map(update).collect();
@@ -282,10 +184,10 @@ pub fn only_in(
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn planned(name: &str, evr: &str) -> Planned {
+    pub fn planned(name: &str, evr: &str) -> Planned {
         Planned {
             key: PackageId {
                 package: name.into(),
@@ -295,65 +197,6 @@ mod tests {
             repository: "lab".into(),
             size: None,
         }
-    }
-
-    #[test]
-    fn what_would_remove_something_is_left_out_until_nothing_goes() {
-        let mut asked = Vec::new();
-        let (resolved, (), without) = without_removals(&|key| key.package == "app", |excluded| {
-            asked.push(excluded.to_vec());
-            let mut resolved = Resolution {
-                install: vec![planned("demo", "1.1-1")],
-                ..Resolution::default()
-            };
-            let replacing = [("obsnew", "obs"), ("app", "applib"), ("app", "appdata")];
-            for (new, old) in replacing.iter().filter(|_| excluded.is_empty()) {
-                resolved.install.push(planned(new, "2.0-1"));
-                resolved.remove.push(Removal {
-                    package: (*old).into(),
-                    evr: None,
-                    because: Some((*new).into()),
-                });
-            }
-            Ok((resolved, ()))
-        })
-        .unwrap();
-        let excluded = ["app".to_owned(), "obsnew".to_owned()];
-        assert_eq!(asked, [vec![], excluded.to_vec()]);
-        assert_eq!(resolved.install, [planned("demo", "1.1-1")]);
-        assert_eq!(without.excluded, excluded);
-        let kept =
-            |package: &str, reason: &str| KeptBack::new(package, KeptBackCause::Removal, reason);
-        // an update is kept back, and not what it replaces
-        let expected = [
-            kept(
-                "app",
-                "2.0-1 replaces applib, appdata, which would be removed",
-            ),
-            kept("obs", "obsnew replaces it, and it would be removed"),
-        ];
-        assert_eq!(without.kept_back, expected);
-    }
-
-    #[test]
-    fn a_removal_that_nobody_explains_keeps_everything_back() {
-        let (resolved, (), without) = without_removals(&|_| true, |_| {
-            let resolved = Resolution {
-                install: vec![planned("demo", "1.1-1")],
-                remove: vec![Removal {
-                    package: "victim".into(),
-                    evr: None,
-                    because: None,
-                }],
-                ..Resolution::default()
-            };
-            Ok((resolved, ()))
-        })
-        .unwrap();
-        assert!(resolved.install.is_empty());
-        let reason = "victim would be removed along with it";
-        let kept = KeptBack::new("demo", KeptBackCause::Removal, reason);
-        assert_eq!(without.kept_back, [kept]);
     }
 
     #[test]
@@ -422,27 +265,5 @@ mod tests {
         assert!(kept[0].reason.starts_with("nothing provides"));
         assert!(kept[1].reason.contains("conflicts with victim"));
         assert_eq!(kept[2].reason, "1-1 cannot be installed");
-    }
-
-    #[test]
-    fn an_advisory_makes_a_security_update() {
-        let resolved = Resolution {
-            install: vec![planned("demo", "1.1-1")],
-            ..Resolution::default()
-        };
-        let database = Database::new();
-        let years = (2000..2020).map(|year| format!("LAB-{year}"));
-        let names: Vec<String> = years.chain(["x".repeat(LONGEST + 1)]).collect();
-        let known = Advisories::from([(planned("demo", "").key, names)]);
-        let pending = resolved.pending(&database, &known);
-        assert!(pending.updates[0].security);
-        assert_eq!(pending.updates[0].advisories.len(), NAMED);
-        assert_eq!(
-            pending.updates[0].advisories[0], "LAB-2019",
-            "the newest first"
-        );
-        assert_eq!(advisories_of(&pending.updates).len(), 1);
-        let pending = resolved.pending(&database, &Advisories::new());
-        assert!(!pending.updates[0].security);
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::locks::until_unlocked;
 use super::scope::ZypperScope;
-use super::{arguments, output, simulate};
+use super::{arguments, document, simulate};
 use crate::package::rpm::resolution::{Planned, Resolution};
 use crate::package::transaction::IgnoreReports;
 use crate::package::{KeptBack, KeptBackCause};
@@ -18,7 +18,7 @@ pub fn reasons(left: Vec<Planned>, scope: &ZypperScope) -> Result<Vec<KeptBack>>
         return Ok(Vec::new());
     }
     let program = arguments::any_vendor(&scope.repositories);
-    let changed = output::vendor_changes(&until_unlocked(&program, &mut IgnoreReports)?.document);
+    let changed = document::vendor_changes(&until_unlocked(&program, &mut IgnoreReports)?.document);
     let (vendors, left): (Vec<Planned>, Vec<Planned>) = left
         .into_iter()
         .partition(|planned| changed.contains(&planned.key));
@@ -30,7 +30,7 @@ pub fn reasons(left: Vec<Planned>, scope: &ZypperScope) -> Result<Vec<KeptBack>>
     let finished = simulate::simulated(&scope.naming(&names))?;
     let resolved = Resolution {
         skipped: left,
-        problems: output::problems(&finished.document),
+        problems: document::problems(&finished.document),
         ..Resolution::default()
     };
     let mut runs = RUNS;

@@ -5,6 +5,7 @@ mod auto_marks;
 mod backend;
 mod database;
 mod directories;
+mod document;
 mod explain;
 mod fingerprint;
 mod locks;
@@ -28,7 +29,7 @@ use anyhow::Result;
 pub use backend::Zypper;
 
 use self::directories::ZyppDirectories;
-use super::rpm::resolution::NO_ADVISORIES;
+use super::rpm::advisories::NO_ADVISORIES;
 use super::rpm::{
     self, below, brings, contents, database_cache, gate, installonly, repair, scripts,
 };

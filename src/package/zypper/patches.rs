@@ -10,9 +10,10 @@ use anyhow::Result;
 
 use super::locks::read;
 use super::scope::{ZypperScope, has_advisories};
-use super::{arguments, output};
+use super::{arguments, document};
+use crate::package::rpm::advisories::Advisories;
 use crate::package::rpm::evr;
-use crate::package::rpm::resolution::{Advisories, Planned};
+use crate::package::rpm::resolution::Planned;
 use crate::package::rpm::xml::{self, Node};
 use crate::package::{Database, replaced};
 use crate::sorted::InOrder;
@@ -87,7 +88,7 @@ fn needed(document: &str) -> Vec<String> {
 /// and an indented line for each. The description, which may say anything, is indented.
 fn contents(document: &str) -> Advised {
     let mut advised = Advised::default();
-    for text in output::messages(document, "info") {
+    for text in document::messages(document, "info") {
         let name = |line: &str| {
             let (field, name) = line.split_once(':')?;
             (field.trim_end() == "Name").then(|| name.trim().to_owned())

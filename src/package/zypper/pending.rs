@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::locks::read;
 use super::scope::ZypperScope;
-use super::{arguments, database, explain, output, patches, simulate};
+use super::{arguments, database, document, explain, patches, simulate};
+use crate::package::rpm::advisories;
 use crate::package::rpm::gate::ArchivedVersions;
 use crate::package::rpm::resolution::{self, Planned};
 use crate::package::rpm::versionlock;
@@ -23,7 +24,7 @@ pub fn everything(failed: &[&Source]) -> Result<Pending> {
     let all = updates(&scope)?;
     keep_back(&mut pending, &all, &scope, failed)?;
     let security = advised.keys(&all, &database);
-    pending.kept_back = resolution::marked(pending.kept_back, &security);
+    pending.kept_back = advisories::marked(pending.kept_back, &security);
     Ok(pending)
 }
 
@@ -32,16 +33,16 @@ pub fn exactly(updates: &[Update], failed: &[&Source]) -> Result<Pending> {
     let scope = ZypperScope::new(Some(updates), failed);
     let database = database::installed()?;
     let (resolved, kept_back) = simulate::simulate(&scope, &database)?;
-    let security = resolution::advisories_of(updates);
+    let security = advisories::of_updates(updates);
     let mut pending = resolved.pending(&database, &security);
-    pending.kept_back = resolution::marked(kept_back, &security);
+    pending.kept_back = advisories::marked(kept_back, &security);
     Ok(pending)
 }
 
 /// Every update there is, also of what is locked or cannot be installed.
 pub fn updates(scope: &ZypperScope) -> Result<Vec<Planned>> {
     let listed = read(&arguments::updates(&scope.repositories))?;
-    Ok(output::updates(&listed.document))
+    Ok(document::updates(&listed.document))
 }
 
 /// The same, and which installed versions a repository has, which is cheaper to ask at once than one after
@@ -52,8 +53,8 @@ pub fn updates_and_archived(
     if scope.repositories.is_empty() {
         let document = read(&arguments::updates_and_installed())?.document;
         if document.contains("<update-status") && document.contains("<search-result") {
-            let archived = output::versions(&document).into_iter().in_order();
-            return Ok((output::updates(&document), Some(archived)));
+            let archived = document::versions(&document).into_iter().in_order();
+            return Ok((document::updates(&document), Some(archived)));
         }
     }
     Ok((updates(scope)?, None))
@@ -93,7 +94,7 @@ fn only_from_failed(pending: &Pending, failed: &[&Source]) -> Result<Vec<KeptBac
     if failed.is_empty() {
         return Ok(Vec::new());
     }
-    let all = output::updates(&read(&arguments::updates(&[]))?.document);
+    let all = document::updates(&read(&arguments::updates(&[]))?.document);
     Ok(resolution::only_in(pending, &all, |planned| {
         let from_failed = failed.iter().any(|s| s.suite == planned.repository);
         let why = "comes from a source whose last refresh failed";

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use super::arguments;
-use super::output::{self, ZypperRun};
+use super::document;
+use super::output::ZypperRun;
 use super::scope::{enabled, indexes};
 use crate::exec::ExitReason;
 use crate::package::rpm::{database_cache, repositories};
@@ -84,7 +85,7 @@ fn fetch(observer: &mut dyn Observer) -> Result<ZypperRefreshReport> {
 
 fn parse(document: &str, ended: &TransactionEnd) -> ZypperRefreshReport {
     let mut report = ZypperRefreshReport::default();
-    for message in output::messages(document, "error") {
+    for message in document::messages(document, "error") {
         if message.contains(OF_SERVICE) {
             let lines: Vec<&str> = message.lines().map(str::trim).collect();
             report.notes.push(lines.join(" ").trim().to_owned());

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use super::backend::Zypper;
 use super::directories::ZyppDirectories;
 use super::locks::until_unlocked;
-use super::{arguments, output};
+use super::{arguments, document};
 use crate::package::rpm::conf::Front;
 use crate::package::rpm::{gate, installonly, rollback};
 use crate::package::transaction::IgnoreReports;
@@ -24,7 +24,9 @@ pub fn find(
         zypper.archived.or_ask(|| {
             let program = arguments::versions(names);
             let finished = until_unlocked(&program, &mut IgnoreReports)?;
-            Ok(output::versions(&finished.document).into_iter().in_order())
+            Ok(document::versions(&finished.document)
+                .into_iter()
+                .in_order())
         })
     }))
 }

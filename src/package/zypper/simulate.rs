@@ -4,10 +4,12 @@
 use anyhow::{Result, bail};
 
 use super::arguments;
+use super::document;
 use super::locks::until_unlocked;
-use super::output::{self, ZypperOutcome};
+use super::output::ZypperOutcome;
 use super::scope::ZypperScope;
-use crate::package::rpm::resolution::{self, Planned, Resolution};
+use crate::package::rpm::removals;
+use crate::package::rpm::resolution::{Planned, Resolution};
 use crate::package::transaction::IgnoreReports;
 use crate::package::{Database, KeptBack, KeptBackCause, TransactionEnd, replaced};
 
@@ -68,7 +70,7 @@ pub fn without(
         if let Some(names) = narrower(&scope, &finished.resolved, database, &replacing) {
             for (new, old) in &replacing {
                 let is_installed = replaced(database, &new.key).is_some();
-                kept_back.extend(resolution::replacing(new, old, is_installed));
+                kept_back.extend(removals::replacing(new, old, is_installed));
             }
             scope.names = Some(names);
             continue;
@@ -82,7 +84,7 @@ pub fn without(
             scope.names = Some(free);
             continue;
         }
-        kept_back.extend(resolution::all_kept_back(&mut finished.resolved));
+        kept_back.extend(removals::all_kept_back(&mut finished.resolved));
         return Ok(ReducedRun::nothing(kept_back));
     }
 }
@@ -105,7 +107,7 @@ fn replacing(resolved: &Resolution, scope: &ZypperScope) -> Result<Vec<(Planned,
         let program = arguments::obsoleting(&removal.package, &scope.repositories);
         // where none is found, it fails
         let listed = until_unlocked(&program, &mut IgnoreReports)?.document;
-        let obsoleting = output::versions(&listed);
+        let obsoleting = document::versions(&listed);
         let is_it = |planned: &&Planned| {
             let mut found = obsoleting.iter();
             found.any(|(key, evr)| *key == planned.key && *evr == planned.evr)
@@ -154,7 +156,7 @@ pub fn wrong(finished: &ZypperOutcome) -> Option<Wrong> {
         let reason = format!("{} would be removed", gone.join(", "));
         return Some((KeptBackCause::Removal, reason));
     }
-    let problems = output::problems(&finished.document).into_iter();
+    let problems = document::problems(&finished.document).into_iter();
     let problem = problems.flatten().next()?;
     matches!(finished.ended, TransactionEnd::Failed(_)).then(|| (cause(&problem), problem))
 }

@@ -15,7 +15,8 @@ use super::fingerprint::fingerprint;
 use super::locks::until_unlocked;
 use super::scope::ZypperScope;
 use super::simulate::{self, ReducedRun};
-use super::{arguments, database, output, patches, pending};
+use super::{arguments, database, document, patches, pending};
+use crate::package::rpm::advisories;
 use crate::package::rpm::repositories;
 use crate::package::rpm::resolution;
 use crate::package::rpm::transaction::{ChangeOutcome, Downloaded, Tool};
@@ -33,7 +34,7 @@ pub fn download_ahead(failed: &[&Source], observer: &mut dyn Observer) -> Result
     let program = arguments::download_ahead(&names, &scope.repositories);
     let finished = until_unlocked(&program, observer)?;
     // it exits with 0, whatever it could not fetch (FACTS 41)
-    let errors = output::messages(&finished.document, "error");
+    let errors = document::messages(&finished.document, "error");
     match (&finished.ended, errors.first()) {
         (TransactionEnd::Done, Some(error)) => bail!("zypper: {error}"),
         _ => finished.ended.came_to_its_end("zypper"),
@@ -89,7 +90,7 @@ impl Tool for Zypper {
         let files = repositories::files(&[ZyppDirectories::now().packages], &names);
         let mut archived = None;
         if let (Some(listed), Some(scope)) = (listed, everything) {
-            let mut pending = resolved.pending(&database, &resolution::Advisories::new());
+            let mut pending = resolved.pending(&database, &advisories::Advisories::new());
             pending.kept_back = kept_back;
             let (all, installed) = listed?;
             archived = installed;
@@ -97,7 +98,7 @@ impl Tool for Zypper {
             kept_back = pending.kept_back;
             if !kept_back.is_empty() {
                 let advised = patches::advised(&scope)?.keys(&all, &database);
-                kept_back = resolution::marked(kept_back, &advised);
+                kept_back = advisories::marked(kept_back, &advised);
             }
         }
         Ok(Downloaded::Ready {

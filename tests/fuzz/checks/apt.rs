@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::package::apt::status as progress;
 use crate::package::apt::{
-    acquire, database as dpkg, gate as protocol, policy, simulate as simulation,
+    acquire, database as dpkg, gate as protocol, policy, release_file, simulate as simulation,
 };
 use crate::package::{Change, PackageState, Report, Update};
 
@@ -109,7 +109,10 @@ pub fn refresh(input: &[u8]) {
     if !text.contains('@') {
         assert_eq!(redacted, text);
     }
-    let _ = (acquire::index_date(&text), acquire::offers_nothing(&text));
+    let _ = (
+        release_file::index_date(&text),
+        release_file::offers_nothing(&text),
+    );
 }
 
 /// No address of the text holds a user: what lies between `://` and the path has no `@`.

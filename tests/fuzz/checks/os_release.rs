@@ -1,7 +1,8 @@
 //! What an operating system calls itself: nothing is made up, and every host gets an answer or advice.
 
 use super::shown_safely;
-use crate::package::detect::{HostFacts, choose};
+use crate::package::detect::choose;
+use crate::package::host_facts::HostFacts;
 use crate::package::os_release::OsRelease;
 
 /// The text of os-release(5).

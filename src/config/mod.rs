@@ -1,14 +1,17 @@
 //! The configuration: fragments in four places, merged and validated.
 
+mod fragment;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use self::fragment::Fragment;
 use crate::paths::{Paths, quoted};
-use crate::request::{RebootPolicy, RestartPolicy, time_span};
+use crate::request::{RebootPolicy, RestartPolicy};
 use crate::sorted;
 
 /// The settings in force.
@@ -125,118 +128,6 @@ impl Default for Config {
     }
 }
 
-/// One file. A key that is not set leaves what files before it said.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fragment {
-    backend: Option<String>,
-    #[serde(default)]
-    refresh: RefreshFragment,
-    #[serde(default)]
-    jobs: JobsFragment,
-    #[serde(default)]
-    apply: ApplyFragment,
-    #[serde(default)]
-    verify: VerifyFragment,
-    #[serde(default)]
-    rollback: RollbackFragment,
-    #[serde(default)]
-    reboot: RebootFragment,
-    #[serde(default)]
-    services: ServicesFragment,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ApplyFragment {
-    stuck_after: Option<Span>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VerifyFragment {
-    settle: Option<u32>,
-    timeout: Option<std::num::NonZeroU32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RebootFragment {
-    policy: Option<RebootPolicy>,
-    delay: Option<Span>,
-    message: Option<String>,
-    foreign: Option<ForeignShutdown>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollbackFragment {
-    automatic: Option<bool>,
-    require_rollback: Option<bool>,
-    keep_size: Option<Size>,
-    remove_old_kernels: Option<bool>,
-}
-
-/// A number of bytes: `500M`, `1G`, with the units K, M, G and T of systemd (powers of 1024).
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Size(u64);
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not a size, such as \"500M\" or \"1G\"");
-        let unit = text.find(|c: char| !c.is_ascii_digit());
-        let (number, unit) = text.split_at(unit.unwrap_or(text.len()));
-        let power = match unit {
-            "" => 0,
-            "K" => 10,
-            "M" => 20,
-            "G" => 30,
-            "T" => 40,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let bytes = number.checked_mul(1 << power).ok_or_else(wrong)?;
-        Ok(Self(bytes))
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ServicesFragment {
-    restart: Option<RestartPolicy>,
-    never: Option<Vec<String>>,
-}
-
-/// A time span, such as `5min`.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Span(Duration);
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        time_span(&text).map(Self)
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JobsFragment {
-    keep: Option<usize>,
-    keep_days: Option<u32>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RefreshFragment {
-    tolerate: Option<Vec<String>>,
-    stage: Option<bool>,
-}
-
 impl Config {
     /// Reads every fragment, later ones winning key by key: `/usr/lib/linux_patch_api/config.d`,
     /// `/etc/linux_patch_api/config.toml`, `/etc/linux_patch_api/config.d`,
@@ -254,7 +145,7 @@ impl Config {
 
     /// Takes over what the file `path` says, key by key.
     pub fn add(&mut self, path: &Path, text: &str) -> Result<()> {
-        self.merge(parse(path, text)?);
+        self.merge(fragment::parse(path, text)?);
         Ok(())
     }
 
@@ -340,21 +231,6 @@ fn directory(path: &Path) -> Result<Vec<PathBuf>> {
     }
     sorted::sort(&mut files);
     Ok(files)
-}
-
-/// Parses one file; the error names the file, the line and what is wrong, on one line.
-fn parse(path: &Path, text: &str) -> Result<Fragment> {
-    toml::from_str(text).map_err(|error| {
-        let line = error
-            .span()
-            .map(|span| text[..span.start].matches('\n').count() + 1);
-        let line = line.map_or_else(String::new, |line| format!(", line {line}"));
-        anyhow!(
-            "{}{line}: {}",
-            quoted(path),
-            error.message().replace('\n', " ")
-        )
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,11 @@
 //! Atomic writes, locks, and opening what others may have prepared, without following links.
 
+mod lock;
+mod untrusted;
+
+pub use lock::Lock;
+pub use untrusted::{Unreadable, read_untrusted};
+
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,8 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use anyhow::{Context, Result};
+use rustix::fs::RenameFlags;
 
 use crate::paths::quoted;
 
@@ -232,103 +238,6 @@ pub fn cap_file(path: &Path, limit: u64) -> Result<()> {
     cap().with_context(|| format!("failed to cut {}", quoted(path)))
 }
 
-/// Why an entry that somebody else prepared could not be read.
-#[derive(Debug)]
-pub enum Unreadable {
-    /// It is gone: somebody else took it.
-    Gone,
-    /// It is not what an entry may be: a link, a directory, too large, …
-    Refused(String),
-    /// The disk or the kernel failed.
-    Failed(io::Error),
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Reads a file from a directory that unprivileged accounts may write to: links are not followed, a
-/// fifo does not block, only a regular file with a single name and at most `limit` bytes is read.
-/// Type and size are asked of the open descriptor, so that a swap after the look changes nothing.
-pub fn read_untrusted(directory: &Path, name: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(directory, flags, Mode::empty()).map_err(io::Error::from)?;
-    // no openat2(2), which RestrictSUIDSGID= takes from the doors: of one name, NOFOLLOW says it all
-    if name.file_name() != Some(name.as_os_str()) {
-        return Err(refused("it is not in this directory"));
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(&directory, name, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Err(Unreadable::Gone),
-        Err(rustix::io::Errno::LOOP) => return Err(refused("it is a symbolic link")),
-        Err(rustix::io::Errno::NXIO) => return Err(refused("it is a socket")),
-        // fcntl(2), F_SETLEASE: whoever owns it can keep it from being opened for a while
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            return Err(refused("another process holds a lease on it"));
-        }
-        Err(error) => return Err(Unreadable::Failed(error.into())),
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(refused("it is not a regular file"));
-    }
-    if std::os::unix::fs::MetadataExt::nlink(&metadata) > 1 {
-        return Err(refused("it has a second name (hard link)"));
-    }
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(refused(&format!("it is larger than {limit} bytes")));
-    }
-    Ok(bytes)
-}
-
-fn refused(why: &str) -> Unreadable {
-    Unreadable::Refused(why.to_owned())
-}
-
-/// An exclusive lock on a file, released when dropped and by the kernel when the process ends.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Takes the lock when it is free; `None` when somebody holds it.
-    pub fn try_take(path: &Path) -> Result<Option<Self>> {
-        Self::flock(path, FlockOperation::NonBlockingLockExclusive)
-    }
-
-    /// Takes the lock as soon as it is free. The kernel wakes whoever waits, in turn.
-    pub fn take(path: &Path) -> Result<Self> {
-        loop {
-            if let Some(lock) = Self::flock(path, FlockOperation::LockExclusive)? {
-                return Ok(lock);
-            }
-        }
-    }
-
-    /// `None` when it is not free, or a signal came.
-    fn flock(path: &Path, operation: FlockOperation) -> Result<Option<Self>> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
-            .open(path)
-            .with_context(|| format!("failed to open the lock {}", quoted(path)))?;
-        match rustix::fs::flock(&file, operation) {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(None),
-            Err(error) => bail!("failed to lock {}: {error}", quoted(path)),
-        }
-    }
-}
-
 fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_new(path, bytes, mode)?.sync_all()
 }
@@ -442,49 +351,5 @@ mod tests {
             fs::read_to_string(&path).unwrap(),
             "begin\n[… 10 bytes cut out …]\ng end"
         );
-    }
-
-    #[test]
-    fn only_small_regular_files_with_one_name_are_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let read = |name: &str| read_untrusted(directory.path(), Path::new(name), 4);
-        fs::write(at("good"), b"1234").unwrap();
-        fs::write(at("large"), b"12345").unwrap();
-        fs::write(at("twice"), b"1").unwrap();
-        fs::hard_link(at("twice"), at("again")).unwrap();
-        fs::create_dir(at("directory")).unwrap();
-        std::os::unix::fs::symlink(at("good"), at("link")).unwrap();
-        let fifo = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), fifo, Mode::RUSR, 0).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-
-        assert_eq!(read("good").unwrap(), b"1234");
-        for name in ["large", "twice", "directory", "link", "fifo", "socket"] {
-            assert!(
-                matches!(read(name), Err(Unreadable::Refused(_))),
-                "{name}: {:?}",
-                read(name)
-            );
-        }
-        assert!(matches!(read("missing"), Err(Unreadable::Gone)));
-        for name in ["../x", "directory/../good", "directory/", "..", "."] {
-            assert!(read(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_lock_is_held_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lock");
-        let first = Lock::try_take(&path).unwrap();
-        assert!(first.is_some());
-        assert!(Lock::try_take(&path).unwrap().is_none());
-        let other = path.clone();
-        let waiting = std::thread::spawn(move || Lock::take(&other).map(drop));
-        assert!(!waiting.is_finished());
-        drop(first);
-        waiting.join().unwrap().unwrap();
-        assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }
