@@ -105,11 +105,17 @@ fn found(findings: Findings) -> Result<Found> {
 /// What index, package database and configuration are now, as far as a door can see them. What it cannot see
 /// has it ask the planner.
 pub fn fingerprint(paths: &Paths) -> Result<String> {
+    fingerprint_and_files(paths).map(|(fingerprint, _)| fingerprint)
+}
+
+/// The same, with the files of the package database.
+pub fn fingerprint_and_files(paths: &Paths) -> Result<(String, Vec<&'static str>)> {
     let config = Config::load(paths);
     let config = config.map_err(|error| error.context("the configuration is invalid"))?;
     let packages = package::detect(&config, &std::env::temp_dir())?;
     let cache = Cache::load(paths);
-    Ok(packages.fingerprint(&cache.failed_sources()))
+    let fingerprint = packages.fingerprint(&cache.failed_sources());
+    Ok((fingerprint, packages.database_files()))
 }
 
 /// The planner's answer: the last one, if it still holds, or that to a question which is asked now.

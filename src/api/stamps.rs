@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::status::records;
+use crate::config;
 use crate::paths::Paths;
 use crate::state::{services, shutdown};
-use crate::{config, package};
 
 /// When the files behind a picture have changed.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Stamps {
     pub directories: Vec<Access>,
     pub progress: Stamp,
     pub database: Vec<Stamp>,
+    /// The files that `database` is of.
+    pub database_files: Vec<&'static str>,
     pub units: Vec<String>,
     pub fingerprint: String,
 }
@@ -29,14 +31,21 @@ pub struct Access(u64, u32, u32, u32);
 
 impl Stamps {
     /// The stamps of now, with what was seen of the units that wake us.
-    pub fn of(paths: &Paths, units: Vec<String>, fingerprint: String) -> Self {
+    pub fn of(
+        paths: &Paths,
+        units: Vec<String>,
+        fingerprint: String,
+        database_files: Vec<&'static str>,
+    ) -> Self {
         Self {
             records: files(paths).iter().map(|path| stamp(path)).collect(),
             directories: directories(paths).map(|path| access(&path)).to_vec(),
             progress: stamp(&paths.progress()),
-            database: package::database_files()
+            database: database_files
+                .iter()
                 .map(|path| stamp(&paths.host(path)))
                 .collect(),
+            database_files,
             units,
             fingerprint,
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::inquire;
 use super::stamps::Stamps;
 use super::status::{HostStatus, progress_of};
+use crate::package::all_database_files;
 use crate::paths::Paths;
 
 /// How long a look at the files behind a picture holds for the properties that are read one after the other, as
@@ -95,7 +96,8 @@ impl StatusCache {
         }
         if !(just_now && is_within(known.looked, LOOK_HOLDS)) {
             let fingerprint = known.stamps.fingerprint.clone();
-            if *known.stamps != Stamps::of(&self.paths, units, fingerprint) {
+            let files = known.stamps.database_files.clone();
+            if *known.stamps != Stamps::of(&self.paths, units, fingerprint, files) {
                 return None;
             }
             known.looked = Some(Instant::now());
@@ -124,14 +126,19 @@ impl Latest {
         let known = before
             .as_ref()
             .filter(|b| is_within(b.looked_whole, LOOK_AGAIN));
-        let (fingerprint, looked_whole) = match known {
-            Some(known) => (known.stamps.fingerprint.clone(), known.looked_whole),
+        let ((fingerprint, files), looked_whole) = match known {
+            Some(known) => {
+                let stamps = &known.stamps;
+                let whole = (stamps.fingerprint.clone(), stamps.database_files.clone());
+                (whole, known.looked_whole)
+            }
             None => (
-                inquire::fingerprint(paths).unwrap_or_default(),
+                inquire::fingerprint_and_files(paths)
+                    .unwrap_or_else(|_| (String::new(), all_database_files())),
                 Some(Instant::now()),
             ),
         };
-        let mut stamps = Stamps::of(paths, units, fingerprint);
+        let mut stamps = Stamps::of(paths, units, fingerprint, files);
         let picture = match before {
             Some(before) if *before.stamps == stamps => before.picture,
             Some(before) if before.is_further(&stamps) => {

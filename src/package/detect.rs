@@ -202,16 +202,15 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
     })
 }
 
-/// The files that change whenever a package database does, of every package manager: the database itself, its journal,
-/// a lock that may be left behind. None of them changes when it is only read.
-pub fn database_files() -> impl Iterator<Item = &'static str> {
+/// The database files of every package manager, for a host of which the package manager is not known.
+pub fn all_database_files() -> Vec<&'static str> {
     let files: [&[&str]; 4] = [
         &apt::DATABASE_FILES,
         &rpm::DATABASE_FILES,
         &pacman::DATABASE_FILES,
         &apk::DATABASE_FILES,
     ];
-    files.into_iter().flatten().copied()
+    files.concat()
 }
 
 #[cfg(test)]

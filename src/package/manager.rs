@@ -11,6 +11,7 @@ use super::damaged::Damaged;
 use super::rollback_source::{Restore, RollbackItem, StoredPackage};
 use super::script::Script;
 use super::source::{RefreshReport, Source};
+use super::space_needs::SpaceNeeds;
 use super::transaction::{Observer, Transaction, TransactionEnd, TransactionReport};
 use super::values::{Change, Database, Footprint, PackageId, Pending, Problem, Update};
 use crate::exec::ProcessInfo;
@@ -74,6 +75,10 @@ pub trait PackageManager: Send + Sync {
 
     /// The package database.
     fn installed(&self) -> Result<Database>;
+
+    /// The files that change whenever the package database does: the database itself, its journal, a lock that may be
+    /// left behind. None of them changes when it is only read.
+    fn database_files(&self) -> Vec<&'static str>;
 
     /// What is wrong with the package database; empty when it is in order.
     fn problems(&self) -> Result<Vec<Problem>>;
@@ -262,6 +267,11 @@ pub trait PackageManager: Send + Sync {
         _there: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<Option<u64>>> {
         Ok(vec![None; changes.len()])
+    }
+
+    /// What it needs on disk besides the files of packages, and which packages may bring a kernel.
+    fn space_needs(&self) -> SpaceNeeds {
+        SpaceNeeds::default()
     }
 
     /// The files that the package has, and those of its new version where it is new: where the change would write.

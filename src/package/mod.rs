@@ -42,6 +42,7 @@ mod rollback_source;
 mod rpm;
 mod script;
 mod source;
+mod space_needs;
 mod stamp;
 mod tar;
 mod transaction;
@@ -51,12 +52,13 @@ pub mod zypper;
 
 pub use boot::TakenBack;
 pub use damaged::Damaged;
-pub use detect::{database_files, detect};
+pub use detect::{all_database_files, detect};
 pub use kept_back::{KeptBack, KeptBackCause};
 pub use manager::PackageManager;
 pub use rollback_source::{Restore, RollbackItem, RollbackSource, StoredPackage, of_build};
 pub use script::Script;
 pub use source::{RefreshReport, Source};
+pub use space_needs::SpaceNeeds;
 pub use transaction::{
     AllOrNothing, Observer, Report, Selection, Transaction, TransactionEnd, TransactionReport,
 };

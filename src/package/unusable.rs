@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 
+use super::detect::all_database_files;
 use super::{
     Change, Database, Observer, PackageManager, Pending, Problem, RefreshReport, Restore,
     RollbackItem, Source, StoredPackage, TakenBack, Transaction, TransactionEnd, TransactionReport,
@@ -44,6 +45,11 @@ impl PackageManager for Unusable {
 
     fn installed(&self) -> Result<Database> {
         self.refuse()
+    }
+
+    /// Which package manager the host has is not known, so the database may be that of any of them.
+    fn database_files(&self) -> Vec<&'static str> {
+        all_database_files()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {

@@ -65,6 +65,10 @@ impl PackageManager for Apk {
         self.read_database()
     }
 
+    fn database_files(&self) -> Vec<&'static str> {
+        database::FILES.to_vec()
+    }
+
     fn problems(&self) -> Result<Vec<Problem>> {
         repair::problems(self)
     }

@@ -40,6 +40,7 @@ mod scripts;
 mod settings;
 pub(crate) mod simulate;
 mod source_report;
+mod space_needs;
 pub(crate) mod status;
 mod transaction;
 mod words;
@@ -59,8 +60,8 @@ use crate::exec::ProcessInfo;
 use crate::package::repair_step::run_repair_step;
 use crate::package::{
     Change, Damaged, Database, Footprint, Observer, PackageId, PackageManager, Pending, Problem,
-    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
-    TransactionEnd, TransactionReport, Update,
+    RefreshReport, Restore, RollbackItem, Script, Source, SpaceNeeds, StoredPackage, TakenBack,
+    Transaction, TransactionEnd, TransactionReport, Update,
 };
 
 impl PackageManager for Apt {
@@ -100,6 +101,10 @@ impl PackageManager for Apt {
     fn build_of(&self, file: &Path) -> Result<Option<String>> {
         let shown = dpkg::fields(file).output_checked()?;
         Ok(Some(build::sum(shown.trim_end_matches('\n').split('\t'))))
+    }
+
+    fn database_files(&self) -> Vec<&'static str> {
+        database::FILES.to_vec()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -234,6 +239,10 @@ impl PackageManager for Apt {
         there: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<Option<u64>>> {
         archives::brings(&self.dpkg, changes, there)
+    }
+
+    fn space_needs(&self) -> SpaceNeeds {
+        space_needs::NEEDS
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {

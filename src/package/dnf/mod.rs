@@ -35,8 +35,8 @@ use super::rpm::{
 };
 use super::{
     Change, Damaged, Database, Observer, PackageId, PackageManager, Pending, Problem,
-    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
-    TransactionEnd, TransactionReport, Update,
+    RefreshReport, Restore, RollbackItem, Script, Source, SpaceNeeds, StoredPackage, TakenBack,
+    Transaction, TransactionEnd, TransactionReport, Update,
 };
 use crate::exec::ProcessInfo;
 
@@ -79,6 +79,10 @@ impl PackageManager for Dnf {
 
     fn installed(&self) -> Result<Database> {
         database::installed()
+    }
+
+    fn database_files(&self) -> Vec<&'static str> {
+        rpm::DATABASE_FILES.to_vec()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -188,6 +192,10 @@ impl PackageManager for Dnf {
     /// fetches.
     fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn space_needs(&self) -> SpaceNeeds {
+        rpm::space_needs::NEEDS
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {

@@ -90,6 +90,10 @@ impl PackageManager for Pacman {
         database::installed()
     }
 
+    fn database_files(&self) -> Vec<&'static str> {
+        database::FILES.to_vec()
+    }
+
     fn problems(&self) -> Result<Vec<Problem>> {
         repair::problems()
     }

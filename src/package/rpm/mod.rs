@@ -20,6 +20,7 @@ pub mod repositories;
 pub mod resolution;
 pub mod rollback;
 pub mod scripts;
+pub mod space_needs;
 pub mod transaction;
 pub mod versionlock;
 pub mod words;

@@ -35,8 +35,8 @@ use super::rpm::{
 };
 use super::{
     Change, Damaged, Database, Observer, PackageId, PackageManager, Pending, Problem,
-    RefreshReport, Restore, RollbackItem, Script, Source, StoredPackage, TakenBack, Transaction,
-    TransactionEnd, TransactionReport, Update,
+    RefreshReport, Restore, RollbackItem, Script, Source, SpaceNeeds, StoredPackage, TakenBack,
+    Transaction, TransactionEnd, TransactionReport, Update,
 };
 use crate::exec::ProcessInfo;
 
@@ -76,6 +76,10 @@ impl PackageManager for Zypper {
 
     fn installed(&self) -> Result<Database> {
         database::installed()
+    }
+
+    fn database_files(&self) -> Vec<&'static str> {
+        rpm::DATABASE_FILES.to_vec()
     }
 
     fn problems(&self) -> Result<Vec<Problem>> {
@@ -180,6 +184,10 @@ impl PackageManager for Zypper {
     /// zypper checks a file of its cache against the index before it uses it, as it does what it fetches.
     fn remove_damaged(&self, _: &[Change], _: SystemTime) -> Result<Vec<String>> {
         Ok(Vec::new())
+    }
+
+    fn space_needs(&self) -> SpaceNeeds {
+        rpm::space_needs::NEEDS
     }
 
     fn files(&self, change: &Change) -> Result<Vec<PathBuf>> {

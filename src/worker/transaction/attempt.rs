@@ -167,7 +167,7 @@ impl Attempts<'_, '_> {
             );
             return Ok(Attempt::ended(self.nothing_to_install(kept_back)?, false));
         }
-        disk_space::check_floors()?;
+        disk_space::check_floors(&*self.ctx.packages)?;
         let so_far = AppliedSoFar::of(jobs);
         let Some(before) = self.before(&selection, &failed, &so_far)? else {
             self.update.cancel();

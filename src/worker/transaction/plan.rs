@@ -175,7 +175,7 @@ pub fn with_room(
 fn early(ctx: &Context, updates: &[Update], failed: &[&Source]) -> Vec<NoRoom> {
     if updates
         .iter()
-        .any(|update| disk_space::is_for_boot(&update.package))
+        .any(|update| disk_space::is_for_boot(&*ctx.packages, &update.package))
     {
         short(ctx, &Selection::Exactly(updates.to_vec()), failed)
     } else {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::package::{Change, Footprint, PackageManager};
+use crate::package::{Change, Footprint, PackageManager, SpaceNeeds};
 use crate::worker::steps::disk_space::floors::MIB;
 
 /// What the image of a kernel takes where no other is there to be measured.
@@ -18,10 +18,6 @@ const MAKERS: [&str; 3] = [
     "/usr/bin/dracut",
     "/usr/bin/mkinitcpio",
 ];
-
-/// A package of at least this size that has the name of a kernel of Debian has one in it, and need not be opened:
-/// a metapackage, which has the name as well, is far smaller.
-const KERNEL_PACKAGE: u64 = 4 * MIB;
 
 /// What each change brings there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +48,16 @@ impl Boot {
             matching.map(|(_, size)| *size).max()
         };
         let made = MAKERS.iter().any(|maker| Path::new(maker).exists());
+        let needs = packages.space_needs();
         let is_kernel = |change: &Change, footprint: Option<&Footprint>| {
-            is_debian(&change.package)
-                && footprint.is_some_and(|footprint| footprint.new >= KERNEL_PACKAGE)
-                || brings_kernel(&packages.files(change).unwrap_or_default())
+            let is_large = footprint
+                .zip(needs.kernel_size)
+                .is_some_and(|(footprint, size)| footprint.new >= size);
+            is_large || brings_kernel(&packages.files(change).unwrap_or_default())
         };
         let mut brings: Vec<Brings> = Vec::new();
         for (index, change) in changes.iter().enumerate() {
-            brings.push(of(&change.package, &|| {
+            brings.push(of(&needs, &change.package, &|| {
                 is_kernel(change, footprints.get(index))
             }));
         }
@@ -93,36 +91,20 @@ impl Boot {
 
 /// What a package brings, by its name, and by its files where that may be the name of a metapackage. pacman's
 /// kernels have none: they replace their image and their initrd in place. Pure.
-fn of(package: &str, is_kernel: &dyn Fn() -> bool) -> Brings {
-    const KERNELS: [&str; 8] = [
-        "kernel",
-        "kernel-core",
-        "kernel-rt-core",
-        "kernel-64k-core",
-        "kernel-uek",
-        "kernel-uek-core",
-        "kernel-default",
-        "kernel-default-base",
-    ];
-    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| package.starts_with(prefix));
-    let named = is_debian(package) || KERNELS.contains(&package);
-    if named && is_kernel() {
+fn of(needs: &SpaceNeeds, package: &str, is_kernel: &dyn Fn() -> bool) -> Brings {
+    const MAKERS: [&str; 3] = ["initramfs-tools", "dracut", "mkinitcpio"];
+    if (needs.is_kernel)(package) && is_kernel() {
         Brings::Kernel
-    } else if begins(&["initramfs-tools", "dracut", "mkinitcpio"]) {
+    } else if MAKERS.iter().any(|prefix| package.starts_with(prefix)) {
         Brings::Initrd
     } else {
         Brings::Nothing
     }
 }
 
-/// Whether a package has the name of one that brings something to /boot: pure.
-pub fn is_named(package: &str) -> bool {
-    of(package, &|| true) != Brings::Nothing
-}
-
-/// Whether a package has the name of a kernel of Debian: pure.
-fn is_debian(package: &str) -> bool {
-    package.starts_with("linux-image-") && !package.ends_with("-dbg")
+/// Whether a package has the name of one that brings something to /boot.
+pub fn is_named(packages: &dyn PackageManager, package: &str) -> bool {
+    of(&packages.space_needs(), package, &|| true) != Brings::Nothing
 }
 
 /// Whether there is the image of a kernel among the files of a package; where they are not known, there may be:
@@ -150,13 +132,14 @@ mod tests {
 
     #[test]
     fn kernels_are_told_from_what_has_their_names() {
-        for name in ["linux-image-6.2", "kernel-core", "kernel-default"] {
-            assert_eq!(of(name, &|| true), Brings::Kernel, "{name}");
-            assert_eq!(of(name, &|| false), Brings::Nothing, "{name}");
-        }
-        assert_eq!(of("dracut", &|| false), Brings::Initrd);
-        assert_eq!(of("linux-image-6.2-dbg", &|| true), Brings::Nothing);
-        assert_eq!(of("kernel-devel", &|| true), Brings::Nothing);
+        let needs = SpaceNeeds {
+            is_kernel: |package| package == "kernel-core",
+            ..SpaceNeeds::default()
+        };
+        assert_eq!(of(&needs, "kernel-core", &|| true), Brings::Kernel);
+        assert_eq!(of(&needs, "kernel-core", &|| false), Brings::Nothing);
+        assert_eq!(of(&needs, "dracut", &|| false), Brings::Initrd);
+        assert_eq!(of(&needs, "kernel-devel", &|| true), Brings::Nothing);
         let with = |file: &str| [PathBuf::from("/usr/share/doc/x"), PathBuf::from(file)];
         assert!(brings_kernel(&with("/boot/vmlinuz-6.2")) && brings_kernel(&[]));
         assert!(brings_kernel(&with("/lib/modules/6.2/vmlinuz")));

@@ -15,7 +15,7 @@ use crate::package::{Change, Footprint, PackageManager};
 use crate::sorted;
 use crate::worker::bookkeeping::intent::NoRoom;
 use crate::worker::steps::disk_space::boot::Boot;
-use crate::worker::steps::disk_space::floors::{FLOORS, MIB};
+use crate::worker::steps::disk_space::floors::{MIB, floors};
 use crate::worker::steps::disk_space::systems::{Systems, free};
 
 pub use crate::worker::steps::disk_space::boot::is_named as is_for_boot;
@@ -32,9 +32,9 @@ pub fn sentence(without: &[NoRoom]) -> String {
 }
 
 /// An error when not even the least is free.
-pub fn check_floors() -> Result<()> {
+pub fn check_floors(packages: &dyn PackageManager) -> Result<()> {
     let mut systems: BTreeMap<u64, (&str, u64, u64)> = BTreeMap::new();
-    for (path, floor) in FLOORS {
+    for (path, floor) in floors(&packages.space_needs()) {
         let Some((device, free)) = free(Path::new(path)) else {
             continue;
         };
@@ -55,8 +55,8 @@ pub fn check_floors() -> Result<()> {
 /// Those of the changes that would not find the room they need, so that the others do: the fewest. An error
 /// when there is not even room for what any update writes.
 pub fn short(packages: &dyn PackageManager, changes: &[Change]) -> Result<Vec<NoRoom>> {
-    check_floors()?;
-    let systems = Systems::read()?;
+    check_floors(packages)?;
+    let systems = Systems::read(&floors(&packages.space_needs()))?;
     let footprints = packages.footprints(changes)?;
     let boot = Boot::read(packages, changes, &footprints);
     let mut short: BTreeMap<usize, String> = BTreeMap::new();

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::worker::steps::disk_space::floors::FLOORS;
 use crate::worker::steps::mounts;
 
 /// One file system.
@@ -35,7 +34,7 @@ pub struct Systems {
 impl Systems {
     /// Looks at those that packages may have files on. What is mounted over a network is none of them: it may
     /// not answer.
-    pub fn read() -> Result<Self> {
+    pub fn read(floors: &[(&str, u64)]) -> Result<Self> {
         let mounts = mounts::mounts()?;
         let (mut devices, mut systems): (BTreeMap<PathBuf, u64>, Vec<System>) = Default::default();
         for mount in mounts::local()? {
@@ -47,7 +46,7 @@ impl Systems {
                     device,
                     place: mount.display().to_string(),
                     free,
-                    floor: floor(device),
+                    floor: floor(floors, device),
                 });
             }
             devices.insert(mount, device);
@@ -93,9 +92,9 @@ impl Systems {
 }
 
 /// What any update needs on a file system.
-fn floor(device: u64) -> u64 {
+fn floor(floors: &[(&str, u64)], device: u64) -> u64 {
     let there = |(path, _): &&(&str, u64)| free(Path::new(path)).is_some_and(|f| f.0 == device);
-    FLOORS.iter().filter(there).map(|(_, floor)| floor).sum()
+    floors.iter().filter(there).map(|(_, floor)| floor).sum()
 }
 
 /// The file system of a path, and how many bytes are free there; none where there is no such path, or where the
