@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod exec;
 pub mod fs;
+pub mod glob;
 pub mod health;
 pub mod host;
 pub mod journal;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::glob;
 use crate::sorted;
 
 /// dpkg's own configuration (dpkg.cfg(5)); what comes later counts more.
@@ -98,25 +99,7 @@ fn diversions(text: &str) -> Vec<Diversion> {
 
 /// Whether a shell pattern matches, as dpkg asks fnmatch(3): a `*` also matches a slash.
 fn matches(pattern: &[char], text: &[char]) -> bool {
-    // where the last star was, and how much of the text it has taken
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match one(&pattern[p..], text[t]) {
-            Some(0) => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(length) => (p, t) = (p + length, t + 1),
-            None => {
-                let Some((at, taken)) = star else {
-                    return false;
-                };
-                star = Some((at, taken + 1));
-                (p, t) = (at + 1, taken + 1);
-            }
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+    glob::matches_by(pattern, text, one)
 }
 
 /// How many signs of the pattern stand for this one of the text: none of a star, nothing when it is another.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::conf::{of_dnf, of_main};
+use crate::glob;
 
 /// The two names of one setting (dnf.conf(5)).
 const EXCLUDES: [&str; 2] = ["exclude", "excludepkgs"];
@@ -25,9 +26,10 @@ pub fn zypper() -> Vec<String> {
     zypper_locks(&fs::read_to_string("/etc/zypp/locks").unwrap_or_default())
 }
 
-/// Whether one of the patterns matches the name.
+/// Whether one of the patterns matches the name. `*` and `?` are all that is used in these files in practice; a pattern
+/// with brackets matches nothing here, and the package manager still respects it.
 pub fn is_held(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| matches(pattern, name))
+    patterns.iter().any(|pattern| glob::matches(pattern, name))
 }
 
 /// Lines such as `demo-0:1.0-1.*`, also with patterns; a leading `!` excludes a version and is no lock.
@@ -60,25 +62,6 @@ fn zypper_locks(text: &str) -> Vec<String> {
             .map(|n| n.trim().to_owned())
     };
     text.lines().filter_map(name).collect()
-}
-
-/// A pattern of the shell with `*` and `?`, which is all that is used in these files in practice; one
-/// with brackets matches nothing here, and the package manager still respects it.
-fn matches(pattern: &str, name: &str) -> bool {
-    match (pattern.chars().next(), name.chars().next()) {
-        (None, None) => true,
-        (Some('*'), _) => {
-            let rest = &pattern[1..];
-            matches(rest, name)
-                || name
-                    .chars()
-                    .next()
-                    .is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
-        }
-        (Some('?'), Some(c)) => matches(&pattern[1..], &name[c.len_utf8()..]),
-        (Some(p), Some(c)) if p == c => matches(&pattern[p.len_utf8()..], &name[c.len_utf8()..]),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::glob;
 use crate::host::processes;
 use crate::host::systemd::{self, Restarted};
 use crate::host::units::is_ours;
@@ -163,7 +164,7 @@ fn is_safe(service: &Outdated, never: &[String]) -> bool {
         .iter()
         .copied()
         .chain(never.iter().map(String::as_str));
-    !service.user && name.ends_with(".service") && !patterns.any(|p| matches(p, name))
+    !service.user && name.ends_with(".service") && !patterns.any(|p| glob::matches(p, name))
 }
 
 /// Whether a restart interrupts nothing: pure but for the question who started it. A service that remains
@@ -239,34 +240,6 @@ fn note_restart(
         Some(Restarted::Down(state)) => Some(state.clone()),
         None => Some("not known any more".to_owned()),
     }
-}
-
-/// Whether a name matches a pattern with `*` and `?`: pure, and linear in all but hostile cases that
-/// only the administrator could write.
-fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(&c) if c == b'?' || c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match star {
-                Some((at, matched)) => {
-                    star = Some((at, matched + 1));
-                    p = at + 1;
-                    n = matched + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == b'*')
 }
 
 #[cfg(test)]
@@ -359,7 +332,7 @@ mod tests {
             ("*getty@*.service", "getty@tty1.service", true),
             ("x", "xy", false),
         ] {
-            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
+            assert_eq!(glob::matches(pattern, name), is, "{pattern} {name}");
         }
     }
 }
