@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{Observer, Report};
@@ -15,6 +15,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How long to wait before running a tool again that only says that it did not get its lock.
 pub const RETRY: Duration = Duration::from_millis(500);
+
+/// How often such a tool is run: ten minutes with these pauses.
+const TRIES: u32 = 1200;
 
 /// Reports the current lock holder once, and again only when it changes.
 #[derive(Debug, Default)]
@@ -33,7 +36,52 @@ impl Wait {
     }
 }
 
-/// Waits until nobody holds a lock any more. An error when a stop was asked for first.
+/// Runs a tool again while another process holds its lock, for ten minutes. `once` gives the holder in the place of a
+/// result, and is told which run is the last: that one has to give a result. None when a stop was requested first.
+pub fn retry<T>(
+    observer: &mut dyn Observer,
+    mut once: impl FnMut(&mut dyn Observer, bool) -> Result<Result<T, String>>,
+) -> Result<Option<T>> {
+    let mut wait = Wait::default();
+    for _ in 1..TRIES {
+        let holder = match once(observer, false)? {
+            Ok(done) => return Ok(Some(done)),
+            Err(holder) => holder,
+        };
+        if observer.stop() {
+            return Ok(None);
+        }
+        wait.moment(&holder, RETRY, observer);
+    }
+    match once(observer, true)? {
+        Ok(done) => Ok(Some(done)),
+        Err(holder) => bail!("{holder}"),
+    }
+}
+
+/// The same for a refresh, which has a limit: `once` is given the time that is left since `started`, at least a second.
+/// An error that names the holder when the limit is over, or a stop was requested.
+pub fn retry_within<T>(
+    (limit, started): (Duration, Instant),
+    observer: &mut dyn Observer,
+    mut once: impl FnMut(Duration, &mut dyn Observer) -> Result<Result<T, String>>,
+) -> Result<T> {
+    let mut wait = Wait::default();
+    loop {
+        let left = limit.saturating_sub(started.elapsed());
+        let holder = match once(left.max(Duration::from_secs(1)), observer)? {
+            Ok(done) => return Ok(done),
+            Err(holder) => holder,
+        };
+        ensure!(
+            started.elapsed() + RETRY < limit && !observer.stop(),
+            "{holder}"
+        );
+        wait.moment(&holder, RETRY, observer);
+    }
+}
+
+/// Waits until no process holds a lock any more. An error when a stop was asked for first.
 pub fn wait_until_free(
     observer: &mut dyn Observer,
     mut holder: impl FnMut() -> Result<Option<String>>,

@@ -28,6 +28,7 @@
 pub mod apk;
 pub mod apt;
 mod boot;
+pub(crate) mod credentials;
 mod damaged;
 pub mod detect;
 pub mod dnf;

@@ -41,10 +41,7 @@ impl StoredPackage {
     /// The package and architecture.
     #[must_use]
     pub fn key(&self) -> PackageId {
-        PackageId {
-            package: self.package.clone(),
-            architecture: self.architecture.clone(),
-        }
+        PackageId::new(&self.package, &self.architecture)
     }
 }
 

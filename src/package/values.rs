@@ -18,6 +18,17 @@ pub struct PackageId {
     pub architecture: String,
 }
 
+impl PackageId {
+    /// The id of a package by its name, in this architecture.
+    #[must_use]
+    pub fn new(package: impl Into<String>, architecture: impl Into<String>) -> Self {
+        Self {
+            package: package.into(),
+            architecture: architecture.into(),
+        }
+    }
+}
+
 impl fmt::Display for PackageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.package, self.architecture)
@@ -96,10 +107,7 @@ impl Update {
     /// The package and architecture.
     #[must_use]
     pub fn key(&self) -> PackageId {
-        PackageId {
-            package: self.package.clone(),
-            architecture: self.architecture.clone(),
-        }
+        PackageId::new(&self.package, &self.architecture)
     }
 
     /// Whether it brings another build of the installed version, and nothing else.
@@ -130,10 +138,7 @@ impl Update {
 
 /// The package in the architecture that it had, which most often is the one that it has.
 fn former_key(package: &str, architecture: &str, former: Option<&String>) -> PackageId {
-    PackageId {
-        package: package.to_owned(),
-        architecture: former.map_or(architecture, String::as_str).to_owned(),
-    }
+    PackageId::new(package, former.map_or(architecture, String::as_str))
 }
 
 /// What an update run would do now.
@@ -181,10 +186,7 @@ impl Change {
     /// The package and architecture.
     #[must_use]
     pub fn key(&self) -> PackageId {
-        PackageId {
-            package: self.package.clone(),
-            architecture: self.architecture.clone(),
-        }
+        PackageId::new(&self.package, &self.architecture)
     }
 
     /// The package and the architecture that it had before, or would have had.
@@ -323,10 +325,7 @@ pub fn replaced<'a>(
     key: &PackageId,
 ) -> Option<(&'a PackageId, &'a Installed)> {
     let is_every = |key: &PackageId| EVERY_ARCHITECTURE.contains(&&*key.architecture);
-    let first = PackageId {
-        package: key.package.clone(),
-        architecture: String::new(),
-    };
+    let first = PackageId::new(&key.package, "");
     let of_name = || {
         let from_there = database.range(&first..);
         from_there.take_while(|(other, _)| other.package == key.package)
@@ -340,17 +339,11 @@ pub fn replaced<'a>(
 mod tests {
     use super::*;
 
-    fn key(package: &str, architecture: &str) -> PackageId {
-        PackageId {
-            package: package.into(),
-            architecture: architecture.into(),
-        }
-    }
-
     #[test]
     fn what_is_for_every_architecture_takes_the_place_of_what_is_for_one() {
-        let installed =
-            |package: &str, architecture: &str| (key(package, architecture), Installed::default());
+        let installed = |package: &str, architecture: &str| {
+            (PackageId::new(package, architecture), Installed::default())
+        };
         let database = Database::from([
             installed("a", "amd64"),
             installed("a", "i386"),
@@ -358,7 +351,7 @@ mod tests {
             installed("bb", "all"),
         ]);
         let of = |package: &str, architecture: &str| {
-            let found = replaced(&database, &key(package, architecture));
+            let found = replaced(&database, &PackageId::new(package, architecture));
             found.map_or_else(|| "none".to_owned(), |(key, _)| key.to_string())
         };
         assert_eq!(of("a", "i386"), "a:i386");
@@ -383,7 +376,7 @@ mod tests {
                 version: version.into(),
                 ..Installed::default()
             };
-            (key("a", architecture), installed)
+            (PackageId::new("a", architecture), installed)
         };
         let [old, new] = [of("amd64", "1"), of("all", "2")];
         let is = |change: &Change, now: &[&(PackageId, Installed)]| {

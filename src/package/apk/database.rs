@@ -45,10 +45,7 @@ pub fn parse(text: &str) -> Result<Database> {
             .chars()
             .filter_map(broken)
             .collect();
-        let key = PackageId {
-            package: package.to_owned(),
-            architecture: field("A:").unwrap_or("noarch").to_owned(),
-        };
+        let key = PackageId::new(package, field("A:").unwrap_or("noarch").to_owned());
         let state = if broken.is_empty() {
             PackageState::Good
         } else {

@@ -93,21 +93,6 @@ pub fn repositories(text: &str) -> Vec<String> {
     text.lines().filter_map(address).collect()
 }
 
-/// A text in which no address has a user name or password.
-pub fn redacted(text: &str) -> String {
-    let words = text.split(' ').map(|word| {
-        let Some((scheme, rest)) = word.split_once("://") else {
-            return word.to_owned();
-        };
-        let end = rest.find('/').unwrap_or(rest.len());
-        match rest[..end].rfind('@') {
-            Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-            None => word.to_owned(),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +152,5 @@ mod tests {
             repositories(text),
             ["http://a/main", "http://u:p@b/edge", "/srv/local"]
         );
-        assert_eq!(redacted("http://u:p@b/edge"), "http://b/edge");
     }
 }

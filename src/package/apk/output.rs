@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::listing::{redacted, step};
+use super::listing::step;
+use crate::package::credentials::redacted;
+
 use crate::exec::{ExitReason, Line, OutputHandler, Program};
 use crate::package::{Observer, Report, TransactionEnd};
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::backend::{Apk, CACHE};
-use super::listing::{self, redacted};
+use super::listing;
+use crate::package::credentials::redacted;
+
 use super::output;
 use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::{Observer, RefreshReport, Report, Source};

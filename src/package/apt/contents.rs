@@ -136,10 +136,7 @@ fn parse(output: &str) -> BTreeMap<PackageId, DpkgEntry> {
             }
             current = name
                 .rsplit_once(':')
-                .map(|(package, architecture)| PackageId {
-                    package: package.to_owned(),
-                    architecture: architecture.to_owned(),
-                });
+                .map(|(package, architecture)| PackageId::new(package, architecture));
             in_conffiles = false;
         } else if line == "-" {
             in_conffiles = true;
@@ -292,10 +289,7 @@ mod tests {
         let output = "=lib-n:all\n /.\n /usr/share/a b\n-\n /etc/a.conf 847676261680bff61c72961c8198abc0\n \
             /etc/b.conf 847676261680bff61c72961c8198abc0 obsolete\n=x:amd64\n-\n";
         let packages = parse(output);
-        let key = |package: &str, architecture: &str| PackageId {
-            package: package.into(),
-            architecture: architecture.into(),
-        };
+        let key = |package: &str, architecture: &str| PackageId::new(package, architecture);
         let lib = &packages[&key("lib-n", "all")];
         assert!(lib.files.contains("/usr/share/a b") && lib.files.len() == 2);
         assert!(lib.conffiles.contains("/etc/a.conf") && lib.conffiles.len() == 1);
@@ -312,10 +306,7 @@ mod tests {
         }
         let names = ["kept", "taken", "torn", "gone", "config", "config-gone"];
         let paths: Vec<String> = names.iter().map(|name| path(name)).collect();
-        let key = PackageId {
-            package: "a".into(),
-            architecture: "all".into(),
-        };
+        let key = PackageId::new("a", "all");
         let entered = DpkgEntry {
             files: paths
                 .iter()

@@ -41,10 +41,7 @@ fn entry(line: &str) -> Result<Option<(PackageId, Installed)>> {
         return Ok(None);
     }
     let good = flag == "ok" && state == "installed";
-    let key = PackageId {
-        package: package.to_owned(),
-        architecture: architecture.to_owned(),
-    };
+    let key = PackageId::new(package, architecture);
     Ok(Some((
         key,
         Installed {

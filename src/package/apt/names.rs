@@ -31,10 +31,7 @@ mod tests {
 
     #[test]
     fn a_file_in_the_cache_has_no_colon() {
-        let key = PackageId {
-            package: "zlib1g".into(),
-            architecture: "amd64".into(),
-        };
+        let key = PackageId::new("zlib1g", "amd64");
         assert_eq!(file_name(&key, "1:1.3+b1"), "zlib1g_1%3a1.3+b1_amd64.deb");
     }
 }

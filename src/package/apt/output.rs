@@ -4,12 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{acquire, locks, simulate, status, words};
+use super::{locks, simulate, status, words};
 use crate::exec::{ExitReason, Line, OutputHandler, Program};
+use crate::package::credentials::redacted;
 use crate::package::{Observer, Report, TransactionEnd, lock};
-
-/// How often a lock that somebody else holds is looked at or tried again before the job fails with that.
-const LOCK_TRIES: u32 = 1200;
 
 /// The most error lines that a job's error quotes.
 const QUOTED: usize = 8;
@@ -23,34 +21,29 @@ pub struct AptOutcome {
     pub displaced: bool,
 }
 
-/// Runs apt once nobody else holds a lock. Those of dpkg, in `dpkg`, are looked at before, and are not for apt
-/// to wait for: now and then it does so without a word (FACTS 19), as
-/// whether it speaks hangs on `OpProgress::MajorChange`, which nothing has set (apt-pkg/contrib/progress.cc).
+/// Runs apt once no other process holds a lock. Those of dpkg, in `dpkg`, are looked at before, and are not for apt to
+/// wait for: now and then it does so without a word (FACTS 19), as whether it speaks hangs on
+/// `OpProgress::MajorChange`, which nothing has set (apt-pkg/contrib/progress.cc).
 pub fn supervised(
     program: &Program,
     dpkg: &Path,
     observer: &mut dyn Observer,
 ) -> Result<AptOutcome> {
-    let mut wait = lock::Wait::default();
-    for _ in 1..LOCK_TRIES {
-        let holder = match locks::holder(dpkg)? {
-            Some(holder) => holder,
-            None => match once(program, observer)? {
-                (outcome, None) => return Ok(outcome),
-                (_, Some(holder)) => holder,
-            },
-        };
-        if observer.stop() {
-            return Ok(AptOutcome {
-                ended: TransactionEnd::Stopped,
-                kept: Vec::new(),
-                notes: Vec::new(),
-                displaced: false,
-            });
+    let outcome = lock::retry(observer, |observer, is_last| {
+        if !is_last && let Some(holder) = locks::holder(dpkg)? {
+            return Ok(Err(holder));
         }
-        wait.moment(&holder, lock::RETRY, observer);
-    }
-    once(program, observer).map(|(outcome, _)| outcome)
+        Ok(match once(program, observer)? {
+            (_, Some(holder)) if !is_last => Err(holder),
+            (outcome, _) => Ok(outcome),
+        })
+    })?;
+    Ok(outcome.unwrap_or_else(|| AptOutcome {
+        ended: TransactionEnd::Stopped,
+        kept: Vec::new(),
+        notes: Vec::new(),
+        displaced: false,
+    }))
 }
 
 /// One run of apt, and who holds the lock that ended it.
@@ -86,7 +79,7 @@ impl<'a> AptRun<'a> {
     }
 
     fn output(&mut self, text: &str) {
-        let text = acquire::redacted(text);
+        let text = redacted(text);
         self.words.line(&text);
         if let Some(rest) = text.strip_prefix("Configuration file '") {
             let file = rest.split('\'').next().unwrap_or(rest);

@@ -95,10 +95,7 @@ mod tests {
     #[test]
     fn only_what_is_replaced_in_its_version_may_have_lost_a_file() {
         let package = |name: &str, version: &str, replaces: &[(&str, Option<&str>)]| Package {
-            key: PackageId {
-                package: name.into(),
-                architecture: "all".into(),
-            },
+            key: PackageId::new(name, "all"),
             version: version.into(),
             replaces: replaces
                 .iter()
@@ -129,10 +126,7 @@ mod tests {
         let info = root.path().join("info");
         fs::create_dir(&info).unwrap();
         fs::write(info.join("lib:amd64.md5sums"), "0a1b  usr/a b\ntorn\n").unwrap();
-        let key = PackageId {
-            package: "lib".into(),
-            architecture: "amd64".into(),
-        };
+        let key = PackageId::new("lib", "amd64");
         assert_eq!(summed(root.path(), &key), ["/usr/a b"]);
     }
 }

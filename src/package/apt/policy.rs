@@ -264,10 +264,7 @@ gone:
 
     #[test]
     fn foreign_packages_are_named_with_their_architecture() {
-        let key = |package: &str, architecture: &str| PackageId {
-            package: package.into(),
-            architecture: architecture.into(),
-        };
+        let key = |package: &str, architecture: &str| PackageId::new(package, architecture);
         assert_eq!(name(&key("a", "all"), "amd64"), "a");
         assert_eq!(name(&key("a", "amd64"), "amd64"), "a");
         assert_eq!(name(&key("a", "i386"), "amd64"), "a:i386");

@@ -15,6 +15,7 @@ use super::source_report::{self, AptRefreshReport, SourceReport};
 use super::{apt_config, arguments, release_file};
 use crate::checksum;
 use crate::exec::{ExitReason, Line, OutputHandler};
+use crate::package::credentials::redacted;
 use crate::package::{Observer, RefreshReport, Report, Source, lock};
 
 /// The time a refresh may take, its waiting for apt's lock included.
@@ -141,51 +142,37 @@ pub fn download(
     Ok(finished.succeeded())
 }
 
-/// One run of `apt-get update`; tried again while somebody else holds apt's lock on its lists.
+/// One run of `apt-get update`; tried again while another process holds apt's lock on its lists.
 fn update(
     options: &[OsString],
     started: Instant,
     observer: &mut dyn Observer,
 ) -> Result<AptRefreshRun> {
-    let mut wait = lock::Wait::default();
-    loop {
-        let left = REFRESH_LIMIT.saturating_sub(started.elapsed());
-        let program = arguments::update()
-            .args(options)
-            .limit(left.max(Duration::from_secs(1)));
-        let mut refresh = AptRefreshHandler {
+    lock::retry_within((REFRESH_LIMIT, started), observer, |left, observer| {
+        let program = arguments::update().args(options).limit(left);
+        let mut handler = AptRefreshHandler {
             reader: acquire::AcquireReader::default(),
             observer,
             fetches: false,
         };
-        let finished = program.run(&mut refresh)?;
-        let AptRefreshHandler {
-            reader,
-            observer: again,
-            ..
-        } = refresh;
-        let ended = |report, failed| AptRefreshRun {
-            report,
-            failed,
-            notes: Vec::new(),
-        };
-        match finished.exit_reason {
-            ExitReason::Exited(0) => return Ok(ended(reader.finish(), false)),
+        let finished = program.run(&mut handler)?;
+        let reader = handler.reader;
+        let failed = match finished.exit_reason {
+            ExitReason::Exited(code) => code != 0,
             ExitReason::TimedOut => bail!("{}", too_long(&reader.finish())),
-            ExitReason::Exited(_) => {}
             ExitReason::Killed(_) | ExitReason::Stopped => {
                 bail!("{}", program.failure(&finished))
             }
-        }
-        let Some(holder) = reader.lock_holder() else {
-            return Ok(ended(reader.finish(), true));
         };
-        ensure!(
-            started.elapsed() + lock::RETRY < REFRESH_LIMIT && !again.stop(),
-            "{holder}"
-        );
-        wait.moment(holder, lock::RETRY, again);
-    }
+        if failed && let Some(holder) = reader.lock_holder() {
+            return Ok(Err(holder.to_owned()));
+        }
+        Ok(Ok(AptRefreshRun {
+            report: reader.finish(),
+            failed,
+            notes: Vec::new(),
+        }))
+    })
 }
 
 /// Why a run was ended: who it still waited for.
@@ -246,7 +233,7 @@ fn has_target(targets: &str, source: &Source) -> bool {
     targets.lines().any(|line| {
         let mut fields = line.split('\t');
         let kind = matches!(fields.next(), Some("Packages" | "Sources"));
-        let uri = fields.next().map(acquire::redacted);
+        let uri = fields.next().map(redacted);
         let same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
         kind && uri.is_some_and(|uri| same(&uri, &source.uri))
             && fields.next() == Some(&source.suite)
@@ -269,8 +256,7 @@ impl OutputHandler for AptRefreshHandler<'_> {
             self.observer.report(Report::Downloading { percent: 0 });
         }
         if !acquire::AcquireReader::is_protocol(text) {
-            self.observer
-                .report(Report::Output(acquire::redacted(text)));
+            self.observer.report(Report::Output(redacted(text)));
         }
     }
 

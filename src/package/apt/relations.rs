@@ -87,10 +87,7 @@ fn parse(output: &str) -> Result<Vec<Package>> {
             continue;
         }
         packages.push(Package {
-            key: PackageId {
-                package: package.to_owned(),
-                architecture: architecture.to_owned(),
-            },
+            key: PackageId::new(package, architecture),
             version: version.to_owned(),
             replaces: groups(replaces).into_iter().flatten().collect(),
             provides: groups(provides).into_iter().flatten().collect(),

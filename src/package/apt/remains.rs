@@ -47,10 +47,7 @@ fn parse(status: &str) -> BTreeMap<PackageId, Conffiles> {
             let (sum, path) = (words.next()?, words.next()?);
             Some((path.to_owned(), sum.to_owned()))
         };
-        let key = PackageId {
-            package: package.to_owned(),
-            architecture: architecture.to_owned(),
-        };
+        let key = PackageId::new(package, architecture);
         remains.insert(key, lines.filter_map(conffile).in_order());
     }
     remains

@@ -117,10 +117,7 @@ impl TableReader {
             return;
         };
         let planned = Planned {
-            key: PackageId {
-                package: name.clone(),
-                architecture: architecture.clone(),
-            },
+            key: PackageId::new(name, architecture),
             evr: evr::shown(version).to_owned(),
             repository: repository.clone(),
             size: bytes(size),
@@ -191,10 +188,7 @@ fn listed(entry: &[&str]) -> Option<Planned> {
         return None;
     }
     Some(Planned {
-        key: PackageId {
-            package: package.to_owned(),
-            architecture: architecture.to_owned(),
-        },
+        key: PackageId::new(package, architecture),
         evr: evr::shown(version).to_owned(),
         repository: (*repository).to_owned(),
         size: None,

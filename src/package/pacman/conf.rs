@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arguments;
 use super::database::DATABASE;
+use crate::package::credentials::redacted;
 
 /// The defaults of `CacheDir` and `HookDir`.
 const CACHE: &str = "/var/cache/pacman/pkg/";
@@ -120,21 +121,6 @@ fn host(address: &str) -> String {
     }
 }
 
-/// A text in which no address has a user name or password.
-pub fn redacted(text: &str) -> String {
-    let words = text.split(' ').map(|word| {
-        let Some((scheme, rest)) = word.split_once("://") else {
-            return word.to_owned();
-        };
-        let end = rest.find('/').unwrap_or(rest.len());
-        match rest[..end].rfind('@') {
-            Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-            None => word.to_owned(),
-        }
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
 /// The file of that name in the first cache that has it.
 pub fn in_caches(caches: &[PathBuf], name: impl AsRef<Path>) -> Option<PathBuf> {
     caches
@@ -171,11 +157,5 @@ mod tests {
         assert_eq!(conf.hooks, [Path::new("/etc/pacman.d/hooks/")]);
         assert_eq!(conf.database, Path::new(DATABASE));
         assert!(conf.ignores && !Conf::parse("[options]\nCheckSpace\n").ignores);
-    }
-
-    #[test]
-    fn no_password_is_passed_on() {
-        assert_eq!(redacted("from http://u:p@h/x y@z"), "from http://h/x y@z");
-        assert_eq!(redacted("http://u:p/w@h/x@y"), "http://u:p/w@h/x@y");
     }
 }

@@ -121,10 +121,7 @@ pub fn read(local: &Path) -> Result<Database> {
         let desc = fs::read_to_string(directory.join("desc")).unwrap_or_default();
         let (key, installed) = match (Desc::parse(&desc), split(&name)) {
             (Some(desc), _) => (
-                PackageId {
-                    package: desc.name,
-                    architecture: desc.architecture,
-                },
+                PackageId::new(desc.name, desc.architecture),
                 Installed {
                     version: desc.version,
                     state: PackageState::Good,
@@ -133,10 +130,7 @@ pub fn read(local: &Path) -> Result<Database> {
                 },
             ),
             (None, Some((package, version))) => (
-                PackageId {
-                    package: package.to_owned(),
-                    architecture: "any".to_owned(),
-                },
+                PackageId::new(package, "any"),
                 Installed {
                     version: version.to_owned(),
                     state: PackageState::Broken("without its entry in the database".to_owned()),

@@ -172,10 +172,7 @@ mod tests {
 
     fn installed(packages: &[&str]) -> Database {
         let entry = |name: &&str| {
-            let key = PackageId {
-                package: (*name).to_owned(),
-                architecture: "any".to_owned(),
-            };
+            let key = PackageId::new(*name, "any");
             let installed = Installed {
                 version: "1-1".to_owned(),
                 state: PackageState::Good,

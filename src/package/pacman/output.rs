@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::conf::redacted;
 use super::failure::{ended, explains, is_harmless};
 use crate::exec::{ExitReason, Line, OutputHandler, Program};
+use crate::package::credentials::redacted;
 use crate::package::{Observer, Report, TransactionEnd};
 
 /// What a run said of itself.

@@ -7,9 +7,10 @@ use anyhow::{Result, bail};
 
 use super::arguments;
 use super::backend::Pacman;
-use super::conf::{PacmanRepository, redacted};
+use super::conf::PacmanRepository;
 use super::failure::{is_harmless, is_network_error};
 use crate::exec::{ExitReason, Finished, Line, OutputHandler, Program};
+use crate::package::credentials::redacted;
 use crate::package::{Observer, RefreshReport, Report, Source};
 
 /// The time a refresh may take.

@@ -156,10 +156,7 @@ pub fn entries(output: &str) -> Result<Vec<RpmEntry>> {
             return Ok(None);
         }
         Ok(Some(RpmEntry {
-            key: PackageId {
-                package: package.to_owned(),
-                architecture: architecture.to_owned(),
-            },
+            key: PackageId::new(package, architecture),
             evr: evr::shown(version).to_owned(),
             build: field().filter(|sum| *sum != "(none)").map(str::to_owned),
         }))
@@ -271,10 +268,7 @@ mod tests {
         let contents = contents(KILLED, "");
         let database = contents.database(&|name| name == "tool");
         let of = |name: &str| {
-            let key = PackageId {
-                package: name.into(),
-                architecture: "noarch".into(),
-            };
+            let key = PackageId::new(name, "noarch");
             database.get(&key).unwrap()
         };
         assert_eq!(database.len(), 2);
@@ -312,10 +306,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_erased_alone() {
-        let key = PackageId {
-            package: "demo".into(),
-            architecture: "noarch".into(),
-        };
+        let key = PackageId::new("demo", "noarch");
         assert_eq!(
             erase_entry(&key, "1.0-1").shown(),
             "/usr/bin/rpm -e --nodeps --noscripts demo-0:1.0-1.noarch"

@@ -189,10 +189,7 @@ pub mod tests {
 
     pub fn planned(name: &str, evr: &str) -> Planned {
         Planned {
-            key: PackageId {
-                package: name.into(),
-                architecture: "noarch".into(),
-            },
+            key: PackageId::new(name, "noarch"),
             evr: evr.into(),
             repository: "lab".into(),
             size: None,

@@ -25,10 +25,7 @@ pub fn failed(line: &str) -> Option<(PackageId, String)> {
     let (nevr, architecture) = nevra.rsplit_once('.')?;
     let mut parts = nevr.rsplitn(3, '-');
     let (_release, _version, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let key = PackageId {
-        package: name.to_owned(),
-        architecture: architecture.to_owned(),
-    };
+    let key = PackageId::new(name, architecture);
     Some((key, format!("{script}{rest}")))
 }
 
@@ -39,10 +36,7 @@ mod tests {
     #[test]
     fn recorded_lines() {
         let expected = |name: &str, why: &str| {
-            let key = PackageId {
-                package: name.into(),
-                architecture: "noarch".into(),
-            };
+            let key = PackageId::new(name, "noarch");
             Some((key, why.to_owned()))
         };
         let why = "%post scriptlet failed, exit status 126";

@@ -50,10 +50,7 @@ pub fn vendor_changes(document: &str) -> Vec<PackageId> {
         match node {
             Node::Start { name, attributes } if inside && name == "solvable" => {
                 let of = |key: &str| attributes.get(key).cloned().unwrap_or_default();
-                changed.push(PackageId {
-                    package: of("name"),
-                    architecture: of("arch"),
-                });
+                changed.push(PackageId::new(of("name"), of("arch")));
             }
             Node::Start { name, .. } if name.starts_with("to-") => {
                 inside = name.ends_with("change-vendor");
@@ -85,10 +82,7 @@ pub fn resolved(document: &str) -> Resolution {
                     "" => {}
                     _ => {
                         let planned = Planned {
-                            key: PackageId {
-                                package: of("name"),
-                                architecture: of("arch"),
-                            },
+                            key: PackageId::new(of("name"), of("arch")),
                             evr: evr::shown(&of("edition")).to_owned(),
                             repository: of("repository"),
                             // it sums them up
@@ -119,10 +113,7 @@ pub fn updates(document: &str) -> Vec<Planned> {
         let of = |key: &str| attributes.get(key).cloned().unwrap_or_default();
         if name == "update" && of("kind") == "package" {
             updates.push(Planned {
-                key: PackageId {
-                    package: of("name"),
-                    architecture: of("arch"),
-                },
+                key: PackageId::new(of("name"), of("arch")),
                 evr: evr::shown(&of("edition")).to_owned(),
                 repository: String::new(),
                 size: None,
@@ -146,10 +137,7 @@ pub fn versions(document: &str) -> Vec<(PackageId, String)> {
         if name != "solvable" || of("repository")? == "(System Packages)" {
             return None;
         }
-        let key = PackageId {
-            package: of("name")?,
-            architecture: of("arch")?,
-        };
+        let key = PackageId::new(of("name")?, of("arch")?);
         Some((key, evr::shown(&of("edition")?).to_owned()))
     };
     xml::nodes(document)

@@ -7,27 +7,21 @@ use crate::exec::Program;
 use crate::package::transaction::IgnoreReports;
 use crate::package::{Observer, TransactionEnd, lock};
 
-/// How often a run is started anew because somebody else holds the lock: ten minutes.
-const LOCK_TRIES: u32 = 1200;
-
-/// Runs a program until nobody else holds zypper's lock.
+/// Runs a program until no other process holds zypper's lock.
 pub fn until_unlocked(program: &Program, observer: &mut dyn Observer) -> Result<ZypperOutcome> {
-    let mut wait = lock::Wait::default();
-    let mut tries = 0;
-    loop {
+    let outcome = lock::retry(observer, |observer, is_last| {
         let mut run = ZypperRun::new(observer);
         let exit_reason = program.run(&mut run)?.exit_reason;
-        let mut finished = run.finish(exit_reason);
-        tries += 1;
-        let Some(holder) = finished.locked.take().filter(|_| tries < LOCK_TRIES) else {
-            return Ok(finished);
-        };
-        if observer.stop() {
-            finished.ended = TransactionEnd::Stopped;
-            return Ok(finished);
-        }
-        wait.moment(&holder, lock::RETRY, observer);
-    }
+        let mut outcome = run.finish(exit_reason);
+        Ok(match outcome.locked.take() {
+            Some(holder) if !is_last => Err(holder),
+            _ => Ok(outcome),
+        })
+    })?;
+    Ok(outcome.unwrap_or_else(|| ZypperOutcome {
+        ended: TransactionEnd::Stopped,
+        ..ZypperOutcome::nothing()
+    }))
 }
 
 /// Runs what only reads; a failure is an error.

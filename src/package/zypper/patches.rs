@@ -173,10 +173,7 @@ Conflicts   : boot &lt; 1.1-1
             victim 1.0-2 MULTI-1
         "]]
         .assert_eq(&shown.collect::<String>());
-        let key = |name: &str, architecture: &str| PackageId {
-            package: name.into(),
-            architecture: architecture.into(),
-        };
+        let key = |name: &str, architecture: &str| PackageId::new(name, architecture);
         let installed = |version: &str| Installed {
             version: version.into(),
             ..Installed::default()

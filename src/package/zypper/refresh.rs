@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 use super::arguments;
 use super::document;
@@ -52,35 +52,26 @@ pub fn run(observer: &mut dyn Observer) -> Result<RefreshReport> {
     Ok(RefreshReport::of(sources, errors, is_network_error).noting(report.notes))
 }
 
-/// Refreshes every repository; tried again while somebody else holds zypper's lock.
+/// Refreshes every repository; tried again while another process holds zypper's lock.
 fn fetch(observer: &mut dyn Observer) -> Result<ZypperRefreshReport> {
-    let started = Instant::now();
-    let mut wait = lock::Wait::default();
-    loop {
-        let left = LIMIT.saturating_sub(started.elapsed());
-        let program = arguments::refresh().limit(left.max(Duration::from_secs(1)));
-        let mut watch = ZypperRun::new(observer);
-        let exit_reason = program.run(&mut watch)?;
-        let finished = watch.finish(exit_reason.exit_reason);
-        match exit_reason.exit_reason {
+    lock::retry_within((LIMIT, Instant::now()), observer, |left, observer| {
+        let program = arguments::refresh().limit(left);
+        let mut run = ZypperRun::new(observer);
+        let finished = program.run(&mut run)?;
+        let outcome = run.finish(finished.exit_reason);
+        match finished.exit_reason {
             ExitReason::Exited(_) => {}
             ExitReason::TimedOut => bail!(
                 "zypper was ended after {} s; a repository does not answer, or too slowly",
                 LIMIT.as_secs(),
             ),
-            ExitReason::Killed(_) | ExitReason::Stopped => {
-                bail!("{}", program.failure(&exit_reason))
-            }
+            ExitReason::Killed(_) | ExitReason::Stopped => bail!("{}", program.failure(&finished)),
         }
-        let Some(holder) = finished.locked else {
-            return Ok(parse(&finished.document, &finished.ended));
-        };
-        ensure!(
-            started.elapsed() + lock::RETRY < LIMIT && !observer.stop(),
-            "{holder}"
-        );
-        wait.moment(&holder, lock::RETRY, observer);
-    }
+        Ok(match outcome.locked {
+            Some(holder) => Err(holder),
+            None => Ok(parse(&outcome.document, &outcome.ended)),
+        })
+    })
 }
 
 fn parse(document: &str, ended: &TransactionEnd) -> ZypperRefreshReport {

@@ -6,6 +6,7 @@ use crate::package::apt::status as progress;
 use crate::package::apt::{
     acquire, database as dpkg, gate as protocol, policy, release_file, simulate as simulation,
 };
+use crate::package::credentials::redacted;
 use crate::package::{Change, PackageState, Report, Update};
 
 /// The change list of `DPkg::Pre-Install-Pkgs`.
@@ -95,7 +96,7 @@ pub fn refresh(input: &[u8]) {
         .collect();
     told.iter().for_each(|error| without_passwords(error));
     for error in text.lines().filter_map(|line| line.strip_prefix("E: ")) {
-        let error = acquire::redacted(error);
+        let error = redacted(error);
         // what sums up others, which are told
         let sum = error.starts_with("Some index files failed to download")
             || error == "Sub-process returned an error code";
@@ -103,11 +104,11 @@ pub fn refresh(input: &[u8]) {
     }
     let asked = text.lines().filter(|line| line.starts_with(" -> "));
     assert!(said.sources.len() <= asked.count());
-    let redacted = acquire::redacted(&text);
-    without_passwords(&redacted);
-    assert_eq!(acquire::redacted(&redacted), redacted);
+    let shown = redacted(&text);
+    without_passwords(&shown);
+    assert_eq!(redacted(&shown), shown);
     if !text.contains('@') {
-        assert_eq!(redacted, text);
+        assert_eq!(shown, text);
     }
     let _ = (
         release_file::index_date(&text),

@@ -66,10 +66,7 @@ struct ActionPackage {
 
 impl ActionPackage {
     fn key(&self) -> PackageId {
-        PackageId {
-            package: self.name.clone(),
-            architecture: self.arch.clone(),
-        }
+        PackageId::new(&self.name, &self.arch)
     }
 }
 
