@@ -40,21 +40,21 @@ pub fn exactly(dnf: &Dnf, updates: &[Update], failed: &[&Source]) -> Result<Pend
     Ok(pending)
 }
 
-impl Dnf {
-    /// Whether an enabled repository carries advisories.
-    pub(super) fn has_advisories(&self) -> bool {
-        let indexes = self.indexes();
-        self.configured()
-            .iter()
-            .filter(|repository| repository.enabled)
-            .filter_map(|repository| indexes.get(&repository.id))
-            .any(|index| index.as_ref().is_some_and(|index| index.advisories))
-    }
+/// Whether an enabled repository carries advisories.
+pub fn has_advisories(dnf: &Dnf) -> bool {
+    let indexes = dnf.indexes();
+    dnf.configured()
+        .iter()
+        .filter(|repository| repository.enabled)
+        .filter_map(|repository| indexes.get(&repository.id))
+        .any(|index| index.as_ref().is_some_and(|index| index.advisories))
+}
 
+impl Dnf {
     /// The packages for which a security advisory is pending, with those. A run of its own, which is spared where
     /// there is nothing to hear.
     pub(super) fn advisories(&self, failed: &[&Source]) -> Result<Advisories> {
-        if !self.has_advisories() {
+        if !has_advisories(self) {
             return Ok(Advisories::new());
         }
         let listed = arguments::advisories(self.variant, failed).output_checked()?;
@@ -120,10 +120,7 @@ fn advised(variant: Variant, listed: &str) -> Result<Advisories> {
         if let (Some(_release), Some(_version), Some(name)) =
             (parts.next(), parts.next(), parts.next())
         {
-            let key = PackageId {
-                package: name.to_owned(),
-                architecture: architecture.to_owned(),
-            };
+            let key = PackageId::new(name, architecture);
             advised.entry(key).or_default().push(advisory.to_owned());
         }
     };

@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod gate;
 pub mod installonly;
 pub mod locks;
+pub mod manager;
 pub mod reboot;
 pub mod removals;
 pub mod repair;
