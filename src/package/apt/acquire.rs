@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::index_request::{IndexAnswer, IndexRequest};
 use super::protocol::Message;
 use super::source_report::{AptRefreshReport, SourceReport};
 use crate::package::credentials::redacted;
@@ -9,28 +10,6 @@ use crate::package::credentials::redacted;
 /// How apt names a hook of its own that failed, and what it says after that (`RunScripts` of apt-pkg).
 const HOOK: &str = "Problem executing scripts ";
 const HOOK_ENDED: &str = "Sub-process returned an error code";
-
-/// One index that apt asked a method for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct IndexRequest {
-    /// Where it was asked for: what it was redirected to comes after it. A list of mirrors redirects, too.
-    uris: Vec<String>,
-    repository: String,
-    suite: String,
-    file: String,
-    answer: IndexAnswer,
-    /// Whether a list of its packages was sent, or has not changed.
-    packages: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum IndexAnswer {
-    Pending,
-    /// The index has not changed since.
-    Unchanged,
-    /// It was sent; the SHA-256 of what was sent.
-    Sent(Option<String>),
-}
 
 /// Reads the run line by line.
 #[derive(Debug, Default)]
@@ -196,38 +175,6 @@ impl AcquireReader {
                 return;
             }
             request.packages |= list.is_some_and(|(_, file)| is_of(&request.file, file));
-        }
-    }
-}
-
-impl IndexRequest {
-    /// The directories the index was asked for in.
-    fn places(&self) -> impl Iterator<Item = &str> {
-        self.uris
-            .iter()
-            .map(|uri| uri.strip_suffix("/InRelease").unwrap_or(uri))
-    }
-
-    /// The addresses of the index when it is not signed in place.
-    fn releases(&self) -> impl Iterator<Item = String> {
-        self.places().map(|place| format!("{place}/Release"))
-    }
-
-    fn report(&self) -> SourceReport {
-        SourceReport {
-            uri: self.repository.clone(),
-            suite: self.suite.clone(),
-            file: self.file.clone(),
-            places: self.places().map(str::to_owned).collect(),
-            errors: Vec::new(),
-            warnings: Vec::new(),
-            extras: Vec::new(),
-            packages: self.packages,
-            answered: self.answer != IndexAnswer::Pending,
-            sent: match &self.answer {
-                IndexAnswer::Sent(hash) => hash.clone(),
-                _ => None,
-            },
         }
     }
 }

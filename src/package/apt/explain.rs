@@ -127,10 +127,8 @@ fn found_out(
             },
         };
         if !removals.is_empty() {
-            let reason = format!(
-                "it would need packages to be removed: {}",
-                removals.join(", ")
-            );
+            let names = removals.join(", ");
+            let reason = format!("it would need packages to be removed: {names}");
             reasons.insert(one.name.clone(), (KeptBackCause::Removal, reason));
         }
     }

@@ -17,6 +17,7 @@ mod explain;
 mod fingerprint;
 pub(crate) mod gate;
 mod index;
+mod index_request;
 mod kernels;
 mod locks;
 mod names;

@@ -10,7 +10,7 @@ use super::gate::Plugin;
 use super::output::DnfRun;
 use super::simulate::without_removals;
 use crate::package::rpm::advisories;
-use crate::package::rpm::resolution::{self, Resolution};
+use crate::package::rpm::resolution::Resolution;
 use crate::package::rpm::transaction::{self, ChangeOutcome, Downloaded, Tool};
 use crate::package::rpm::{locks, repositories};
 use crate::package::{
@@ -73,12 +73,7 @@ impl Tool for Dnf {
         if ended != TransactionEnd::Done {
             return Ok(Downloaded::Not(ended));
         }
-        let names: Vec<String> = resolved
-            .install
-            .iter()
-            .map(|planned| resolution::file_name(&planned.key, &planned.evr))
-            .collect();
-        let files = repositories::files(&self.variant.caches(), &names);
+        let files = repositories::files(&self.variant.caches(), &resolved.file_names());
         let database = database::installed()?;
         let mut kept_back = without.kept_back;
         kept_back.extend(self.kept_back(&resolved, &database, transaction)?);

@@ -55,10 +55,8 @@ impl Pacman {
             let said = (!finished.succeeded())
                 .then(|| failed(repository, said, &listener.skipped))
                 .flatten();
-            let wrong = wrong
-                .iter()
-                .find(|(other, _)| other == name)
-                .map(|(_, why)| why.clone());
+            let wrong = wrong.iter().find(|(other, _)| other == name);
+            let wrong = wrong.map(|(_, why)| why.clone());
             sources.push(Source {
                 uri: server.clone(),
                 suite: name.clone(),

@@ -62,19 +62,7 @@ impl Pacman {
             let program = arguments::simulate(self.tree.path(), &without);
             targets = simulated(&program)?.map_err(|words| anyhow::anyhow!("{words}"))?;
         }
-        let update = |target: &listing::UpgradeTarget| {
-            let update = Update {
-                package: target.package.clone(),
-                architecture: target.architecture.clone(),
-                candidate: target.version.clone(),
-                origin: target.repository.clone(),
-                size: size(conf, target),
-                ..Update::default()
-            };
-            // a name is installed once, in whatever architecture
-            let mut of_name = installed.iter();
-            update.over(of_name.find(|(key, _)| key.package == target.package))
-        };
+        let update = |target| update_of(conf, target, &installed);
         let updates: Vec<Update> = targets.iter().map(update).collect();
         let cache = conf.caches.first().cloned().unwrap_or_default();
         let changes = updates.iter().zip(&targets).map(|(update, target)| Change {
@@ -168,6 +156,21 @@ fn going(replaced: &str, installed: &Database) -> Result<Option<String>> {
         }
     };
     Ok(meant.then(|| name.to_owned()))
+}
+
+/// A target as an update of what is installed.
+fn update_of(conf: &Conf, target: &listing::UpgradeTarget, installed: &Database) -> Update {
+    let update = Update {
+        package: target.package.clone(),
+        architecture: target.architecture.clone(),
+        candidate: target.version.clone(),
+        origin: target.repository.clone(),
+        size: size(conf, target),
+        ..Update::default()
+    };
+    // a name is installed once, in whatever architecture
+    let mut of_name = installed.iter();
+    update.over(of_name.find(|(key, _)| key.package == target.package))
 }
 
 /// Whether `updates` leave out nothing that is pending. What an update newly needs comes by itself.

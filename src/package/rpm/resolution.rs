@@ -72,6 +72,12 @@ impl Resolution {
         }
     }
 
+    /// The names of the package files that would be installed.
+    pub fn file_names(&self) -> Vec<String> {
+        let name = |planned: &Planned| file_name(&planned.key, &planned.evr);
+        self.install.iter().map(name).collect()
+    }
+
     /// As a list of changes; `files` knows where the package files lie, by name.
     pub fn changes(
         &self,

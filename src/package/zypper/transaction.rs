@@ -18,7 +18,6 @@ use super::simulate::{self, ReducedRun};
 use super::{arguments, database, document, patches, pending};
 use crate::package::rpm::advisories;
 use crate::package::rpm::repositories;
-use crate::package::rpm::resolution;
 use crate::package::rpm::transaction::{ChangeOutcome, Downloaded, Tool};
 use crate::package::{Change, Observer, Selection, Source, Transaction, TransactionEnd};
 
@@ -82,12 +81,7 @@ impl Tool for Zypper {
             return Ok(Downloaded::Not(finished.ended));
         }
         let resolved = finished.resolved;
-        let names: Vec<String> = resolved
-            .install
-            .iter()
-            .map(|planned| resolution::file_name(&planned.key, &planned.evr))
-            .collect();
-        let files = repositories::files(&[ZyppDirectories::now().packages], &names);
+        let files = repositories::files(&[ZyppDirectories::now().packages], &resolved.file_names());
         let mut archived = None;
         if let (Some(listed), Some(scope)) = (listed, everything) {
             let mut pending = resolved.pending(&database, &advisories::Advisories::new());
