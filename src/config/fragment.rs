@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use serde::Deserialize;
 
-use super::ForeignShutdown;
+use super::foreign_shutdown::ForeignShutdown;
 use crate::paths::quoted;
 use crate::request::{RebootPolicy, RestartPolicy, time_span};
 

@@ -1,13 +1,15 @@
 //! The configuration: fragments in four places, merged and validated.
 
+mod foreign_shutdown;
 mod fragment;
+
+pub use foreign_shutdown::ForeignShutdown;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 
 use self::fragment::Fragment;
 use crate::paths::{Paths, quoted};
@@ -27,8 +29,8 @@ pub struct Config {
     pub keep_jobs: usize,
     /// For how many days an ended job is kept at most.
     pub keep_days: u32,
-    /// How long the package manager may report nothing while packages change before somebody is told;
-    /// for ever when not set.
+    /// How long the package manager may report nothing while packages change before an alert is raised; no alert when
+    /// not set.
     pub stuck_after: Option<Duration>,
     /// How an update is verified.
     pub verify: VerifyConfig,
@@ -71,21 +73,8 @@ pub struct RebootConfig {
     pub delay: Duration,
     /// What those who are logged in are told.
     pub message: Option<String>,
-    /// What becomes of an update while somebody else has a shutdown scheduled.
+    /// What an update does while another program or a person has scheduled a shutdown.
     pub foreign: ForeignShutdown,
-}
-
-/// What becomes of an update while a shutdown is scheduled that is none of ours: it would come in the middle.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ForeignShutdown {
-    /// It waits until the host is up again, or the shutdown was cancelled.
-    Wait,
-    /// It fails.
-    Refuse,
-    /// It goes on. Also what gates that were left no policy do.
-    #[default]
-    Ignore,
 }
 
 /// The table `[services]`.

@@ -100,7 +100,7 @@ fn update(
 struct DnfRefreshHandler<'a> {
     reader: DnfRefreshReader<'a>,
     observer: &'a mut dyn Observer,
-    /// Whom it has waited for last.
+    /// The process that it has waited for last.
     waiting: String,
     /// Whether it still does.
     waits: bool,
@@ -130,20 +130,6 @@ impl OutputHandler for DnfRefreshHandler<'_> {
     }
 }
 
-/// Whether dnf 4 says of files alone that no update depends on that it cannot fetch them:
-/// `Downloading error(s): repodata/5e-updateinfo.xml.gz - Cannot download, ...; repodata/...`.
-pub fn lacks_extras(why: &str) -> bool {
-    let files = why
-        .split_once("Downloading error(s): ")
-        .map(|(_, files)| files);
-    let mut files = files
-        .into_iter()
-        .flat_map(|files| files.split("; "))
-        .peekable();
-    files.peek().is_some()
-        && files.all(|file| repositories::is_extra(file.split(" - ").next().unwrap_or_default()))
-}
-
 /// Whether the failure means that the network, not the repository, is away: errors of libcurl for a name
 /// that is not found, a connection that is refused, timed out or breaks (libcurl-errors(3): 5 to 7, 28, 35,
 /// 52, 55, 56), and those of yum's urlgrabber.
@@ -168,26 +154,6 @@ pub fn is_network_error(why: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dnf_4_says_which_files_it_lacks() {
-        let of = |files: &str| {
-            lacks_extras(&format!(
-                "Yum repo downloading error: Downloading error(s): {files}"
-            ))
-        };
-        let why = "Cannot download, all mirrors were already tried without success";
-        assert!(of(&format!("repodata/04-updateinfo.xml.gz - {why}")));
-        assert!(of(&format!(
-            "repodata/04-filelists.xml.gz - {why}; repodata/04-updateinfo.xml.gz - {why}"
-        )));
-        assert!(!of(&format!(
-            "repodata/04-updateinfo.xml.gz - {why}; repodata/04-primary.xml.gz - {why}"
-        )));
-        assert!(!lacks_extras(
-            "Cannot download repomd.xml: All mirrors were tried"
-        ));
-    }
 
     #[test]
     fn the_network_is_told_from_the_mirror() {

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::refresh::lacks_extras;
 use super::variant::Variant;
 use crate::package::rpm::repositories::{self, Repository};
 use crate::sorted::InOrder;
 
-/// The repository of dnf 5's own plugin `local`, which holds copies of what was installed: it comes and goes,
-/// and nobody has configured it.
+/// The repository of dnf 5's own plugin `local`, which holds copies of what was installed: it comes and goes, and no
+/// administrator has configured it.
 const LOCAL_ID: &str = "_dnf_local";
 const LOCAL_NAME: &str = "Local libdnf5 plugin repo";
 
@@ -218,6 +217,20 @@ impl<'a> DnfRefreshReader<'a> {
     }
 }
 
+/// Whether dnf 4 says of files alone that no update depends on that it cannot fetch them:
+/// `Downloading error(s): repodata/5e-updateinfo.xml.gz - Cannot download, ...; repodata/...`.
+fn lacks_extras(why: &str) -> bool {
+    let files = why
+        .split_once("Downloading error(s): ")
+        .map(|(_, files)| files);
+    let mut files = files
+        .into_iter()
+        .flat_map(|files| files.split("; "))
+        .peekable();
+    files.peek().is_some()
+        && files.all(|file| repositories::is_extra(file.split(" - ").next().unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,5 +375,25 @@ mod tests {
         let ids: Vec<&str> = report.repositories.keys().map(String::as_str).collect();
         assert_eq!(ids, ["base", "two", "updates"]);
         assert!(report.repositories["two"].as_ref().unwrap().contains("404"));
+    }
+
+    #[test]
+    fn dnf_4_says_which_files_it_lacks() {
+        let of = |files: &str| {
+            lacks_extras(&format!(
+                "Yum repo downloading error: Downloading error(s): {files}"
+            ))
+        };
+        let why = "Cannot download, all mirrors were already tried without success";
+        assert!(of(&format!("repodata/04-updateinfo.xml.gz - {why}")));
+        assert!(of(&format!(
+            "repodata/04-filelists.xml.gz - {why}; repodata/04-updateinfo.xml.gz - {why}"
+        )));
+        assert!(!of(&format!(
+            "repodata/04-updateinfo.xml.gz - {why}; repodata/04-primary.xml.gz - {why}"
+        )));
+        assert!(!lacks_extras(
+            "Cannot download repomd.xml: All mirrors were tried"
+        ));
     }
 }
