@@ -1,10 +1,10 @@
-//! The cache of a program that tells by whole seconds whether it is current.
+//! The cache of a program that compares whole seconds to decide whether the cache is current.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// What a program keeps, and from what it made it.
+/// A file that a program derives, and the file that it derives it from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramCache {
     pub file: PathBuf,
@@ -12,8 +12,8 @@ pub struct ProgramCache {
 }
 
 impl ProgramCache {
-    /// Removes the cache where the program would take it for current and it may be older than its source: the program
-    /// makes another one. One that cannot be removed stays, and costs no more than without us.
+    /// Removes the cache if the program would take it for current although it may be older than its source; the program
+    /// then makes another one. A cache that cannot be removed stays.
     pub fn remove_where_in_doubt(&self) {
         let (Ok(cache), Ok(source)) = (fs::metadata(&self.file), fs::metadata(&self.source)) else {
             return;
@@ -29,7 +29,7 @@ impl ProgramCache {
     }
 }
 
-/// Whether both are of one second, and the source may have changed last.
+/// Whether both files changed within the same second, and the source may have changed last.
 fn is_in_doubt(cache: &Metadata, source: &Metadata) -> bool {
     cache.is_file() && cache.mtime() == source.mtime() && cache.mtime_nsec() <= source.mtime_nsec()
 }

@@ -6,11 +6,11 @@
 pub enum ExitReason {
     /// By itself, with this code.
     Exited(i32),
-    /// By a signal that was not ours.
+    /// By a signal that this process did not send.
     Killed(i32),
-    /// We ended it because its time was up.
+    /// This process ended it at its time limit.
     TimedOut,
-    /// We ended it because somebody asked us to stop.
+    /// This process ended it because the caller requested a stop.
     Stopped,
 }
 

@@ -1,4 +1,4 @@
-//! What is told of a running child, and asked while it runs.
+//! What receives the output of a running child, and may ask for its end.
 
 /// One line a child wrote, without its end; empty lines are left out, bytes that are not UTF-8 are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,9 +11,9 @@ pub enum Line<'a> {
     Status(&'a str),
 }
 
-/// What [`Program::run`](super::Program::run) asks while the child runs.
+/// What [`Program::run`](super::Program::run) calls while the child runs.
 pub trait OutputHandler {
-    /// A line came.
+    /// The child wrote a line.
     fn line(&mut self, line: Line<'_>);
 
     /// Whether the child is to be ended now. Asked after every line and once a second at least.

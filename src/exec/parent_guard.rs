@@ -1,4 +1,4 @@
-//! Ending what must not outlive its worker: what only fetches.
+//! Ends downloads when the worker that started them dies.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -11,16 +11,16 @@ use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// Runs `program` in the process group of this process, and ends the whole group when `parent` ends
-/// before it does. A signal at the parent's death (prctl(2), `PR_SET_PDEATHSIG`) would not do: the kernel
-/// forgets it when apt changes its user for a moment, and apt's helpers never had it. The exit code of the
-/// program is the caller's, and so is the signal that ended it.
+/// Runs `program` in the process group of this process, and ends the whole group when `parent` ends before it does. A
+/// signal at the parent's death (prctl(2), `PR_SET_PDEATHSIG`) would not do: the kernel forgets it when apt changes its
+/// user for a moment, and apt's helpers never had it. The caller exits with the code of the program, or by the signal
+/// that ended it.
 pub fn run_guarded(parent: u32, program: &[OsString]) -> Result<u8> {
     let pid = |id: u32| i32::try_from(id).ok().and_then(Pid::from_raw);
     let parent = pid(parent).context("the parent is no process")?;
     let parent_handle =
         rustix::process::pidfd_open(parent, PidfdFlags::empty()).context("the parent has ended")?;
-    // asked after the handle is there: until then, the number might have become another process's
+    // checked once the handle exists: before that, another process might have got the number
     ensure!(
         rustix::process::getppid() == Some(parent),
         "the parent has ended"
@@ -60,8 +60,8 @@ pub fn run_guarded(parent: u32, program: &[OsString]) -> Result<u8> {
         .unwrap_or(1))
 }
 
-/// Ends root's processes, with their groups, that have `words` in their command line or their environment:
-/// what a worker has started that died, and what is not to come to its end. How many there were.
+/// Ends root's processes, with their groups, that have `words` in their command line or their environment: programs
+/// that a dead worker has left behind and that must not finish. Returns how many were ended.
 pub fn end_leftovers(words: &str) -> Result<usize> {
     let mut ended = 0;
     for entry in std::fs::read_dir("/proc").context("failed to read '/proc'")? {
@@ -70,7 +70,7 @@ pub fn end_leftovers(words: &str) -> Result<usize> {
         let Some(pid) = name.parse().ok().and_then(Pid::from_raw) else {
             continue;
         };
-        // a process may end at any of these steps, which is all that is wanted
+        // a process may end by itself at any of these steps, which is as good
         let of_root = entry.metadata().is_ok_and(|metadata| metadata.uid() == 0);
         let says = |file: &str| {
             let text = std::fs::read(entry.path().join(file)).unwrap_or_default();

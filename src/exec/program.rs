@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::cache::ProgramCache;
 
-/// How long what may wait for everybody else may take.
+/// How long a program at idle priority may take.
 const IDLE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// A program to run: absolute path, arguments, limits. Pure value; [`Program::run`] starts it.
@@ -47,8 +47,8 @@ impl Program {
         }
     }
 
-    /// A program that everybody else's work comes before: nice(1), ionice(1). It has an hour: from a mirror
-    /// that trickles it would go on for days, and what is left is done another time.
+    /// A program at idle priority: nice(1), ionice(1). Its limit is an hour: a slow mirror could keep it busy for days,
+    /// and the next run continues.
     pub fn idle(path: impl AsRef<OsStr>) -> Self {
         Self::new("/usr/bin/nice")
             .args(["-n", "19", "/usr/bin/ionice", "-c", "3"])
@@ -85,22 +85,22 @@ impl Program {
         self
     }
 
-    /// Lets the child write both its outputs to the end of this file, from which they are read back:
-    /// unlike a pipe's, its writer survives us.
+    /// Lets the child write both its outputs to the end of this file, from which this process reads them: the writer of
+    /// a pipe would not survive this process.
     #[must_use]
     pub fn log(mut self, file: impl Into<PathBuf>) -> Self {
         self.log = Some(file.into());
         self
     }
 
-    /// What it reads from its standard input, which is `/dev/null` unless it is said.
+    /// What it reads from its standard input, which is `/dev/null` by default.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
     }
 
-    /// The directory it starts in, `/` unless it is said.
+    /// The directory it starts in, `/` by default.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = directory.into();
@@ -110,15 +110,14 @@ impl Program {
     /// One more variable of its environment.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        // a NUL would keep the program from being started at all
+        // a NUL would make the start fail
         self.environment
             .push((name.to_owned(), value.replace('\0', " ")));
         self
     }
 
-    /// The program keeps what it makes of the file `source` in the file `cache`, and tells whether that is current by
-    /// the whole seconds of the source's date. A cache that may be older than the source is removed before the
-    /// program is started.
+    /// The program keeps what it makes of the file `source` in the file `cache`, and compares whole seconds to decide
+    /// whether that is current. A cache that may be older than the source is removed before the program is started.
     #[must_use]
     pub fn cache(mut self, cache: impl Into<PathBuf>, source: impl Into<PathBuf>) -> Self {
         self.cache = Some(ProgramCache {
@@ -128,24 +127,24 @@ impl Program {
         self
     }
 
-    /// Ends the program, and all it has started, when we die, however that happens: for what fetches.
-    /// Without it a worker that is killed leaves its `apt-get update` behind, without our limit, holding
-    /// apt's lock for as long as a slow mirror likes. What changes packages is never leashed.
+    /// Ends the program, and all that it has started, when this process dies: for downloads. Without it, a killed
+    /// worker leaves its `apt-get update` behind, which has no time limit then and holds apt's lock as long as a slow
+    /// mirror takes. Programs that change packages never have it.
     #[must_use]
     pub fn die_with_parent(mut self) -> Self {
         self.die_with_parent = true;
         self
     }
 
-    /// Has the program told to end by INT, not TERM: for one that cleans up after that only.
+    /// Ends the program by INT instead of TERM, for programs that clean up only after INT.
     #[must_use]
     pub fn interrupted(mut self) -> Self {
         self.signal = Signal::INT;
         self
     }
 
-    /// Leaves the program `PATH` of the usual environment, and what was added to it: what is good for a
-    /// package manager may not be for a program of the administrator's.
+    /// Gives the program of the usual environment only `PATH`, besides what is added with [`env`](Self::env): variables
+    /// for package managers may confuse a program of the administrator.
     #[must_use]
     pub fn bare(mut self) -> Self {
         self.bare = true;

@@ -13,7 +13,7 @@ use super::supervise;
 /// The last lines of standard error that an error message quotes.
 const TAIL_LINES: usize = 20;
 
-/// How long a program that only tells something may take: beyond that it hangs, and whoever waits would for ever.
+/// How long a program that only prints something may take; one that takes longer hangs.
 pub const READ_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 impl Program {
@@ -52,7 +52,8 @@ impl Program {
         })
     }
 
-    /// Runs the program, for ten minutes unless another limit is said; how it ended, and its standard output.
+    /// Runs the program, for ten minutes at most unless it has another limit. Returns how it ended and its standard
+    /// output.
     pub fn output(&self) -> Result<(Finished, String)> {
         let mut output = String::new();
         let limit = self.limit.or(Some(READ_LIMIT));
@@ -65,7 +66,7 @@ impl Program {
         Ok((finished, output))
     }
 
-    /// Runs the program and gives its standard output; an error unless it exits with 0.
+    /// Runs the program and returns its standard output; an error unless it exits with 0.
     pub fn output_checked(&self) -> Result<String> {
         let (finished, output) = self.output()?;
         if !finished.succeeded() {
@@ -74,7 +75,7 @@ impl Program {
         Ok(output)
     }
 
-    /// One sentence on how the program failed: the program, its ending, its last words.
+    /// One sentence on how the program failed: its name, how it ended, and the end of its standard error.
     #[must_use]
     pub fn failure(&self, finished: &Finished) -> String {
         let name = std::path::Path::new(&self.path)

@@ -26,24 +26,24 @@ const ENVIRONMENT: [(&str, &str); 11] = [
     ("UCF_FORCE_CONFFOLD", "1"),
     ("APT_LISTCHANGES_FRONTEND", "none"),
     ("APT_LISTBUGS_FRONTEND", "none"),
-    // it would restart the unit we run in; the run after ours does what is needed
+    // needrestart would restart the unit of the worker; the next run of needrestart does what is needed
     ("NEEDRESTART_SUSPEND", "1"),
 ];
 
 impl Program {
-    /// The program itself, or this one, which holds it on its leash (see [`hold`](super::run_guarded)).
+    /// The program itself, or this one, which guards it (see [`run_guarded`](super::run_guarded)).
     fn command(&self) -> Command {
         if !self.die_with_parent {
             return Command::new(&self.path);
         }
-        // by the link, because the file may have been replaced since we were started
+        // by the link, because an update may have replaced the file since this process started
         let mut command = Command::new("/proc/self/exe");
         let parent = std::process::id().to_string();
         command.args(["run", "leashed", &parent]).arg(&self.path);
         command
     }
 
-    /// A file of memory, not a pipe: nobody has to feed it while the child runs.
+    /// A file in memory: this process would have to feed a pipe while the child runs.
     fn standard_input(&self) -> io::Result<Stdio> {
         let Some(bytes) = &self.input else {
             return Ok(Stdio::null());

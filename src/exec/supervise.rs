@@ -1,4 +1,4 @@
-//! A running child: reading what it writes, ending it when its time is up or somebody asks for it.
+//! A running child: reading what it writes, and ending it at its time limit or on request.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -20,10 +20,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// the pipe open for ever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
-/// How often a log file is looked at when nothing else wakes us.
+/// How often a log file is read when no other output arrives.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why and when the child was signalled to end.
+/// Why and when this process sent the child a signal to end.
 #[derive(Clone, Copy)]
 struct Signalled {
     exit_reason: ExitReason,
@@ -31,12 +31,12 @@ struct Signalled {
     killed: bool,
 }
 
-/// When a child is signalled to end, and how.
+/// When this process ends a child, and by which signal.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// The time it has.
+    /// The time limit.
     pub time: Option<Duration>,
-    /// The signal that tells it; KILL follows.
+    /// The first signal; KILL follows.
     pub signal: Signal,
 }
 
@@ -70,7 +70,7 @@ pub fn run(
             }
             None if handler.stop() => Some(signal_group(ExitReason::Stopped)),
             Some(signalled) if !signalled.killed && signalled.at.elapsed() >= GRACE => {
-                // the group may be gone between the look and the blow
+                // the group may end between the check and the signal
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
                 Some(Signalled {
                     killed: true,
@@ -82,7 +82,7 @@ pub fn run(
     }
     let status = child.wait()?;
     if signalled.is_some() {
-        // nothing of a group that was signalled to end may live on, whoever of it ignored TERM
+        // no process of the group may survive, not even one that ignores TERM
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
     drain(pipes, handler, deliver)?;
@@ -98,7 +98,7 @@ fn signal_group(group: Pid, signal: Signal, exit_reason: ExitReason) -> Signalle
     }
 }
 
-/// The time until something has to be looked at again, output or not.
+/// How long to wait at most, even if the child writes nothing.
 fn deadline(started: Instant, limit: Option<Duration>, signalled: Option<Signalled>) -> Duration {
     let next = match (signalled, limit) {
         (Some(signalled), _) => GRACE.saturating_sub(signalled.at.elapsed()),

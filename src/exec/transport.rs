@@ -12,19 +12,19 @@ use anyhow::{Context, Result};
 
 use super::start;
 
-/// How long the end of a program is waited for whose connection is gone.
+/// How long to wait for the end of a program that has lost its connection.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
-/// A running program. It ends with this value.
+/// A running program, which is killed when this value is dropped.
 pub struct Transport {
     child: Child,
-    /// The last line of its standard error, once that is at its end.
+    /// The last line of its standard error, sent when that ends.
     last_error: Receiver<String>,
 }
 
 impl Transport {
-    /// Starts the program, found on the caller's `PATH` and with the caller's environment and terminal: ssh has
-    /// its agent there, and may ask for a password. The other end of its standard input and output comes with it.
+    /// Starts the program, found on the caller's `PATH` and with the caller's environment and terminal: ssh has its
+    /// agent there, and may ask for a password. Returns the other end of its standard input and output as well.
     pub fn start(program: &str, arguments: &[String]) -> Result<(Self, UnixStream)> {
         let (ours, theirs) = UnixStream::pair().context("failed to make a socket")?;
         let input = OwnedFd::from(theirs);
@@ -38,7 +38,7 @@ impl Transport {
         Ok((Self { child, last_error }, ours))
     }
 
-    /// What a program whose connection has failed said last; none where it said nothing.
+    /// The last line on standard error of a program whose connection has failed; none where there is none.
     #[must_use]
     pub fn last_error(&mut self) -> Option<String> {
         let until = Instant::now() + ENDS_WITHIN;
@@ -54,7 +54,7 @@ impl Transport {
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        // ssh on a dead link would go on until it notices that
+        // ssh on a dead connection would wait for its timeout
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! polkit's agent for a terminal, by which a person gives a password there.
+//! polkit's agent that asks for a password on the terminal.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,12 +11,12 @@ use super::start;
 /// Where polkit installs it, pkttyagent(1).
 const PROGRAM: &str = "/usr/bin/pkttyagent";
 
-/// A running agent of this process. It ends with this value.
+/// The running agent of this process, which is ended when this value is dropped.
 pub struct TtyAgent(Child);
 
 impl TtyAgent {
-    /// Starts the agent, and waits until polkit knows it; none where it is not installed or does not come up. Where
-    /// the session has an agent already, that one goes first.
+    /// Starts the agent, and waits until polkit knows it; none where it is not installed or does not start. An agent
+    /// that the session already has is asked first.
     #[must_use]
     pub fn start() -> Option<Self> {
         if !Path::new(PROGRAM).exists() {

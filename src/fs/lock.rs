@@ -16,12 +16,12 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock when it is free; `None` when somebody holds it.
+    /// Takes the lock when it is free; `None` when another process holds it.
     pub fn try_take(path: &Path) -> Result<Option<Self>> {
         Self::flock(path, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Takes the lock as soon as it is free. The kernel wakes whoever waits, in turn.
+    /// Takes the lock as soon as it is free. The kernel wakes the waiting processes in turn.
     pub fn take(path: &Path) -> Result<Self> {
         loop {
             if let Some(lock) = Self::flock(path, FlockOperation::LockExclusive)? {

@@ -38,8 +38,8 @@ pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     })
 }
 
-/// Writes `bytes` to `path` so that a reader sees the old or the new file, whole. Nothing is synced: after a
-/// power cut it may be torn.
+/// Writes `bytes` to `path` so that a reader sees the old or the new file, whole. Nothing is synced: after a power cut
+/// it may be incomplete.
 pub fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_beside(path);
     let written = fs::write(&temporary, bytes).and_then(|()| replace(&temporary, path));
@@ -100,7 +100,7 @@ pub fn remove_all_durably(directory: &Path, names: &[OsString]) -> Result<()> {
     remove().with_context(|| format!("failed to remove files in {}", quoted(directory)))
 }
 
-/// Removes what writers that died have left in a directory, which nobody else may be writing to now.
+/// Removes the temporary files that dead writers have left in a directory. No other process may be writing to it.
 pub fn remove_leftovers(directory: &Path) -> Result<()> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("failed to read {}", quoted(directory)))?;
@@ -157,9 +157,8 @@ pub fn remove_durably(path: &Path) -> Result<()> {
     remove().with_context(|| format!("failed to remove {}", quoted(path)))
 }
 
-/// Moves `path` out of the way of the file that is going to be written there: what cannot be read may be of
-/// use to a person, or to a newer version of this program. The latest file of each name stays, and every
-/// directory.
+/// Moves `path` out of the way of a new file: an administrator, or a newer version of this program, may still have a
+/// use for what this version cannot read. The latest file of each name stays, and every directory.
 pub fn put_aside(path: &Path) -> Result<()> {
     move_aside(path)
         .and_then(|()| path.parent().map_or(Ok(()), sync_directory))
@@ -248,7 +247,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
         .write(true)
         .mode(mode)
         .open(path)?;
-    // the mode given at creation is cut by the umask of whoever started us
+    // the umask of this process restricts the mode given at creation
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     Ok(file)
@@ -258,7 +257,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// A name beside `path` that nobody else uses; the dot keeps it from being taken for an entry.
+/// A unique name beside `path`; the dot marks it as no entry.
 fn temporary_beside(path: &Path) -> std::path::PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);

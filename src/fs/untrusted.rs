@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// Why an entry that somebody else prepared could not be read.
+/// Why an entry that another account prepared could not be read.
 #[derive(Debug)]
 pub enum Unreadable {
-    /// It is gone: somebody else took it.
+    /// It is gone: another process took it.
     Gone,
     /// It is not what an entry may be: a link, a directory, too large, …
     Refused(String),
@@ -23,13 +23,13 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Reads a file from a directory that unprivileged accounts may write to: links are not followed, a
-/// fifo does not block, only a regular file with a single name and at most `limit` bytes is read.
-/// Type and size are asked of the open descriptor, so that a swap after the look changes nothing.
+/// Reads a file from a directory that unprivileged accounts may write to: links are not followed, a fifo does not
+/// block, only a regular file with a single name and at most `limit` bytes is read. Type and size are those of the open
+/// descriptor, so that replacing the file after the check has no effect.
 pub fn read_untrusted(directory: &Path, name: &Path, limit: u64) -> Result<Vec<u8>, Unreadable> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(directory, flags, Mode::empty()).map_err(io::Error::from)?;
-    // no openat2(2), which RestrictSUIDSGID= takes from the doors: of one name, NOFOLLOW says it all
+    // no openat2(2), which RestrictSUIDSGID= forbids the front ends: for a single name, NOFOLLOW is enough
     if name.file_name() != Some(name.as_os_str()) {
         return Err(refused("it is not in this directory"));
     }
@@ -39,7 +39,7 @@ pub fn read_untrusted(directory: &Path, name: &Path, limit: u64) -> Result<Vec<u
         Err(rustix::io::Errno::NOENT) => return Err(Unreadable::Gone),
         Err(rustix::io::Errno::LOOP) => return Err(refused("it is a symbolic link")),
         Err(rustix::io::Errno::NXIO) => return Err(refused("it is a socket")),
-        // fcntl(2), F_SETLEASE: whoever owns it can keep it from being opened for a while
+        // fcntl(2), F_SETLEASE: its owner can delay the opening
         Err(rustix::io::Errno::WOULDBLOCK) => {
             return Err(refused("another process holds a lease on it"));
         }

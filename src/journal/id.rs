@@ -48,7 +48,7 @@ pub const STAGED: &str = "3a27a181f269bbbf1fa5583149f3c6cd";
 pub const UNITS_HEALED: &str = "43f2f1936e85df0875927b0fe339d309";
 /// A job waits for the network.
 pub const JOB_DEFERRED: &str = "3ceaaf308142c8ea91d93080f9b439fc";
-/// A job waits for a shutdown that somebody else has scheduled.
+/// A job waits for a shutdown that another program or a person has scheduled.
 pub const JOB_AWAITS_SHUTDOWN: &str = "7b6e7a2819069509f9dfd56549d6426b";
 /// A job's preconditions no longer hold.
 pub const JOB_CONFLICT: &str = "9dfb369bab13dfae627655daa05f1119";
@@ -86,7 +86,7 @@ pub const SERVICE_OUTDATED: &str = "02ed64715fae40ef91f7d310670cc473";
 pub const MANAGER_REEXECUTED: &str = "0f34b0a5575eaa540dae0cec44bf655b";
 /// A service was restarted because it ran what an update has replaced.
 pub const SERVICE_RESTARTED: &str = "224922b405234f779e46e90298cb8325";
-/// Something is wrong that somebody should know.
+/// An alert was raised.
 pub const ALERT_RAISED: &str = "c9ecb6bff7f84c25800110a5b64d1e0a";
 /// What an alert was raised for is over.
 pub const ALERT_RESOLVED: &str = "eafe1cd1309f4e1f8b24969169cec958";

@@ -57,7 +57,7 @@ pub fn refresh_failed(why: &str) {
     error!(MESSAGE_ID = id::REFRESH_FAILED, PATCH_ERROR = %why, "refresh failed: {why}");
 }
 
-/// Something went wrong beside a refresh, and keeps nothing back.
+/// Something failed during a refresh that keeps no update back.
 pub fn refresh_note(note: &str) {
     let note = plain(note);
     warn!(MESSAGE_ID = id::REFRESH_NOTE, PATCH_NOTE = %note, "refresh: {note}");
@@ -194,7 +194,7 @@ pub fn waiting(job: Option<&JobId>, what: &str) {
         "waiting: {what}");
 }
 
-/// What hangs, where it could be told.
+/// The script that hangs, as far as it is known.
 #[derive(Debug, Clone, Copy)]
 pub struct StalledScript<'a> {
     /// The package whose script it is.
@@ -221,7 +221,7 @@ pub fn stuck(job: &JobId, what: &StalledScript<'_>, seconds: u64, text: &str) {
         "job {job} makes no progress: {text}");
 }
 
-/// Something that is not a valid request was refused.
+/// An invalid request was refused.
 pub fn request_refused(what: &str, why: &str) {
     let (what, why) = (plain(what), plain(why));
     error!(MESSAGE_ID = id::REQUEST_REFUSED, PATCH_ERROR = %why, "{what} refused: {why}");
@@ -241,19 +241,19 @@ pub fn database_problem(job: &JobId, problem: &str) {
     warn!(MESSAGE_ID = id::DATABASE_PROBLEM, PATCH_JOB = %job, PATCH_ERROR = %problem, "{problem}");
 }
 
-/// The package manager was killed in the middle of its work, ours or somebody else's.
+/// A package manager was killed in the middle of its work, started by the worker or by another program.
 pub fn database_interrupted(job: &JobId) {
     warn!(MESSAGE_ID = id::DATABASE_INTERRUPTED, PATCH_JOB = %job,
         "the package manager was interrupted while it changed packages; repairing what it left");
 }
 
-/// It is in order again.
+/// The package database is in order again.
 pub fn database_repaired(job: &JobId) {
     info!(MESSAGE_ID = id::DATABASE_REPAIRED, PATCH_JOB = %job,
         "the package database is in order again");
 }
 
-/// What is pending was downloaded ahead.
+/// The pending updates were downloaded ahead.
 pub fn staged(count: usize) {
     info!(
         MESSAGE_ID = id::STAGED,
@@ -275,7 +275,7 @@ pub fn job_deferred(job: &JobId, why: &str) {
         "job {job} waits for the network: {why}");
 }
 
-/// A job waits for a shutdown that somebody else has scheduled.
+/// A job waits for a shutdown that another program or a person has scheduled.
 pub fn job_awaits_shutdown(job: &JobId, why: &str) {
     let why = plain(why);
     warn!(MESSAGE_ID = id::JOB_AWAITS_SHUTDOWN, PATCH_JOB = %job, PATCH_ERROR = %why,
@@ -289,7 +289,7 @@ pub fn job_conflict(job: &JobId, why: &str) {
         "job {job} is in conflict, nothing was changed: {why}");
 }
 
-/// Something was looked at after an update.
+/// A check after an update has a result.
 pub fn checked(job: &JobId, kind: &str, name: &str, required: bool, passed: bool, message: &str) {
     let (name, text) = (plain(name), plain(message));
     let result = match (passed, required) {
@@ -306,13 +306,13 @@ pub fn checked(job: &JobId, kind: &str, name: &str, required: bool, passed: bool
     }
 }
 
-/// A job has something to tell.
+/// A note on a job for the administrator.
 pub fn job_note(job: &JobId, note: &str) {
     let note = plain(note);
     warn!(MESSAGE_ID = id::JOB_NOTE, PATCH_JOB = %job, "{note}");
 }
 
-/// Something is wrong that somebody should know.
+/// An alert was raised.
 pub fn alert_raised(key: &str, text: &str, job: Option<&JobId>) {
     let text = plain(text);
     warn!(MESSAGE_ID = id::ALERT_RAISED, PATCH_ALERT = key, PATCH_ALERT_STATE = "raised",

@@ -10,7 +10,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::{Observer, Report};
 
-/// How often a lock is looked at again that can be looked at.
+/// How often a lock is checked again that can be checked without running the tool.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How long to wait before running a tool again that only says that it did not get its lock.

@@ -21,22 +21,22 @@ pub trait PackageManager: Send + Sync {
     /// Its name, as `backend =` gives it.
     fn name(&self) -> &'static str;
 
-    /// Fetches the index of every enabled source. An error is a failure to run at all; what failed
-    /// about a source is in the answer.
+    /// Fetches the index of every enabled source. An error means that it could not run at all; the report says which
+    /// sources failed.
     fn refresh(&self, observer: &mut dyn Observer) -> Result<RefreshReport>;
 
-    /// The directories a refresh writes to, where the administrator may have moved them.
+    /// The directories that a refresh writes to, where the configuration can move them.
     fn refreshes_in(&self) -> Vec<PathBuf> {
         Vec::new()
     }
 
-    /// The same of the directories without writing to which it looks nothing up.
+    /// The same of the directories that it has to write to for a query.
     fn looks_up_in(&self) -> Vec<PathBuf> {
         Vec::new()
     }
 
-    /// Fetches what an update of everything would install, at idle priority, and installs nothing; whether
-    /// it came to its end. An error when this package manager cannot do that.
+    /// Downloads what an update of everything would install, at idle priority. Returns whether it ran to its end. An
+    /// error when this package manager cannot do that.
     fn download(&self, _failed: &[&Source], _observer: &mut dyn Observer) -> Result<bool> {
         bail!("{} cannot download ahead", self.name())
     }
@@ -44,15 +44,14 @@ pub trait PackageManager: Send + Sync {
     /// What an update of everything would do, without what comes from `failed` sources.
     fn pending(&self, failed: &[&Source]) -> Result<Pending>;
 
-    /// Why nobody can tell which updates are for security, where the sources do not say it: a request for
-    /// those alone is an error then, and not nothing to do. Only such a request asks.
+    /// Why the security updates cannot be told from the others, where the sources do not say it: a request for those
+    /// alone is an error then. Only such a request asks.
     fn no_security(&self) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// Whether an update of everything has to be told exactly what to install, because by itself the package
-    /// manager would stop, or pass over a security update. It is looked up in the list of what is pending, where
-    /// that is known.
+    /// Whether an update of everything has to name its packages, because without names the package manager would stop
+    /// or pass over a security update. The pending list answers it, where there is one.
     fn must_be_told(&self, _list: Option<&Pending>, _failed: &[&Source]) -> Result<bool> {
         Ok(false)
     }
@@ -62,8 +61,8 @@ pub trait PackageManager: Send + Sync {
     /// [`AllOrNothing`](super::AllOrNothing) where a part cannot be had.
     fn plan(&self, updates: &[Update], failed: &[&Source]) -> Result<Pending>;
 
-    /// The same of everything but what is left out, for a package manager that changes everything or nothing:
-    /// as if the administrator ignored that.
+    /// The same without the packages that are left out, for a package manager that changes everything or nothing: as if
+    /// the administrator ignored them.
     fn plan_without(
         &self,
         _left_out: &[String],
@@ -83,14 +82,14 @@ pub trait PackageManager: Send + Sync {
     /// What is wrong with the package database; empty when it is in order.
     fn problems(&self) -> Result<Vec<Problem>>;
 
-    /// Whether everything that could be wrong with it can be seen by whoever asks. What the unprivileged
-    /// doors cannot see, they have to be told by the worker.
+    /// Whether the caller can read the package database completely, so that `problems` is exhaustive. Where the
+    /// unprivileged front ends cannot, the worker publishes the problems.
     fn sees_problems(&self) -> bool {
         true
     }
 
-    /// Whether somebody was killed while changing packages, so that nothing works any more before the
-    /// database is repaired.
+    /// Whether a package manager was killed while it changed packages, so that the database has to be repaired before
+    /// anything else.
     fn is_interrupted(&self) -> Result<bool> {
         Ok(false)
     }
@@ -101,8 +100,8 @@ pub trait PackageManager: Send + Sync {
         Ok(false)
     }
 
-    /// Runs the scripts that have not run to their end, of all packages; the package database tells what came
-    /// of it. Output goes to the log. It is never stopped.
+    /// Runs the scripts of all packages that have not run to their end; the package database says which succeeded.
+    /// Output goes to the log. It is never stopped.
     fn configure(&self, _log: &Path, _observer: &mut dyn Observer) -> Result<()> {
         Ok(())
     }
@@ -114,23 +113,23 @@ pub trait PackageManager: Send + Sync {
         observer: &mut dyn Observer,
     ) -> Result<TransactionReport>;
 
-    /// Waits until nobody changes packages: a run that outlived the worker that started it may still
-    /// be at work. An error when a stop was asked for first.
+    /// Waits until no process changes packages: a run that outlived its worker may still be at work. An error when a
+    /// stop was asked for first.
     fn wait_until_idle(&self, observer: &mut dyn Observer) -> Result<()>;
 
-    /// Heals what an interrupted transaction with this change list left behind, if anything; what
-    /// cannot be healed is named in the error. Output goes to the log. It is never stopped.
+    /// Repairs what an interrupted transaction with this change list left behind, if anything; the error names what
+    /// cannot be repaired. Output goes to the log. It is never stopped.
     fn repair(&self, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()>;
 
-    /// The package's script that a process below a transaction runs, if it runs one: told by what the
-    /// process says of itself.
+    /// The package's script that a process below a transaction runs, if it runs one: from its command line and
+    /// environment.
     fn script(&self, _process: &ProcessInfo) -> Option<Script> {
         None
     }
 
-    /// Where the version that each change is about to replace could be had from: the packages we keep,
-    /// the package manager's cache, its archive, a package made of the installed files. Asked before
-    /// the first file changes, so it has to be quick; files that it makes go into `scratch`.
+    /// Where the former version of each change can be had from: the package store, the package manager's cache, its
+    /// archive, a package made of the installed files. The gate asks it before the first file changes, so it has to be
+    /// quick; files that it makes go into `scratch`.
     fn rollback_items(
         &self,
         changes: &[Change],
@@ -138,9 +137,8 @@ pub trait PackageManager: Send + Sync {
         scratch: &Path,
     ) -> Result<Vec<RollbackItem>>;
 
-    /// Undoes changes in one transaction: exactly the former versions come back, what was newly
-    /// installed goes, and nothing else is touched. Files are checked right before they are used. Once
-    /// it has begun it cannot be stopped.
+    /// Undoes changes in one transaction: it installs exactly the former versions, removes what was newly installed,
+    /// and changes nothing else. Files are checked right before they are used. It cannot be stopped once it has begun.
     fn rollback(
         &self,
         restore: &Restore<'_>,
@@ -153,9 +151,8 @@ pub trait PackageManager: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Packages that are no part of what is undone and of which files now belong to one that is, each in the
-    /// version that it has and keeps: going back takes these files along. Asked before the first file changes
-    /// back.
+    /// Packages outside of a rollback that lose files to it, because a package of the rollback has taken these files
+    /// over; each in the version that it has and keeps. The worker asks before the first file changes.
     fn overwritten(
         &self,
         _former: &[RollbackItem],
@@ -164,14 +161,13 @@ pub trait PackageManager: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Which of these packages, each installed in its former version, lack files of their package file or
-    /// have other ones. Files that are fetched for that go into `store`, and are there no more afterwards.
+    /// Which of these packages, each installed in its former version, lack files of their package file or have other
+    /// ones. Files that are fetched for that go into `store`, and are removed afterwards.
     fn damaged(&self, _back: &[RollbackItem], _store: &Path) -> Result<Vec<Damaged>> {
         Ok(Vec::new())
     }
 
-    /// Installs packages again in their former version, which they have, so that all of their files are
-    /// there.
+    /// Reinstalls packages in their former version, which they have, to restore their files.
     fn install_again(
         &self,
         _restore: &Restore<'_>,
@@ -185,14 +181,13 @@ pub trait PackageManager: Send + Sync {
         false
     }
 
-    /// The packages that are there only because others need them, as `name:architecture`, or as a name alone
-    /// where it is marked for all architectures; none where only the package manager itself can tell.
+    /// The packages with an auto mark, as `name:architecture`, or as a name alone where it is marked for all
+    /// architectures; none where only the package manager itself can tell.
     fn automatic(&self) -> Option<BTreeSet<String>> {
         None
     }
 
-    /// Marks packages again as being there only because others need them, named as in
-    /// [`automatic`](Self::automatic).
+    /// Sets the auto mark of packages again, named as in [`automatic`](Self::automatic).
     fn mark_automatic(&self, _names: &[String], _log: &Path) -> Result<()> {
         bail!("{} marks no packages", self.name())
     }
@@ -202,9 +197,9 @@ pub trait PackageManager: Send + Sync {
         Ok(BTreeSet::new())
     }
 
-    /// Takes away what these packages, which are gone, have left of their configuration, as far as no other
-    /// package has it, it is unchanged, and `is_new` says that it was not there before they came. No
-    /// script of theirs is run. Those of which something stays, each with why.
+    /// Removes the configuration files that these removed packages have left, as far as no other package owns them,
+    /// they are unchanged, and `is_new` says that they did not exist before. It runs no script of theirs. Returns the
+    /// packages of which something stays, each with why.
     fn clear_remains(
         &self,
         _gone: &[PackageId],
@@ -215,13 +210,14 @@ pub trait PackageManager: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// The tool below the package manager that can put former versions back where that cannot run any more.
+    /// The tool below the package manager that can install former versions where the package manager cannot run any
+    /// more.
     fn below(&self) -> Option<&'static str> {
         None
     }
 
-    /// As [`rollback`](Self::rollback), by the tool below alone: every former version has to be in a file
-    /// on this host. The gate is not asked, because no run of it can be held up by others on its way there.
+    /// As [`rollback`](Self::rollback), by the tool below alone: every former version has to be in a file on this host.
+    /// It asks no gate: other package managers cannot delay it on its way there.
     fn rollback_below(
         &self,
         _restore: &Restore<'_>,
@@ -230,8 +226,8 @@ pub trait PackageManager: Send + Sync {
         bail!("there is no tool below {}", self.name())
     }
 
-    /// What tells the package in this file from another build of its version, as the database will once it is
-    /// installed (see [`Installed::build`](super::Installed::build)); none where the database tells nothing.
+    /// What distinguishes the package in this file from another build of its version, as the database will show it once
+    /// it is installed (see [`Installed::build`](super::Installed::build)); none where the database shows nothing.
     fn build_of(&self, _file: &Path) -> Result<Option<String>> {
         Ok(None)
     }
@@ -243,8 +239,8 @@ pub trait PackageManager: Send + Sync {
     /// says they are; they are removed, so that the next attempt fetches them.
     fn remove_damaged(&self, changes: &[Change], since: SystemTime) -> Result<Vec<String>>;
 
-    /// How much each change takes once it is installed, by what the index or the package file says at once. By
-    /// default four times the package file, which is what they are compressed to at least (measured).
+    /// How much each change takes once it is installed, by the index or the package file. By default four times the
+    /// package file, which is what they are compressed to at least (measured).
     fn footprints(&self, changes: &[Change]) -> Result<Vec<Footprint>> {
         let footprint = |change: &Change| Footprint {
             new: change.file_size().saturating_mul(4),
@@ -258,9 +254,9 @@ pub trait PackageManager: Send + Sync {
         updates.iter().map(Change::from).collect()
     }
 
-    /// How many bytes the files of each new version take where they lie `there`, by its package file; none where
-    /// that cannot be told. It reads every package file that may have some there, so it is asked only where
-    /// room is short. A package that is installed and has no file there may be taken to bring none.
+    /// How many bytes the files of each new version take where they lie `there`, by its package file; none where that
+    /// is not known. It reads every package file that may have some there, so the worker asks only where space is
+    /// short. A package that is installed and has no file there may be taken to bring none.
     fn brings(
         &self,
         changes: &[Change],
@@ -275,19 +271,19 @@ pub trait PackageManager: Send + Sync {
     }
 
     /// The files that the package has, and those of its new version where it is new: where the change would write.
-    /// Empty where nobody can tell.
+    /// Empty where that is not known.
     fn files(&self, _change: &Change) -> Result<Vec<PathBuf>> {
         Ok(Vec::new())
     }
 
-    /// Where the scripts of packages have to be run from as programs, where they are not given to a shell.
+    /// The directory from which package scripts are executed as programs, where they are not given to a shell.
     fn runs_scripts_from(&self) -> Option<&Path> {
         None
     }
 
-    /// Takes away kernels that nothing needs any more, as the package manager's own command for that does, but
-    /// never those of the releases in `keep`, one that is held, or one that was installed for its own sake; what
-    /// went. Nothing where the package manager sees to old kernels itself when it installs one.
+    /// Removes kernels that nothing needs any more, as the package manager's own command for that does, but never those
+    /// of the releases in `keep`, a held one, or a manually installed one. Returns what was removed; nothing where the
+    /// package manager removes old kernels itself.
     fn remove_old_kernels(
         &self,
         _keep: &[String],
@@ -297,8 +293,8 @@ pub trait PackageManager: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Why the host should be rebooted, one reason each; empty when it need not. A reason that was `taken_back`
-    /// holds again for what was replaced later.
+    /// Why the host should be rebooted; empty when it need not. A reason that was `taken_back` holds again for what was
+    /// replaced later.
     fn reboot_reasons(&self, taken_back: &TakenBack) -> Vec<String>;
 
     /// A text that changes whenever the index, the package database or the `failed` sources do.

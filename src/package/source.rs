@@ -61,7 +61,7 @@ pub struct RefreshReport {
 }
 
 impl RefreshReport {
-    /// Offline when something failed, and everything that did for want of a network.
+    /// Offline when something failed, and every failure means that the network is away.
     pub(super) fn of(
         sources: Vec<Source>,
         errors: Vec<String>,

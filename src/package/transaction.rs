@@ -39,17 +39,17 @@ impl Report {
     }
 }
 
-/// Who listens to a running refresh or transaction, and may ask it to stop.
+/// Receives the reports of a running refresh or transaction, and may request a stop.
 pub trait Observer {
     /// Something happened.
     fn report(&mut self, report: Report);
 
-    /// Whether a stop is asked for that may still be followed. Asked after every report and once a second
-    /// at least, so that a listener also learns that nothing was reported.
+    /// Whether a stop is requested that may still be followed. Called after every report and at least once a second, so
+    /// that an observer also notices silence.
     fn stop(&mut self) -> bool;
 }
 
-/// Listens to nothing, and asks for no stop: for what only reads.
+/// Ignores reports and requests no stop: for runs that only read.
 #[derive(Debug)]
 pub(super) struct IgnoreReports;
 

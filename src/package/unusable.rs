@@ -1,4 +1,4 @@
-//! No package manager that could be used: whatever is asked of it fails with the reason.
+//! The stand-in for a package manager that cannot be used: every call fails with the reason.
 
 use std::io::BufRead;
 use std::path::Path;

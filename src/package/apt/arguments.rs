@@ -61,8 +61,8 @@ pub fn packages_alone(kinds: &str) -> Vec<OsString> {
     options(&settings)
 }
 
-/// Fetches what an upgrade of everything would install, by the same rules as [`apply`], when the disk and
-/// the processors have nothing else to do. A lock that somebody holds is not waited for.
+/// Fetches what an upgrade of everything would install, by the same rules as [`apply`], at idle priority. It does not
+/// wait for a lock.
 pub fn download(words: &[String], lists: &[OsString]) -> Program {
     with_parseable_output(Program::idle(APT_GET))
         .args(["-y", "--no-remove", "--download-only"])

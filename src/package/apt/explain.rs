@@ -1,5 +1,5 @@
-//! Why apt keeps packages back that nobody holds: what would have to go for them, or what they need and cannot
-//! have. apt is asked to install them all the same, and changes nothing.
+//! Why apt keeps packages back that are not held: which packages would have to be removed, or which dependencies are
+//! missing. apt simulates their installation.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

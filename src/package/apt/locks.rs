@@ -14,7 +14,7 @@ pub fn holder(directory: &Path) -> Result<Option<String>> {
     holders.find_map(Result::transpose).transpose()
 }
 
-/// Waits until nobody holds one of dpkg's locks in `directory`.
+/// Waits until no process holds one of dpkg's locks in `directory`.
 pub fn wait_until_free(directory: &Path, observer: &mut dyn Observer) -> Result<()> {
     lock::wait_until_free(observer, || holder(directory))
 }

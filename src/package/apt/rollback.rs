@@ -19,8 +19,8 @@ use crate::package::{
 };
 use crate::sorted::InOrder;
 
-/// How long repacking all packages together may take: it holds up the transaction, and everybody else who
-/// waits for dpkg.
+/// How long repacking all packages together may take: the transaction, and every other process
+/// that waits for the locks of dpkg, waits for it.
 const REPACK_LIMIT: Duration = Duration::from_secs(180);
 
 /// What has to be free where they are repacked: a package is first copied, then packed.

@@ -32,14 +32,14 @@ pub struct SourceReport {
     pub extras: Vec<String>,
     /// Whether a list of its packages was sent, or has not changed.
     pub packages: bool,
-    /// The SHA-256 of the index as it was sent; `None` when it was not sent anew.
+    /// The SHA-256 of the index as it was sent; `None` when it was not sent.
     pub sent: Option<String>,
     /// Whether the index was confirmed at all.
     pub answered: bool,
 }
 
-/// Whether an error of apt's means that the network, and not the source, is away: texts of apt 2.6
-/// and 3.0 for a refused or timed out connection, and for a name that nobody resolves.
+/// Whether an error of apt's means that the network, and not the source, is away: texts of apt 2.6 and 3.0 for a
+/// refused or timed out connection, and for a name that cannot be resolved.
 #[must_use]
 pub fn is_network_error(error: &str) -> bool {
     [

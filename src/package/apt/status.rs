@@ -29,7 +29,7 @@ pub fn parse(line: &str) -> Option<Report> {
 
 fn percent(text: &str) -> Option<u32> {
     let number: f64 = text.parse().ok()?;
-    // clamped just before, so nothing is lost that anybody would miss
+    // clamped just before, so the conversion loses nothing
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     number
         .is_finite()

@@ -8,11 +8,11 @@ use crate::exec::{Program, READ_LIMIT};
 use crate::package::rpm::{conf, evr, locks};
 use crate::package::{Change, PackageId, Source, Update};
 
-/// Fetches the index of every repository, and lists what is pending, which is the cheapest command that
-/// fetches all it needs. A repository that fails is passed over, so that the others are refreshed and
-/// each is heard of; that it failed is ours to see: by itself dnf exits with 0 then (FACTS 30). The key
-/// that a repository's definition names for its index is taken without a question (`-y`): whoever wrote
-/// the definition has answered it, and without the key the index is refused.
+/// Fetches the index of every repository, and lists what is pending, which is the cheapest command that fetches all it
+/// needs. A repository that fails is passed over, so that the others are refreshed and each is heard of; that it failed
+/// is ours to see: by itself dnf exits with 0 then (FACTS 30). The key that a repository's definition names for its
+/// index is taken without a question (`-y`): the author of the definition has confirmed the key, and dnf refuses the
+/// index without it.
 pub fn refresh(variant: Variant) -> Program {
     let program = Program::new(variant.program());
     match variant {
@@ -94,7 +94,7 @@ pub fn download(variant: Variant, scope: DnfScope<'_>) -> Program {
     download_by(Program::new(variant.program()), variant, scope)
 }
 
-/// The same when nobody waits for it: everybody else's work comes first.
+/// The same at idle priority.
 pub fn download_ahead(variant: Variant, failed: &[&Source]) -> Program {
     let idle = Program::idle(variant.program());
     let scope = DnfScope {

@@ -1,4 +1,4 @@
-//! What dnf and yum print while they work: progress, failures, whom they wait for.
+//! What dnf and yum print while they work: progress, failures, the process that they wait for.
 
 use crate::exec::{ExitReason, Line, OutputHandler};
 use crate::package::rpm::resolution::Resolution;

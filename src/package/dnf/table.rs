@@ -79,7 +79,7 @@ impl TableReader {
         if let Some(section) = self.section {
             self.flush(section);
         }
-        // an installonly package is installed anew, and its oldest version goes
+        // a new version of an installonly package is installed beside the others, and the oldest one is removed
         let stays = |removal: &Removal, install: &[Planned]| {
             removal.because.is_none() && install.iter().any(|p| p.key.package == removal.package)
         };

@@ -56,7 +56,7 @@ impl Tree {
                 remove(&link)?;
                 std::os::unix::fs::symlink(&target, &link)?;
             }
-            // only we use this tree, and only one worker works: whoever locked it is dead
+            // only the worker uses this tree, and there is only one: the process that locked it is dead
             remove(&self.path.join("db.lck"))?;
             let before = self.path.join("before");
             remove(&before)?;

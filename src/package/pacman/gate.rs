@@ -21,7 +21,7 @@ pub struct GatePlan {
     pub changes: Vec<Change>,
     /// By which configuration, which the gate need not ask for again.
     pub conf: Conf,
-    /// What the live databases were when they were worked out: nobody may have moved them since.
+    /// What the live databases were when they were worked out: no process may have moved them since.
     pub databases: Vec<DatabaseStamp>,
 }
 
@@ -109,8 +109,8 @@ fn hook((program, arguments): (&Path, &[String])) -> String {
     )
 }
 
-/// What the names mean: pure. A name that was not planned is that of a package which another one replaces,
-/// or nobody knows what. What was planned to be taken away comes in a run of its own.
+/// What the names mean: pure. A name that was not planned is that of a package which another one replaces, or which is
+/// not known. What was planned to be taken away comes in a run of its own.
 fn announced(names: &str, plan: &[Change], installed: &Database) -> Result<Vec<Change>> {
     let version = |name: &str| {
         installed

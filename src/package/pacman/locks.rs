@@ -1,4 +1,4 @@
-//! pacman's lock: a file that exists. Whose it is, only the processes tell.
+//! pacman's lock: a file that exists. Its holder can be found only among the processes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -18,17 +18,17 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Who has the lock.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LockState {
-    /// Nobody.
+    /// No process.
     No,
-    /// A process that lives, in a phrase.
+    /// A living process, in a phrase.
     By(String),
-    /// Nobody that lives: a run that was interrupted has left it.
+    /// No living process: an interrupted run has left it.
     Stale,
     /// Processes of others cannot be seen from here.
     Unknown,
 }
 
-/// Looks.
+/// Reads the state of the lock.
 pub fn held(lock: &Path) -> LockState {
     if !lock.exists() {
         return LockState::No;
@@ -42,7 +42,7 @@ pub fn held(lock: &Path) -> LockState {
     }
 }
 
-/// Removes a lock that nobody holds.
+/// Removes a lock that no process holds.
 pub fn remove(lock: &Path) -> Result<()> {
     fs::remove_file(lock).with_context(|| format!("failed to remove '{}'", lock.display()))
 }
@@ -52,7 +52,7 @@ pub fn remove(lock: &Path) -> Result<()> {
 fn holder(proc: &Path, lock: &Path) -> Option<String> {
     let inode = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let (held, name) = (inode(lock)?, lock.file_name()?);
-    // by its name first: whoever is asked about a file of a network may never answer
+    // by its name first: a stat of a file on a network file system may never return
     let is_held = |descriptor: fs::DirEntry| {
         fs::read_link(descriptor.path()).is_ok_and(|path| path.file_name() == Some(name))
             && inode(&descriptor.path()) == Some(held)
@@ -71,8 +71,8 @@ fn holder(proc: &Path, lock: &Path) -> Option<String> {
     None
 }
 
-/// Waits until nobody who lives has the lock; what is left then. An error when a stop is asked for, or
-/// when it takes longer than `limit`.
+/// Waits until no living process has the lock. Returns the state then. An error when a stop is asked for, or when it
+/// takes longer than `limit`.
 pub fn wait(observer: &mut dyn Observer, limit: Option<Duration>) -> Result<LockState> {
     let started = Instant::now();
     let mut wait = lock::Wait::default();

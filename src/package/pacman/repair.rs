@@ -32,10 +32,9 @@ pub fn problems() -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-/// Takes the lock away that the interrupted run left, and installs all it was installing again: its
-/// database entries do not tell which files, scriptlets and hooks it had got to. Without a stale lock it
-/// came to its end, and only damaged entries are healed. The lock of somebody else's run stays: what that
-/// was about is not known here.
+/// Takes the lock away that the interrupted run left, and installs all it was installing again: its database entries do
+/// not tell which files, scriptlets and hooks it had got to. Without a stale lock it came to its end, and only damaged
+/// entries are healed. The lock of another program's run stays: what that was about is not known here.
 pub fn run(tree: &Tree, changes: &[Change], log: &Path, observer: &mut dyn Observer) -> Result<()> {
     let lock = Path::new(locks::LOCK);
     let interrupted = match locks::held(lock) {
@@ -114,8 +113,8 @@ fn finish_removals(
     )
 }
 
-/// Takes directories of these packages away that have no entry in them, or a version nobody asked for
-/// beside the right one: pacman would go on with neither.
+/// Takes directories of these packages away that have no entry in them, or a version that was not planned beside the
+/// right one: pacman would go on with neither.
 fn clear_damaged(local: &Path, changes: &[Change]) -> Result<bool> {
     let mut cleared = false;
     let directories = database::directories(local)?;

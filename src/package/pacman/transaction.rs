@@ -17,10 +17,10 @@ use crate::package::{
     Change, Observer, PackageId, Selection, Source, Transaction, TransactionEnd, TransactionReport,
 };
 
-/// How long a transaction waits for somebody else's.
+/// How long a transaction waits for that of another process.
 const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
-/// How often somebody else may be faster: the lock cannot be made on a full or read-only disk, either.
+/// How often another process may take the lock first: on a full or read-only disk, pacman cannot make the lock either.
 const LOCK_TRIES: u32 = 20;
 
 impl Pacman {
@@ -51,7 +51,7 @@ impl Pacman {
         observer: &mut dyn Observer,
     ) -> Result<TransactionReport> {
         let conf = self.conf()?;
-        // what somebody else is changing at this moment cannot be planned with
+        // a plan is worth nothing while another process changes packages
         free(observer)?;
         let mut upgrade = self.upgrade(&conf, (transaction.failed, &[]))?;
         if let Selection::Exactly(updates) = transaction.selection {
@@ -93,9 +93,9 @@ impl Pacman {
         })
     }
 
-    /// Moves the live databases, and upgrades by them in one run, which fetches, checks, and asks the gate, as
-    /// `pacman -Syu` does for anybody: checked in a run of its own, each package would be checked twice. Nobody
-    /// else gets the lock meanwhile. When nothing was changed in the end, they go back to where they were.
+    /// Moves the live databases, and upgrades by them in one run, which fetches, checks, and asks the gate, as `pacman
+    /// -Syu` does: a run of its own for the check would check each package twice. No other process gets the lock
+    /// meanwhile. If nothing was changed in the end, the databases go back to where they were.
     fn transact(
         &self,
         conf: &Conf,
@@ -132,7 +132,7 @@ impl Pacman {
         Ok(output::PacmanOutcome { ended, ..outcome })
     }
 
-    /// Runs pacman on the live database; again when somebody else was faster with the lock.
+    /// Runs pacman on the live database; again when another process took the lock first.
     pub(super) fn run(
         &self,
         program: &Program,
@@ -146,7 +146,7 @@ impl Pacman {
             self.tree.begin()?;
             let outcome = output::run(program, total, observer)?;
             match outcome.ended {
-                // whoever repairs it is to know whose lock it was
+                // the repair has to know whose lock it was
                 TransactionEnd::Interrupted(_) => {}
                 TransactionEnd::Stopped => {
                     // it had no time to take it away
@@ -176,7 +176,7 @@ impl Pacman {
     }
 }
 
-/// Waits until somebody else has finished; an error when the lock is nobody's.
+/// Waits until the other process has finished; an error when no process holds the lock.
 fn free(observer: &mut dyn Observer) -> Result<()> {
     match locks::wait(observer, Some(LOCK_LIMIT))? {
         LockState::Stale | LockState::Unknown => bail!("{}", locks::stale()),
@@ -184,7 +184,7 @@ fn free(observer: &mut dyn Observer) -> Result<()> {
     }
 }
 
-/// A failure after the live databases moved: whoever installs anything now makes a partial upgrade.
+/// A failure after the live databases moved: every installation now would be a partial upgrade.
 fn ahead(ended: TransactionEnd) -> TransactionEnd {
     let explained = |words: String| {
         format!(

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::database::{self, Contents};
 use super::{conf, fingerprint};
 
-/// What was read, and of which state it is.
+/// What was read, and the state of the database then.
 struct CachedContents {
     stamp: String,
     /// What may be there in several versions, as it was configured.
@@ -51,7 +51,7 @@ pub fn read() -> Result<Arc<Contents>> {
     Ok(contents)
 }
 
-/// Has it read while something else is done: whoever asks for it next waits for no more than the rest of that.
+/// Reads the database in another thread, so that the next caller waits for the rest of that only.
 pub fn read_ahead() {
     thread::spawn(read);
 }
@@ -77,7 +77,7 @@ fn until_told(changed: SystemTime, now: SystemTime) -> Option<Duration> {
     Some(needed.saturating_sub(ago))
 }
 
-/// Forgets what was read when a run of ours that may change packages has ended, however it did.
+/// Clears the cache when it is dropped: at the end of a run that may change packages.
 #[must_use]
 pub struct Changing;
 

@@ -10,8 +10,8 @@ use crate::checksum;
 use crate::package::Source;
 use crate::package::stamp::{add, add_all};
 
-/// The files that hold RPM's database, in each of its formats. Not what changes when it is read: `SQLite`'s
-/// `-shm`, and a log that is empty, which everybody makes who opens it (sqlite.org/wal.html).
+/// The files that hold RPM's database, in each of its formats. Not what changes when it is read: `SQLite`'s `-shm`, and
+/// a log that is empty, which every process makes that opens it (sqlite.org/wal.html).
 const DATABASE: [&str; 4] = [
     "rpmdb.sqlite",
     "rpmdb.sqlite-wal",

@@ -48,7 +48,7 @@ pub type ArchivedVersions = BTreeSet<(PackageId, String)>;
 pub struct Announced {
     #[serde(flatten)]
     pub change: Change,
-    /// Whether a repository has the former version, where whoever announces it can tell.
+    /// Whether a repository has the former version, where the announcing program knows it.
     pub archived: Option<bool>,
 }
 

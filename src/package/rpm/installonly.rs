@@ -36,8 +36,7 @@ pub fn in_use(former: &[RollbackItem]) -> Result<Vec<(PackageId, String)>> {
     Ok(found)
 }
 
-/// What a run that puts this back may do: the removal of one of two versions, which leaves the other, is
-/// in the tools' words a removal.
+/// Changes the rollback may make. Removing one of two installonly versions is a removal to rpm.
 pub fn agreed(former: &[RollbackItem]) -> Vec<Change> {
     let change = |former: &RollbackItem| {
         let undone = former.undone();

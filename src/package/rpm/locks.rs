@@ -1,4 +1,4 @@
-//! Whether somebody is changing RPM packages: rpm's own lock, and a run of ours that outlived its worker.
+//! Whether a process is changing RPM packages: rpm's own lock, and a run that outlived its worker.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -48,7 +48,7 @@ fn holder() -> Result<Option<String>> {
         .transpose()
 }
 
-/// A package manager of this user, root's, with our mark among its arguments: anybody may use that word.
+/// A package manager of this user, who is root, with the mark among its arguments: any account may use that word.
 fn run_of_ours(proc: &Path, user: u32) -> Option<String> {
     let marks = [format!("--comment={MARK}"), format!("--userdata={MARK}")];
     fs::read_dir(proc).ok()?.flatten().find_map(|entry| {

@@ -53,7 +53,7 @@ pub fn without_removals<T>(
         }
         replaced.retain(|new, _| !without.excluded.contains(new));
         if replaced.is_empty() {
-            // nobody says why: nothing is done rather than anything removed
+            // the tool does not say why: nothing is installed, so that nothing is removed
             let kept_back = all_kept_back(&mut resolved);
             without.kept_back.extend(kept_back);
             return Ok((resolved, rest, without));

@@ -18,8 +18,8 @@ pub enum Node {
     Text(String),
 }
 
-/// The nodes of a document, or of what there is of it: what cannot be read is skipped, because a
-/// missing element is noticed by whoever needs it. Comments and declarations are left out.
+/// The nodes of a document, or of what there is of it: what cannot be read is skipped, because a missing element is
+/// noticed by the caller that needs it. Comments and declarations are left out.
 pub fn nodes(document: &str) -> Vec<Node> {
     let mut nodes = Vec::new();
     let mut rest = document;

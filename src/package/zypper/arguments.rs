@@ -27,8 +27,8 @@ pub fn download(names: Option<&[String]>, repositories: &[String]) -> Program {
     update("--download-only", names, repositories).die_with_parent()
 }
 
-/// Downloads exactly these when nobody waits for it: everybody else's work comes first. `update
-/// --download-only` would do it too, but refuses where it could not install (FACTS 46), as in our sandbox.
+/// Downloads exactly these at idle priority. `update --download-only` would do it too, but refuses where it could not
+/// install (FACTS 46), as in our sandbox.
 pub fn download_ahead(names: &[String], repositories: &[String]) -> Program {
     zypper_by(Program::idle(ZYPPER))
         .arg("download")
@@ -37,8 +37,8 @@ pub fn download_ahead(names: &[String], repositories: &[String]) -> Program {
         .die_with_parent()
 }
 
-/// Installs what was downloaded, by the same words: an update of everything, or of exactly these. What they
-/// newly need the resolver finds as it did before, and remembers that nobody asked for it.
+/// Installs what was downloaded, by the same words: an update of everything, or of exactly these. What they newly need
+/// the resolver finds as it did before, and marks as automatically installed.
 pub fn change(names: Option<&[String]>, repositories: &[String]) -> Program {
     let zypper = zypper().arg(format!("--userdata={}", locks::MARK));
     zypper

@@ -111,8 +111,8 @@ fn of_dnf_4(directory: &Path, gate: &[&str]) -> Result<Option<Plugin>> {
     }))
 }
 
-/// A directory of plugins like dnf's own, with one more action. Whether it is ok dnf then asks nobody, and
-/// an answer of nothing means no (FACTS 37), unless the administrator has said otherwise.
+/// A directory of plugins like dnf's own, with one more action. dnf then gets no answer to its question whether that is
+/// ok, and no answer means no (FACTS 37), unless the administrator has said otherwise.
 fn of_dnf_5(plugins: &Path, scratch: &Path, gate: &[&str]) -> Result<Option<Plugin>> {
     let settings = ["pluginconfpath", "pluginpath", "assumeyes"];
     let configured = settings.iter().any(|s| !conf::of_dnf(s).is_empty());
