@@ -1,4 +1,4 @@
-//! When this host was started: what is older is what runs, what is newer waits for a restart.
+//! When this host was started: files older than that are in use, newer ones wait for a reboot.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,30 +9,30 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A socket that systemd makes when it starts as PID 1, and keeps while it re-executes itself (FACTS 64).
 const MADE_AT_START: &str = "run/systemd/notify";
 
-/// Reasons to reboot that hold no longer because what was replaced has gone back to what runs: each reason, as
-/// it is told, with when it was taken back, in seconds since 1970.
+/// Reasons to reboot that no longer hold because a rollback restored the version that runs: each reason with the time
+/// of the rollback, in seconds since 1970.
 pub type TakenBack = BTreeMap<String, i64>;
 
-/// Whether something that was replaced at a time, in seconds since 1970, is another one than what runs: that
-/// was `started`, or put back, before: pure.
+/// Whether a file that was replaced `at` a time, in seconds since 1970, differs from what runs: what runs was
+/// `started`, or rolled back to, before: pure.
 pub fn is_replaced(at: i64, reason: &str, started: i64, taken_back: &TakenBack) -> bool {
     let back = taken_back.get(reason).copied().unwrap_or(started);
     at > started.max(back)
 }
 
-/// The kernel's ticks in a second as proc(5) shows them, `USER_HZ`: the same on every architecture that
-/// systemd's package managers come with.
+/// The kernel's ticks in a second as proc(5) shows them, `USER_HZ`: the same on every architecture that systemd
+/// supports.
 const TICKS: i64 = 100;
 
-/// When this host was started, in seconds since 1970. A container starts later than its machine, whose boot
-/// is the one that `/proc/stat` dates: its own start is that of its PID 1. The doors, which see no process of
-/// root's, read it from a file that systemd makes then.
+/// When this host was started, in seconds since 1970. A container starts later than its machine, whose boot is the one
+/// that `/proc/stat` dates: its own start is that of its PID 1. The front ends, which see no process of root, read it
+/// from a file that systemd makes then.
 pub fn started(root: &Path) -> Option<i64> {
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let machine = machine_booted(&read("proc/stat"))?;
     let first = started_after(&read("proc/1/stat")).map(|seconds| machine + seconds);
     let made = fs::metadata(root.join(MADE_AT_START)).map(|file| file.ctime());
-    // a clock that was ahead when it was made and has been set right since
+    // the clock was ahead when the file was made, and has been corrected since
     let made = made.ok().filter(|made| *made <= now());
     [Some(machine), first, made].into_iter().flatten().max()
 }

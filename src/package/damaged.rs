@@ -1,4 +1,4 @@
-//! Files of installed packages that are not on the disk as their package files have them.
+//! Files of installed packages that differ from their package files.
 
 use super::PackageId;
 
@@ -9,17 +9,17 @@ pub struct Damaged {
     pub key: PackageId,
     /// Its version.
     pub version: String,
-    /// Files that are not there, or that the package manager no longer counts as the package's: they would go
-    /// with another one.
+    /// Files that are missing, or that the package manager no longer lists for the package: removing another package
+    /// would remove them.
     pub missing: Vec<String>,
-    /// Files with other contents. What the package's own scripts change in them is among these.
+    /// Files with other contents. Changes by the scripts of the package count, too.
     pub differing: Vec<String>,
-    /// Why its files could not be looked at.
+    /// Why its files could not be compared.
     pub unknown: Option<String>,
 }
 
 impl Damaged {
-    /// A package with nothing wrong about it so far.
+    /// A package without any difference so far.
     pub(super) fn none(key: PackageId, version: &str) -> Self {
         Self {
             key,
@@ -30,14 +30,14 @@ impl Damaged {
         }
     }
 
-    /// Itself, when something is wrong.
+    /// Itself, if something differs.
     pub(super) fn if_any(self) -> Option<Self> {
         let none = self.missing.is_empty() && self.differing.is_empty() && self.unknown.is_none();
         (!none).then_some(self)
     }
 }
 
-/// What a verification says of one file.
+/// How a file differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileDifference<'a> {
     /// It is not there.
@@ -46,9 +46,9 @@ pub(super) enum FileDifference<'a> {
     Differs(&'a str),
 }
 
-/// Reads a line of `rpm --verify` or `dpkg --verify`, which has the same form: `missing` or nine signs for what
-/// was compared, a letter for the kind of file, the path (rpm(8), "VERIFY OPTIONS"). Nothing for configuration
-/// files, which belong to the administrator, for ghosts, which no package brings, and for what is no such line.
+/// Reads a line of `rpm --verify` or `dpkg --verify`, which has the same form: `missing` or nine characters for what
+/// was compared, a letter for the kind of file, the path (rpm(8), "VERIFY OPTIONS"). None for configuration files,
+/// which belong to the administrator, for ghosts, which no package contains, and for other lines.
 pub(super) fn verified(line: &str) -> Option<FileDifference<'_>> {
     let (head, path) = line.split_at(line.find('/')?);
     let mut words = head.split_whitespace();

@@ -1,5 +1,4 @@
-//! Which package manager a host has: what it says of itself and which tools are there. Looked up here, and decided
-//! purely.
+//! Which package manager a host has, by its os-release and its tools.
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +53,7 @@ const IMAGES: [(&str, &str); 12] = [
     ("ubuntu-core", "snap refresh"),
 ];
 
-/// The backend for a host: the configured one, or the one of its distribution. An error says what to do.
+/// The backend for a host: the configured one, or the one of its distribution. The error says what to do.
 pub fn choose(configured: Option<&str>, facts: &HostFacts) -> Result<Backend> {
     let os = OsRelease::parse(&facts.os_release);
     if let Some(name) = configured {
@@ -93,7 +92,7 @@ pub fn choose(configured: Option<&str>, facts: &HostFacts) -> Result<Backend> {
     })
 }
 
-/// What updates the host, where that is no package manager.
+/// The tool that updates the host as a whole, if it is such a host.
 fn image(os: &OsRelease, facts: &HostFacts) -> Option<&'static str> {
     let has = |tool: &str| facts.tools.contains_key(tool);
     if facts.ostree {
@@ -109,7 +108,7 @@ fn image(os: &OsRelease, facts: &HostFacts) -> Option<&'static str> {
     if has("abroot") {
         return Some("abroot upgrade");
     }
-    // a package manager in an image is a leftover of its build
+    // a package manager in an image is left over from its build
     if facts.sysupdate && os.image.is_some() {
         return Some("systemd-sysupdate");
     }
@@ -155,7 +154,7 @@ impl Family {
         })
     }
 
-    /// What it has, in words.
+    /// Its tool, for messages.
     fn tools(self) -> &'static str {
         match self {
             Self::Debian => "apt-get",

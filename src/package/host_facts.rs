@@ -46,7 +46,7 @@ pub struct HostFacts {
 }
 
 impl HostFacts {
-    /// Looks at this host: a few files, nothing is run.
+    /// Reads a few files of this host; runs no program.
     #[must_use]
     pub fn gather() -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -78,7 +78,7 @@ impl HostFacts {
     }
 }
 
-/// Whether fstab(5) mounts the root read-only. The mounts themselves do not tell: our sandbox makes
+/// Whether fstab(5) mounts the root read-only. The mounts themselves do not show it: the sandbox of the worker makes
 /// every file system read-only.
 fn is_root_read_only(fstab: &str) -> bool {
     fstab.lines().any(|line| {

@@ -25,15 +25,15 @@ pub enum KeptBackCause {
     Policy,
     /// It waits for an approval.
     NotApproved,
-    /// What is installed is not what the request was made against.
+    /// The installed version is not the one that the request was made for.
     Drift,
     /// The file systems have no room for it.
     Space,
 }
 
 impl KeptBackCause {
-    /// Whether the host was to have the update, and could not get it. The others are what an administrator has
-    /// set, or the archive.
+    /// Whether the host should have got the update and could not. The other causes are settings of the administrator or
+    /// of the archive.
     #[must_use]
     pub fn is_in_the_way(self) -> bool {
         match self {
@@ -48,7 +48,7 @@ impl KeptBackCause {
         }
     }
 
-    /// Whether a request that names the package has failed by it: asked for again, it would get no further.
+    /// Whether a request for the package by name has failed for this cause: a new request would fail, too.
     #[must_use]
     pub fn fails_by_name(self) -> bool {
         self.is_in_the_way() && !matches!(self, Self::Removal | Self::Dependency)
@@ -86,8 +86,8 @@ impl KeptBack {
         }
     }
 
-    /// What is kept back where a new package would take the place of installed ones. An update is kept back
-    /// itself; a package that is not installed would be the update of each that it replaces.
+    /// What is kept back where a new package would replace installed ones: the update itself, or, if it is not
+    /// installed, each package that it would replace.
     #[must_use]
     pub fn replacing(
         (new, version): (&str, &str),

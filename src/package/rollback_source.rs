@@ -1,4 +1,4 @@
-//! Where the version that a change replaced could be had from, and how it is put back.
+//! Where the former version of a change can be had from, and what a rollback is given.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, PackageId};
 use crate::checksum;
 
-/// A package file that we keep.
+/// A package file in the package store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPackage {
     /// The package's name.
@@ -45,11 +45,11 @@ impl StoredPackage {
     }
 }
 
-/// The source of a former version; in this order they are tried.
+/// The source of a former version, in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "lowercase")]
 pub enum RollbackSource {
-    /// A file that we keep.
+    /// A file in the package store.
     #[serde(rename = "kept")]
     Stored {
         /// The file.
@@ -74,14 +74,14 @@ pub enum RollbackSource {
         /// Its SHA-256.
         sha256: String,
     },
-    /// The package was not there before, and is taken away again.
+    /// The package was newly installed, and the rollback removes it.
     #[serde(rename = "new")]
     NewlyInstalled,
-    /// The former version stays installed beside the new one, as that of a kernel does: only the new one
-    /// is taken away again.
+    /// The former version is still installed beside the new one, as that of a kernel is: the rollback removes the new
+    /// one.
     #[serde(rename = "beside")]
     Installonly,
-    /// From nowhere.
+    /// There is no source.
     #[serde(rename = "missing")]
     Unavailable {
         /// Why, in one phrase.
@@ -171,8 +171,7 @@ impl RollbackItem {
         }
     }
 
-    /// Why it cannot be undone now, in one sentence: nothing is left of the former version, or its
-    /// file is not the one that was put aside.
+    /// An error when it cannot be undone: there is no source, or the file is not the one that was stored.
     pub fn check(&self) -> Result<()> {
         let (package, version) = (
             self.change.former_key(),
@@ -200,7 +199,7 @@ impl RollbackItem {
     }
 }
 
-/// The file that we keep of the former version, if it is there.
+/// The stored file of the former version, if it exists.
 #[must_use]
 pub fn stored(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource> {
     let kept = known(change, kept).find(|kept| kept.file.exists())?;
@@ -210,11 +209,11 @@ pub fn stored(change: &Change, kept: &[StoredPackage]) -> Option<RollbackSource>
     })
 }
 
-/// A file of the former version in the package manager's cache. Where we know the sum of that version, a
-/// file with another one is none of it.
+/// A file of the former version in the package manager's cache. If the package store has the checksum of that version,
+/// a file with another one is not used.
 #[must_use]
 pub fn cached(change: &Change, kept: &[StoredPackage], file: &Path) -> Option<RollbackSource> {
-    // of two builds of one version, it is the new one that lies there
+    // the cache has the new one of two builds of a version
     if change.rebuilt.is_some() && change.file.as_deref() == Some(file) {
         return None;
     }
@@ -226,8 +225,8 @@ pub fn cached(change: &Change, kept: &[StoredPackage], file: &Path) -> Option<Ro
     })
 }
 
-/// The packages that we keep but for those that are another build of a former version than the one that
-/// `is_it` names, where several are kept.
+/// The stored packages without other builds of a former version than the one that `is_it` accepts, where several builds
+/// are stored.
 #[must_use]
 pub fn of_build(
     kept: &[StoredPackage],
@@ -246,7 +245,7 @@ pub fn of_build(
     kept.iter().filter(stays).cloned().collect()
 }
 
-/// What we know of the former version, wherever its file is by now.
+/// The entries of the former version in the package store, whether or not their files still exist.
 fn known<'a>(
     change: &Change,
     kept: &'a [StoredPackage],
@@ -256,17 +255,17 @@ fn known<'a>(
         .filter(move |kept| kept.key() == key && Some(&kept.version) == version.as_ref())
 }
 
-/// What is to be put back, and where that leaves its traces.
+/// What a rollback undoes, and the files it uses.
 #[derive(Debug, Clone)]
 pub struct Restore<'a> {
     /// The changes to undo.
     pub former: &'a [RollbackItem],
     /// The file the output is appended to.
     pub log: &'a Path,
-    /// The program, and its arguments, that is given the change list before the first file changes
-    /// back, and may still refuse: its exit code decides.
+    /// The program and its arguments that get the change list before the first file changes; its exit code decides
+    /// whether the rollback may begin.
     pub gate: (&'a Path, &'a [String]),
-    /// Where the gate puts package files that are fetched on the way back.
+    /// Where the gate puts package files that the rollback fetches.
     pub store: &'a Path,
 }
 

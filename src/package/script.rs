@@ -1,18 +1,18 @@
-//! Whose script a process runs, as its command line tells.
+//! The package script that a process runs, from its command line.
 
 use crate::exec::ProcessInfo;
 
-/// A maintainer script, or the like of it, that runs.
+/// A running maintainer script or scriptlet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// The package it belongs to, where that can be told.
+    /// The package it belongs to, where that is known.
     pub package: Option<String>,
     /// Its path, or its name.
     pub name: String,
 }
 
 impl Script {
-    /// The first word of the command line that begins with one of these directories, as it is.
+    /// The script named by the first word of the command line below one of these directories.
     #[must_use]
     pub fn below(process: &ProcessInfo, directories: &[&str]) -> Option<Self> {
         let is_below = |word: &&String| directories.iter().any(|above| word.starts_with(above));

@@ -1,11 +1,11 @@
-//! Package sources, and what a refresh brought of them.
+//! Package sources, and the result of a refresh.
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// One package source and what its last refresh brought.
+/// One package source and the result of its last refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Its address, without credentials.
@@ -47,7 +47,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a refresh brought, source by source, and what was wrong with the run as a whole.
+/// The result of a refresh for each source, and the errors of the run as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RefreshReport {
     /// Every enabled source.
@@ -56,7 +56,7 @@ pub struct RefreshReport {
     pub errors: Vec<String>,
     /// Whether every failure means that the network is away.
     pub offline: bool,
-    /// What went wrong beside it, and keeps nothing back.
+    /// What went wrong without keeping an update back.
     pub notes: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ impl RefreshReport {
         }
     }
 
-    /// The same, with what went wrong beside it.
+    /// The same with these notes.
     pub(super) fn noting(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
     }

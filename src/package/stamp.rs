@@ -1,5 +1,4 @@
-//! A text that changes whenever files do: made of what the file system says of them, which needs no right to read
-//! them.
+//! A text that changes whenever files do, from their metadata, for which no right to read them is needed.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Change;
 use crate::exec::Program;
 
-/// What the file systems of packages give to a file at least, and in multiples: most have blocks of this size.
+/// The block size of most file systems: a file takes a multiple of it.
 const BLOCK: u64 = 4096;
 
 /// The files and directories of a package.

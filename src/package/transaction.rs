@@ -41,7 +41,7 @@ impl Report {
 
 /// Receives the reports of a running refresh or transaction, and may request a stop.
 pub trait Observer {
-    /// Something happened.
+    /// Takes a report.
     fn report(&mut self, report: Report);
 
     /// Whether a stop is requested that may still be followed. Called after every report and at least once a second, so
@@ -61,11 +61,10 @@ impl Observer for IgnoreReports {
     }
 }
 
-/// How a transaction ended, as far as its package manager can be believed: what it did is read from
-/// the database.
+/// How a transaction ended in the words of its package manager; what it did is read from the package database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TransactionEnd {
-    /// It says it is done.
+    /// It reports success.
     Done,
     /// It could not fetch something: a refresh may help. Its own words.
     FetchFailed(String),
@@ -79,7 +78,7 @@ pub enum TransactionEnd {
 }
 
 impl TransactionEnd {
-    /// Whether a run that changes nothing came to its end; an error when it could not.
+    /// Whether a run that changes nothing ran to its end; an error when it failed.
     pub(super) fn came_to_its_end(self, tool: &str) -> Result<bool> {
         match self {
             Self::Done => Ok(true),
@@ -103,10 +102,10 @@ pub struct TransactionReport {
     /// Packages that have their new version and in which something failed all the same, such as a
     /// scriptlet, with the package manager's words; for those whose database does not remember it.
     pub failures: Vec<(PackageId, String)>,
-    /// Whether it said that a package did not get a file because another one had it: should that one have let
-    /// go of it in the same transaction, the file is gone.
+    /// Whether it reported that a package did not get a file because another package owned it: if that one gave the
+    /// file up in the same transaction, the file is missing.
     pub displaced: bool,
-    /// Whether it was interrupted, so that nothing is known of what it said.
+    /// Whether it was interrupted, so that its output is lost.
     pub interrupted: bool,
 }
 
@@ -119,7 +118,7 @@ pub enum Selection {
     Exactly(Vec<Update>),
 }
 
-/// What a transaction is to do and where it leaves its traces.
+/// What a transaction installs, and the files it uses.
 #[derive(Debug, Clone)]
 pub struct Transaction<'a> {
     /// What to install.
@@ -128,12 +127,12 @@ pub struct Transaction<'a> {
     pub failed: &'a [&'a Source],
     /// The file its output is appended to.
     pub log: &'a Path,
-    /// The program, and its arguments, that is given the change list before the first file changes
-    /// and may still refuse: its exit code decides.
+    /// The program and its arguments that get the change list before the first file changes; its exit code decides
+    /// whether the transaction may begin.
     pub gate: (&'a Path, &'a [String]),
 }
 
-/// A package manager that changes everything or nothing was asked for a part.
+/// The refusal of a package manager that updates everything or nothing to update a part.
 #[derive(Debug)]
 pub struct AllOrNothing(
     /// Why it refuses, in a sentence.

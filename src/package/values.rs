@@ -1,4 +1,4 @@
-//! What package managers know, as plain values.
+//! The values that package managers and the rest of the program exchange.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,14 +38,14 @@ impl fmt::Display for PackageId {
 /// One thing that is wrong with a package database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The one package that it is about, which is not whole; none when it is about all of them.
+    /// The package concerned; none when the whole database is.
     pub package: Option<String>,
-    /// A sentence.
+    /// A sentence for people.
     pub text: String,
 }
 
 impl Problem {
-    /// That this package is not whole.
+    /// A problem of one package.
     #[must_use]
     pub fn of(package: &str, text: String) -> Self {
         Self {
@@ -80,12 +80,12 @@ pub struct Update {
     /// The architecture that is installed, where the candidate has another one.
     #[serde(default)]
     pub former_architecture: Option<String>,
-    /// The installed version; not there for a package that an update newly needs.
+    /// The installed version; none for a new dependency.
     pub installed: Option<String>,
     /// The version that an apply would install.
     pub candidate: String,
-    /// What tells the candidate from another build of the installed version, where that is all that is new and
-    /// the index says it (see [`Installed::build`]).
+    /// What distinguishes the candidate from the installed build, where only the build is new and the index shows it
+    /// (see [`Installed::build`]).
     #[serde(default)]
     pub build: Option<String>,
     /// Where the candidate comes from, in the package manager's words.
@@ -116,7 +116,7 @@ impl Update {
         self.installed.as_ref() == Some(&self.candidate) && self.former_architecture.is_none()
     }
 
-    /// With the version and the architecture of the installed package whose place it takes, if there is one.
+    /// With the version and the architecture of the installed package that it replaces, if there is one.
     #[must_use]
     pub fn over(mut self, installed: Option<(&PackageId, &Installed)>) -> Self {
         let former = installed.map(|(key, _)| key.architecture.clone());
@@ -136,7 +136,7 @@ impl Update {
     }
 }
 
-/// The package in the architecture that it had, which most often is the one that it has.
+/// The package in its former architecture, which usually is the present one.
 fn former_key(package: &str, architecture: &str, former: Option<&String>) -> PackageId {
     PackageId::new(package, former.map_or(architecture, String::as_str))
 }
@@ -146,7 +146,7 @@ fn former_key(package: &str, architecture: &str, former: Option<&String>) -> Pac
 pub struct Pending {
     /// What would be installed.
     pub updates: Vec<Update>,
-    /// What would not, and why.
+    /// What would stay, and why.
     pub kept_back: Vec<KeptBack>,
 }
 
@@ -160,9 +160,9 @@ pub struct Change {
     /// The architecture before, where it is another one: one change, and not a removal and a new package.
     #[serde(default)]
     pub former_architecture: Option<String>,
-    /// The version before; not there for a new package.
+    /// The version before; none for a new package.
     pub from: Option<String>,
-    /// The version after; not there for a removal.
+    /// The version after; none for a removal.
     pub to: Option<String>,
     /// The two builds, where version and architecture before and after are the same.
     #[serde(default)]
@@ -199,7 +199,7 @@ impl Change {
         )
     }
 
-    /// Whether it is made: by the database, all is as after it, and in order.
+    /// Whether the package database shows the state after the change, in order.
     #[must_use]
     pub fn is_made(&self, now: &Database) -> bool {
         let (key, former) = (self.key(), self.former_key());
@@ -216,8 +216,8 @@ impl Change {
             }
     }
 
-    /// Which other build than that after the change is installed, where it is one between two builds and the
-    /// database tells of it.
+    /// Which other build than the new one is installed, where the change is between two builds and the database shows
+    /// them.
     #[must_use]
     pub fn other_build(&self, installed: &Installed) -> Option<&'static str> {
         let (rebuilt, build) = (self.rebuilt.as_ref()?, installed.build.as_ref()?);
@@ -238,7 +238,7 @@ impl Change {
             .map_or(0, |file| file.len())
     }
 
-    /// The change that undoes this one; where its file lies is for others to say.
+    /// The change that undoes this one, without its package file.
     #[must_use]
     pub fn undone(&self) -> Self {
         let rebuilt = self.rebuilt.clone().map(|builds| Rebuilt {
@@ -287,8 +287,7 @@ pub struct Installed {
     pub state: PackageState,
     /// Whether the administrator holds it at this version.
     pub held: bool,
-    /// What tells this build from another one of the same version, where the database says so at once: a
-    /// checksum.
+    /// A checksum that distinguishes this build from another one of the same version, where the database has one.
     pub build: Option<String>,
 }
 
@@ -317,8 +316,8 @@ pub type Database = BTreeMap<PackageId, Installed>;
 /// The words for packages of every architecture: of dpkg, of rpm and apk, of pacman.
 const EVERY_ARCHITECTURE: [&str; 3] = ["all", "noarch", "any"];
 
-/// The installed package whose place one of this name and architecture takes: the same, or the one that goes
-/// because a package for every architecture comes, or was there before. Others stay beside it.
+/// The installed package that one of this name and architecture replaces: the same, or the one of another architecture
+/// where one of the two is for every architecture. Other architectures stay installed beside it.
 #[must_use]
 pub fn replaced<'a>(
     database: &'a Database,

@@ -8,7 +8,7 @@ use crate::exec::Program;
 /// How long apk waits for its lock, in seconds; without this it exits with 99 at once (FACTS 58).
 const WAIT: &str = "600";
 
-/// apk, with a cache of ours: its indexes are the ones we have confirmed, and packages are in it before the
+/// apk, with a private cache: its indexes are the ones that a refresh has confirmed, and packages are in it before the
 /// first file changes. An administrator's own cache is left alone.
 #[derive(Debug)]
 pub struct Arguments {

@@ -1,4 +1,4 @@
-//! What a run of `apt-get update` brought, source by source: apt's talk with its download methods.
+//! Reads the messages between `apt-get update` and its download methods, which name every index, checksum and failure.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::protocol::Message;
 use super::source_report::{AptRefreshReport, SourceReport};
 use crate::package::credentials::redacted;
 
-/// How apt names a hook of its own that failed, and what it says after that (`RunScripts` of apt-pkg).
+/// apt's message for a failed hook, and the one that follows it (`RunScripts` of apt-pkg).
 const HOOK: &str = "Problem executing scripts ";
 const HOOK_ENDED: &str = "Sub-process returned an error code";
 
@@ -38,8 +38,7 @@ impl AcquireReader {
         }
     }
 
-    /// Whether a line is part of apt's talk with its methods, which is no log for people and holds
-    /// its configuration.
+    /// Whether a line is a message to or from a method; these are not for the log, and contain the configuration.
     #[must_use]
     pub fn is_protocol(line: &str) -> bool {
         line.starts_with(" -> ")
@@ -49,7 +48,7 @@ impl AcquireReader {
             || line.starts_with("Configured access method ")
     }
 
-    /// Whether with this line apt asks one of its methods for something.
+    /// Whether with this line apt sends a request to a method.
     #[must_use]
     pub fn is_request(line: &str) -> bool {
         line.starts_with(" -> ")
@@ -94,7 +93,7 @@ impl AcquireReader {
                 add(&mut source.warnings, warning);
             }
         }
-        // the sum of the others says nothing of its own
+        // apt's summary adds nothing to the errors of the sources
         let is_told =
             |source: &SourceReport| !source.errors.is_empty() || !source.extras.is_empty();
         if report.sources.iter().any(is_told) {
@@ -124,7 +123,7 @@ impl AcquireReader {
         let file = Path::new(file).file_name().unwrap_or_default();
         let file = file.to_string_lossy().into_owned();
         match uri.strip_suffix("/InRelease") {
-            // `store:` and the like work on files that are here already
+            // `store:` and similar methods work on files that were fetched before
             Some(_) if message.method_is_local() => {}
             Some(base) => self.asked_for_index(message, uri, base, file),
             None if file.contains("_Packages") => self.packages.push((redacted(uri), file)),
@@ -135,7 +134,7 @@ impl AcquireReader {
 
     /// The index of a source.
     fn asked_for_index(&mut self, message: &Message, uri: &str, base: &str, file: String) {
-        // the same file from elsewhere
+        // a redirection: the same file from another address
         if let Some(known) = self.requests.iter_mut().find(|r| r.file == file) {
             known.uris.push(redacted(uri));
             return;

@@ -1,4 +1,4 @@
-//! Package files, held against what the index says of them.
+//! Compares package files with the index.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,8 +12,8 @@ use super::{dpkg, names};
 use crate::checksum;
 use crate::package::{Change, Footprint, tar};
 
-/// apt checks what it downloads, but not what lies in its cache already with the right size
-/// (FACTS 14). So only older files are looked at, which costs nothing in the usual case.
+/// apt checks what it downloads, but not what lies in its cache already with the right size (FACTS 14). So only older
+/// files are compared, of which there are usually none.
 pub fn remove_damaged(index: &Index, changes: &[Change], since: SystemTime) -> Result<Vec<String>> {
     let since = since
         .duration_since(SystemTime::UNIX_EPOCH)

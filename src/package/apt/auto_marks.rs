@@ -1,4 +1,4 @@
-//! apt's marks of what is there only because others need it: a run of ours leaves them as they were.
+//! apt's auto marks, which a transaction of the worker leaves as they were.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,7 +15,7 @@ const FILE: &str = "/var/lib/apt/extended_states";
 pub struct Marks(BTreeSet<String>);
 
 impl Marks {
-    /// The marks of this moment. A host without the file has none.
+    /// The present marks. A host without the file has none.
     pub fn read() -> Self {
         let text = std::fs::read_to_string(FILE).unwrap_or_default();
         Self(parse(&text))
@@ -33,9 +33,9 @@ impl Marks {
         self
     }
 
-    /// Makes them again what they were: naming a package, which we do for its exact version, makes apt
-    /// take it for one that the administrator wants for its own sake (FACTS 26). Where that fails,
-    /// because the update has broken apt for instance, the packages are judged all the same.
+    /// Restores the marks: the worker names packages with their exact versions, and apt marks a named package as
+    /// manually installed (FACTS 26). If this fails, for instance because the update has broken apt, the verification
+    /// goes on.
     pub fn restore(&self, log: &Path) {
         let now = Self::read();
         let lost: Vec<&String> = self.0.difference(&now.0).collect();

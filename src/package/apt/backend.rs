@@ -25,7 +25,7 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// apt, with a directory of ours to lay out temporary files in.
+    /// apt, with a private directory for temporary files.
     pub fn new(scratch: impl Into<PathBuf>) -> Self {
         Self {
             settings: OnceLock::new(),

@@ -1,5 +1,5 @@
-//! What tells two builds of one version apart, as apt does: by their size and what they say of other packages.
-//! Builds that differ in nothing of that are one to apt, whatever is in their files.
+//! Distinguishes two builds of one version as apt does: by their size and their relations to other packages. To apt,
+//! builds that agree in these are the same, whatever their files contain.
 
 use crate::checksum;
 
@@ -28,8 +28,8 @@ pub fn sum<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     checksum::sha256(text.as_bytes())
 }
 
-/// What dpkg writes in another form than the package has it is the same: spaces, and the signs `<` and `>`, which
-/// mean `<=` and `>=`.
+/// Differences in form that dpkg introduces do not count: spaces, and the operators `<` and `>`, which mean `<=` and
+/// `>=`.
 fn plain(value: &str, text: &mut String) {
     let mut before = ' ';
     let mut signs = value.chars().filter(|c| !c.is_whitespace()).peekable();

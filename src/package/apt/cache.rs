@@ -10,8 +10,8 @@ use crate::exec::Program;
 const STATUS: &str = "/var/lib/dpkg/status";
 
 /// A program of apt that reads its cache, and finds none that may be older than the status file: apt tells them by the
-/// size and the whole seconds of the date, so that what dpkg has done within one second of apt's last look is not seen
-/// until dpkg does something else (findings/apt-cache-judges-by-whole-seconds.sh).
+/// size and the whole seconds of the date, so that apt does not see what dpkg did within one second of building the
+/// cache, until dpkg changes something else (findings/apt-cache-judges-by-whole-seconds.sh).
 pub fn current(program: Program) -> Program {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     program.cache(FILE.get_or_init(|| Settings::of_caches().cache()), STATUS)

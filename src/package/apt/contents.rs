@@ -1,5 +1,5 @@
-//! The files of installed packages, held against their package files: what dpkg's own list has lost, no audit
-//! of dpkg shows.
+//! Compares the files of installed packages with their package files: an audit by dpkg does not show what dpkg's own
+//! list has lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,10 +16,10 @@ use crate::package::damaged::{Damaged, FileDifference, verified};
 use crate::package::{PackageId, RollbackItem, RollbackSource};
 use crate::sorted::InOrder;
 
-/// How long a package file may take to be fetched that is on the host no more.
+/// How long the download of a package file may take that is no longer on the host.
 const FETCH_LIMIT: Duration = Duration::from_secs(120);
 
-/// What dpkg has entered of a package.
+/// The files that dpkg lists for a package.
 #[derive(Debug, Default)]
 pub struct DpkgEntry {
     /// Its paths, directories too.
@@ -60,7 +60,7 @@ pub fn damaged(apt: &Apt, back: &[RollbackItem], scratch: &Path) -> Result<Vec<D
     Ok(found.into_iter().filter_map(Damaged::if_any).collect())
 }
 
-/// What the host has, to hold package files against.
+/// What the host has, for the comparison with package files.
 struct InstalledFiles {
     placing: Placing,
     entered: BTreeMap<PackageId, DpkgEntry>,
@@ -81,8 +81,8 @@ impl InstalledFiles {
         damaged
     }
 
-    /// A configuration file that is away was taken away by the administrator, and dpkg leaves it so; one that
-    /// is not the package's any more goes when the package is purged whose it is now.
+    /// A missing configuration file was removed by the administrator, and dpkg leaves it so, unless the package no
+    /// longer lists it: then purging its new owner removes it.
     fn compare(&self, paths: &[String], damaged: &mut Damaged) {
         let none = DpkgEntry::default();
         let entered = self.entered.get(&damaged.key).unwrap_or(&none);
@@ -101,8 +101,7 @@ impl InstalledFiles {
     }
 }
 
-/// A file that is another package's by right, and was before, is not missed: it is there, and a package
-/// that is installed has it.
+/// A file that belongs to another installed package, as it did before, does not count as missing.
 fn without_foreign(found: &mut [Damaged]) -> Result<()> {
     let is_there = |path: &&String| fs::symlink_metadata(path).is_ok();
     let missing = found.iter().flat_map(|damaged| &damaged.missing);

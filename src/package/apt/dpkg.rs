@@ -31,8 +31,8 @@ pub fn install_files(files: &[PathBuf]) -> Program {
     plain().arg("-i").args(files)
 }
 
-/// Unpacks package files, and configures none, so that their order is of no matter: together with what goes
-/// they make the state that was there before, of which the relations are true.
+/// Unpacks package files and configures none, so that their order does not matter: together with the removals they
+/// restore the former state, in which all dependencies were met.
 pub fn unpack_all(files: &[PathBuf]) -> Program {
     plain()
         .args([
@@ -76,7 +76,7 @@ pub fn query_database() -> Program {
     Program::new(DPKG_QUERY).args(["-W", "-f", &format])
 }
 
-/// What tells the package in a file from another build of it.
+/// The fields that distinguish the build of the package in a file.
 pub fn fields(file: &Path) -> Program {
     let format = format!("--showformat={}\n", build::format());
     Program::new("/usr/bin/dpkg-deb")
@@ -118,7 +118,7 @@ pub fn verify(keys: &[PackageId]) -> Program {
     Program::new(DPKG).arg("--verify").args(names)
 }
 
-/// Finds out whose files these are. What would be a pattern in a path is escaped.
+/// Finds the packages that own these files. What would be a pattern in a path is escaped.
 pub fn search(paths: impl IntoIterator<Item = impl AsRef<str>>) -> Program {
     let escaped = |path: &str| -> String {
         let special = |c| matches!(c, '*' | '?' | '[' | '\\');

@@ -10,10 +10,10 @@ use super::arguments::{self, SimulatedInstall};
 use super::simulate;
 use crate::package::KeptBackCause;
 
-/// The most runs of apt that are spent on it: with many packages it is said of all what was found out of some.
+/// The most runs of apt for this: with many packages, all get the reason that was found for some.
 const RUNS: usize = 12;
 
-/// What was found out, by name. Nothing of what could be installed as it is.
+/// The reasons by name; none for a package that could be installed.
 pub type Reasons = BTreeMap<String, (KeptBackCause, String)>;
 
 /// Asks apt.
@@ -72,8 +72,8 @@ impl Unmet {
     }
 }
 
-/// Asks for all together, takes out what cannot be had and asks for the others again; what would have packages
-/// removed is then told apart, one by one. Pure but for `simulate`.
+/// Simulates all together, takes out what cannot be installed, and simulates the others again; then finds out one by
+/// one which of them need removals. Pure but for `simulate`.
 fn found_out(
     mut asked: Vec<SimulatedInstall>,
     mut simulate: impl FnMut(&[SimulatedInstall]) -> Result<SolverAnswer>,

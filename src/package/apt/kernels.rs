@@ -1,4 +1,4 @@
-//! Old kernels, which make room on /boot when they go: no more of them than apt's own autoremove takes away.
+//! Removes old kernels to make room on /boot, and only those that apt's autoremove would remove.
 
 use std::path::Path;
 
@@ -17,8 +17,8 @@ const PARTS: [&str; 5] = [
     "linux-headers-",
 ];
 
-/// Takes away what autoremove would of kernels, but for those of the releases in `keep` and what is held; what
-/// went. An error when apt would take anything else along.
+/// Removes the kernels that autoremove would, but for those of the releases in `keep` and held ones. Returns what was
+/// removed. An error when apt would remove anything else with them.
 pub fn remove(
     apt: &Apt,
     keep: &[String],

@@ -1,5 +1,5 @@
-//! Packages outside of an update whose files it has taken over: with the new package these would go, and nothing
-//! brings them back.
+//! Packages outside of an update whose files the update has taken over: removing the new package would remove these
+//! files, and nothing would restore them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -76,7 +76,7 @@ fn summed(dpkg: &Path, key: &PackageId) -> Vec<String> {
     lines.map(|(_, path)| format!("/{path}")).collect()
 }
 
-/// A change to the version that is there.
+/// A change to the installed version.
 fn as_it_is(package: &Package) -> Change {
     Change {
         package: package.key.package.clone(),

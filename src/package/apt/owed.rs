@@ -1,9 +1,9 @@
-//! Files among apt's lists that are of an index before the one that apt has now, because they could not be fetched
-//! with it.
+//! Files among apt's lists that belong to an older index than the present one, because apt could not fetch them with
+//! it.
 //!
 //! apt takes a file that lies beside an unchanged index for the one which that index names, and does not fetch it
-//! (`QueueIndexes` of apt-pkg/acquire-item.cc; FACTS 16): what is owed would be so until it changes
-//! at its source. So it is marked, and is out of the way while apt fetches the next time.
+//! (`QueueIndexes` of apt-pkg/acquire-item.cc; FACTS 16): such a file would stay old until it changes at its source. So
+//! the refresh marks it, and moves it away while apt fetches the next time.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -17,7 +17,7 @@ use super::acquire;
 /// The time of last change that marks a file, in seconds since 1970; apt gives it the time that its source tells.
 const MARK: u64 = 1;
 
-/// What was owed, out of the way until this is dropped: what apt has not fetched by then is put back.
+/// The marked files, moved away until this is dropped, which moves back what apt has not fetched.
 #[derive(Debug)]
 pub struct Owed<'a> {
     lists: &'a Path,
@@ -25,7 +25,7 @@ pub struct Owed<'a> {
 }
 
 impl<'a> Owed<'a> {
-    /// Moves it away. What cannot be moved stays as it is.
+    /// Moves the marked files away. A file that cannot be moved stays as it is.
     pub fn set_aside(lists: &'a Path) -> Self {
         let is_owed = |entry: &fs::DirEntry| {
             let metadata = entry.metadata();

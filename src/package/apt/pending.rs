@@ -42,7 +42,7 @@ pub fn everything(apt: &Apt, failed: &[&Source]) -> Result<Pending> {
     Ok(pending)
 }
 
-/// Names with versions that an upgrade of everything has to be told, so that it neither stops nor passes over a
+/// The names with versions that an upgrade of everything has to name, so that it neither stops nor passes over a
 /// security update.
 pub fn words(lists: &[OsString]) -> Result<Vec<String>> {
     let host = AptHost::read()?;
@@ -52,9 +52,9 @@ pub fn words(lists: &[OsString]) -> Result<Vec<String>> {
     Ok(Due::find(&host, lists)?.words)
 }
 
-/// Whether an upgrade of everything has to be told what to install: where a pin would take a package back, apt
-/// does nothing at all (FACTS 12); and where the newest version of a package cannot be had, apt does not fall
-/// back to the security update below it.
+/// Whether an upgrade of everything has to name packages: where a pin would downgrade a package, apt does nothing at
+/// all (FACTS 12); and where the newest version of a package cannot be installed, apt does not fall back to the
+/// security update below it.
 pub fn must_be_told(apt: &Apt, list: Option<&Pending>, failed: &[&Source]) -> Result<bool> {
     let Some(list) = list else {
         let lists = apt.lists_without(failed)?;
@@ -116,12 +116,13 @@ impl AptHost {
         packages.any(|(key, installed)| key.package == plain && installed.held)
     }
 
-    /// `name:architecture=version`, in which apt reads nothing into a name.
+    /// `name:architecture=version`, which apt takes literally.
     fn word(&self, name: &str, version: &str) -> Option<String> {
         Some(format!("{}={version}", self.key(name)?))
     }
 
-    /// The installed versions of what a pin would take back: named, a package stays as it is (FACTS 12).
+    /// The installed versions of packages that a pin would downgrade: a package that is named with its version stays as
+    /// it is (FACTS 12).
     fn frozen(&self, versions: &KnownVersions) -> Vec<String> {
         let back = versions.iter().filter(|(_, known)| known.would_go_back());
         back.filter_map(|(name, known)| self.word(name, &known.installed))
@@ -145,7 +146,7 @@ impl AptHost {
     }
 }
 
-/// apt tells that a package is updated, and not that it has another architecture then, or only another build.
+/// apt reports an update, but not that the architecture changes, or only the build.
 pub fn know(apt: &Apt, updates: &mut [Update], database: &Database) -> Result<()> {
     for update in updates.iter_mut().filter(|u| u.installed.is_some()) {
         if let Some((former, _)) = replaced(database, &update.key()) {
@@ -276,7 +277,7 @@ fn instead(
         .collect()
 }
 
-/// What a pin keeps back: packages that it would take back, and security updates that it passes over.
+/// What a pin keeps back: packages that it would downgrade, and security updates that it passes over.
 fn pinned(host: &AptHost, versions: &KnownVersions, known_already: &[KeptBack]) -> Vec<KeptBack> {
     let reason = |known: &KnownVersion| {
         let KnownVersion {

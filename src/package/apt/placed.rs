@@ -13,7 +13,7 @@ const FILES: [&str; 2] = ["/etc/dpkg/dpkg.cfg", "/root/.dpkg.cfg"];
 /// Where dpkg remembers which files it puts elsewhere (dpkg-divert(1)).
 const DIVERSIONS: &str = "diversions";
 
-/// What this host has configured about where files go.
+/// The configuration of this host about where files go.
 #[derive(Debug, Default)]
 pub struct Placing {
     /// Each pattern of paths, with whether such files are left out.
@@ -102,7 +102,7 @@ fn matches(pattern: &[char], text: &[char]) -> bool {
     glob::matches_by(pattern, text, one)
 }
 
-/// How many signs of the pattern stand for this one of the text: none of a star, nothing when it is another.
+/// How many characters of the pattern stand for this one of the text: 0 for a star, none when it is another character.
 fn one(pattern: &[char], c: char) -> Option<usize> {
     match pattern {
         ['*', ..] => Some(0),
@@ -118,7 +118,7 @@ fn one(pattern: &[char], c: char) -> Option<usize> {
     }
 }
 
-/// Whether the sign is among those in brackets, and where these end; nothing when they do not.
+/// Whether the character is among those in brackets, and where these end; nothing when they do not.
 fn bracket(pattern: &[char], c: char) -> Option<(bool, usize)> {
     let negated = matches!(pattern.first(), Some('!' | '^'));
     let start = usize::from(negated);

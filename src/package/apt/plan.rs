@@ -1,4 +1,4 @@
-//! What installing exactly some updates would do, and why others of them cannot be had.
+//! What installing exactly some updates would do, and why some of them cannot be installed.
 
 use std::ffi::OsString;
 
@@ -10,7 +10,7 @@ use super::pending::{ALONE, know};
 use super::{database, explain, simulate};
 use crate::package::{KeptBack, KeptBackCause, Pending, Update};
 
-/// What installing exactly these updates would do. What cannot be had is kept back alone.
+/// What installing exactly these updates would do. Only what cannot be installed is kept back.
 pub fn exactly(apt: &Apt, updates: &[Update], lists: &[OsString]) -> Result<Pending> {
     let planned = |updates: &[Update]| install(apt, updates, lists);
     if let Some(together) = planned(updates)? {

@@ -1,4 +1,4 @@
-//! apt's talk with its download methods, a message a line (`Debug::pkgAcquire::Worker`).
+//! The messages between apt and its download methods, one on each line (`Debug::pkgAcquire::Worker`).
 
 /// One message of the method interface, percent-encoded on one line: `http:201%20URI%20Done%0a…`.
 pub struct Message {
@@ -34,7 +34,7 @@ impl Message {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether the method works on files that are here already.
+    /// Whether the method works on files that were fetched before.
     pub fn method_is_local(&self) -> bool {
         matches!(self.method.as_str(), "store" | "gpgv" | "sqv" | "rred")
     }

@@ -26,11 +26,11 @@ struct AptRefreshRun {
     report: AptRefreshReport,
     /// Whether it did not exit with 0.
     failed: bool,
-    /// What could not be had, and stands in the way of nothing.
+    /// Files that apt could not fetch and that keep no update back.
     notes: Vec<String>,
 }
 
-/// Fetches the index of every source, and says of each what came of it. The lists of packages alone decide.
+/// Fetches the index of every source and reports the result of each, by the lists of packages alone.
 pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<RefreshReport> {
     let started = Instant::now();
     let lists = settings.lists();
@@ -64,7 +64,7 @@ impl AptRefreshRun {
         self.failed && self.report.sources.iter().any(SourceReport::lacks_extras)
     }
 
-    /// Whether apt did all it was asked for, and a hook of the administrator's is why it did not exit with 0.
+    /// Whether apt fetched everything, and exited with an error only because of a hook of the administrator.
     fn is_failure_of_hooks(&self) -> bool {
         let is_good = |source: &SourceReport| source.errors.is_empty() && source.extras.is_empty();
         !self.report.hooks.is_empty()
@@ -76,7 +76,7 @@ impl AptRefreshRun {
 /// Runs apt once more without what no update depends on. It takes all files of a source or none, so that a list
 /// of contents or of pictures that does not fit keeps those of packages from being fetched.
 ///
-/// Where that cannot be run to its end, what came of the first run holds, unless a stop was asked for.
+/// If that run fails, the result of the first run holds, unless a stop was requested.
 fn without_extras(
     first: AptRefreshRun,
     settings: &Settings,
@@ -175,7 +175,7 @@ fn update(
     })
 }
 
-/// Why a run was ended: who it still waited for.
+/// Why a run was ended: the sources it still waited for.
 fn too_long(report: &AptRefreshReport) -> String {
     let limit = REFRESH_LIMIT.as_secs();
     let silent = report.sources.iter().filter(|source| !source.answered);

@@ -1,4 +1,4 @@
-//! What installed packages say of each other: which replace files of which, and which need which.
+//! The relations of installed packages: which replace files of which, and which depend on which.
 
 use std::path::Path;
 

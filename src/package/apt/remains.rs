@@ -53,9 +53,9 @@ fn parse(status: &str) -> BTreeMap<PackageId, Conffiles> {
     remains
 }
 
-/// Purges those of these packages whose configuration files are as they came, were not there before, and are of
-/// no other package. Their scripts are not run: `postrm purge` may delete data, also of a former package that it
-/// counts as its own (as those of database servers do). Those that stay, each with why.
+/// Purges those of these packages whose configuration files are unchanged, did not exist before, and belong to no other
+/// package. Their scripts are not run: `postrm purge` may delete data, also of a former package that it counts as its
+/// own (as those of database servers do). Returns the packages that stay, each with why.
 pub fn clear(
     dpkg: &Path,
     gone: &[PackageId],

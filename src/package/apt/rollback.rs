@@ -26,8 +26,8 @@ const REPACK_LIMIT: Duration = Duration::from_secs(180);
 /// What has to be free where they are repacked: a package is first copied, then packed.
 const REPACK_ROOM: u64 = 256 * 1024 * 1024;
 
-/// Looks each former version up: in what we keep, in apt's cache, in the index, and at last on the
-/// host itself. Only the last two start a program, one of them for all packages together.
+/// Looks each former version up: in the package store, in apt's cache, in the index, and at last on the host itself.
+/// Only the last two start a program, one of them for all packages together.
 pub fn find(
     index: &Index,
     changes: &[Change],
@@ -80,7 +80,7 @@ fn look_up(
         .map(|change| (change.clone(), on_disk(change, kept)))
         .collect();
     if found.iter().any(|(_, source)| source.is_none()) {
-        // one that is not found does not hide the others
+        // one package that is not found does not hide the others
         match index.of(changes) {
             Ok(answer) => {
                 for (change, source) in &mut found {

@@ -1,4 +1,4 @@
-//! dpkg's maintainer scripts, told by their processes.
+//! Recognises dpkg's maintainer scripts by their processes.
 
 use crate::exec::ProcessInfo;
 use crate::package::script::Script;

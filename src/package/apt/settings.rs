@@ -15,18 +15,19 @@ const LISTS: &str = "/var/lib/apt/lists";
 /// Where it keeps its cache (`Dir::Cache::pkgcache`).
 const CACHE: &str = "/var/cache/apt/pkgcache.bin";
 
-/// The configuration as a program for the shell would be told of it.
+/// The configuration as apt-config prints it for a shell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings(BTreeMap<String, String>);
 
 impl Settings {
-    /// Asks apt. What apt cannot read says nothing here, and the run of apt that follows says why.
+    /// Runs apt-config. Settings are empty where apt cannot read its configuration; the run of apt that follows reports
+    /// why.
     pub fn ask() -> Self {
         let shown = apt_config::settings().output_checked();
         Self(parse(&shown.unwrap_or_default()))
     }
 
-    /// The same, without asking where no file says a word of it: the doors look often.
+    /// The same, without running apt-config where no file sets it: the front ends read it often.
     pub fn of_places() -> Self {
         Self::where_named(&["state", "lists"])
     }
@@ -56,9 +57,9 @@ impl Settings {
         PathBuf::from(lists.filter(|lists| !lists.is_empty()).unwrap_or(LISTS))
     }
 
-    /// Options for what the administrator has left to apt: how long to wait for a word of a source, and how often
-    /// to try again. apt's own half a minute and three tries are more than a refresh has. What is said of http
-    /// holds for https as well (`methods/http.cc` of apt).
+    /// Options for what the administrator has not configured: how long to wait for a source, and how often to retry.
+    /// apt's defaults of half a minute and three retries exceed the limit of a refresh. A setting for http holds for
+    /// https as well (`methods/http.cc` of apt).
     pub fn patience(&self) -> Vec<OsString> {
         let ours = [
             (&apt_config::TIMEOUT, "Acquire::http::Timeout=20"),

@@ -9,10 +9,10 @@ use crate::package::rpm::{conf, evr, locks};
 use crate::package::{Change, PackageId, Source, Update};
 
 /// Fetches the index of every repository, and lists what is pending, which is the cheapest command that fetches all it
-/// needs. A repository that fails is passed over, so that the others are refreshed and each is heard of; that it failed
-/// is ours to see: by itself dnf exits with 0 then (FACTS 30). The key that a repository's definition names for its
-/// index is taken without a question (`-y`): the author of the definition has confirmed the key, and dnf refuses the
-/// index without it.
+/// needs. A repository that fails is passed over, so that dnf refreshes the others and reports on each; the caller has
+/// to find the failure: dnf exits with 0 then (FACTS 30). The key that a repository's definition names for its index is
+/// taken without a question (`-y`): the author of the definition has confirmed the key, and dnf refuses the index
+/// without it.
 pub fn refresh(variant: Variant) -> Program {
     let program = Program::new(variant.program());
     match variant {
@@ -41,8 +41,8 @@ pub fn refresh_packages_alone(id: &str, cache: &Path) -> Program {
         .die_with_parent()
 }
 
-/// How often to try again, and for how long to wait for a word of a mirror, where the administrator has left that
-/// to dnf, whose ten times and half a minute are more than a refresh has (dnf.conf(5)).
+/// How often to retry, and how long to wait for a mirror, where the administrator has not configured it: dnf's defaults
+/// of ten retries and half a minute exceed the limit of a refresh (dnf.conf(5)).
 fn patience() -> impl Iterator<Item = String> {
     let unsaid = [("retries", 2), ("timeout", 20)]
         .into_iter()
@@ -70,7 +70,7 @@ pub struct DnfScope<'a> {
 }
 
 impl DnfScope<'_> {
-    /// Whether all that was asked for is left out: without a name, dnf would upgrade everything.
+    /// Whether everything requested is left out: without a name, dnf would upgrade everything.
     pub fn is_empty(self) -> bool {
         let left_out = |update: &Update| self.excluded.contains(&update.package);
         self.updates.is_some_and(|updates| {
@@ -274,7 +274,7 @@ fn upgraded(variant: Variant, key: PackageId, version: &str, is_other: bool) -> 
     }
 }
 
-/// `name-epoch:version-release.architecture`: the one form in which nothing is read into a name.
+/// `name-epoch:version-release.architecture`: the one form that dnf takes literally.
 pub fn nevra(package: &str, version: &str, architecture: &str) -> String {
     format!("{package}-{}.{architecture}", evr::full(version))
 }

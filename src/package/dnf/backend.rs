@@ -20,7 +20,7 @@ pub struct Dnf {
 }
 
 impl Dnf {
-    /// The member of the family, with a directory of ours for temporary files.
+    /// This variant, with a private directory for temporary files.
     pub fn new(variant: Variant, scratch: impl Into<PathBuf>) -> Self {
         Self {
             variant,

@@ -13,14 +13,14 @@ use super::pending::listed;
 use super::variant::Variant;
 use crate::package::rpm::repositories;
 
-/// The least time that is worth another look.
+/// The least time that is worth another run.
 const LEAST: Duration = Duration::from_secs(10);
 
-/// What dnf 5 does not say of a repository on its output.
+/// The error of a repository of which dnf 5 prints none.
 const SILENT: &str =
     "its index could not be fetched; dnf5 says why in its log only, /var/log/dnf5.log";
 
-/// What it says of such files only there.
+/// The same for files that no update depends on.
 const SILENT_OF_EXTRAS: &str = "advisories, groups or other files of its metadata could not be fetched; dnf5 says \
     which in its log only, /var/log/dnf5.log";
 
@@ -28,8 +28,8 @@ const SILENT_OF_EXTRAS: &str = "advisories, groups or other files of its metadat
 /// (`libdnf5/repo/repo_cache.cpp`, `ATTRIBUTE_EXPIRED`).
 const EXPIRED: &str = "attrs/expired";
 
-/// Whether dnf 5 was told to refresh the repository of this cache and could not. It passes over one whose list of
-/// packages it cannot fetch without a word, and exits with 0 (measured with 5.4.6).
+/// Whether dnf 5 was told to refresh the repository of this cache and could not. It silently skips a repository whose
+/// list of packages it cannot fetch, and exits with 0 (measured with 5.4.6).
 fn is_expired(cache: &Path) -> bool {
     cache.join(EXPIRED).exists()
 }
@@ -49,7 +49,7 @@ pub struct Confirmed<'a> {
     pub dnf: &'a Dnf,
     /// The repositories of which dnf 4 said that they lack nothing else than what no update depends on.
     pub lacking_extras: BTreeSet<String>,
-    /// Whether no network is there for another look.
+    /// Whether the network is away, so that another run is pointless.
     pub offline: bool,
     /// When the refresh has to end.
     pub ends: Instant,

@@ -102,7 +102,7 @@ impl Tool for Dnf {
 }
 
 impl Dnf {
-    /// The transaction in one run, with the gate in it; none when dnf did not load that, and so changed
+    /// The transaction in one run, with the gate in it; none when dnf did not load the gate, and therefore changed
     /// nothing.
     pub(super) fn gated(
         &self,
@@ -131,7 +131,7 @@ impl Dnf {
             let mut run = DnfRun::new(observer);
             let exit_reason = program.run(&mut run)?.exit_reason;
             let mut ran = run.finish(exit_reason);
-            // what would go keeps dnf from asking the gate
+            // dnf does not ask the gate where packages would be removed
             if !ran.resolved.remove.is_empty()
                 && matches!(ran.changed.ended, TransactionEnd::Failed(_))
             {
@@ -157,7 +157,7 @@ impl Dnf {
         Ok(Some(changed.applied(kept_back)))
     }
 
-    /// The same, each marked that is for security, where dnf can still say it: the update may have broken it.
+    /// Marks those that are for security, unless the update has broken dnf, which has to be asked.
     fn marked(&self, kept_back: Vec<KeptBack>, transaction: &Transaction<'_>) -> Vec<KeptBack> {
         if kept_back.is_empty() {
             return kept_back;

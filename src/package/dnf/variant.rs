@@ -1,6 +1,6 @@
-//! The members of dnf's family, and where they differ.
+//! dnf 4, dnf 5 and yum, and how they differ.
 
-/// Which of the family it is.
+/// Which of them it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Variant {
     /// dnf 4: Fedora up to 40, RHEL and its clones 8 to 10, Amazon Linux 2023.

@@ -14,9 +14,9 @@ pub fn configuration() -> Program {
     Program::new("/usr/bin/pacman-conf")
 }
 
-/// Fetches the databases of all repositories into a tree of ours: `-Sy` on the live ones would leave them
-/// ahead of what is installed, and every later `-S` would be a partial upgrade (checkupdates(8)). When all
-/// went well, each is listed, too, as by [`list`].
+/// Fetches the databases of all repositories into a private tree: `-Sy` on the live ones would leave them ahead of what
+/// is installed, and every later `-S` would be a partial upgrade (checkupdates(8)). When all went well, each is listed,
+/// too, as by [`list`].
 pub fn refresh(tree: &Path) -> Program {
     pacman("-Syl", tree)
         .args(["--noconfirm", "--noprogressbar"])

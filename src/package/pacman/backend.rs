@@ -21,7 +21,7 @@ pub struct Pacman {
 }
 
 impl Pacman {
-    /// pacman, with a directory of ours for volatile files.
+    /// pacman, with a private directory for volatile files.
     #[must_use]
     pub fn new(scratch: &Path) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Pacman {
         Ok(conf)
     }
 
-    /// Writes a configuration of ours, for where that of the host cannot be read.
+    /// Writes a plain configuration, for a host whose own cannot be read.
     pub(super) fn plain_configuration(&self) -> Result<PathBuf> {
         self.gate.write("plain.conf", conf::PLAIN)
     }

@@ -11,8 +11,8 @@ use crate::exec::{ExitReason, Line};
 use crate::package::{Damaged, RollbackItem, RollbackSource};
 use crate::sorted::InOrder;
 
-/// Which of these packages, each in its former version, lack files, or have others. `plain` is a configuration
-/// of ours.
+/// Which of these packages, each in its former version, lack files, or have others. `plain` is a configuration of this
+/// program.
 pub fn damaged(back: &[RollbackItem], plain: &Path) -> Result<Vec<Damaged>> {
     let of_former = |former: &RollbackItem| {
         let version = former.change.from.as_deref()?;

@@ -1,4 +1,4 @@
-//! The repositories' databases: fetched into a tree of ours, read to their end, and only then put live.
+//! The repositories' databases: fetched into a private tree, read to their end, and only then moved to the live one.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
@@ -17,7 +17,7 @@ use crate::exec::Line;
 use crate::fs::write_atomically;
 use crate::sorted;
 
-/// Our tree: `local` leads to the live database of installed packages, `sync` is ours.
+/// The private tree: `local` is a link to the live database of installed packages, `sync` is its own.
 #[derive(Debug)]
 pub struct Tree {
     path: PathBuf,
@@ -207,12 +207,12 @@ impl Tree {
         remove(&self.path.join("former")).context("failed to forget the former databases")
     }
 
-    /// Remembers that a run of ours is going to lock the live database: if it dies, the lock is ours.
+    /// Records that a run of this program is going to lock the live database: if it dies, the lock is its own.
     pub fn begin(&self) -> Result<()> {
         write_atomically(&self.path.join(RUNNING), b"", 0o644)
     }
 
-    /// Whether a run of ours began and has not ended.
+    /// Whether a run of this program has begun and not ended.
     pub fn has_begun(&self) -> bool {
         self.path.join(RUNNING).exists()
     }
@@ -236,7 +236,7 @@ impl Tree {
 /// their own the names of those that were not there.
 const MARK: &str = "installed";
 
-/// The file that is there while a run of ours may hold the lock.
+/// The file that exists while a run of this program may hold the lock.
 const RUNNING: &str = "running";
 
 /// Whether a line of pacman's standard error is about this repository's database.

@@ -1,5 +1,5 @@
-//! The gate: an alpm hook of ours that runs when everything is fetched and checked, before the first file
-//! changes (alpm-hooks(5), `PreTransaction` with `AbortOnFail`).
+//! The gate: an alpm hook that runs when everything is fetched and checked, before the first file changes
+//! (alpm-hooks(5), `PreTransaction` with `AbortOnFail`).
 
 use std::fs;
 use std::io::BufRead;

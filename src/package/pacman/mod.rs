@@ -178,8 +178,8 @@ impl PackageManager for Pacman {
         }
     }
 
-    /// There is none, but pacman itself with a configuration of ours installs files where that of the host is
-    /// what keeps it from running.
+    /// There is none, but pacman itself with a plain configuration installs files where that of the host is what keeps
+    /// it from running.
     fn below(&self) -> Option<&'static str> {
         Some("pacman with a plain configuration")
     }

@@ -164,7 +164,7 @@ impl Pacman {
         }
     }
 
-    /// The hook directories of a run: ours, and the administrator's, which an option would hide.
+    /// The hook directories of a run: that of the gate, and those of the administrator, which the option would hide.
     pub(super) fn hooks(
         &self,
         conf: &Conf,

@@ -8,8 +8,8 @@ use crate::sorted::InOrder;
 /// The packages that security advisories ask for, each with the names of those.
 pub type Advisories = BTreeMap<PackageId, Vec<String>>;
 
-/// How many advisories an update names at most, and how long a name is: a list of updates has its place in one
-/// answer of a door, whatever repositories say, and for what they are about the newest few are enough.
+/// How many advisories an update names at most, and how long a name is: a list of updates has to fit into one answer of
+/// a front end, and the newest few are enough.
 const NAMED: usize = 10;
 const LONGEST: usize = 64;
 

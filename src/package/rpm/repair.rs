@@ -9,11 +9,10 @@ use crate::exec::Program;
 use crate::package::repair_step::run_repair_step;
 use crate::package::{Change, Observer, PackageId, sentences};
 
-/// Removes the duplicates among these changes: an update that was killed has entered one version and not
-/// yet taken the other one away (FACTS 34). Rung
-/// by rung, because each may lack what it needs: the same change once more from its file, which also runs
-/// the scripts that may not have run; `native`, which fetches the new version again; and at last the
-/// removal of the entry that was to go. Whatever else is entered twice is not ours to judge, and stays.
+/// Removes the duplicates among these changes: an update that was killed has entered one version and not yet taken the
+/// other one away (FACTS 34). Rung by rung, because each may lack what it needs: the same change once more from its
+/// file, which also runs the scripts that may not have run; `native`, which fetches the new version again; and at last
+/// the removal of the entry that was to go. Other duplicate entries are not of this transaction, and stay.
 pub fn run(
     changes: &[Change],
     native: Option<&Program>,

@@ -154,7 +154,7 @@ pub fn source(
         suite: id.to_owned(),
         last_success: None,
         index_date: index.and_then(|index| index.as_ref()?.date),
-        // what the package manager itself said is nearer to the cause
+        // the package manager's own words are nearer to the cause
         error: error.or(wrong.map(str::to_owned)),
         went_back: false,
         tolerated: configured.is_some_and(|repository| repository.may_fail),
@@ -221,7 +221,7 @@ pub fn cached(cache: &Path) -> BTreeMap<String, PathBuf> {
         .filter(|path| path.is_dir())
         .filter_map(named)
         .collect();
-    // of two with the same id, the one in use is the one that was written to last
+    // of two with the same id, the one that was written last is in use
     let changed = |path: &Path| {
         let repomd = fs::metadata(path.join("repodata/repomd.xml"));
         repomd.and_then(|m| m.modified()).ok()

@@ -16,7 +16,7 @@ pub enum Downloaded {
         changes: Vec<Change>,
         /// The installed versions that a repository has, where that is known already.
         archived: Option<ArchivedVersions>,
-        /// What the tool needs to be told to resolve it again as it did.
+        /// The arguments with which the tool resolves it again as it did.
         again: Vec<String>,
         kept_back: Vec<KeptBack>,
     },
@@ -68,8 +68,7 @@ pub trait Tool {
         observer: &mut dyn Observer,
     ) -> Result<Downloaded>;
 
-    /// Installs exactly these from what was downloaded, by the same question to the resolver; it cannot be
-    /// stopped any more.
+    /// Installs exactly these from what was downloaded, by resolving the same request again; it cannot be stopped.
     fn change(
         &self,
         changes: &[Change],
@@ -106,7 +105,7 @@ pub fn run(
     if !locks::wait_for_others(observer)? {
         return Ok(stopped());
     }
-    // the same question to the same index and database has the same answer; to others it may not
+    // the resolver gives the same result for the same index and database only
     if tool.basis(transaction) != basis {
         let why = "another process changed the index or the package database meanwhile".to_owned();
         return Ok(ChangeOutcome::nothing(TransactionEnd::FetchFailed(why)).applied(kept_back));

@@ -13,7 +13,7 @@ use crate::package::rpm::resolution::{Planned, Resolution};
 use crate::package::transaction::IgnoreReports;
 use crate::package::{Database, KeptBack, KeptBackCause, TransactionEnd, replaced};
 
-/// A run that makes no package go.
+/// A run that removes no package.
 pub struct ReducedRun {
     pub finished: ZypperOutcome,
     /// The exact names that it was asked for; none for everything.
@@ -22,7 +22,7 @@ pub struct ReducedRun {
     pub kept_back: Vec<KeptBack>,
 }
 
-/// What is wrong with a run, as far as it is about packages.
+/// Why a run cannot go ahead, as far as packages are the reason.
 type Wrong = (KeptBackCause, String);
 
 /// Resolves without changing anything.
@@ -45,8 +45,8 @@ pub fn simulated(scope: &ZypperScope) -> Result<ZypperOutcome> {
     until_unlocked(&program, &mut IgnoreReports)
 }
 
-/// Runs, and runs again without what makes packages go, or cannot be had, if need be. What replaces something the
-/// repositories say; where that is a new package which an update needs, the update is found by halving.
+/// Runs, and runs again without updates that would remove packages or cannot be installed. The repositories say what an
+/// update replaces; an update that needs such a replacement is found by halving the list.
 pub fn without(
     mut scope: ZypperScope,
     database: &Database,

@@ -22,8 +22,8 @@ const LIMIT: u64 = 64 * 1024 * 1024;
 /// What of a package is asked for.
 const OUTPUT: [&str; 5] = ["name", "arch", "evr", "direction", "action"];
 
-/// The actions for one run: that they are read is seen by a file that is there then; dnf is told to say yes;
-/// and the gate decides. A word that would have to be escaped is none of ours.
+/// The actions for one run: that they are read is seen by a file that is there then; dnf is told to say yes; and the
+/// gate decides. None if a word would have to be escaped.
 pub fn file(loaded: &Path, gate: &[&str]) -> Option<String> {
     let loaded = loaded.to_str()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_.=-".contains(c);

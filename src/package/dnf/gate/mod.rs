@@ -55,8 +55,8 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// The gate, from files in a directory of ours, for one transaction. None where dnf loads nothing of
-    /// ours, or where that is not to be known.
+    /// The gate, from files in a private directory, for one transaction. None where dnf does not load it, or where that
+    /// cannot be known beforehand.
     pub fn set_up(
         variant: Variant,
         scratch: &Path,
