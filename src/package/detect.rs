@@ -202,6 +202,7 @@ pub fn detect(config: &Config, scratch: &Path) -> Result<Box<dyn PackageManager>
 }
 
 /// The database files of every package manager, for a host of which the package manager is not known.
+#[must_use]
 pub fn all_database_files() -> Vec<&'static str> {
     let files: [&[&str]; 4] = [
         &apt::DATABASE_FILES,
