@@ -249,29 +249,37 @@ fn every_file_says_what_it_is_for() {
     }
 }
 
-/// The tests have budgets as the product has, wider ones: a story takes one step after the other.
+/// Files over the budget of the product, with why.
+const LONG_FILES: [(&str, &str); 1] = [(
+    "src/api/dbus/agent.rs",
+    "zbus wants an interface, 49 members, in one `impl`",
+)];
+
+/// The size of a file counts without its unit tests.
+#[test]
+fn functions_and_files_of_the_product_stay_within_their_budgets() {
+    let wrong = over_budget(Path::new("src"), 60, 400);
+    let is_known = |line: &&String| !LONG_FILES.iter().any(|(file, _)| line.starts_with(file));
+    let new: Vec<_> = wrong.iter().filter(is_known).cloned().collect();
+    assert!(new.is_empty(), "{}", new.join("\n"));
+    let gone = LONG_FILES.len() + new.len() - wrong.len();
+    assert_eq!(gone, 0, "a file of the list is within its budget");
+}
+
+/// The tests have wider budgets than the product: a story takes one step after the other.
 #[test]
 fn functions_and_files_of_the_tests_stay_within_their_budgets() {
-    const FUNCTION: usize = 80;
-    const FILE: usize = 500;
     const NAME: usize = 70;
     let (mut wrong, mut read) = (Vec::new(), 0);
     for directory in ["bench", "campaign", "lab", "stress", "survey", "system"] {
         let directory = Path::new("tests").join(directory);
+        wrong.extend(over_budget(&directory, 80, 500));
         for file in Sources::read(&directory).files {
-            let path = directory.join(&file.path);
-            let lines = file.text.lines().count();
-            if lines > FILE {
-                wrong.push(format!("{} has {lines} lines", path.display()));
-            }
             for function in functions(&file) {
                 read += 1;
-                if function.lines > FUNCTION {
-                    let (name, lines) = (&function.name, function.lines);
-                    wrong.push(format!("{}: {name} has {lines} lines", path.display()));
-                }
                 if function.name.len() > NAME {
                     let (name, letters) = (&function.name, function.name.len());
+                    let path = directory.join(&file.path);
                     wrong.push(format!("{}: {name} has {letters} letters", path.display()));
                 }
             }
@@ -279,4 +287,22 @@ fn functions_and_files_of_the_tests_stay_within_their_budgets() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(read > 1000, "the tests were not found");
+}
+
+/// Functions with more lines than `function`, and files that have more than `file` before their unit tests.
+fn over_budget(directory: &Path, function: usize, file: usize) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for source in Sources::read(directory).files {
+        let path = directory.join(&source.path);
+        let code = source.text.split("#[cfg(test)]\nmod ").next().unwrap();
+        let lines = code.lines().count();
+        if lines > file {
+            wrong.push(format!("{} has {lines} lines", path.display()));
+        }
+        for long in functions(&source).iter().filter(|f| f.lines > function) {
+            let (name, lines) = (&long.name, long.lines);
+            wrong.push(format!("{}: {name} has {lines} lines", path.display()));
+        }
+    }
+    wrong
 }

@@ -108,17 +108,15 @@ impl HostStatus {
         let progress = progress_of(paths, &running);
         let problems = match &packages {
             // a package that is being unpacked is no problem of the database
-            Ok(packages) if progress.is_none() => packages
-                .problems()
-                .map_or_else(|error| vec![format!("{error:#}")], sentences),
+            Ok(packages) if progress.is_none() => problems_of(packages.as_ref()),
             _ => Vec::new(),
         };
         let cache = Cache::load(paths);
         let list = PendingList::load(paths);
-        let fingerprint = packages.as_ref().map_or_else(
-            |_| String::new(),
-            |packages| packages.fingerprint(&cache.failed_sources()),
-        );
+        let fingerprint = packages
+            .as_ref()
+            .map(|p| p.fingerprint(&cache.failed_sources()));
+        let fingerprint = fingerprint.unwrap_or_default();
         // a host that has no list yet has no old one either
         let is_counted = packages.is_err() || list.as_ref().is_none_or(|l| l.is_for(&fingerprint));
         let PendingList {
@@ -126,8 +124,7 @@ impl HostStatus {
             kept_since,
             ..
         } = list.unwrap_or_default();
-        let records = records(paths);
-        let lacking = access::lacking(paths, &records);
+        let lacking = access::lacking(paths, &records(paths));
         Self {
             backend: packages.as_ref().map_or("", |p| p.name()).to_owned(),
             unusable,
@@ -337,4 +334,10 @@ pub(super) fn records(paths: &Paths) -> Vec<PathBuf> {
     let mut records = names.map(|name| paths.state().join(name)).to_vec();
     records.push(paths.running());
     records
+}
+
+/// What is wrong with the package database, a sentence each.
+fn problems_of(packages: &dyn package::PackageManager) -> Vec<String> {
+    let problems = packages.problems();
+    problems.map_or_else(|error| vec![format!("{error:#}")], sentences)
 }

@@ -359,7 +359,7 @@ fn partial_where_one_package_cannot_go_back_the_others_do() {
     assert_eq!(changes(&job), ["lost 1.0 -> 1.1"], "{job:#}");
     let error = text(&job, "error");
     assert!(
-        error.contains("lost stays at 1.1: lost:all 1.0 is not"),
+        error.contains("lost stays at 1.1: lost:all 1.0 is no longer available"),
         "{error}"
     );
     assert_eq!(installed(&host, "demo"), "1.0 installed");

@@ -218,43 +218,21 @@ fn conclude(
     result: Result<()>,
     looked: Looked,
 ) -> Result<Rollback> {
-    let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
     start_again(before);
-    let stays = intent.stays.iter().map(|former| former.change.clone());
-    let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
-    let judged = verify::judge(ctx, transaction, before, &expected, Stage::RolledBack, &[]);
     let is_back = is_back(ctx, &intent.former);
-    let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
-    if !(is_back && is_good) {
-        shutdown::bail_if_shutdown_explains()?;
-    }
-    let mut builds = Vec::new();
-    let (checks, unrelated, as_before) = match judged {
-        Ok(judgement) => {
-            let unchanged = undone.iter().all(|change| {
-                let mut changed = judgement.verdict.changes.iter();
-                !changed.any(|found| found.key() == change.key())
-            });
-            let good = judgement.failures().is_empty() && unchanged;
-            builds = other_builds(&undone, &judgement.verdict.changes);
-            let unrelated = judgement.verdict.unrelated_sentences();
-            (judgement.checks, unrelated, good && is_back)
-        }
-        Err(error) => {
-            tracing::error!("{error:#}");
-            (Vec::new(), Vec::new(), false)
-        }
-    };
-    let wrong = checks.iter().filter(|check| check.decides_against());
-    let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
-    why.extend(builds);
+    let judged = judge(ctx, transaction, before, intent, is_back)?;
+    let mut why = judged.why;
     match &looked.files {
         Ok(files) => why.extend(files::against(files)),
         Err(error) => why.push(format!(
             "the files of the former versions could not be compared: {error:#}"
         )),
     }
-    let good = (as_before && why.is_empty(), &*unrelated, &looked);
+    let good = (
+        judged.is_good && is_back && why.is_empty(),
+        &*judged.unrelated,
+        &looked,
+    );
     let earlier = Earlier::of(ctx, transaction);
     let (compared, stayed) = compare::run(ctx, before, intent, &earlier, good);
     let (as_before, summary) = (compared.as_before(), compared.sentence());
@@ -267,16 +245,13 @@ fn conclude(
     }
     let error = (!why.is_empty()).then(|| journal::plain(&why.join("; ")));
     let outcome = if is_back {
+        let compared = (as_before, &*summary);
+        journal::rolled_back(transaction, intent.former.len(), compared, error.as_deref());
         Undone::RolledBack
     } else {
+        journal::rollback_failed(transaction, error.as_deref().unwrap_or("unknown"));
         Undone::Failed
     };
-    if is_back {
-        let told = (as_before, &*summary);
-        journal::rolled_back(transaction, undone.len(), told, error.as_deref());
-    } else {
-        journal::rollback_failed(transaction, error.as_deref().unwrap_or("unknown"));
-    }
     Ok(Rollback {
         sources: sources(&intent.former),
         outcome,
@@ -285,10 +260,62 @@ fn conclude(
         summary: if is_back { summary } else { String::new() },
         etc: compared.etc_named(),
         stayed,
-        verification: checks,
+        verification: judged.checks,
         error,
         tool: intent.tool.clone(),
         files: looked.files.unwrap_or_default(),
+    })
+}
+
+/// What the verification after a rollback has found.
+#[derive(Default)]
+struct Judged {
+    checks: Vec<Check>,
+    /// A sentence for each check that decides against the host, and for each package in another build.
+    why: Vec<String>,
+    /// A sentence for each change of a package outside of the rollback.
+    unrelated: Vec<String>,
+    /// Whether no check failed, and every package that went back is as it was.
+    is_good: bool,
+}
+
+/// Verifies the host after a rollback; an error if a shutdown explains what is wrong, so that the worker after the
+/// next boot verifies it again.
+fn judge(
+    ctx: &Context,
+    transaction: &JobId,
+    before: &Baseline,
+    intent: &Intent,
+    is_back: bool,
+) -> Result<Judged> {
+    let undone: Vec<Change> = intent.former.iter().map(RollbackItem::undone).collect();
+    let stays = intent.stays.iter().map(|former| former.change.clone());
+    let expected: Vec<Change> = undone.iter().cloned().chain(stays).collect();
+    let judged = verify::judge(ctx, transaction, before, &expected, Stage::RolledBack, &[]);
+    let is_good = judged.as_ref().is_ok_and(|j| j.failures().is_empty());
+    if !(is_back && is_good) {
+        shutdown::bail_if_shutdown_explains()?;
+    }
+    let judgement = match judged {
+        Ok(judgement) => judgement,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return Ok(Judged::default());
+        }
+    };
+    let changed = &judgement.verdict.changes;
+    let is_unchanged = |change: &Change| !changed.iter().any(|found| found.key() == change.key());
+    let wrong = judgement
+        .checks
+        .iter()
+        .filter(|check| check.decides_against());
+    let mut why: Vec<String> = wrong.map(|check| check.message.clone()).collect();
+    why.extend(other_builds(&undone, changed));
+    Ok(Judged {
+        is_good: is_good && undone.iter().all(is_unchanged),
+        unrelated: judgement.verdict.unrelated_sentences(),
+        why,
+        checks: judgement.checks,
     })
 }
 
