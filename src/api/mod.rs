@@ -16,7 +16,7 @@ mod shared;
 mod stamps;
 pub mod status;
 pub mod status_cache;
-pub mod value;
+pub(crate) mod value;
 pub mod varlink;
 mod watch;
 

@@ -63,7 +63,7 @@ fn answers(expected: &str, stopping: &dyn Fn() -> bool) -> Result<(), String> {
             VersionAnswer::Shut(why) => return answers_by_itself(expected, &why),
             VersionAnswer::Former(version) => heard = Some(version),
             VersionAnswer::Silence(why) => {
-                tracing::debug!("the D-Bus service does not answer: {why}")
+                tracing::debug!("the D-Bus service does not answer: {why}");
             }
         }
         if stopping() || begun.elapsed() + pause >= LIMIT {
