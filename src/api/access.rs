@@ -1,4 +1,4 @@
-//! What a door has to read and to write of the records: what it cannot see it must not call healthy.
+//! Which records a front end must read and write. A front end must not report what it cannot see as healthy.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::paths::{Paths, quoted};
 
-/// What this door cannot read or write although it has to, in one sentence; none when there is nothing.
+/// Which required record this front end cannot read or write, in one sentence; `None` when it can use all of them.
 pub fn lacking(paths: &Paths, records: &[PathBuf]) -> Option<String> {
     let read = Access::READ_OK | Access::EXEC_OK;
     let reads = [
@@ -30,7 +30,7 @@ pub fn lacking(paths: &Paths, records: &[PathBuf]) -> Option<String> {
         look(path, read | Access::WRITE_OK, "write to");
     }
     for path in records {
-        // one that was never written, or lies where nothing can be seen, is told of already, or no lack
+        // a missing record is no fault, and one in an unreadable directory is reported with that directory
         if path.symlink_metadata().is_ok() {
             look(path, Access::READ_OK, "read");
         }

@@ -1,4 +1,4 @@
-//! When a door may leave: nobody has called for a while, and nothing is under way.
+//! When the service may stop: no client has called for a while, and no call is under way.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

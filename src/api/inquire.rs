@@ -1,5 +1,5 @@
-//! Asks the planner what is due: a door runs no package manager, which wants root, or files that only root may
-//! read, or memory that a door has not.
+//! Asks the planner which updates are pending. A front end runs no package manager: that may need root, files that
+//! only root may read, or more memory than a front end has.
 
 use std::fmt;
 use std::thread;
@@ -21,7 +21,7 @@ use crate::state::pending::PendingList;
 /// How long an answer is waited for: dnf 4 on a slow host takes tens of seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a door waits to hear which packages are installed, before it leaves the names to the worker.
+/// How long a front end waits for the list of installed packages before it leaves the names to the worker.
 const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 
 /// After that long the planner has taken the question, or nothing starts it.
@@ -102,7 +102,7 @@ fn found(findings: Findings) -> Result<Found> {
     }
 }
 
-/// What index, package database and configuration are now, as far as a door can see them. What it cannot see
+/// The current index, package database and configuration, as far as a front end can see them. What it cannot see
 /// has it ask the planner.
 pub fn fingerprint(paths: &Paths) -> Result<String> {
     fingerprint_and_files(paths).map(|(fingerprint, _)| fingerprint)

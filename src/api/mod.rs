@@ -1,5 +1,5 @@
-//! What the outside may call: authorise, convert, ask one function, answer. No door changes a
-//! package; what is to be changed becomes an entry of the queue.
+//! The front ends: each authorises the caller, converts the arguments, calls one function and answers. No front end
+//! changes a package; a requested change becomes an entry of the queue.
 
 mod access;
 mod caller;

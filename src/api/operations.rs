@@ -1,4 +1,4 @@
-//! What every door does between parsing and answering: make requests and orders, work out plans.
+//! What every front end does between parsing and answering: it makes requests and orders, and works out plans.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +90,7 @@ pub fn reboot(options: Value) -> Result<WorkerCommand> {
     })
 }
 
-/// The order that ends the alert `key`, or `all` alerts that somebody can end.
+/// The order that ends the alert `key`, or `all` alerts that an administrator can acknowledge.
 pub fn acknowledgement(key: &str) -> Result<WorkerCommand> {
     if key == "all" {
         return Ok(WorkerCommand::Acknowledge(None));

@@ -1,4 +1,4 @@
-//! What the doors show of jobs: records, pages of them, output; each read within a limit, however much there is.
+//! What the front ends show of jobs: records, pages of records, output. Each is read within a limit.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -82,7 +82,7 @@ fn record(paths: &Paths, id: &JobId) -> Result<Option<Value>> {
     Ok(Some(record))
 }
 
-/// The record of a job, wherever it lies. Of one that is larger than an answer can be, this is the head.
+/// The record of a job, in whichever directory it is. Of one that is larger than an answer can be, this is the head.
 pub fn find(paths: &Paths, id: &JobId) -> Result<Option<Job>> {
     let places = [job::record(paths, id), job::deferred(paths, id)];
     let length = |path: &PathBuf| path.metadata().map_or(0, |metadata| metadata.len());

@@ -1,5 +1,5 @@
-//! What the calls of the D-Bus door share: the picture, which refresh was asked for, answers that are worked out once
-//! for all who ask.
+//! What the calls of the D-Bus service share: the picture, which refresh was asked for, answers that are worked out
+//! once for all callers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -135,7 +135,7 @@ impl Service {
     }
 
     /// The picture for a property that counts what is pending: where that has changed, the planner is asked to
-    /// count again, and listeners are told what comes of it.
+    /// count again, and the service signals the result.
     pub async fn read_count(self: &Arc<Self>) -> StatusGuard<'_> {
         let seen = self.read().await;
         if self.is_uncounted(&seen) {
@@ -225,13 +225,13 @@ impl Service {
         zruntime::unblock(move || Record::new(picture.json())).await
     }
 
-    /// How long no call has come, no listener was told anything, and no job was seen running.
+    /// How long no call has come, no signal was sent, and no job was seen running.
     pub async fn idle(&self) -> Duration {
         let idle = self.activity.idle();
         if idle.is_zero() || self.pictures.current().await.running.is_empty() {
             idle
         } else {
-            // counted from here on: listeners have yet to hear of its end
+            // counted from here on: the end of the job is not signalled yet
             drop(self.activity.begin());
             Duration::ZERO
         }
@@ -245,8 +245,8 @@ impl Service {
         }
     }
 
-    /// The picture for a property whose reader is told of a stale index: a refresh is asked for meanwhile, and the
-    /// reader does not wait for that.
+    /// The picture for a property that shows a stale index: the service asks for a refresh meanwhile, and the
+    /// reader does not wait for it.
     pub async fn read_and_refresh(self: &Arc<Self>) -> StatusGuard<'_> {
         let seen = self.read().await;
         if seen.wants_refresh() {
@@ -256,7 +256,7 @@ impl Service {
     }
 
     /// Asks for a refresh when the index is stale, none is on its way, and the last one that failed
-    /// is not of just now; whoever reads twice asks once. The refresh that is under way then.
+    /// is not of just now; a client that reads twice asks once. The refresh that is under way then.
     pub fn ask_when_stale(&self, picture: &HostStatus) -> Option<JobId> {
         if !picture.wants_refresh() {
             return None;
@@ -277,7 +277,7 @@ impl Service {
 
     /// Whether the refresh `id`, asked for when the picture was `before`, has still to bring a newer
     /// one: the index, and the list made from it. Another job that has just refreshed is as good, and
-    /// nobody waits for the update that it goes on to.
+    /// no caller waits for the update that it goes on to.
     pub async fn awaits(self: &Arc<Self>, id: &JobId, before: &HostStatus) -> bool {
         let picture = self.pictures.current().await;
         if picture.running.iter().any(|job| job == id.as_str()) {

@@ -52,7 +52,7 @@ impl Stamps {
     }
 }
 
-/// The directories of which a picture says only whether they can be used. What lies in them is no part of it: every
+/// The directories of which a picture says only whether they can be used. Their contents are not part of it: every
 /// caller who asks for a plan has entries come and go there.
 fn directories(paths: &Paths) -> [PathBuf; 6] {
     [

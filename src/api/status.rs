@@ -42,13 +42,13 @@ pub struct HostStatus {
     pub cache: Cache,
     /// The latest update.
     pub update: UpdateState,
-    /// What somebody should know.
+    /// The alerts for the administrator.
     pub alerts: Alerts,
     /// What is pending, as last worked out.
     pub pending: Pending,
     /// Whether that is what is pending now: index, package database and configuration have not changed since.
     pub is_counted: bool,
-    /// What these are now, as far as this door can see.
+    /// What these are now, as far as this front end can see.
     pub fingerprint: String,
     /// Since when the security updates of packages have been kept back.
     pub kept_since: BTreeMap<String, DateTime<Utc>>,
@@ -56,13 +56,13 @@ pub struct HostStatus {
     pub since: Since,
     /// The security updates that a rollback by hand keeps back, a sentence for each rollback.
     pub taken_back: Vec<String>,
-    /// What keeps the doors from knowing how the host is, or from being asked, a sentence each.
+    /// What keeps the front ends from seeing the state of the host or from being called, a sentence each.
     pub blind: Vec<String>,
     /// Whether the jobs in a worker's hands were interrupted there, and are not finished yet.
     pub is_interrupted: bool,
     /// What is wrong with the package database; not looked at during an update.
     pub problems: Vec<String>,
-    /// Whether nothing else can be wrong with it.
+    /// Whether the package database could be read completely, so that `problems` is exhaustive.
     pub sees_problems: bool,
     /// The jobs in a worker's hands.
     pub running: Vec<String>,
@@ -76,7 +76,7 @@ pub struct HostStatus {
     pub conflicts: usize,
     /// Why the host should be rebooted.
     pub reboot_reasons: Vec<String>,
-    /// The shutdown that is scheduled, whoever has asked for it.
+    /// The scheduled shutdown, whichever program or person scheduled it.
     pub shutdown: Option<Shutdown>,
     /// What a reboot that was asked for waits for.
     pub reboot_waits: Option<String>,
@@ -207,7 +207,7 @@ impl HostStatus {
         self.cache.is_stale(clock::now(), &Moment::now())
     }
 
-    /// Whether whoever reads this should ask for a refresh: the index is stale, and the last refresh
+    /// Whether the reader of this picture should ask for a refresh: the index is stale, and the last refresh
     /// that failed is not of just now.
     #[must_use]
     pub fn wants_refresh(&self) -> bool {

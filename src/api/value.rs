@@ -14,7 +14,7 @@ use crate::sorted::InOrder;
 /// A dictionary of the bus, `a{sv}`.
 pub type Dictionary = HashMap<String, OwnedVariant>;
 
-/// The most bytes of JSON that a door puts into one answer: somewhat more than the largest record that it reads.
+/// The most bytes of JSON in one answer of a front end: somewhat more than the largest record that it reads.
 pub const MAX_ANSWER: usize = 3 * 1024 * 1024;
 
 /// A JSON object as an answer of the bus, `a{sv}`: text is `s`, truth `b`, a whole number `t`, a list of texts `as`, a

@@ -36,7 +36,7 @@ impl RecordWatch {
             .await
     }
 
-    /// Takes the changes that were told besides: whoever looks now sees all of them.
+    /// Discards further reported changes: a caller that reads the records now sees all of them.
     pub fn forget(&self) {
         forget(self.descriptor.get_ref());
     }
@@ -48,7 +48,7 @@ pub fn changes(paths: &Paths) -> Result<OwnedFd> {
     watch(&[paths.state(), paths.queue(), paths.run(), paths.jobs()])
 }
 
-/// Takes the changes that were told; the descriptor can be read again after the next one.
+/// Discards the reported changes; the descriptor can be read again after the next one.
 pub fn forget(changes: impl AsFd) {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut events = inotify::Reader::new(changes.as_fd(), &mut buffer);

@@ -1,4 +1,4 @@
-//! The object on the bus: what may be called, read and heard.
+//! The object on the bus: its methods, properties and signals.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// What the door answers.
+    /// Answers the calls.
     pub fn new(door: Arc<Service>) -> Self {
         Self {
             door,

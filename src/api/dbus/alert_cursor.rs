@@ -1,4 +1,4 @@
-//! Telling of alerts: `AlertRaised` and `AlertResolved`, each event once.
+//! The signals `AlertRaised` and `AlertResolved`: the service sends each event once.
 
 use std::path::PathBuf;
 
@@ -11,21 +11,21 @@ use crate::paths::Paths;
 use crate::state;
 use crate::state::alert::AlertEvent;
 
-/// Which alerts listeners have been told of. An alert is told once, by whichever instance of the door comes
-/// first: so that one leaves this for the next.
+/// Which alerts the service has signalled. The first instance of the service that sees an alert signals it, and
+/// records that here for the next instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertCursor {
     number: u64,
 }
 
 impl AlertCursor {
-    /// What was told before this instance of the door.
+    /// What earlier instances of the service signalled.
     pub fn load(paths: &Paths) -> Self {
         let told: Option<Self> = state::try_read(&told_file(paths)).unwrap_or_default();
         told.unwrap_or_default()
     }
 
-    /// Tells what was not told yet.
+    /// Signals the events that were not signalled yet.
     pub async fn tell_alerts(
         &mut self,
         paths: &Paths,
@@ -34,7 +34,7 @@ impl AlertCursor {
     ) -> Result<()> {
         let before = self.number;
         if events.last().is_some_and(|last| last.number < self.number) {
-            // the alerts were lost, and are counted anew
+            // the alerts file was lost, and its numbers start again
             self.number = 0;
         }
         for event in events {
@@ -51,7 +51,7 @@ impl AlertCursor {
             self.number = event.number;
         }
         if self.number != before {
-            // not synced: after a power cut, telling it again is better than never
+            // not synced: after a power cut, a repeated signal is better than a lost one
             let file = told_file(paths);
             let written = file.with_extension("new");
             std::fs::write(&written, serde_json::to_vec(self)?)
@@ -62,7 +62,7 @@ impl AlertCursor {
     }
 }
 
-/// In the one directory that the door may write to and that nothing else looks into.
+/// In the one directory that the service may write to and no other program reads.
 fn told_file(paths: &Paths) -> PathBuf {
     paths.tmp().join("told-alerts")
 }

@@ -1,4 +1,4 @@
-//! How many calls may be under way, for one user and for all: what bounds the memory of the door.
+//! Limits the calls under way, for each user and in total. This bounds the memory of the service.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ const MAX_OF_USER: usize = 8;
 /// Of how many callers the user is remembered.
 const MAX_KNOWN: usize = 1024;
 
-/// Who may do everything, and is never turned away.
+/// root, which may do everything and is never refused.
 const ROOT: u32 = 0;
 
 /// The calls that are under way.
@@ -165,7 +165,7 @@ mod tests {
         assert!(full.contains("8 calls of user 1000"), "{full}");
         taken.enter(Some(1004)).unwrap();
         assert_eq!((taken.total, taken.of_user.len()), (MAX_CALLS - 1, 5));
-        // one that is refused after the bus has told its user leaves as one of no user
+        // a call that is refused after the bus named its user is released as a call without a user
         taken.enter(None).unwrap();
         assert!(taken.enter_of(1000).is_err());
         taken.leave(None);

@@ -1,4 +1,4 @@
-//! The D-Bus door: unprivileged, woken by a call, gone when idle.
+//! The D-Bus service: unprivileged, started by a call, stopped when idle.
 
 mod agent;
 mod alert_cursor;
@@ -39,7 +39,7 @@ const AFTER_RELEASE: Duration = Duration::from_millis(50);
 /// How many messages wait at most until they are looked at; more wait in the bus.
 const QUEUED: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
-/// Serves the bus until nobody has called for `idle`.
+/// Serves the bus until no client has called for `idle`.
 pub fn serve(paths: Paths, idle: Duration) -> Result<()> {
     zbus::block_on(run(paths, idle))
 }
@@ -68,7 +68,7 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
     });
     serve_until_idle(&runtime, &door, &bus, teller, idle).await?;
     if bus.is_closed() {
-        // no call can come any more, and the callers on the next bus need a door that is connected to that one
+        // no call can arrive any more, and callers on the next bus need a service that is connected to it
         sd_notify::notify(&[NotifyState::Stopping])?;
         tracing::info!(
             "the system bus has closed the connection; the next call starts the service again"
@@ -78,8 +78,8 @@ async fn run(paths: Paths, idle: Duration) -> Result<()> {
     leave(&runtime, &door, &bus).await
 }
 
-/// Serves until no call has come for `idle`, a signal asks the door to leave (an upgrade of this package sends one to the
-/// old program, and no call is lost by that either), the bus has gone, or listeners cannot be told any more.
+/// Serves until no call has come for `idle`, a signal asks the service to stop (an upgrade of this package sends one to
+/// the old program; no call is lost then either), the bus has gone, or signals cannot be sent any more.
 async fn serve_until_idle(
     runtime: &SharedRuntime,
     door: &Service,
@@ -112,8 +112,8 @@ async fn serve_until_idle(
     }
 }
 
-/// Owns the name, which nobody can take from us, or fails. The caller that has started us waits for it:
-/// zbus asks to be told first when a name comes and goes, two questions more.
+/// Owns the name, which no other process can take over, or fails. The caller that started the service waits for it:
+/// zbus would first subscribe to changes of the name's owner, which takes two more calls.
 async fn own_name(bus: &Connection) -> Result<()> {
     let asked = (BUS_NAME, RequestNameFlags::DO_NOT_QUEUE);
     match BUS.call(bus, "RequestName", &asked).await? {

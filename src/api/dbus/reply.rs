@@ -12,7 +12,7 @@ use crate::queue::inquiry::TooMany;
 use crate::request::{JobId, shown};
 use crate::state::job::JobStatus;
 
-/// How many jobs `ListJobs` gives unless told otherwise.
+/// How many jobs `ListJobs` returns without the option `limit`.
 const JOBS_SHOWN: usize = 50;
 
 /// An error of ours as one of the bus.

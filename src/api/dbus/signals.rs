@@ -1,4 +1,4 @@
-//! Telling listeners what has changed: `PropertiesChanged`, jobs, alerts.
+//! The signals for changes: `PropertiesChanged`, jobs, alerts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -23,10 +23,10 @@ use crate::paths::Paths;
 use crate::sorted::InOrder;
 use crate::state::job::Job;
 
-/// How long changes are gathered before listeners are told.
+/// How long the service gathers changes before it sends signals.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The properties whose changes are told, with their values.
+/// The properties whose changes are signalled, with their values.
 fn told(picture: &HostStatus) -> HashMap<&'static str, Variant<'static>> {
     let (health, reasons) = picture.health();
     let text = |text: &Option<String>| Variant::from(text.clone().unwrap_or_default());
@@ -68,8 +68,8 @@ fn told(picture: &HostStatus) -> HashMap<&'static str, Variant<'static>> {
     ])
 }
 
-/// Tells listeners what has changed. What they knew before this process was started is not known
-/// here, so they are told everything once: a worker wakes the door for that.
+/// Signals what has changed. This process does not know what an earlier one signalled, so it first
+/// signals every property once: a worker starts the service for that.
 pub async fn tell(door: Arc<Service>, bus: Connection, records: RecordWatch) -> Result<()> {
     let emitter = SignalEmitter::new(&bus, OBJECT_PATH)?;
     let name = InterfaceName::try_from(BUS_NAME)?;
@@ -77,7 +77,7 @@ pub async fn tell(door: Arc<Service>, bus: Connection, records: RecordWatch) -> 
     let mut known: HashMap<&'static str, Variant<'static>> = HashMap::new();
     let mut before = HostStatus::default();
     let mut heard = AlertCursor::load(&door.paths);
-    // the door does not leave before listeners know what it has seen
+    // the service does not stop before it has signalled what it has seen
     let mut telling = door.activity.begin();
     loop {
         let picture = door.pictures.current().await;
@@ -106,7 +106,7 @@ pub async fn tell(door: Arc<Service>, bus: Connection, records: RecordWatch) -> 
     }
 }
 
-/// Tells which jobs were taken, how far they are, and which have left the worker's hands.
+/// Signals which jobs the worker has taken, their progress, and which jobs it has finished or parked.
 async fn tell_jobs(
     door: &Service,
     emitter: &SignalEmitter<'_>,

@@ -1,6 +1,6 @@
 //! The socket of the bus, on which no message is read that is larger than a call can be.
 //!
-//! Every local user may send the door calls and signals of up to 32 MiB (the limit of the bus), and zbus reads a
+//! Every local user may send the service calls and signals of up to 32 MiB (the limit of the bus), and zbus reads a
 //! message whole before anything looks at it.
 
 use std::io::{self, Read, Write};

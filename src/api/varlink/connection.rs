@@ -29,7 +29,7 @@ pub struct Connection {
     messages: Messages,
 }
 
-/// The connection is over: closed, broken, or at one of its limits. Nobody needs an answer.
+/// The connection is over: closed, broken, or at one of its limits. No client waits for an answer.
 #[derive(Debug)]
 pub struct Gone;
 

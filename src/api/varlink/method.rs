@@ -29,7 +29,7 @@ pub enum Method {
     Apply {
         /// Names, as they were given.
         packages: Vec<String>,
-        /// What is asked for besides.
+        /// The options of the request.
         options: Options,
     },
     /// What an apply would do.

@@ -27,7 +27,7 @@ const REFUSED_WAIT: Duration = Duration::from_millis(500);
 /// Changes of the records that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// How often a job is looked at when no change is told; and when changes cannot be told at all.
+/// How often the service reads a job's record when inotify reports no change, and when inotify is not available.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const LOOK_OFTEN: Duration = Duration::from_millis(150);
 

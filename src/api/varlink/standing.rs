@@ -1,4 +1,4 @@
-//! How a job stands, as it is told to one who follows it.
+//! The state of a job, as the service reports it to a client that follows the job.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ impl Standing {
         }
     }
 
-    /// A job never goes back in what is told of it.
+    /// The reported state of a job never goes back.
     pub fn after(mut self, before: Option<&Self>) -> Self {
         let before = before.and_then(|before| before.progress.as_ref());
         if let (Some(now), Some(before)) = (&mut self.progress, before) {
