@@ -157,7 +157,7 @@ fn waiting(patience: Patience, no_wait: bool) -> Waiting {
     }
 }
 
-/// Errors that are journal events already are not printed again: standard error goes to the journal, too.
+/// Errors already logged as journal events are not printed again: standard error also goes to the journal.
 fn act_as_unit(run: Run) -> Result<ExitCode> {
     if !matches!(run, Run::Leashed { .. }) {
         journal::init(false);

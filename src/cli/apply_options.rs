@@ -1,4 +1,4 @@
-//! What a person asks for on the command line, for the door.
+//! The options of `patchctl apply`, converted for the service.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct ApplyOptions {
 }
 
 impl ApplyOptions {
-    /// The options as the door takes them; what it would refuse is refused here, with a usage error.
+    /// The options as the service takes them. An option that the service would refuse is a usage error here.
     pub(super) fn dictionary(&self) -> Result<Dictionary> {
         let expect: serde_json::Map<_, _> = self
             .expect

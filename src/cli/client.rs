@@ -1,4 +1,4 @@
-//! The command line's view of the bus: calls the door, shows the answer.
+//! The command line's view of the bus: calls the service and shows the answer.
 
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ impl Client {
 
     /// `patchctl wait JOB`.
     pub fn wait_for(&self, job: &JobId, waiting: Waiting) -> Result<JobEnd> {
-        // a host or a job that is not there is told at once
+        // a missing host or job is reported at once
         let _: Dictionary = self.session.ask("GetJob", &(job.as_str(),))?;
         self.wait(job.as_str(), waiting)
     }
@@ -380,7 +380,7 @@ pub(super) fn print_json(value: Value, schema: Schema) -> Result<()> {
     print(&serde_json::to_string_pretty(&schema.complete(value))?)
 }
 
-/// Says something beside the answer.
+/// Prints a message on standard error, apart from the answer.
 fn warn(text: &str) {
     use std::io::Write;
     // a closed standard error must not keep the answer back

@@ -1,4 +1,4 @@
-//! Ctrl-C while a job is waited for: the job goes on, and the person is told how to ask for it again.
+//! Ctrl-C while a job is waited for: the job goes on, and patchctl prints how to wait for it again.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

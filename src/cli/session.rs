@@ -24,10 +24,10 @@ use crate::request::Remote;
 /// How long a call may take: `CheckHealth` waits for a refresh, polkit for a password.
 const CALL_LIMIT: Duration = Duration::from_secs(330);
 
-/// How long the door may take to start: the bus gives up after 25 seconds.
+/// How long the service may take to start: the bus gives up after 25 seconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// The unit that is the door.
+/// The unit of the service.
 const UNIT: &str = "patch-agent.service";
 
 /// Where the calls go.
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    /// One call of the door.
+    /// One call of the service.
     pub fn ask<R>(&self, method: &str, arguments: &(impl Serialize + DynamicType)) -> Result<R>
     where
         R: DeserializeOwned + Type,
@@ -95,7 +95,7 @@ impl Session {
         })
     }
 
-    /// A new connection to the door; that of another host goes through ssh, as systemctl's does.
+    /// A new connection to the service; that of another host goes through ssh, as systemctl's does.
     pub fn agent(&self) -> Result<AgentConnection> {
         let Some(host) = &self.host else {
             let builder = zbus::connection::Builder::system();
@@ -152,8 +152,8 @@ impl Session {
         }
     }
 
-    /// Has the bus start the door, unless it runs. The bus says at once why it cannot, where it knows; it was also
-    /// seen to say nothing at all.
+    /// Has the bus start the service, unless it runs. The bus reports at once why it cannot, where it knows; it
+    /// was also seen not to answer at all.
     fn started(&self, bus: &Connection) -> Result<()> {
         let started = zbus::block_on(async {
             let runtime = SharedRuntime::current()?;
@@ -167,7 +167,7 @@ impl Session {
         });
         match started {
             Ok(_) => Ok(()),
-            // a caller who may not have the door started may call it all the same, where it runs
+            // a caller that may not start the service may still call it while it runs
             Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".AccessDenied") => Ok(()),
             Err(error) => Err(self.not_started(&error.to_string())),
         }
@@ -192,7 +192,7 @@ impl Session {
         }
     }
 
-    /// The door does not know the method: it is of a version before this one.
+    /// The service does not know the method: its version is older than this one.
     fn too_old(&self, agent: &AgentConnection) -> Error {
         let where_to = match &self.host {
             None => "the service of this host".to_owned(),
@@ -210,7 +210,7 @@ impl Session {
     }
 }
 
-/// The door, at the other end of a connection.
+/// The service, at the other end of a connection.
 pub struct AgentConnection {
     bus: Connection,
     /// The program that carries the connection; after it, so that it ends after the connection.
@@ -226,7 +226,7 @@ impl AgentConnection {
         self.call(BUS_NAME, method, arguments)
     }
 
-    /// A property of the door.
+    /// A property of the service.
     pub fn property(&self, name: &str) -> fdo::Result<OwnedVariant> {
         self.call("org.freedesktop.DBus.Properties", "Get", &(BUS_NAME, name))
     }
@@ -255,7 +255,7 @@ impl AgentConnection {
 
     /// The answer to a call with flags, which [`Connection::call_method`] does not take.
     async fn answer(&self, call: &Message) -> zbus::Result<Message> {
-        // listens before anybody can answer
+        // subscribes before the service can answer
         let mut heard = pin!(MessageStream::from(&self.bus));
         self.bus.send(call).await?;
         let serial = Some(call.primary_header().serial_num());
@@ -291,7 +291,7 @@ fn ssh_arguments(host: &Remote) -> Vec<String> {
     arguments
 }
 
-/// The bus or the door cannot be reached.
+/// The bus or the service cannot be reached.
 #[derive(Debug)]
 pub struct NotReachable(String);
 
@@ -310,7 +310,7 @@ impl std::fmt::Display for NotReachable {
 
 impl std::error::Error for NotReachable {}
 
-/// The door is of a version that does not know what it was asked.
+/// The service is of a version that does not know the call.
 #[derive(Debug)]
 pub struct TooOld(String);
 
@@ -322,7 +322,7 @@ impl std::fmt::Display for TooOld {
 
 impl std::error::Error for TooOld {}
 
-/// The door has answered, and the answer is no.
+/// The service has refused the call.
 #[derive(Debug)]
 pub enum Refused {
     /// The caller may not do this.

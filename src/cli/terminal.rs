@@ -52,7 +52,7 @@ impl Terminal {
     }
 }
 
-/// The columns of a terminal; of anything else as many as anybody wants.
+/// The columns of a terminal; no limit for a file or a pipe.
 fn columns(of: &(impl IsTerminal + AsFd)) -> usize {
     if !of.is_terminal() {
         return usize::MAX;

@@ -21,7 +21,7 @@ use crate::state::update::Phase;
 /// How often a waiting client looks.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How long it goes on when the bus, the door or the link is away: all of them come back when an
+/// How long it goes on when the bus, the service or the link is away: all of them come back when an
 /// update has replaced them.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 

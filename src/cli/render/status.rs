@@ -82,7 +82,7 @@ fn index(host: &StatusAnswer, view: &View, rows: &mut Rows) {
         };
         rows.push(("", format!("{} {}: {state}", source.uri, source.suite)));
     }
-    // what went wrong beside the last refresh
+    // what failed during the last refresh without keeping an update back
     rows.extend(host.notes.iter().map(|note| ("Note", plain(note))));
 }
 

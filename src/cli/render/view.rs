@@ -12,7 +12,7 @@ pub struct View {
     pub terminal: Terminal,
     /// Whether times are those of UTC, instead of the reader's time zone.
     pub utc: bool,
-    /// Times are told relative to this.
+    /// Times are shown relative to this.
     pub now: DateTime<Utc>,
 }
 
@@ -123,7 +123,7 @@ fn relative(until: TimeDelta) -> String {
     }
 }
 
-/// A length of time in its largest unit; none where it is too short to be told.
+/// A length of time in its largest unit; `None` where it is too short to be shown.
 fn length(time: TimeDelta) -> Option<String> {
     let (count, unit) = match time.num_seconds().unsigned_abs() {
         0..=9 => return None,
