@@ -1,4 +1,4 @@
-//! Our own D-Bus door, asked from outside: which program answers there, and in which version.
+//! A client of our own D-Bus service: which program answers there, and in which version.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use zbus::OwnedVariant;
 
 use super::bus::{BUS, within};
 
-/// Where the installed program lies.
+/// The path of the installed program.
 pub const PROGRAM: &str = "/usr/bin/patchctl";
 
 const NAME: &str = "org.linux_patch.Agent1";
@@ -24,13 +24,13 @@ pub enum VersionAnswer {
     Installed(String),
     /// A process that was started from a file which is not the installed one any more says this version.
     Former(String),
-    /// Nobody answered, or not in time; why.
+    /// The service did not answer, or not in time; why.
     Silence(String),
-    /// Nobody could: there is no bus, or the administrator keeps the door shut.
+    /// The service cannot answer: there is no bus, or the administrator has disabled the service.
     Shut(String),
 }
 
-/// Asks for the property `Version`, which starts the door unless it is there; waits `limit` at most.
+/// Asks for the property `Version`, which starts the service unless it runs; waits `limit` at most.
 #[must_use]
 pub fn ask(limit: Duration) -> VersionAnswer {
     match within(limit, move || zbus::block_on(version(limit))) {
@@ -84,7 +84,7 @@ fn runs_the_installed_program(pid: u32) -> io::Result<bool> {
     Ok(running == identity(Path::new(PROGRAM))?)
 }
 
-/// Whether nobody listens where the bus belongs.
+/// Whether no process listens on the socket of the bus.
 fn is_no_bus(error: &zbus::Error) -> bool {
     let (zbus::Error::Connection(error, _) | zbus::Error::InputOutput(error)) = error else {
         return false;

@@ -1,7 +1,7 @@
 //! The bus as a client sees it: connections that come about or fail, and plain calls.
 //!
 //! Calls are spelt out, not generated: a typed proxy for each interface, its cache of properties and
-//! its watch over the other side's name were a tenth of a megabyte of the program that nobody used.
+//! its watch over the other side's name were 0.1 MB of unused code in the program.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -42,7 +42,7 @@ pub fn connected(
 }
 
 /// Works in a thread of its own, and waits for it not longer than that: neither connecting nor what is
-/// asked with several calls has an end of its own. None when the time is up, and nobody waits any more.
+/// asked with several calls has an end of its own. `None` when the time is up; the caller then waits no longer.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
@@ -72,7 +72,7 @@ fn wait_for(limit: Duration, work: Box<dyn FnOnce() + Send>) {
 pub struct Object<'a> {
     /// Whose object it is, by a name on the bus.
     pub service: &'a str,
-    /// Where it lies there.
+    /// The path of the object.
     pub path: &'a str,
     /// The interface that has the method.
     pub interface: &'a str,

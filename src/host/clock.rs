@@ -46,7 +46,7 @@ impl Moment {
         }
     }
 
-    /// The time from `earlier` to this moment; `None` when the host was started anew in between.
+    /// The time from `earlier` to this moment; `None` when the host was rebooted in between.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Option<Duration> {
         let same = !self.boot_id.is_empty() && self.boot_id == earlier.boot_id;

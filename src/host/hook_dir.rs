@@ -34,7 +34,7 @@ pub fn is_word(name: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
 }
 
-/// Whether a name is one that an editor or a package manager gives to what it leaves beside a file.
+/// Whether a name is one that an editor or a package manager gives to a backup copy of a file.
 #[must_use]
 pub fn is_left_over(name: &str) -> bool {
     let suffixes = [
@@ -57,8 +57,8 @@ pub fn is_left_over(name: &str) -> bool {
     name.starts_with('.') || suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Whoever can write to a file that root runs is root: only root may, and whoever runs it, which is root,
-/// too, but in unit tests.
+/// A user who can write to a file that root runs can act as root. Only root may own it, or the user who runs it:
+/// that is root, too, except in unit tests.
 pub fn trusted(path: &Path) -> Result<()> {
     let metadata = fs::metadata(path)?;
     let runner = rustix::process::geteuid().as_raw();

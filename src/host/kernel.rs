@@ -6,7 +6,7 @@ use std::fs;
 use crate::paths::Paths;
 
 /// The newest installed kernel that is newer than the running one and of its flavour. None in a
-/// container, and wherever the running kernel is not one that is installed here: it is somebody else's.
+/// container, and wherever the running kernel is not one that is installed here: it is another host's.
 #[must_use]
 pub fn newer_installed(paths: &Paths) -> Option<String> {
     let running = rustix::system::uname();

@@ -64,7 +64,7 @@ pub fn shutdown_holders() -> Result<Vec<String>> {
     }
 }
 
-/// A lock that somebody holds.
+/// An inhibitor lock that a process holds.
 struct Held {
     what: String,
     who: String,
@@ -105,11 +105,11 @@ fn locks() -> Result<Vec<Held>> {
 pub enum Refusal {
     /// There is no logind on this host.
     Absent(String),
-    /// It says no: somebody holds off a shutdown, for instance.
+    /// logind refuses: another process blocks shutdown, for instance.
     Refused(String),
 }
 
-/// Has the host rebooted at a time, and those who are logged in told.
+/// Schedules a reboot, of which logind notifies the users who are logged in.
 pub fn schedule_reboot(at: DateTime<Utc>, message: &str) -> Result<(), Refusal> {
     let usec = u64::try_from(at.timestamp_micros()).unwrap_or(0);
     let message = message.to_owned();
@@ -134,7 +134,7 @@ pub fn schedule_reboot(at: DateTime<Utc>, message: &str) -> Result<(), Refusal> 
     })
 }
 
-/// Takes a scheduled shutdown back, whoever asked for it.
+/// Cancels a scheduled shutdown, whichever program or person scheduled it.
 pub fn cancel_shutdown() -> Result<()> {
     ask(async |bus| {
         let was_one = LOGIN.call(&bus, "CancelScheduledShutdown", &()).await;

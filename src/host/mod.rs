@@ -1,5 +1,5 @@
 //! What the machine says of itself: its bus, its clocks, its service manager, its login
-//! manager, our own door.
+//! manager, our own service.
 
 pub mod agent_client;
 pub mod bus;

@@ -3,7 +3,7 @@
 //! Everything read here is written by the processes themselves. It is compared and shown, never opened,
 //! executed or believed further: what CVE-2024-48990 and its siblings made of needrestart.
 
-// a unit's type is told by its name as it is
+// the suffix of a unit's name gives its type, in lower case only
 #![allow(clippy::case_sensitive_file_extension_comparisons)]
 
 use crate::sorted::InOrder;
@@ -38,7 +38,7 @@ const MAPS: u64 = 4 * 1024 * 1024;
 pub struct Stale {
     /// Its number.
     pub pid: u32,
-    /// When it was started, in ticks since the boot: with the number, what nobody else has.
+    /// When it was started, in ticks since the boot: with the number, unique to this process.
     pub started: u64,
     /// The unit of the service manager it belongs to.
     pub unit: String,

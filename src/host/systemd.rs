@@ -1,4 +1,4 @@
-//! The service manager and the bus: units that are healed, our own door that is woken, notifications.
+//! The service manager and the bus: repairs units, starts our own service, sends notifications.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use super::manager::{MANAGER, by_names, forget_failure, queue_job, units};
 use super::watchers;
 use crate::paths::Paths;
 
-/// How long somebody is asked who need not answer.
+/// Time limit for a call whose answer is optional.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Starts those of our path, socket and timer units again that have failed, and those that are stopped and that
 /// an administrator has neither disabled nor masked; their names.
 ///
-/// A path unit that ran into a limit is deaf for ever otherwise, and nobody sees it.
+/// A path unit that ran into a limit would otherwise never trigger again, unnoticed by the administrator.
 pub fn heal_units(paths: &Paths) -> Result<Vec<String>> {
     zbus::block_on(async {
         let bus = system_bus()?;
@@ -49,8 +49,8 @@ pub fn start_unit(name: &str) -> Result<()> {
     job("StartUnit", name)
 }
 
-/// Has the host rebooted by a timer of that name, for where nobody else can be asked: the timer is gone
-/// with the boot, and whoever stops it takes the reboot back.
+/// Schedules a reboot by a timer of that name, for hosts without logind. The timer does not survive
+/// the boot, and an administrator who stops it cancels the reboot.
 pub fn start_reboot_timer(name: &str, seconds: u64, description: &str) -> Result<()> {
     // a transient timer starts the service of its own name, and no other unit
     let service = name.replace(".timer", ".service");
@@ -110,7 +110,7 @@ pub fn reexecute_after_workers() -> Result<()> {
 }
 
 /// Starts a unit, and waits for no answer: not longer than it takes to ask. The unit may be one that
-/// waits for whoever asks.
+/// waits for the calling process.
 pub fn start_unit_soon(name: String) -> Result<()> {
     let asked = within(ASK_LIMIT, move || start_unit(&name));
     asked.context("the service manager did not answer in time")?
@@ -215,13 +215,13 @@ pub fn stop_unit(name: &str) -> Result<()> {
     job("StopUnit", name)
 }
 
-/// Starts a unit anew if it runs; its end is not waited for.
+/// Restarts a unit if it runs; does not wait for the result.
 pub fn try_restart_unit(name: &str) -> Result<()> {
     job("TryRestartUnit", name)
 }
 
-/// Wakes the D-Bus door, so that it tells its listeners what has changed. Nothing waits for it, and
-/// a host without a bus has nobody to tell.
+/// Starts the D-Bus service, which then signals what has changed. The worker does not wait for it, and
+/// on a host without a bus there are no clients to signal.
 pub fn wake_agent() {
     let door = Object {
         service: "org.linux_patch.Agent1",
@@ -241,7 +241,7 @@ pub fn wake_agent() {
 
 /// Tells the service manager, if there is one, in one line what this process is doing.
 pub fn status(text: &str) {
-    // there is nobody to tell the failure to
+    // a failure here is of no use to any caller
     let _ = sd_notify::notify(&[NotifyState::Status(text)]);
 }
 

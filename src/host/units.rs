@@ -1,6 +1,6 @@
 //! How the units of this host are, as the service manager says: for comparing before and after.
 
-// a unit's type is told by its name as it is
+// the suffix of a unit's name gives its type, in lower case only
 #![allow(clippy::case_sensitive_file_extension_comparisons)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ pub struct Units {
 pub struct Service {
     /// Its sub state, such as `running` or `auto-restart`.
     pub sub: String,
-    /// How often it was restarted by itself since somebody started it.
+    /// How often it was restarted by itself since a person or a program started it.
     pub restarts: u32,
     /// When it last became active: microseconds of the monotonic clock, 0 for never.
     pub since: u64,
