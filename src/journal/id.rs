@@ -4,7 +4,7 @@
 pub const REFRESH_SUCCEEDED: &str = "47eaa0992cb6916d86dc283cf0480ff9";
 /// The package index could not be refreshed.
 pub const REFRESH_FAILED: &str = "1509bb0a9bf13331ca118783593942a4";
-/// Something went wrong beside a refresh.
+/// A part of a refresh failed that keeps no update back.
 pub const REFRESH_NOTE: &str = "e2cc6933b2a94fc8b23a60cf1145152c";
 /// One package source failed.
 pub const SOURCE_FAILED: &str = "f5ec52ed0108847512e1bc7656670b14";
