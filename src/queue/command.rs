@@ -1,4 +1,4 @@
-//! Commands to the worker besides requests and decisions about jobs: acknowledge an alert, reboot.
+//! Commands to the worker that are neither requests nor decisions about jobs: acknowledge an alert, reboot.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The directory of the queue: what lies in it, what is refused, what is taken away.
+//! The directory of the queue: its contents, and what the worker refuses or removes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,7 +14,7 @@ use crate::paths::{Paths, quoted};
 use crate::request::JobId;
 use crate::sorted;
 
-/// The most requests that may wait: beyond that a door says so instead of filling the disk.
+/// The most requests that may wait: beyond that a front end refuses the request instead of filling the disk.
 pub const MAX_WAITING: usize = 20_000;
 
 /// The number of requests that wait.

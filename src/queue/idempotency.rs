@@ -54,7 +54,7 @@ pub fn resolve(paths: &Paths, request: &Request) -> Result<Resolved> {
     }
 }
 
-/// A checksum of what the submitter asks for. The versions that a door adds to a request that may wait for the
+/// A checksum of what the submitter asks for. The versions that a front end adds to a request that may wait for the
 /// network are no part of it: they are those of the day.
 fn asked(request: &Request) -> Result<String> {
     let mut options = request.options.clone();

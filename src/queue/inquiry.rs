@@ -1,4 +1,4 @@
-//! What a door may ask the planner: which updates are pending, and what an apply would do. Nothing is changed.
+//! What a front end may ask the planner: which updates are pending, and what an apply would do. Nothing is changed.
 //!
 //! A question is a file whose name says what is asked, so that however many callers ask the same at once, it is
 //! there once. The planner takes it away before it looks for the answer, which is left in

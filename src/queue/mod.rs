@@ -70,7 +70,7 @@ fn enqueue(paths: &Paths, request: &Request) -> Result<()> {
 }
 
 /// The directories of the queue and the records, made when missing and as tmpfiles.d says: a host without the
-/// account of the doors has them owned by root alone.
+/// account of the front ends has them owned by root alone.
 pub fn prepare(paths: &Paths) -> Result<()> {
     for directory in paths.directories() {
         let private = [

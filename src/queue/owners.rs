@@ -9,11 +9,11 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
 
 use crate::paths::{Paths, quoted};
 
-/// The account of the doors, and its group.
+/// The account of the front ends, and its group.
 const GROUP: &str = "linux-patch";
 
 /// Sets owner, group and mode of each directory, and the group of the records in it, where they are others than
-/// they have to be. What this process may not do is left for one that may; a host without the group has no doors.
+/// they have to be. What this process may not do is left for one that may; a host without the group has no front ends.
 pub fn mend(paths: &Paths) {
     let Some(group) = group(paths) else { return };
     for (directory, mode, shared) in table(paths) {
@@ -46,7 +46,7 @@ fn is_so(is: &fs::Metadata, mode: u32, gid: u32) -> bool {
     (is.uid(), is.gid(), is.mode() & 0o7777) == (0, gid, mode)
 }
 
-/// Each directory with its mode, and whether its group is that of the doors: the same as in
+/// Each directory with its mode, and whether its group is that of the front ends: the same as in
 /// units/tmpfiles.d/linux-patch-api.conf. The parent is the first.
 fn table(paths: &Paths) -> [(PathBuf, u32, bool); 13] {
     [
