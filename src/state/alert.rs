@@ -15,7 +15,7 @@ use crate::host::clock;
 use crate::paths::Paths;
 use crate::request::JobId;
 
-/// The latest events that are kept, for hooks and listeners that have not heard of them yet.
+/// The latest events, kept for hooks and clients that have not received them yet.
 const EVENTS_KEPT: usize = 64;
 
 /// How long one writer of this file may keep the others waiting: one write takes milliseconds.
@@ -112,7 +112,7 @@ pub struct AlertEvent {
     pub raised: bool,
     /// The alert.
     pub alert: Alert,
-    /// What systemd told of the worker whose death it was raised for, as `MONITOR_…` (systemd.exec(5)).
+    /// What systemd reported about the worker whose death it was raised for, as `MONITOR_…` (systemd.exec(5)).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub monitor: BTreeMap<String, String>,
 }
@@ -126,7 +126,7 @@ pub struct Alerts {
     /// The latest events, oldest first.
     #[serde(default)]
     pub events: Vec<AlertEvent>,
-    /// The last event of each key that the hooks have been told of.
+    /// The last event of each key for which the hooks have run.
     #[serde(default)]
     pub hooked: BTreeMap<String, u64>,
     /// What a newer version of this program has added.
@@ -211,7 +211,7 @@ impl Alerts {
         Some(self.happened(false, alert))
     }
 
-    /// The oldest event of this cause that the hooks have not been told of.
+    /// The oldest event of this cause for which the hooks have not run.
     #[must_use]
     pub fn unhooked(&self, cause: Cause) -> Option<&AlertEvent> {
         let told = self.hooked.get(cause.as_str()).copied().unwrap_or(0);

@@ -30,7 +30,7 @@ pub struct Cache {
     /// Why the last attempt failed.
     #[serde(default)]
     pub last_error: Option<String>,
-    /// What went wrong beside the last attempt and keeps nothing back, such as a hook of the package manager's.
+    /// What failed during the last attempt without keeping an update back, such as a hook of the package manager's.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Why what is pending could not be listed from this index.

@@ -1,4 +1,4 @@
-//! The names of the installed packages, by which every door and the worker judge the names of a request.
+//! The names of the installed packages, by which every front end and the worker judge the names of a request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

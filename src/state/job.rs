@@ -107,7 +107,7 @@ pub struct Job {
     /// What has a newer version and was left as it is, and why.
     #[serde(default)]
     pub kept_back: Vec<KeptBack>,
-    /// What an administrator should know besides.
+    /// Further notes for the administrator.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Why it failed, or waits.
@@ -204,7 +204,7 @@ impl Job {
         self.status.is_final() || matches!(self.status, JobStatus::Deferred | JobStatus::Conflict)
     }
 
-    /// The record, wherever it lies: taken, deferred or in conflict.
+    /// The record, in whichever directory it is: taken, deferred or in conflict.
     pub fn find(paths: &Paths, id: &JobId) -> Result<Option<Self>> {
         // whether it is in conflict is looked for last: that takes a look at all that are
         let places = [record(paths, id), deferred(paths, id)];
@@ -284,13 +284,13 @@ pub fn ids(directory: &Path) -> Vec<JobId> {
     entries.flatten().filter_map(id).collect()
 }
 
-/// Where the record of a deferred job lies.
+/// The path of the record of a deferred job.
 #[must_use]
 pub fn deferred(paths: &Paths, id: &JobId) -> PathBuf {
     paths.deferred().join(format!("{id}.json"))
 }
 
-/// Where the record of a job in conflict lies, if it is in conflict.
+/// The path of the record of a job in conflict, if it is in conflict.
 #[must_use]
 pub fn conflict(paths: &Paths, id: &JobId) -> Option<PathBuf> {
     let prefix = format!("{id}.conflict-");
@@ -299,19 +299,19 @@ pub fn conflict(paths: &Paths, id: &JobId) -> Option<PathBuf> {
     entries.flatten().find(of).map(|entry| entry.path())
 }
 
-/// Where the record of a job lies.
+/// The path of the record of a job.
 #[must_use]
 pub fn record(paths: &Paths, id: &JobId) -> PathBuf {
     paths.jobs().join(format!("{id}.json"))
 }
 
-/// Where the package manager's output of a job lies.
+/// The path of the package manager's output of a job.
 #[must_use]
 pub fn log(paths: &Paths, id: &JobId) -> PathBuf {
     paths.jobs().join(format!("{id}.log"))
 }
 
-/// Where the change list of a job's transaction lies, written before the first file changes.
+/// The path of the change list of a job's transaction, written before the first file changes.
 #[must_use]
 pub fn intent(paths: &Paths, id: &JobId) -> PathBuf {
     paths.jobs().join(format!("{id}.intent"))

@@ -1,4 +1,4 @@
-//! `state/kept-back.json`: what the journal was told of updates that are kept back.
+//! `state/kept-back.json`: which kept-back updates were already logged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::sorted::InOrder;
 pub struct Told(BTreeMap<String, String>);
 
 impl Told {
-    /// As written down; nothing where the file is not usable, and then everything is told once more.
+    /// As written down; nothing where the file is not usable, and then all of them are logged again.
     #[must_use]
     pub fn load(paths: &Paths) -> Self {
         Self(super::read_to_change(&path(paths)).unwrap_or_default())

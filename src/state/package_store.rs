@@ -43,7 +43,7 @@ impl PackageStore {
         &self.entries
     }
 
-    /// Where a package file lies once it is held.
+    /// The path of a package file once it is held.
     #[must_use]
     pub fn place_of(&self, file: &Path) -> Option<PathBuf> {
         Some(self.directory.join(file.file_name()?))
@@ -59,7 +59,7 @@ impl PackageStore {
             if place == file {
                 return Ok(place);
             }
-            // what lies there already is replaced by the whole file or not at all
+            // a file that is there already is replaced by the whole file or not at all
             let new = self.directory.join("new");
             remove(&new)?;
             let held = match fs::hard_link(file, &new) {

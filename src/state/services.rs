@@ -132,7 +132,7 @@ pub fn reboot_reasons(paths: &Paths) -> Vec<String> {
         .collect()
 }
 
-/// Where the list lies.
+/// The path of the list.
 #[must_use]
 pub fn path(paths: &Paths) -> std::path::PathBuf {
     paths.run().join("services.json")

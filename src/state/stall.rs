@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What hung, as far as its process told. Nothing is ended because of it.
+/// What hung, as far as its process shows. The worker ends no process because of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stall {
-    /// The package whose script it was, where that could be told.
+    /// The package whose script it was, where the worker could find that out.
     #[serde(default)]
     pub package: Option<String>,
     /// The script, by its path or name; none when no script was running.

@@ -153,7 +153,7 @@ impl Difference {
     }
 }
 
-/// How many files in `/etc` are named: a record has to fit into an answer of the doors.
+/// How many files in `/etc` are named: a record has to fit into an answer of a front end.
 pub const NAMED_IN_ETC: usize = 2000;
 
 /// How many files of a package are named.
