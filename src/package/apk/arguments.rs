@@ -12,7 +12,7 @@ const WAIT: &str = "600";
 /// first file changes. An administrator's own cache is left alone.
 #[derive(Debug)]
 pub struct Arguments {
-    /// Where apk lies.
+    /// The path of apk.
     pub program: PathBuf,
     /// Our cache.
     pub cache: PathBuf,

@@ -1,4 +1,4 @@
-//! Former versions: what we keep, what lies in a cache of apk's, and the transaction that puts them back.
+//! Former versions: what we keep, what is in a cache of apk's, and the transaction that puts them back.
 
 use std::path::{Path, PathBuf};
 

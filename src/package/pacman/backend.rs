@@ -9,7 +9,7 @@ use super::conf::{self, Conf};
 use super::database_sync::Tree;
 use super::gate::Gate;
 
-/// Where our tree of databases lies: durable, because which of them were live matters after a power cut.
+/// The path of our tree of databases. It is durable, because which of them were live matters after a power cut.
 const TREE: &str = "/var/lib/linux_patch_api/pacman";
 
 /// pacman on this host.

@@ -14,7 +14,7 @@ use crate::fs::write_atomically;
 use crate::package::{Change, Database};
 use crate::sorted;
 
-/// The changes that a run is going to make. The hook is told names only, so that this is written first.
+/// The changes that a run is going to make. pacman gives the hook names only, so the worker writes this first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatePlan {
     /// The changes.

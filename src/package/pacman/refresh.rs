@@ -1,4 +1,4 @@
-//! A refresh: every repository's database fetched, read to its end, and told of.
+//! A refresh: every repository's database fetched, read to its end, and reported.
 
 use std::thread;
 use std::time::Duration;

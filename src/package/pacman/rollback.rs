@@ -120,7 +120,7 @@ impl Pacman {
     }
 }
 
-/// Whether all that speaks against a run are packages that go afterwards, as it says when it is rehearsed.
+/// Whether a rehearsal of the run reports only conflicts with packages that are removed afterwards.
 fn is_only_needed_by(going: &[&str], rehearsal: &Program) -> Result<bool> {
     let mut lines = Vec::new();
     let finished = rehearsal.run(&mut |line: Line<'_>| {

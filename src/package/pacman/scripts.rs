@@ -1,4 +1,4 @@
-//! Scripts of packages, told by their processes.
+//! Recognises a package's script by its process.
 
 use crate::exec::ProcessInfo;
 use crate::package::Script;

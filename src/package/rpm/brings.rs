@@ -55,7 +55,7 @@ fn bytes(answer: &str, there: &dyn Fn(&Path) -> bool) -> Vec<u64> {
     bytes
 }
 
-/// The size of a regular file that lies there.
+/// The size of a regular file at that path.
 fn size(line: &str, there: &dyn Fn(&Path) -> bool) -> Option<u64> {
     let mut fields = line.splitn(4, '\t');
     let size: u64 = fields.next()?.parse().ok()?;

@@ -66,7 +66,7 @@ pub fn install_again(
     Ok(TransactionEnd::Done)
 }
 
-/// Where the package file of a former version lies.
+/// The path of the package file of a former version.
 fn file(former: &RollbackItem, caches: &[PathBuf]) -> Option<PathBuf> {
     if let Some(file) = former.source.file() {
         return Some(file.to_owned());
