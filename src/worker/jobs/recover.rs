@@ -14,7 +14,7 @@ use crate::state::life::JobEvent;
 use crate::worker::bookkeeping::context::Context;
 use crate::worker::bookkeeping::in_flight::{self, forget, remember, unfinished};
 use crate::worker::bookkeeping::intent::{Intent, intent_of};
-use crate::worker::bookkeeping::job_result::{NOTE, record_applied};
+use crate::worker::bookkeeping::job_result::{self, NOTE, record_applied};
 use crate::worker::bookkeeping::phase::CurrentUpdate;
 use crate::worker::jobs::{batch, crash_limit, orphans, record, undo};
 use crate::worker::model::lifecycle::PhaseEvent;
@@ -165,7 +165,7 @@ fn keep_done(
 ) -> Result<Vec<Job>> {
     record_applied(transaction, &mut jobs, done, former);
     for job in &mut jobs {
-        job.take(JobEvent::RequeueInPart)?;
+        job_result::take(job, JobEvent::RequeueInPart);
     }
     Baseline::copy_to_jobs(ctx, transaction, &jobs)?;
     Job::save_all(&ctx.paths, &jobs)?;
