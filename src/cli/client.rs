@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::answers::{JobAnswer, KeptBackAnswer, StatusAnswer, read};
+use super::answers::{Answer, JobAnswer, KeptBackAnswer, StatusAnswer, read};
 use super::apply_options::{ApplyOptions, Waiting};
 use super::render::{self, Table, View};
 use super::schema::Schema;
@@ -344,7 +343,7 @@ impl Client {
         Ok(ended)
     }
 
-    fn show_list<T: DeserializeOwned>(
+    fn show_list<T: Answer>(
         &self,
         records: &[Value],
         as_json: Option<Schema>,

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use serde::de::value::Error;
 use serde::de::{DeserializeOwned, IntoDeserializer};
-use serde::{Deserialize, Deserializer, Serialize};
 
 /// The word, by its meaning where this version knows one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +22,11 @@ impl<T> Default for Word<T> {
     }
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Word<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let known: Result<T, Error> = T::deserialize(text.as_str().into_deserializer());
-        Ok(known.map_or(Self::Other(text), Self::Known))
+impl<T: DeserializeOwned> Word<T> {
+    /// The word that stands in an answer.
+    pub fn of(text: &str) -> Self {
+        let known: Result<T, Error> = T::deserialize(text.into_deserializer());
+        known.map_or_else(|_| Self::Other(text.to_owned()), Self::Known)
     }
 }
 
