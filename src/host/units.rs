@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use zbus::OwnedObjectPath;
 
 use super::bus::{Object, system_bus, within};
 use super::clock;
-use super::manager::units;
-use crate::sorted::InOrder;
+use super::manager::{UnitTuple, units};
 
 /// The units at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,23 +61,16 @@ pub fn look(limit: Duration) -> Result<Units> {
 async fn ask() -> Result<Units> {
     let bus = system_bus()?;
     let at = clock::monotonic();
-    let failed = units(&bus, &["failed"], &[]).await?;
-    let states = ["active", "reloading", "activating", "deactivating"];
-    let up = units(&bus, &states, &[]).await?;
-    let inactive = units(&bus, &["inactive"], &["*.service"]).await?;
-    let starts = |kind: &str| kind == "start" || kind == "restart";
-    let waiting = inactive
-        .into_iter()
-        .filter_map(|(name, .., job, kind, _)| (job != 0 && starts(&kind)).then_some(name))
-        .in_order();
-    let (mut services, mut active) = (BTreeMap::new(), BTreeSet::new());
-    for (name, _, _, state, sub, _, path, ..) in up {
-        if !name.ends_with(".service") {
-            if state == "active" {
-                active.insert(name);
-            }
-            continue;
-        }
+    // one answer for all services: of two, the first may have one that runs, and the second no longer
+    let services = units(&bus, &[], &["*.service"]).await?;
+    let others = units(&bus, &["failed", "active"], &[]).await?;
+    let mut seen = Units {
+        at,
+        boot: clock::boot_id(),
+        ..Units::default()
+    };
+    let up = seen.take_in(services, others);
+    for (name, sub, path) in up {
         let unit = |interface| Object {
             service: "org.freedesktop.systemd1",
             path: &path,
@@ -99,14 +92,92 @@ async fn ask() -> Result<Units> {
             restarts: restarts.try_into()?,
             since: since.try_into()?,
         };
-        services.insert(name, service);
+        seen.services.insert(name, service);
     }
-    Ok(Units {
-        at,
-        boot: clock::boot_id(),
-        failed: failed.into_iter().map(|(name, ..)| name).in_order(),
-        services,
-        active,
-        waiting,
-    })
+    Ok(seen)
+}
+
+impl Units {
+    /// Takes in each unit by its state; the services that are up, or on their way from or to it, with their sub state
+    /// and path. Of `others`, services are ignored. Pure.
+    fn take_in(
+        &mut self,
+        services: Vec<UnitTuple>,
+        others: Vec<UnitTuple>,
+    ) -> Vec<(String, String, OwnedObjectPath)> {
+        let mut up = Vec::new();
+        for (name, _, _, state, sub, _, path, job, kind, _) in services {
+            match &*state {
+                "failed" => {
+                    self.failed.insert(name);
+                }
+                "active" | "reloading" | "refreshing" | "activating" | "deactivating" => {
+                    up.push((name, sub, path));
+                }
+                "inactive" if job != 0 && matches!(&*kind, "start" | "restart") => {
+                    self.waiting.insert(name);
+                }
+                _ => {}
+            }
+        }
+        for (name, _, _, state, ..) in others {
+            if name.ends_with(".service") {
+                continue;
+            }
+            let place = match &*state {
+                "failed" => &mut self.failed,
+                _ => &mut self.active,
+            };
+            place.insert(name);
+        }
+        up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str, state: &str, job: (u32, &str)) -> UnitTuple {
+        let path = || OwnedObjectPath::try_from("/a").unwrap();
+        (
+            name.into(),
+            String::new(),
+            "loaded".into(),
+            state.into(),
+            "sub".into(),
+            String::new(),
+            path(),
+            job.0,
+            job.1.into(),
+            path(),
+        )
+    }
+
+    #[test]
+    fn a_service_is_counted_once_by_its_state_in_one_answer() {
+        let idle = (0, "");
+        let services = vec![
+            unit("up.service", "active", idle),
+            unit("stops.service", "deactivating", idle),
+            unit("dead.service", "inactive", idle),
+            unit("next.service", "inactive", (7, "start")),
+            unit("leaves.service", "inactive", (8, "stop")),
+            unit("broken.service", "failed", idle),
+        ];
+        // what has become of a service since the first answer
+        let others = vec![
+            unit("up.service", "failed", idle),
+            unit("a.timer", "active", idle),
+            unit("b.mount", "failed", idle),
+        ];
+        let mut seen = Units::default();
+        let up = seen.take_in(services, others);
+        let up: Vec<&str> = up.iter().map(|(name, ..)| &**name).collect();
+        assert_eq!(up, ["up.service", "stops.service"]);
+        assert_eq!(seen.waiting, ["next.service".to_owned()].into());
+        assert_eq!(seen.active, ["a.timer".to_owned()].into());
+        let failed = ["b.mount", "broken.service"].map(str::to_owned);
+        assert_eq!(seen.failed, failed.into());
+    }
 }
