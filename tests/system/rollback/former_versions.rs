@@ -385,7 +385,7 @@ fn partial_where_one_package_cannot_go_back_the_others_do() {
     assert!(!output.success(), "{output}");
     let error = text(&crate::story::last_job(&host), "error").to_owned();
     assert!(
-        error.contains("other-lost:all 1.0 is not to be had"),
+        error.contains("other-lost:all 1.0 is no longer available"),
         "{error}"
     );
     assert!(
