@@ -14,6 +14,10 @@ const MAX_CALLS: usize = 32;
 /// The most calls of one user, so that it takes several users to keep another one out.
 const MAX_OF_USER: usize = 8;
 
+/// The most calls of callers whose user the bus is still asked for, which takes a moment: many connections that begin
+/// at once must not keep another caller out. At 128 KiB each, they fit into the memory of the service.
+const MAX_UNKNOWN: usize = 256;
+
 /// Of how many callers the user is remembered.
 const MAX_KNOWN: usize = 1024;
 
@@ -28,6 +32,8 @@ pub struct CallSlots(Mutex<Taken>);
 struct Taken {
     total: usize,
     of_user: BTreeMap<u32, usize>,
+    /// The calls of callers whose user is not known yet, by the name of the caller; none of them is in `total`.
+    unknown: BTreeMap<String, usize>,
     /// The users of the callers by their names on the bus, each of which stands for one connection for as long as
     /// the bus runs; and these names in the order in which they came.
     users: BTreeMap<String, u32>,
@@ -38,7 +44,13 @@ struct Taken {
 #[derive(Debug)]
 pub struct CallSlot<'a> {
     places: &'a CallSlots,
-    user: Option<u32>,
+    user: u32,
+}
+
+/// A call whose user the bus is asked for, until dropped.
+struct Unknown<'a> {
+    places: &'a CallSlots,
+    sender: &'a str,
 }
 
 impl CallSlots {
@@ -48,31 +60,31 @@ impl CallSlots {
         let sender = header.sender().ok_or_else(|| {
             fdo::Error::AccessDenied("the caller has no name on the bus".to_owned())
         })?;
-        let known = self.taken().users.get(sender.as_str()).copied();
-        if let Some(user) = known {
-            self.taken().enter(Some(user))?;
-            return Ok(CallSlot {
-                places: self,
-                user: known,
-            });
-        }
-        // counted already while the bus is asked whose call it is
-        self.taken().enter(None)?;
-        let mut place = CallSlot {
+        let sender = sender.as_str();
+        let known = self.taken().users.get(sender).copied();
+        let user = match known {
+            Some(user) => user,
+            None => self.ask(bus, sender).await?,
+        };
+        self.taken().enter(user)?;
+        Ok(CallSlot { places: self, user })
+    }
+
+    /// Asks the bus for the user of a caller.
+    async fn ask(&self, bus: &Connection, sender: &str) -> fdo::Result<u32> {
+        self.taken().enter_unknown(sender)?;
+        let _unknown = Unknown {
             places: self,
-            user: None,
+            sender,
         };
         let user: u32 = BUS
-            .call(bus, "GetConnectionUnixUser", &(sender.as_str(),))
+            .call(bus, "GetConnectionUnixUser", &(sender,))
             .await
             .map_err(|error| {
                 fdo::Error::AccessDenied(format!("the caller is not known: {error}"))
             })?;
-        let mut taken = self.taken();
-        taken.remember(sender.as_str(), user);
-        taken.enter_of(user)?;
-        place.user = Some(user);
-        Ok(place)
+        self.taken().remember(sender, user);
+        Ok(user)
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -83,23 +95,17 @@ impl CallSlots {
 impl CallSlot<'_> {
     /// The user who calls.
     pub fn user(&self) -> u32 {
-        self.user.unwrap_or(u32::MAX)
+        self.user
     }
 }
 
 impl Taken {
-    fn enter(&mut self, user: Option<u32>) -> fdo::Result<()> {
-        if self.total >= MAX_CALLS && user != Some(ROOT) {
+    fn enter(&mut self, user: u32) -> fdo::Result<()> {
+        if self.total >= MAX_CALLS && user != ROOT {
             return Err(fdo::Error::LimitsExceeded(format!(
                 "{MAX_CALLS} calls are under way already; call again later"
             )));
         }
-        user.map_or(Ok(()), |user| self.enter_of(user))?;
-        self.total += 1;
-        Ok(())
-    }
-
-    fn enter_of(&mut self, user: u32) -> fdo::Result<()> {
         let count = self.of_user.entry(user).or_default();
         if *count >= MAX_OF_USER && user != ROOT {
             return Err(fdo::Error::LimitsExceeded(format!(
@@ -107,21 +113,25 @@ impl Taken {
             )));
         }
         *count += 1;
+        self.total += 1;
         Ok(())
     }
 
-    fn leave(&mut self, user: Option<u32>) {
-        self.total = self.total.saturating_sub(1);
-        let Some(user) = user else { return };
-        let left = self
-            .of_user
-            .get(&user)
-            .map_or(0, |count| count.saturating_sub(1));
-        if left == 0 {
-            self.of_user.remove(&user);
-        } else {
-            self.of_user.insert(user, left);
+    fn enter_unknown(&mut self, sender: &str) -> fdo::Result<()> {
+        let total: usize = self.unknown.values().sum();
+        let count = self.unknown.get(sender).copied().unwrap_or_default();
+        if total >= MAX_UNKNOWN || count >= MAX_OF_USER {
+            return Err(fdo::Error::LimitsExceeded(
+                "too many calls have come at once; call again later".to_owned(),
+            ));
         }
+        self.unknown.insert(sender.to_owned(), count + 1);
+        Ok(())
+    }
+
+    fn leave(&mut self, user: u32) {
+        self.total = self.total.saturating_sub(1);
+        leave(&mut self.of_user, &user);
     }
 
     fn remember(&mut self, name: &str, user: u32) {
@@ -134,6 +144,24 @@ impl Taken {
         {
             self.users.remove(&oldest);
         }
+    }
+}
+
+/// One call less; a caller that has none left is forgotten.
+fn leave<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    match counts.get(key).copied() {
+        Some(count) if count > 1 => {
+            counts.insert(key.clone(), count - 1);
+        }
+        _ => {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Drop for Unknown<'_> {
+    fn drop(&mut self) {
+        leave(&mut self.places.taken().unknown, &self.sender.to_owned());
     }
 }
 
@@ -152,24 +180,39 @@ mod tests {
         let mut taken = Taken::default();
         for user in 1000..1004 {
             for _ in 0..MAX_OF_USER {
-                taken.enter(Some(user)).unwrap();
+                taken.enter(user).unwrap();
             }
         }
         let words = |error: fdo::Error| error.to_string();
-        assert!(words(taken.enter(Some(1004)).unwrap_err()).contains("32 calls are under way"));
-        taken.enter(Some(ROOT)).unwrap();
-        taken.leave(Some(ROOT));
-        taken.leave(Some(1003));
-        taken.leave(Some(1003));
-        let full = words(taken.enter(Some(1000)).unwrap_err());
+        assert!(words(taken.enter(1004).unwrap_err()).contains("32 calls are under way"));
+        taken.enter(ROOT).unwrap();
+        taken.leave(ROOT);
+        taken.leave(1003);
+        taken.leave(1003);
+        let full = words(taken.enter(1000).unwrap_err());
         assert!(full.contains("8 calls of user 1000"), "{full}");
-        taken.enter(Some(1004)).unwrap();
+        taken.enter(1004).unwrap();
         assert_eq!((taken.total, taken.of_user.len()), (MAX_CALLS - 1, 5));
-        // a call that is refused after the bus named its user is released as a call without a user
-        taken.enter(None).unwrap();
-        assert!(taken.enter_of(1000).is_err());
-        taken.leave(None);
-        assert_eq!(taken.total, MAX_CALLS - 1);
+    }
+
+    #[test]
+    fn callers_that_are_not_known_yet_take_no_place_of_others() {
+        let mut taken = Taken::default();
+        for caller in 0..MAX_CALLS - 1 {
+            let caller = format!(":1.{caller}");
+            for _ in 0..MAX_OF_USER {
+                taken.enter_unknown(&caller).unwrap();
+            }
+            assert!(taken.enter_unknown(&caller).is_err(), "one of many calls");
+        }
+        taken.enter_unknown(":1.99").unwrap();
+        taken.enter(1000).unwrap();
+        for _ in 0..MAX_OF_USER {
+            leave(&mut taken.unknown, &":1.0".to_owned());
+        }
+        assert!(!taken.unknown.contains_key(":1.0"));
+        taken.enter_unknown(":1.0").unwrap();
+        assert_eq!(taken.total, 1);
     }
 
     #[test]
