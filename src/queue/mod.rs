@@ -173,7 +173,7 @@ fn parse(paths: &Paths, name: &OsStr) -> Result<Request, Unreadable> {
 fn unserved(paths: &Paths, request: Request) -> Option<Job> {
     match Job::taken(paths, &request.id) {
         Some(job) if job.status.is_final() => None,
-        Some(job) => Some(job.anew()),
+        Some(job) => Some(job.requeued_record()),
         None => Some(Job::new(request)),
     }
 }

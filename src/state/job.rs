@@ -171,7 +171,7 @@ impl Job {
 
     /// The record of a job that was requeued: from the beginning, with what it has applied so far.
     #[must_use]
-    pub fn anew(self) -> Self {
+    pub fn requeued_record(self) -> Self {
         Self {
             earlier: self.earlier,
             requeued: self.requeued,
